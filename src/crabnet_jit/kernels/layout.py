@@ -1,0 +1,61 @@
+"""Where each layer's numbers lie in the flat buffers; the only module that knows.
+
+A layout is an int64 matrix with one row per linear layer, made by `make_layout`:
+
+    column            meaning
+    N_IN, N_OUT       sizes of the layer
+    W_START           where W, (n_out, n_in) row by row, starts in the parameter buffer
+    B_START           where b, (n_out, 1), starts there
+    Y_START           first row of the layer's output in a workspace of panels
+
+The gradient buffer has the layout of the parameter buffer. A workspace holds one
+row for every unit, each as wide as a panel.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crabnet_jit.kernels._jit import inline
+from crabnet_jit.kernels.view import matrix
+
+N_IN, N_OUT, W_START, B_START, Y_START = range(5)
+
+
+def make_layout(sizes: Sequence[int]) -> NDArray[np.int64]:
+    """Layout of a network with the given sizes: inputs, hidden layers, outputs."""
+    rows = []
+    start = y_start = 0
+    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+        rows.append((n_in, n_out, start, start + n_out * n_in, y_start))
+        start += n_out * n_in + n_out
+        y_start += n_out
+    return np.array(rows, dtype=np.int64)
+
+
+def parameter_count(layout: NDArray[np.int64]) -> int:
+    """Numbers in the parameter buffer."""
+    return int(layout[-1, B_START] + layout[-1, N_OUT])
+
+
+def unit_count(layout: NDArray[np.int64]) -> int:
+    """Rows of a workspace."""
+    return int(layout[-1, Y_START] + layout[-1, N_OUT])
+
+
+@inline
+def weights(parameters: Any, layout: Any, layer: Any) -> Any:
+    n_out, n_in = layout[layer, N_OUT], layout[layer, N_IN]
+    return matrix(parameters, layout[layer, W_START], n_out, n_in)
+
+
+@inline
+def biases(parameters: Any, layout: Any, layer: Any) -> Any:
+    return matrix(parameters, layout[layer, B_START], layout[layer, N_OUT], 1)
+
+
+@inline
+def outputs(workspace: Any, layout: Any, layer: Any, width: Any) -> Any:
+    return matrix(workspace, layout[layer, Y_START] * width, layout[layer, N_OUT], width)

@@ -1,0 +1,248 @@
+"""Vectors: eight float64 side by side, as a type that compiled functions can use.
+
+A `Vector` is one 64-byte register: 8 float64, 16 float32 or 16 uint32. LLVM
+splits it where the machine's registers are narrower; the order of every sum, and
+so every bit, stays the same.
+
+What the operations mean, with `V = lanes(x)` numbers to a vector and `[s:]` short
+for the V numbers from s on:
+
+    load(x, i, s)               x[i, s:]
+    store(x, i, s, v)           x[i, s:] = v
+    splat(x, value)             value in every lane, in the type of x's numbers
+    a + b, a - b, a * b, a > b  lane by lane, of floats
+    a + b, a ^ b                lane by lane, of integers; sums wrap around
+    rotate_left(a, n)           the bits of each integer lane rotated by the literal n
+    fma(a, b, c)                a * b + c, rounded once
+    where(mask, a, b)           a where the mask holds, else b
+    first_lanes(x, count)       a mask: lanes 0 to count - 1
+    sum_lanes(v)                sum of the lanes: neighbours, then pairs, then fours
+
+Arrays are two-dimensional and contiguous. With NUMBA_BOUNDSCHECK=1 every access is
+checked, as ordinary indexing is.
+"""
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
+
+_REGISTER_BITS = 512
+INDEX = types.intp
+I32 = ir.IntType(32)
+_SCALARS = {
+    types.boolean: ir.IntType(1),
+    types.uint32: I32,
+    types.float32: ir.FloatType(),
+    types.float64: ir.DoubleType(),
+}
+
+
+class Vector(types.Type):
+    """`lanes` numbers of one type in a register."""
+
+    def __init__(self, dtype: types.Type, lanes: int) -> None:
+        self.dtype = dtype
+        self.lanes = lanes
+        super().__init__(name=f"Vector({dtype}, {lanes})")
+
+    @property
+    def llvm(self) -> ir.VectorType:
+        return ir.VectorType(_SCALARS[self.dtype], self.lanes)
+
+
+def vector_of(array: types.Array) -> Vector:
+    """The vector type that holds numbers of `array`."""
+    return Vector(array.dtype, _REGISTER_BITS // array.dtype.bitwidth)
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, vector: Vector) -> None:
+        super().__init__(manager, vector, vector.llvm)
+
+
+# ---- pieces of LLVM code, shared with the tiles ----
+
+
+def plus(builder: Any, index: Any, offset: int) -> Any:
+    return builder.add(index, index.type(offset), flags=["nsw"])
+
+
+def pointer(
+    context: Any, builder: Any, array: types.Array, value: Any, row: Any, column: Any, width: int = 1
+) -> Any:
+    """Address of array[row, column], from which `width` numbers of the row are used."""
+    struct = context.make_array(array)(context, builder, value)
+    n_rows, n_columns = cgutils.unpack_tuple(builder, struct.shape)
+    if context.enable_boundscheck:
+        cgutils.do_boundscheck(context, builder, row, n_rows)
+        cgutils.do_boundscheck(context, builder, column, n_columns)
+        cgutils.do_boundscheck(context, builder, plus(builder, column, width - 1), n_columns)
+    if array.layout == "F":
+        row, column, n_columns = column, row, n_rows
+    offset = builder.add(builder.mul(row, n_columns, flags=["nsw"]), column, flags=["nsw"])
+    return builder.gep(struct.data, [offset])
+
+
+def _element_bytes(vector: ir.VectorType) -> int:
+    return {"i32": 4, "float": 4, "double": 8}[str(vector.element)]
+
+
+def load_from(builder: Any, address: Any, vector: ir.VectorType) -> Any:
+    value = builder.load(builder.bitcast(address, vector.as_pointer()))
+    value.align = _element_bytes(vector)
+    return value
+
+
+def store_to(builder: Any, value: Any, address: Any) -> None:
+    instruction = builder.store(value, builder.bitcast(address, value.type.as_pointer()))
+    instruction.align = _element_bytes(value.type)
+
+
+def shuffle(builder: Any, a: Any, b: Any, lanes: Sequence[int]) -> Any:
+    """The given lanes of a and b, those of b counted on behind those of a."""
+    mask = ir.Constant(ir.VectorType(I32, len(lanes)), list(lanes))
+    return builder.shuffle_vector(a, b, mask)
+
+
+def broadcast(builder: Any, scalar: Any, vector: ir.VectorType) -> Any:
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, I32(0))
+    return shuffle(builder, first, undefined, [0] * vector.count)
+
+
+def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    name = f"llvm.fma.v{a.type.count}f{_element_bytes(a.type) * 8}"
+    function_type = ir.FunctionType(a.type, [a.type] * 3)
+    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), [a, b, c])
+
+
+def lane_sum(builder: Any, vector: Any) -> Any:
+    while vector.type.count > 1:
+        even = shuffle(builder, vector, vector, range(0, vector.type.count, 2))
+        odd = shuffle(builder, vector, vector, range(1, vector.type.count, 2))
+        vector = builder.fadd(even, odd)
+    return builder.extract_element(vector, I32(0))
+
+
+# ---- what kernels call ----
+
+
+@intrinsic
+def lanes(typing_context: Any, array: Any) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return context.get_constant(INDEX, vector_of(array).lanes)
+
+    return INDEX(array), codegen
+
+
+@intrinsic
+def load(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
+    vector = vector_of(array)
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        address = pointer(context, builder, array, *args, width=vector.lanes)
+        return load_from(builder, address, vector.llvm)
+
+    return vector(array, INDEX, INDEX), codegen
+
+
+@intrinsic
+def store(typing_context: Any, array: Any, row: Any, column: Any, vector: Any) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        address = pointer(context, builder, array, *args[:3], width=vector.lanes)
+        store_to(builder, args[3], address)
+        return context.get_dummy_value()
+
+    return types.void(array, INDEX, INDEX, vector), codegen
+
+
+@intrinsic
+def splat(typing_context: Any, array: Any, value: Any) -> Any:
+    vector = vector_of(array)
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return broadcast(builder, args[1], vector.llvm)
+
+    return vector(array, vector.dtype), codegen
+
+
+@intrinsic
+def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return multiply_add(builder, *args)
+
+    return a(a, a, a), codegen
+
+
+@intrinsic
+def where(typing_context: Any, mask: Any, a: Any, b: Any) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.select(*args)
+
+    return a(mask, a, a), codegen
+
+
+@intrinsic
+def first_lanes(typing_context: Any, array: Any, count: Any) -> Any:
+    mask = Vector(types.boolean, vector_of(array).lanes)
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        indices = ir.VectorType(ir.IntType(64), mask.lanes)
+        index = ir.Constant(indices, list(range(mask.lanes)))
+        return builder.icmp_signed("<", index, broadcast(builder, args[1], indices))
+
+    return mask(array, INDEX), codegen
+
+
+@intrinsic
+def sum_lanes(typing_context: Any, vector: Any) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return lane_sum(builder, args[0])
+
+    return vector.dtype(vector), codegen
+
+
+@intrinsic(prefer_literal=True)
+def rotate_left(typing_context: Any, a: Any, n: Any) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        vector = args[0].type
+        function_type = ir.FunctionType(vector, [vector] * 3)
+        name = f"llvm.fshl.v{vector.count}i{vector.element.width}"
+        function = cgutils.get_or_insert_function(builder.module, function_type, name)
+        distance = ir.Constant(vector, [n.literal_value] * vector.count)
+        return builder.call(function, [args[0], args[0], distance])
+
+    return a(a, n), codegen
+
+
+def _define_operator(function: Callable[..., Any], kind: type, instruction: str) -> None:
+    """Give an operator of Python its meaning for two vectors of one type of number."""
+
+    @infer_global(function)
+    class _Typing(AbstractTemplate):
+        def generic(self, args: Any, kws: Any) -> Any:
+            a, b = args
+            if isinstance(a, Vector) and isinstance(a.dtype, kind) and a == b:
+                result = Vector(types.boolean, a.lanes) if instruction == ">" else a
+                return signature(result, a, b)
+            return None
+
+    @lower_builtin(function, Vector, Vector)
+    def _lowering(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        if instruction == ">":
+            return builder.fcmp_ordered(">", *args)
+        return getattr(builder, instruction)(*args)
+
+
+_define_operator(operator.add, types.Float, "fadd")
+_define_operator(operator.sub, types.Float, "fsub")
+_define_operator(operator.mul, types.Float, "fmul")
+_define_operator(operator.gt, types.Float, ">")
+_define_operator(operator.add, types.Integer, "add")
+_define_operator(operator.xor, types.Integer, "xor")

@@ -1,0 +1,265 @@
+"""The tutorial's components: small objects over the kernels.
+
+Batches are rows: x has shape (n_samples, n_features). `forward` keeps what `backward`
+needs; `get_output` keeps nothing. Names follow the article: dL_dW is the derivative of
+the loss L with respect to W.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from crabnet_jit import _validation as check
+from crabnet_jit.kernels.linear import linear_backward_input, linear_backward_parameters, linear_forward
+from crabnet_jit.kernels.mse import mse_forward
+from crabnet_jit.kernels.relu import relu_backward, relu_forward
+from crabnet_jit.kernels.sgd import sgd_update
+from crabnet_jit.panels import pack_one, unpack_one
+from crabnet_jit.random import StdRng, as_rng
+
+Array = NDArray[np.float64]
+
+
+def _kept(value: Array | None) -> Array:
+    if value is None:
+        raise RuntimeError("forward() must be called before backward()")
+    return value
+
+
+class LinearLayer:
+    """A linear layer, y = x W^T + b.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        At least 1.
+    rng : StdRng or int, optional
+        Where the initial parameters come from: a generator, which moves on, or a seed.
+        Every entry of W, row by row, and then of b is uniform on [0, 1), as in the original.
+    parameters, gradients : ndarray of float64, optional
+        Flat buffers of out_features * (in_features + 1) numbers to live in, instead of
+        buffers of its own. `parameters` then keeps its values and `rng` is not used.
+
+    Attributes
+    ----------
+    parameters, gradients : ndarray
+        The flat buffers: W row by row, then b.
+    W, b : ndarray
+        Weights (out_features, in_features) and biases (out_features, 1), views of `parameters`.
+    dL_dW, dL_db : ndarray
+        Gradients of the last `backward`, views of `gradients`; zero before.
+    dy_dW : ndarray or None
+        The input of the last `forward`, kept for `backward`.
+
+    Examples
+    --------
+    >>> layer = LinearLayer(2, 3, rng=1)
+    >>> y = layer.forward([[1.0, 2.0]])
+    >>> y.shape
+    (1, 3)
+    >>> layer.backward(np.ones((1, 3))).shape
+    (1, 2)
+    >>> layer.dL_dW
+    array([[1., 2.],
+           [1., 2.],
+           [1., 2.]])
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        rng: StdRng | int | None = None,
+        *,
+        parameters: Array | None = None,
+        gradients: Array | None = None,
+    ) -> None:
+        self.in_features = check.integer("in_features", in_features, 1)
+        self.out_features = check.integer("out_features", out_features, 1)
+        size = self.out_features * (self.in_features + 1)
+        self.parameters = as_rng("rng", rng).random(size) if parameters is None else parameters
+        self.gradients = np.zeros(size) if gradients is None else gradients
+        for name, buffer in (("parameters", self.parameters), ("gradients", self.gradients)):
+            if buffer.shape != (size,) or buffer.dtype != np.float64 or not buffer.flags.c_contiguous:
+                came = f"{buffer.dtype} of shape {buffer.shape}"
+                raise check.reject(name, f"contiguous float64 of shape ({size},)", came)
+        self.dy_dW: Array | None = None
+
+    @property
+    def W(self) -> Array:
+        return self._split(self.parameters)[0]
+
+    @property
+    def b(self) -> Array:
+        return self._split(self.parameters)[1]
+
+    @property
+    def dL_dW(self) -> Array:
+        return self._split(self.gradients)[0]
+
+    @property
+    def dL_db(self) -> Array:
+        return self._split(self.gradients)[1]
+
+    def _split(self, buffer: Array) -> tuple[Array, Array]:
+        n_weights = self.out_features * self.in_features
+        return buffer[:n_weights].reshape(self.out_features, self.in_features), buffer[n_weights:, None]
+
+    def get_output(self, x: ArrayLike, W: ArrayLike | None = None, b: ArrayLike | None = None) -> Array:
+        """Output (n_samples, out_features) for x (n_samples, in_features).
+
+        Other weights (out_features, in_features) and biases (out_features, 1) can be given
+        in place of the layer's own.
+        """
+        rows = check.samples("x", x, self.in_features)
+        weights = self.W if W is None else check.same_shape("W", W, self.W.shape)
+        biases = self.b if b is None else check.same_shape("b", b, self.b.shape)
+        return _linear(weights, biases, rows)
+
+    def forward(self, x: ArrayLike) -> Array:
+        """Output (n_samples, out_features) for x (n_samples, in_features); keeps x."""
+        return self._forward(check.samples("x", x, self.in_features))
+
+    def _forward(self, x: Array) -> Array:
+        self.dy_dW = x.copy()
+        return _linear(self.W, self.b, x)
+
+    def backward(self, dL_dy: ArrayLike) -> Array:
+        """Set dL_dW and dL_db; return dL_dx (n_samples, in_features).
+
+        dL_dW = dL_dy^T x, dL_db = dL_dy^T 1, dL_dx = dL_dy W.
+
+        Raises
+        ------
+        RuntimeError
+            If `forward` has not been called.
+        """
+        n_samples = _kept(self.dy_dW).shape[0]
+        return self._backward(check.same_shape("dL_dy", dL_dy, (n_samples, self.out_features)))
+
+    def _backward(self, dL_dy: Array) -> Array:
+        x = _kept(self.dy_dW)
+        dL_dy_panel = pack_one(dL_dy)
+        self.gradients[:] = 0.0
+        linear_backward_parameters(dL_dy_panel, pack_one(x), self.dL_dW, self.dL_db)
+        dL_dx = np.empty((self.in_features, dL_dy_panel.shape[1]))
+        linear_backward_input(self.W, dL_dy_panel, dL_dx)
+        return unpack_one(dL_dx, x.shape[0])
+
+    def sgd(self, learning_rate: float) -> None:
+        """W -= learning_rate * dL_dW, and the same for b."""
+        sgd_update(self.parameters, self.gradients, check.number("learning_rate", learning_rate, 0.0))
+
+
+def _linear(W: Array, b: Array, x: Array) -> Array:
+    panel = pack_one(x)
+    y = np.empty((W.shape[0], panel.shape[1]))
+    linear_forward(W, b, panel, y)
+    return unpack_one(y, x.shape[0])
+
+
+class ReLU:
+    """The rectified linear unit, y = max(x, 0), element by element.
+
+    Attributes
+    ----------
+    dy_dx : ndarray or None
+        1 where the last input of `forward` was positive, else 0; None before.
+
+    Examples
+    --------
+    >>> relu = ReLU()
+    >>> relu.forward([[-1.0, 2.0]])
+    array([[0., 2.]])
+    >>> relu.backward([[5.0, 5.0]])
+    array([[0., 5.]])
+    """
+
+    def __init__(self) -> None:
+        self.dy_dx: Array | None = None
+
+    @staticmethod
+    def get_output(x: ArrayLike) -> Array:
+        """max(x, 0) for x (n_samples, n_features)."""
+        return _relu(check.samples("x", x))
+
+    def forward(self, x: ArrayLike) -> Array:
+        """max(x, 0) for x (n_samples, n_features); keeps the derivative."""
+        return self._forward(check.samples("x", x))
+
+    def _forward(self, x: Array) -> Array:
+        self.dy_dx = (x > 0).astype(np.float64)
+        return _relu(x)
+
+    def backward(self, dL_dy: ArrayLike) -> Array:
+        """dL_dx = dL_dy * dy_dx, of the shape of x.
+
+        Raises
+        ------
+        RuntimeError
+            If `forward` has not been called.
+        """
+        return self._backward(check.same_shape("dL_dy", dL_dy, _kept(self.dy_dx).shape))
+
+    def _backward(self, dL_dy: Array) -> Array:
+        dy_dx = pack_one(_kept(self.dy_dx))
+        dL_dx = pack_one(dL_dy)
+        relu_backward(dy_dx, dL_dx, dL_dx)  # dy_dx is positive exactly where y is
+        return unpack_one(dL_dx, dL_dy.shape[0])
+
+
+def _relu(x: Array) -> Array:
+    panel = pack_one(x)
+    relu_forward(panel, panel)
+    return unpack_one(panel, x.shape[0])
+
+
+class MSE:
+    """The mean squared error, L = sum((target - x)**2) / N over all N elements.
+
+    Attributes
+    ----------
+    dL_dx : ndarray or None
+        2 * (x - target) / N of the last `forward`; None before.
+
+    Examples
+    --------
+    >>> mse = MSE()
+    >>> mse.forward([[1.0], [2.0]], [[1.0], [4.0]])
+    2.0
+    >>> mse.backward()
+    array([[ 0.],
+           [-2.]])
+    """
+
+    def __init__(self) -> None:
+        self.dL_dx: Array | None = None
+
+    @staticmethod
+    def get_output(x: ArrayLike, target: ArrayLike) -> float:
+        """The loss of predictions x against targets, both (n_samples, n_features)."""
+        return _mse(x, target)[0]
+
+    def forward(self, x: ArrayLike, target: ArrayLike) -> float:
+        """The loss of predictions x against targets, both (n_samples, n_features); keeps its gradient."""
+        loss, self.dL_dx = _mse(x, target)
+        return loss
+
+    def backward(self) -> Array:
+        """The gradient dL_dx (n_samples, n_features).
+
+        Raises
+        ------
+        RuntimeError
+            If `forward` has not been called.
+        """
+        return _kept(self.dL_dx).copy()
+
+
+def _mse(x: ArrayLike, target: ArrayLike) -> tuple[float, Array]:
+    predictions = check.samples("x", x)
+    targets = check.same_shape("target", target, predictions.shape)
+    panel = pack_one(predictions)
+    dL_dx = np.empty_like(panel)
+    n_samples = predictions.shape[0]
+    loss = mse_forward(panel, pack_one(targets), n_samples, 1.0 / predictions.size, dL_dx)
+    return float(loss), unpack_one(dL_dx, n_samples)

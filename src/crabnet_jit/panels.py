@@ -1,0 +1,50 @@
+"""Batches of rows to panels of columns and back.
+
+A panel has one row per feature and one column per sample, which is what kernels read.
+Its width is a multiple of LANES; the columns behind the last sample are 0. A large batch
+becomes several panels, so that what a network keeps of one stays in the cache.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+LANES = 8
+_WIDEST = 128
+
+
+def panel_shape(n_samples: int) -> tuple[int, int]:
+    """Number of panels and their width for a batch."""
+    n_panels = -(-n_samples // _WIDEST)
+    return n_panels, _round_up(-(-n_samples // n_panels))
+
+
+def pack(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Panels (1, n_panels, n_features, width) of the batch (n_samples, n_features)."""
+    n_samples, n_features = rows.shape
+    n_panels, width = panel_shape(n_samples)
+    padded = np.zeros((n_panels * width, n_features))
+    padded[:n_samples] = rows
+    panels = padded.reshape(1, n_panels, width, n_features).transpose(0, 1, 3, 2)
+    return np.ascontiguousarray(panels)
+
+
+def unpack(panels: NDArray[np.float64], n_samples: int) -> NDArray[np.float64]:
+    """The batch (n_samples, n_features) that lies in panels (1, n_panels, n_features, width)."""
+    rows = panels.transpose(0, 1, 3, 2).reshape(-1, panels.shape[2])
+    return np.ascontiguousarray(rows[:n_samples])
+
+
+def pack_one(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One panel (n_features, width) of the whole batch, however wide."""
+    panel = np.zeros((rows.shape[1], _round_up(rows.shape[0])))
+    panel[:, : rows.shape[0]] = rows.T
+    return panel
+
+
+def unpack_one(panel: NDArray[np.float64], n_samples: int) -> NDArray[np.float64]:
+    """The batch (n_samples, n_features) that lies in one panel."""
+    return np.ascontiguousarray(panel[:, :n_samples].T)
+
+
+def _round_up(n: int) -> int:
+    return -(-n // LANES) * LANES

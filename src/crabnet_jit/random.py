@@ -1,0 +1,214 @@
+"""The random stream of Rust's `StdRng` (rand 0.8): explicit state, exact jumps."""
+
+import math
+import secrets
+from typing import TypedDict, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from crabnet_jit import _validation as check
+from crabnet_jit.kernels.chacha import BLOCKS, DRAWS_PER_BLOCK, fill_u64
+from crabnet_jit.kernels.uniform import fill_uniform
+
+_U64_MAX = 2**64 - 1
+#: Draws in a stream: 2**64 blocks of 8.
+PERIOD = 2**64 * DRAWS_PER_BLOCK
+
+#: `draw >> SHIFT` times UNIT is a number on [0, 1) with 53 random bits …
+STANDARD_SHIFT, STANDARD_UNIT = np.uint64(11), 2.0**-53
+#: … or on [0, 1 - 2**-52] with 52, from which closed intervals are made.
+INTERVAL_SHIFT, INTERVAL_UNIT = np.uint64(12), 2.0**-52
+
+
+class RngState(TypedDict):
+    """What `StdRng.state` holds: plain integers, ready for JSON."""
+
+    seed: int
+    stream: int
+    position: int
+
+
+class StdRng:
+    """Uniform random numbers, bit for bit those of Rust's `StdRng::seed_from_u64`.
+
+    ChaCha with 12 rounds [1]_, seeded as in rand 0.8. The stream is a function of
+    (seed, stream, position): jumping to any position costs nothing, and streams
+    with different numbers are independent.
+
+    Parameters
+    ----------
+    seed : int
+        From 0 to 2**64 - 1.
+    stream : int, default 0
+        From 0 to 2**64 - 1. The original uses stream 0.
+
+    Attributes
+    ----------
+    position : int
+        Number of 64-bit draws taken so far, from 0 to 2**67 - 1. Assign to jump.
+    state : dict
+        `seed`, `stream` and `position`; assign a state to restore it.
+
+    Raises
+    ------
+    InvalidArgumentError
+        For a seed, stream or position outside its range.
+
+    References
+    ----------
+    .. [1] D. J. Bernstein, "ChaCha, a variant of Salsa20", 2008.
+
+    Examples
+    --------
+    >>> rng = StdRng(1)
+    >>> rng.next_u64()
+    17971643333364160609
+    >>> rng.position = 0
+    >>> rng.random(2)
+    array([0.97424474, 0.69123313])
+    """
+
+    def __init__(self, seed: int, stream: int = 0) -> None:
+        self.state = {"seed": seed, "stream": stream, "position": 0}
+
+    @property
+    def state(self) -> RngState:
+        return {"seed": self._seed, "stream": self._stream, "position": self._position}
+
+    @state.setter
+    def state(self, state: RngState) -> None:
+        if not isinstance(state, dict) or set(state) != {"seed", "stream", "position"}:
+            raise check.reject("state", "a dict of seed, stream and position", repr(state))
+        seed = check.integer("seed", state["seed"], 0, _U64_MAX)
+        stream = check.integer("stream", state["stream"], 0, _U64_MAX)
+        position = check.integer("position", state["position"], 0, PERIOD - 1)
+        self._seed, self._stream, self._position = seed, stream, position
+        self._key = _key_from_seed(seed)
+
+    @property
+    def position(self) -> int:
+        return self._position
+
+    @position.setter
+    def position(self, position: int) -> None:
+        self._position = check.integer("position", position, 0, PERIOD - 1)
+
+    def copy(self) -> "StdRng":
+        """A generator of its own at the same place of the same stream."""
+        twin = StdRng(self._seed, self._stream)
+        twin.position = self._position
+        return twin
+
+    def __repr__(self) -> str:
+        return f"StdRng(seed={self._seed}, stream={self._stream}), position {self._position}"
+
+    @overload
+    def next_u64(self, size: None = None) -> int: ...
+    @overload
+    def next_u64(self, size: int | tuple[int, ...]) -> NDArray[np.uint64]: ...
+    def next_u64(self, size: int | tuple[int, ...] | None = None) -> int | NDArray[np.uint64]:
+        """Random integers from 0 to 2**64 - 1.
+
+        Parameters
+        ----------
+        size : int or tuple of int, optional
+            Shape of the result; one number if omitted.
+        """
+        draws = self._draw(size)
+        return int(draws[0]) if size is None else draws.reshape(size)
+
+    @overload
+    def random(self, size: None = None) -> float: ...
+    @overload
+    def random(self, size: int | tuple[int, ...]) -> NDArray[np.float64]: ...
+    def random(self, size: int | tuple[int, ...] | None = None) -> float | NDArray[np.float64]:
+        """Standard uniform float64 on [0, 1): `(u64 >> 11) * 2**-53`.
+
+        Parameters
+        ----------
+        size : int or tuple of int, optional
+            Shape of the result; one number if omitted.
+        """
+        draws = self._draw(size)
+        out = np.empty(draws.size)
+        fill_uniform(draws, STANDARD_SHIFT, STANDARD_UNIT, 1.0, 0.0, out)
+        return float(out[0]) if size is None else out.reshape(size)
+
+    @overload
+    def uniform(self, low: float, high: float, size: None = None) -> float: ...
+    @overload
+    def uniform(self, low: float, high: float, size: int | tuple[int, ...]) -> NDArray[np.float64]: ...
+    def uniform(
+        self, low: float, high: float, size: int | tuple[int, ...] | None = None
+    ) -> float | NDArray[np.float64]:
+        """Uniform float64 on the closed interval [low, high].
+
+        rand's `Uniform::new_inclusive`: `(u64 >> 12) * 2**-52 * scale + low`, see `interval_scale`.
+
+        Parameters
+        ----------
+        low, high : float
+            Finite, low <= high.
+        size : int or tuple of int, optional
+            Shape of the result; one number if omitted.
+        """
+        low = check.finite("low", low)
+        scale = interval_scale(low, check.finite("high", high))
+        draws = self._draw(size)
+        out = np.empty(draws.size)
+        fill_uniform(draws, INTERVAL_SHIFT, INTERVAL_UNIT, scale, low, out)
+        return float(out[0]) if size is None else out.reshape(size)
+
+    def _draw(self, size: int | tuple[int, ...] | None) -> NDArray[np.uint64]:
+        shape = size if isinstance(size, tuple) else (1 if size is None else size,)
+        draws = np.empty(math.prod(check.integer("size", n, 0) for n in shape), np.uint64)
+        self.fill_at(self._position, draws)
+        self._position = (self._position + draws.size) % PERIOD
+        return draws
+
+    def fill_at(self, position: int, out: NDArray[np.uint64]) -> None:
+        """Overwrite the one-dimensional `out` with the draws from `position` on.
+
+        The generator's own position stays. Positions count on from 0 after 2**67 - 1.
+        """
+        block, skip = divmod(position % PERIOD, DRAWS_PER_BLOCK)
+        words = np.empty((BLOCKS + 2, BLOCKS), np.uint32)
+        fill_u64(self._key, np.uint64(self._stream), np.uint64(block), skip, words, out)
+
+
+def as_rng(name: str, rng: StdRng | int | None) -> StdRng:
+    """A generator as it is, a seed as a new one, None as one that nobody can foresee."""
+    if isinstance(rng, StdRng):
+        return rng
+    if rng is None:
+        return StdRng(secrets.randbits(64))
+    return StdRng(check.integer(name, rng, 0, _U64_MAX))
+
+
+def interval_scale(low: float, high: float) -> float:
+    """Factor that maps [0, 1 - 2**-52] onto the closed interval [low, high].
+
+    `(high - low) / (1 - 2**-52)`, one ulp less as long as rounding would exceed `high`.
+    """
+    if low > high:
+        raise check.reject("low", f"at most high = {high!r}", repr(low))
+    largest = 1.0 - 2.0**-52
+    scale = (high - low) / largest
+    if not math.isfinite(scale):
+        raise check.reject("high - low", "finite", f"{high!r} - {low!r}")
+    while scale * largest + low > high:
+        scale = math.nextafter(scale, -math.inf)
+    return scale
+
+
+def _key_from_seed(seed: int) -> NDArray[np.uint32]:
+    """The 256-bit key of `seed_from_u64`: eight outputs of a PCG32 generator."""
+    state = seed
+    key = np.empty(8, np.uint32)
+    for k in range(8):
+        state = (state * 6364136223846793005 + 11634580027462260723) & _U64_MAX
+        word = (((state >> 18) ^ state) >> 27) & 0xFFFFFFFF
+        turn = state >> 59
+        key[k] = ((word >> turn) | (word << (-turn & 31))) & 0xFFFFFFFF
+    return key

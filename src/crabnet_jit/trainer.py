@@ -1,0 +1,212 @@
+"""The training run: chunks of iterations in compiled code, Python in control between them."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from crabnet_jit import _validation as check
+from crabnet_jit.kernels.layout import unit_count
+from crabnet_jit.kernels.network import train
+from crabnet_jit.layers import Array
+from crabnet_jit.network import NN
+from crabnet_jit.panels import panel_shape
+from crabnet_jit.sources import Source, StandardGaussian, UniformSource
+
+_CHUNK_ITERATIONS = 1000
+_CHUNK_NUMBERS = 2**18  # 2 MB of samples and targets
+
+_WINDOW = 1001
+
+
+class History:
+    """The loss of every iteration, and the original's log of it.
+
+    Attributes
+    ----------
+    losses : ndarray, shape (n_iterations,)
+        The loss of each batch, before the step it led to.
+    log : list of (int, float)
+        Iteration and running loss, for every iteration that is a multiple of `log_every`.
+    """
+
+    def __init__(self, log_every: int) -> None:
+        self.log_every = log_every
+        self.log: list[tuple[int, float]] = []
+        self._losses = np.empty(0)
+        self._count = 0
+
+    @property
+    def losses(self) -> Array:
+        view = self._losses[: self._count]
+        view.flags.writeable = False
+        return view
+
+    def running_loss(self, iteration: int) -> float:
+        """Sum of the last 1,001 losses up to `iteration`, divided by 1,000.
+
+        That is the original's rule: its queue settles at 1,001 entries, and the divisor is
+        1,000 even while there are fewer.
+        """
+        check.integer("iteration", iteration, 0, self._count - 1)
+        return float(self._losses[max(0, iteration + 1 - _WINDOW) : iteration + 1].sum()) / 1000
+
+    def extend(self, losses: Array) -> list[tuple[int, float]]:
+        """Add the losses of the next iterations; return the new entries of the log."""
+        start, end = self._count, self._count + losses.size
+        if end > self._losses.size:
+            grown = np.empty(max(end, 2 * self._losses.size))
+            grown[:start] = self._losses[:start]
+            self._losses = grown
+        self._losses[start:end] = losses
+        self._count = end
+        first = -(-start // self.log_every) * self.log_every
+        entries = [(i, self.running_loss(i)) for i in range(first, end, self.log_every)]
+        self.log += entries
+        return entries
+
+
+class Trainer:
+    """Stochastic gradient descent on the mean squared error, in compiled chunks.
+
+    Iteration i draws a batch, takes forward, loss and backward, and then
+    `parameters -= learning_rate * decay**(i + 1) * gradients`, as the original does.
+
+    Parameters
+    ----------
+    net : NN
+        The network; its parameters are updated in place.
+    source : Source
+        Where batches come from, for example `UniformSource(StandardGaussian(), rng=1)`.
+    learning_rate : float, default 0.002
+        At least 0.
+    decay : float, default 0.99999
+        Factor on the learning rate in every iteration, above 0 and at most 1.
+    log_every : int, default 10000
+        Iterations between two entries of the log.
+    chunk_size : int, optional
+        Iterations in one compiled call. The result does not depend on it, not in a bit.
+
+    Attributes
+    ----------
+    history : History
+        All iterations so far.
+
+    Raises
+    ------
+    InvalidArgumentError
+        For arguments out of range, or a source whose widths are not the network's.
+
+    Examples
+    --------
+    >>> rng = StdRng(1)
+    >>> net = NN(2, [8, 8], 1, rng)
+    >>> trainer = Trainer(net, UniformSource(StandardGaussian(), rng=rng))
+    >>> trainer.run(1000).log
+    [(0, 0.5877961461896624)]
+    """
+
+    def __init__(
+        self,
+        net: NN,
+        source: Source,
+        *,
+        learning_rate: float = 0.002,
+        decay: float = 0.99999,
+        log_every: int = 10_000,
+        chunk_size: int | None = None,
+    ) -> None:
+        for width in ("in_features", "out_features"):
+            if getattr(source, width) != getattr(net, width):
+                raise check.reject(
+                    f"source.{width}", f"the network's {getattr(net, width)}", str(getattr(source, width))
+                )
+        self.net = net
+        self.source = source
+        self.decay = check.number("decay", decay, 0.0, 1.0, open_low=True)
+        self.history = History(check.integer("log_every", log_every, 1))
+        self._learning_rate = check.number("learning_rate", learning_rate, 0.0)
+
+        n_panels, width = panel_shape(source.batch_size)
+        numbers = n_panels * width * (net.in_features + net.out_features)
+        fitting = min(_CHUNK_ITERATIONS, max(1, _CHUNK_NUMBERS // numbers))
+        self._chunk_size = fitting if chunk_size is None else check.integer("chunk_size", chunk_size, 1)
+        self._x = np.empty((self._chunk_size, n_panels, net.in_features, width))
+        self._target = np.empty((self._chunk_size, n_panels, net.out_features, width))
+        self._losses = np.empty(self._chunk_size)
+        self._activations = np.empty(unit_count(net.layout) * width)
+        self._errors = np.empty_like(self._activations)
+
+    def run(
+        self, n_iterations: int, on_log: Callable[[int, float], None] | None = None
+    ) -> History:
+        """Train for `n_iterations` more iterations.
+
+        Parameters
+        ----------
+        n_iterations : int
+            At least 0.
+        on_log : callable, optional
+            Called with iteration and running loss as each entry of the log becomes known.
+
+        Returns
+        -------
+        History
+            That of all iterations so far, the attribute `history`.
+
+        Raises
+        ------
+        FloatingPointError
+            If a loss is infinite or NaN: the run has diverged. The history ends with that loss.
+        """
+        left = check.integer("n_iterations", n_iterations, 0)
+        while left > 0:
+            n = min(left, self._chunk_size)
+            losses = self._run_chunk(n)
+            diverged = np.flatnonzero(~np.isfinite(losses))
+            if diverged.size:
+                losses = losses[: diverged[0] + 1]
+            for entry in self.history.extend(losses):
+                if on_log is not None:
+                    on_log(*entry)
+            if diverged.size:
+                raise FloatingPointError(
+                    f"the loss became {losses[-1]} in iteration {self.history.losses.size - 1}: "
+                    "the run diverged; a smaller learning_rate may help"
+                )
+            left -= n
+        return self.history
+
+    def _run_chunk(self, n: int) -> Array:
+        x, target, losses = self._x[:n], self._target[:n], self._losses[:n]
+        net = self.net
+        # Multiplied up one by one, as the original does: the same bits for any chunk.
+        rates = np.multiply.accumulate(np.append(self._learning_rate, np.full(n, self.decay)))[1:]
+        self.source.fill(self.history.losses.size, x, target)
+        train(
+            net.layout,
+            net.parameters,
+            net.gradients,
+            self._activations,
+            self._errors,
+            x,
+            target,
+            self.source.batch_size,
+            rates,
+            losses,
+        )
+        self._learning_rate = float(rates[-1])
+        return losses
+
+
+def warmup() -> None:
+    """Compile what a training run needs, or load it from the cache on disk.
+
+    Optional: otherwise the first run does it.
+
+    Examples
+    --------
+    >>> warmup()
+    """
+    net = NN(2, [8, 8], 1, rng=1)
+    Trainer(net, UniformSource(StandardGaussian(), rng=1)).run(1)
+    net.get_output([[0.0, 0.0]])
