@@ -52,7 +52,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     fit.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the random stream, any u64")
     fit.add_argument(
-        "--hidden", type=_sizes, default="8,8", metavar="SIZES", help="hidden sizes; empty for no hidden layer"
+        "--hidden",
+        type=_sizes,
+        default="8,8",
+        metavar="SIZES",
+        help="hidden sizes; empty for no hidden layer",
     )
     fit.add_argument("--batch-size", type=int, default=16, metavar="N", help="samples in an iteration")
     fit.add_argument("--learning-rate", type=float, default=0.002, metavar="RATE", help="initial step size")
@@ -60,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
         "--decay", type=float, default=0.99999, metavar="FACTOR", help="on the step size, every iteration"
     )
     fit.add_argument("--iterations", type=int, default=120_000, metavar="N", help="steps to take")
-    fit.add_argument("--log-every", type=int, default=10_000, metavar="N", help="iterations between log lines")
+    fit.add_argument(
+        "--log-every", type=int, default=10_000, metavar="N", help="iterations between log lines"
+    )
     return parser
 
 

@@ -9,10 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from crabnet_jit import _validation as check
-from crabnet_jit.kernels.linear import linear_backward_input, linear_backward_parameters, linear_forward
-from crabnet_jit.kernels.mse import mse_forward
-from crabnet_jit.kernels.relu import relu_backward, relu_forward
-from crabnet_jit.kernels.sgd import sgd_update
+from crabnet_jit.kernels.entry import (
+    linear_backward_input,
+    linear_backward_parameters,
+    linear_forward,
+    mse_forward,
+    relu_backward,
+    relu_forward,
+    sgd_update,
+)
 from crabnet_jit.panels import pack_one, unpack_one
 from crabnet_jit.random import StdRng, as_rng
 
@@ -52,6 +57,8 @@ class LinearLayer:
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from crabnet_jit import LinearLayer
     >>> layer = LinearLayer(2, 3, rng=1)
     >>> y = layer.forward([[1.0, 2.0]])
     >>> y.shape
@@ -86,18 +93,22 @@ class LinearLayer:
 
     @property
     def W(self) -> Array:
+        """Weights (out_features, in_features), a view."""
         return self._split(self.parameters)[0]
 
     @property
     def b(self) -> Array:
+        """Biases (out_features, 1), a view."""
         return self._split(self.parameters)[1]
 
     @property
     def dL_dW(self) -> Array:
+        """Gradient of the weights (out_features, in_features), a view."""
         return self._split(self.gradients)[0]
 
     @property
     def dL_db(self) -> Array:
+        """Gradient of the biases (out_features, 1), a view."""
         return self._split(self.gradients)[1]
 
     def _split(self, buffer: Array) -> tuple[Array, Array]:
@@ -167,6 +178,7 @@ class ReLU:
 
     Examples
     --------
+    >>> from crabnet_jit import ReLU
     >>> relu = ReLU()
     >>> relu.forward([[-1.0, 2.0]])
     array([[0., 2.]])
@@ -223,6 +235,7 @@ class MSE:
 
     Examples
     --------
+    >>> from crabnet_jit import MSE
     >>> mse = MSE()
     >>> mse.forward([[1.0], [2.0]], [[1.0], [4.0]])
     2.0

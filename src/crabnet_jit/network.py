@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crabnet_jit import _validation as check
+from crabnet_jit.kernels.entry import predict
 from crabnet_jit.kernels.layout import B_START, N_OUT, W_START, make_layout, parameter_count, unit_count
-from crabnet_jit.kernels.network import predict
 from crabnet_jit.layers import Array, LinearLayer, ReLU
 from crabnet_jit.panels import pack, unpack
 from crabnet_jit.random import StdRng, as_rng
@@ -46,6 +46,7 @@ class NN:
 
     Examples
     --------
+    >>> from crabnet_jit import NN
     >>> net = NN(2, [8, 8], 1, rng=1)
     >>> net.parameters.size
     105
@@ -74,7 +75,7 @@ class NN:
         self.parameters = parameters
         self.gradients = gradients
         self.layers = []
-        for n_in, n_out, row in zip(sizes[:-1], sizes[1:], self.layout, strict=True):
+        for n_in, n_out, row in zip(sizes, sizes[1:], self.layout, strict=False):
             part = slice(row[W_START], row[B_START] + row[N_OUT])
             layer = LinearLayer(n_in, n_out, parameters=parameters[part], gradients=gradients[part])
             self.layers.append(layer)

@@ -1,14 +1,14 @@
 """Batches of rows to panels of columns and back.
 
 A panel has one row per feature and one column per sample, which is what kernels read.
-Its width is a multiple of LANES; the columns behind the last sample are 0. A large batch
+Its width is a multiple of 16; the columns behind the last sample are 0. A large batch
 becomes several panels, so that what a network keeps of one stays in the cache.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-LANES = 8
+_LANES = 16  # kernels take two vectors of 8 at a time
 _WIDEST = 128
 
 
@@ -47,4 +47,4 @@ def unpack_one(panel: NDArray[np.float64], n_samples: int) -> NDArray[np.float64
 
 
 def _round_up(n: int) -> int:
-    return -(-n // LANES) * LANES
+    return -(-n // _LANES) * _LANES

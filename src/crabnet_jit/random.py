@@ -5,11 +5,11 @@ import secrets
 from typing import TypedDict, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from crabnet_jit import _validation as check
-from crabnet_jit.kernels.chacha import BLOCKS, DRAWS_PER_BLOCK, fill_u64
-from crabnet_jit.kernels.uniform import fill_uniform
+from crabnet_jit.kernels.chacha import BLOCKS, DRAWS_PER_BLOCK
+from crabnet_jit.kernels.entry import fill_u64, fill_uniform
 
 _U64_MAX = 2**64 - 1
 #: Draws in a stream: 2**64 blocks of 8.
@@ -61,12 +61,13 @@ class StdRng:
 
     Examples
     --------
+    >>> from crabnet_jit import StdRng
     >>> rng = StdRng(1)
     >>> rng.next_u64()
     17971643333364160609
     >>> rng.position = 0
     >>> rng.random(2)
-    array([0.97424474, 0.69123313])
+    array([0.97424474, 0.69123561])
     """
 
     def __init__(self, seed: int, stream: int = 0) -> None:
@@ -74,6 +75,7 @@ class StdRng:
 
     @property
     def state(self) -> RngState:
+        """Seed, stream and position."""
         return {"seed": self._seed, "stream": self._stream, "position": self._position}
 
     @state.setter
@@ -88,6 +90,7 @@ class StdRng:
 
     @property
     def position(self) -> int:
+        """Number of 64-bit draws taken so far."""
         return self._position
 
     @position.setter

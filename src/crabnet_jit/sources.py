@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crabnet_jit import _validation as check
-from crabnet_jit.kernels.gaussian import gaussian_panels
-from crabnet_jit.kernels.uniform import fill_panels
+from crabnet_jit.kernels.entry import fill_panels, gaussian_panels
 from crabnet_jit.layers import Array
 from crabnet_jit.panels import pack, unpack
 from crabnet_jit.random import INTERVAL_SHIFT, INTERVAL_UNIT, StdRng, as_rng, interval_scale
@@ -48,9 +47,10 @@ class StandardGaussian:
 
     Examples
     --------
+    >>> from crabnet_jit import StandardGaussian
     >>> StandardGaussian()([[0.0, 0.0], [1.0, 0.0]])
-    array([[5.        ],
-           [3.03265330]])
+    array([[5.       ],
+           [3.0326533]])
     """
 
     in_features = 2
@@ -86,6 +86,7 @@ class UniformSource:
 
     Examples
     --------
+    >>> from crabnet_jit import StandardGaussian, UniformSource
     >>> source = UniformSource(StandardGaussian(), rng=1)
     >>> x, target = source.batch(0)
     >>> x.shape, target.shape

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 
 from crabnet_jit import _validation as check
+from crabnet_jit.kernels.entry import train
 from crabnet_jit.kernels.layout import unit_count
-from crabnet_jit.kernels.network import train
 from crabnet_jit.layers import Array
 from crabnet_jit.network import NN
 from crabnet_jit.panels import panel_shape
@@ -37,6 +37,7 @@ class History:
 
     @property
     def losses(self) -> Array:
+        """The loss of each batch, before the step it led to; read-only."""
         view = self._losses[: self._count]
         view.flags.writeable = False
         return view
@@ -98,11 +99,12 @@ class Trainer:
 
     Examples
     --------
+    >>> from crabnet_jit import NN, StandardGaussian, StdRng, Trainer, UniformSource
     >>> rng = StdRng(1)
     >>> net = NN(2, [8, 8], 1, rng)
     >>> trainer = Trainer(net, UniformSource(StandardGaussian(), rng=rng))
     >>> trainer.run(1000).log
-    [(0, 0.5877961461896624)]
+    [(0, 0.587796146189662...)]
     """
 
     def __init__(
@@ -115,11 +117,10 @@ class Trainer:
         log_every: int = 10_000,
         chunk_size: int | None = None,
     ) -> None:
-        for width in ("in_features", "out_features"):
-            if getattr(source, width) != getattr(net, width):
-                raise check.reject(
-                    f"source.{width}", f"the network's {getattr(net, width)}", str(getattr(source, width))
-                )
+        for name in ("in_features", "out_features"):
+            of_net, of_source = getattr(net, name), getattr(source, name)
+            if of_source != of_net:
+                raise check.reject(f"source.{name}", f"the network's {of_net}", repr(of_source))
         self.net = net
         self.source = source
         self.decay = check.number("decay", decay, 0.0, 1.0, open_low=True)
@@ -136,9 +137,7 @@ class Trainer:
         self._activations = np.empty(unit_count(net.layout) * width)
         self._errors = np.empty_like(self._activations)
 
-    def run(
-        self, n_iterations: int, on_log: Callable[[int, float], None] | None = None
-    ) -> History:
+    def run(self, n_iterations: int, on_log: Callable[[int, float], None] | None = None) -> History:
         """Train for `n_iterations` more iterations.
 
         Parameters
@@ -205,7 +204,8 @@ def warmup() -> None:
 
     Examples
     --------
-    >>> warmup()
+    >>> import crabnet_jit
+    >>> crabnet_jit.warmup()
     """
     net = NN(2, [8, 8], 1, rng=1)
     Trainer(net, UniformSource(StandardGaussian(), rng=1)).run(1)

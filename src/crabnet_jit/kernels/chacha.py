@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from crabnet_jit.kernels._jit import inline, kernel
+from crabnet_jit.kernels._jit import kernel
 from crabnet_jit.kernels.vector import load, rotate_left, splat, store
 
 BLOCKS = 16
@@ -38,7 +38,7 @@ def fill_u64(key: Any, stream: Any, block: Any, skip: Any, words: Any, out: Any)
         block += np.uint64(BLOCKS)
 
 
-@inline
+@kernel
 def _sixteen_blocks(key: Any, stream: Any, block: Any, words: Any) -> None:
     """Blocks number `block` to `block` + 15: word w of all of them in row w of `words`."""
     for b in range(BLOCKS):
@@ -87,7 +87,7 @@ def _sixteen_blocks(key: Any, stream: Any, block: Any, words: Any) -> None:
     store(words, 15, 0, x15 + s1)
 
 
-@inline
+@kernel
 def _quarter_round(a: Any, b: Any, c: Any, d: Any) -> Any:
     a = a + b
     d = rotate_left(d ^ a, 16)

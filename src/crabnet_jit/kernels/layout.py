@@ -13,12 +13,13 @@ row for every unit, each as wide as a panel.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crabnet_jit.kernels._jit import inline
+from crabnet_jit.kernels._jit import kernel
 from crabnet_jit.kernels.view import matrix
 
 N_IN, N_OUT, W_START, B_START, Y_START = range(5)
@@ -28,7 +29,7 @@ def make_layout(sizes: Sequence[int]) -> NDArray[np.int64]:
     """Layout of a network with the given sizes: inputs, hidden layers, outputs."""
     rows = []
     start = y_start = 0
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in pairwise(sizes):
         rows.append((n_in, n_out, start, start + n_out * n_in, y_start))
         start += n_out * n_in + n_out
         y_start += n_out
@@ -45,17 +46,17 @@ def unit_count(layout: NDArray[np.int64]) -> int:
     return int(layout[-1, Y_START] + layout[-1, N_OUT])
 
 
-@inline
+@kernel
 def weights(parameters: Any, layout: Any, layer: Any) -> Any:
     n_out, n_in = layout[layer, N_OUT], layout[layer, N_IN]
     return matrix(parameters, layout[layer, W_START], n_out, n_in)
 
 
-@inline
+@kernel
 def biases(parameters: Any, layout: Any, layer: Any) -> Any:
     return matrix(parameters, layout[layer, B_START], layout[layer, N_OUT], 1)
 
 
-@inline
+@kernel
 def outputs(workspace: Any, layout: Any, layer: Any, width: Any) -> Any:
     return matrix(workspace, layout[layer, Y_START] * width, layout[layer, N_OUT], width)

@@ -9,7 +9,7 @@ enough to hide a latency of 4 cycles, and each takes part of only 6 loads.
 
 from typing import Any
 
-from crabnet_jit.kernels._jit import inline, kernel
+from crabnet_jit.kernels._jit import kernel
 from crabnet_jit.kernels.tile import tile_add_sums, tile_dot, tile_full, tile_outer, tile_store
 from crabnet_jit.kernels.vector import lanes
 
@@ -33,33 +33,26 @@ def linear_backward_parameters(dL_dy: Any, x: Any, dL_dW: Any, dL_db: Any) -> No
     _add_row_sums(dL_dy, dL_db)
 
 
-@inline
+@kernel
 def _matrix_product(A: Any, start: Any, B: Any, C: Any) -> None:
     """C = start + A B, where `start` is a column (n, 1) or a number."""
     n_rows, width = C.shape
-    V = lanes(B)
     rows_by_4 = n_rows - n_rows % 4
-    width_by_2 = width - width % (2 * V)
-    for r in range(0, rows_by_4, 4):
-        for s in range(0, width_by_2, 2 * V):
+    for s in range(0, width, 2 * lanes(B)):
+        for r in range(0, rows_by_4, 4):
             _product_tile(tile_full(B, 4, 2, start, r), A, r, B, s, C)
-        for s in range(width_by_2, width, V):
-            _product_tile(tile_full(B, 4, 1, start, r), A, r, B, s, C)
-    for r in range(rows_by_4, n_rows):
-        for s in range(0, width_by_2, 2 * V):
+        for r in range(rows_by_4, n_rows):
             _product_tile(tile_full(B, 1, 2, start, r), A, r, B, s, C)
-        for s in range(width_by_2, width, V):
-            _product_tile(tile_full(B, 1, 1, start, r), A, r, B, s, C)
 
 
-@inline
+@kernel
 def _product_tile(tile: Any, A: Any, r: Any, B: Any, s: Any, C: Any) -> None:
     for k in range(B.shape[0]):
         tile = tile_outer(tile, A, r, B, k, s)
     tile_store(tile, C, r, s)
 
 
-@inline
+@kernel
 def _add_row_products(A: Any, B: Any, C: Any) -> None:
     """C += A B^T: every row of A times every row of B, summed over the samples."""
     n_rows, n_columns = C.shape
@@ -82,7 +75,7 @@ def _add_row_products(A: Any, B: Any, C: Any) -> None:
             _dot_tile(tile_full(A, 1, 1, 0.0, 0), A, r, B, c, C)
 
 
-@inline
+@kernel
 def _add_row_sums(A: Any, C: Any) -> None:
     """C += A 1: the sum of every row of A; C has one column."""
     n_rows = C.shape[0]
@@ -93,7 +86,7 @@ def _add_row_sums(A: Any, C: Any) -> None:
         _dot_tile(tile_full(A, 1, 1, 0.0, 0), A, r, 1.0, 0, C)
 
 
-@inline
+@kernel
 def _dot_tile(tile: Any, A: Any, r: Any, B: Any, c: Any, C: Any) -> None:
     for s in range(0, A.shape[1], lanes(A)):
         tile = tile_dot(tile, A, r, B, c, s)

@@ -6,16 +6,17 @@ layers are followed by a ReLU, the last one is not.
 
 from typing import Any
 
-from crabnet_jit.kernels._jit import inline, kernel
+from crabnet_jit.kernels._jit import kernel
 from crabnet_jit.kernels.layout import biases, outputs, weights
 from crabnet_jit.kernels.linear import linear_backward_input, linear_backward_parameters, linear_forward
 from crabnet_jit.kernels.mse import mse_forward
 from crabnet_jit.kernels.relu import relu_backward, relu_forward
 from crabnet_jit.kernels.sgd import sgd_update
+from crabnet_jit.kernels.vector import lanes, load, store
 from crabnet_jit.kernels.view import panel
 
 
-@inline
+@kernel
 def network_forward(layout: Any, parameters: Any, x: Any, activations: Any) -> Any:
     """Return the panel of outputs for the panel x; keeps every layer's output in activations."""
     last = layout.shape[0] - 1
@@ -28,7 +29,7 @@ def network_forward(layout: Any, parameters: Any, x: Any, activations: Any) -> A
     return outputs(activations, layout, last, x.shape[1])
 
 
-@inline
+@kernel
 def network_backward(
     layout: Any, parameters: Any, x: Any, activations: Any, errors: Any, gradients: Any
 ) -> None:
@@ -53,7 +54,10 @@ def predict(layout: Any, parameters: Any, x: Any, activations: Any, y: Any) -> N
     """Outputs of all panels: x (1, n_panels, n_in, width) to y (1, n_panels, n_out, width)."""
     for p in range(x.shape[1]):
         result = network_forward(layout, parameters, panel(x, 0, p), activations)
-        panel(y, 0, p)[:, :] = result
+        y_p = panel(y, 0, p)
+        for i in range(y_p.shape[0]):
+            for s in range(0, y_p.shape[1], lanes(y_p)):
+                store(y_p, i, s, load(result, i, s))
 
 
 @kernel

@@ -34,7 +34,6 @@ from crabnet_jit.kernels.vector import (
     vector_of,
 )
 
-
 I64 = ir.IntType(64)
 
 

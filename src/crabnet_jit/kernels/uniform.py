@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from crabnet_jit.kernels._jit import inline, kernel
+from crabnet_jit.kernels._jit import kernel
 
 
-@inline
+@kernel
 def _uniform(draw: Any, shift: Any, unit: Any, scale: Any, low: Any) -> Any:
     return np.float64(draw >> shift) * unit * scale + low
 
@@ -25,9 +25,7 @@ def fill_uniform(draws: Any, shift: Any, unit: Any, scale: Any, low: Any, out: A
 
 
 @kernel
-def fill_panels(
-    draws: Any, shift: Any, unit: Any, scale: Any, low: Any, n_samples: Any, x: Any
-) -> None:
+def fill_panels(draws: Any, shift: Any, unit: Any, scale: Any, low: Any, n_samples: Any, x: Any) -> None:
     """Overwrite panels x (n_iterations, n_panels, n_in, width) with uniform samples.
 
     draws (n_iterations * n_samples * n_in,) come sample by sample, one per feature; `scale` and

@@ -35,10 +35,10 @@ _REGISTER_BITS = 512
 INDEX = types.intp
 I32 = ir.IntType(32)
 _SCALARS = {
-    types.boolean: ir.IntType(1),
-    types.uint32: I32,
-    types.float32: ir.FloatType(),
-    types.float64: ir.DoubleType(),
+    "bool": ir.IntType(1),
+    "uint32": I32,
+    "float32": ir.FloatType(),
+    "float64": ir.DoubleType(),
 }
 
 
@@ -52,10 +52,10 @@ class Vector(types.Type):
 
     @property
     def llvm(self) -> ir.VectorType:
-        return ir.VectorType(_SCALARS[self.dtype], self.lanes)
+        return ir.VectorType(_SCALARS[self.dtype.name], self.lanes)
 
 
-def vector_of(array: types.Array) -> Vector:
+def vector_of(array: Any) -> Vector:
     """The vector type that holds numbers of `array`."""
     return Vector(array.dtype, _REGISTER_BITS // array.dtype.bitwidth)
 
@@ -73,9 +73,7 @@ def plus(builder: Any, index: Any, offset: int) -> Any:
     return builder.add(index, index.type(offset), flags=["nsw"])
 
 
-def pointer(
-    context: Any, builder: Any, array: types.Array, value: Any, row: Any, column: Any, width: int = 1
-) -> Any:
+def pointer(context: Any, builder: Any, array: Any, value: Any, row: Any, column: Any, width: int = 1) -> Any:
     """Address of array[row, column], from which `width` numbers of the row are used."""
     struct = context.make_array(array)(context, builder, value)
     n_rows, n_columns = cgutils.unpack_tuple(builder, struct.shape)
@@ -146,7 +144,8 @@ def load(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
     vector = vector_of(array)
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        address = pointer(context, builder, array, *args, width=vector.lanes)
+        value, row, column = args
+        address = pointer(context, builder, array, value, row, column, vector.lanes)
         return load_from(builder, address, vector.llvm)
 
     return vector(array, INDEX, INDEX), codegen
@@ -155,8 +154,9 @@ def load(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
 @intrinsic
 def store(typing_context: Any, array: Any, row: Any, column: Any, vector: Any) -> Any:
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        address = pointer(context, builder, array, *args[:3], width=vector.lanes)
-        store_to(builder, args[3], address)
+        value, row, column, numbers = args
+        address = pointer(context, builder, array, value, row, column, vector.lanes)
+        store_to(builder, numbers, address)
         return context.get_dummy_value()
 
     return types.void(array, INDEX, INDEX, vector), codegen
@@ -221,28 +221,30 @@ def rotate_left(typing_context: Any, a: Any, n: Any) -> Any:
     return a(a, n), codegen
 
 
-def _define_operator(function: Callable[..., Any], kind: type, instruction: str) -> None:
-    """Give an operator of Python its meaning for two vectors of one type of number."""
+def _define_operator(function: Callable[..., Any], for_floats: str, for_integers: str) -> None:
+    """Give an operator of Python its meaning for two equal vectors: an LLVM instruction for each."""
+
+    def instruction(vector: Vector) -> str:
+        return for_floats if isinstance(vector.dtype, types.Float) else for_integers
 
     @infer_global(function)
     class _Typing(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
             a, b = args
-            if isinstance(a, Vector) and isinstance(a.dtype, kind) and a == b:
-                result = Vector(types.boolean, a.lanes) if instruction == ">" else a
+            if isinstance(a, Vector) and a == b and instruction(a):
+                result = Vector(types.boolean, a.lanes) if instruction(a) == "fcmp_ordered" else a
                 return signature(result, a, b)
             return None
 
     @lower_builtin(function, Vector, Vector)
-    def _lowering(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        if instruction == ">":
-            return builder.fcmp_ordered(">", *args)
-        return getattr(builder, instruction)(*args)
+    def _lowering(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        name = instruction(signature.args[0])
+        comparison = [">"] if name == "fcmp_ordered" else []
+        return getattr(builder, name)(*comparison, *args)
 
 
-_define_operator(operator.add, types.Float, "fadd")
-_define_operator(operator.sub, types.Float, "fsub")
-_define_operator(operator.mul, types.Float, "fmul")
-_define_operator(operator.gt, types.Float, ">")
-_define_operator(operator.add, types.Integer, "add")
-_define_operator(operator.xor, types.Integer, "xor")
+_define_operator(operator.add, for_floats="fadd", for_integers="add")
+_define_operator(operator.sub, for_floats="fsub", for_integers="")
+_define_operator(operator.mul, for_floats="fmul", for_integers="")
+_define_operator(operator.xor, for_floats="", for_integers="xor")
+_define_operator(operator.gt, for_floats="fcmp_ordered", for_integers="")

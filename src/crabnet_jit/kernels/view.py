@@ -54,7 +54,7 @@ def panel(typing_context: Any, x: Any, i: Any, j: Any) -> Any:
     return view(x, INDEX, INDEX), codegen
 
 
-def _borrow(context: Any, builder: Any, view: types.Array, data: Any, n_rows: Any, n_columns: Any) -> Any:
+def _borrow(context: Any, builder: Any, view: Any, data: Any, n_rows: Any, n_columns: Any) -> Any:
     """A C-contiguous matrix at `data` that owns no memory."""
     array = context.make_array(view)(context, builder)
     itemsize = ir.IntType(64)(view.dtype.bitwidth // 8)

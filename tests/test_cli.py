@@ -1,0 +1,114 @@
+"""The command line, in this process and as a process of its own."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from crabnet_jit import NN, StandardGaussian, StdRng, Trainer, UniformSource, __version__
+from crabnet_jit.cli import main
+
+
+def test_fit_prints_the_article(capsys: Any, published_log: list[tuple[int, float]]) -> None:
+    assert main(["fit"]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert len(lines) == 12
+    for line, (iteration, loss) in zip(lines, published_log, strict=True):
+        start, value = line.rsplit(" ", 1)
+        assert start == f"Iter {iteration}, loss:"
+        assert float(value) == pytest.approx(loss, rel=1e-10)
+        assert repr(float(value)) == value
+    assert err.startswith("120000 iterations: ")
+    assert err.endswith(" us per iteration\n")
+    assert "s compiling" in err
+    assert "s training" in err
+
+
+def test_options_reach_the_trainer(capsys: Any) -> None:
+    arguments = "--seed 7 --hidden 5 --batch-size 3 --learning-rate 0.001 --decay 0.999"
+    arguments += " --iterations 41 --log-every 20"
+    assert main(["fit", *arguments.split()]) == 0
+    rng = StdRng(7)
+    net = NN(2, [5], 1, rng)
+    source = UniformSource(StandardGaussian(), batch_size=3, rng=rng)
+    history = Trainer(net, source, learning_rate=0.001, decay=0.999, log_every=20).run(41)
+    assert capsys.readouterr().out == "".join(f"Iter {i}, loss: {loss!r}\n" for i, loss in history.log)
+    assert len(history.log) == 3
+
+
+def test_no_hidden_layer(capsys: Any) -> None:
+    assert main(["fit", "--hidden", "", "--iterations", "1"]) == 0
+    assert capsys.readouterr().out.startswith("Iter 0, loss: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "--seed", "-1"], "seed must be an integer from 0"),
+        (["fit", "--seed", "18446744073709551616"], "seed must be an integer from 0"),
+        (["fit", "--seed", "x"], "argument --seed: invalid int value: 'x'"),
+        (["fit", "--hidden", "8,a"], "argument --hidden: must be integers separated by commas"),
+        (["fit", "--hidden", "8,0"], "hidden_sizes[1] must be an integer of at least 1, got 0"),
+        (["fit", "--hidden", "8,,8"], "argument --hidden"),
+        (["fit", "--batch-size", "0"], "batch_size must be"),
+        (["fit", "--learning-rate", "nan"], "learning_rate must be"),
+        (["fit", "--learning-rate=-1"], "learning_rate must be"),
+        (["fit", "--decay", "2"], "decay must be"),
+        (["fit", "--iterations", "-5"], "n_iterations must be"),
+        (["fit", "--log-every", "0"], "log_every must be"),
+        (["fit", "--unknown"], "unrecognized arguments: --unknown"),
+        (["fit", "file.csv"], "unrecognized arguments: file.csv"),
+        (["train"], "invalid choice: 'train'"),
+        ([], "required: COMMAND"),
+    ],
+)
+def test_bad_options_are_one_line_and_exit_code_2(arguments: list[str], message: str, capsys: Any) -> None:
+    try:
+        code = main(arguments)
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else -1
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_divergence_is_told_and_exits_with_1(capsys: Any) -> None:
+    assert main(["fit", "--learning-rate", "100", "--iterations", "1000"]) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("Iter 0, loss: ")
+    assert "the run diverged" in err
+
+
+def test_interrupt_exits_with_130(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: Trainer, *_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("crabnet_jit.cli.warmup", lambda: None)
+    monkeypatch.setattr(Trainer, "run", interrupted)
+    assert main(["fit"]) == 130
+    assert capsys.readouterr().err.startswith("crabnet-jit fit: interrupted\n0 iterations: ")
+
+
+def test_module_runs_as_a_program() -> None:
+    command = [sys.executable, "-m", "crabnet_jit"]
+    version = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert version.stdout == f"crabnet-jit {__version__}\n"
+    wrong = subprocess.run([*command, "fit", "--seed", "-1"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
+    assert wrong.stdout == ""
+    assert wrong.stderr.count("\n") == 1
+
+
+def test_reader_that_goes_away_is_no_traceback() -> None:
+    command = [sys.executable, "-m", "crabnet_jit", "fit", "--log-every", "1", "--iterations", "20000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith("Iter 0")
+        process.stdout.close()
+        assert "Traceback" not in process.stderr.read()
+        assert process.wait() == 1

@@ -1,0 +1,117 @@
+"""Kernels against NumPy, for sizes around every tile edge."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+from crabnet_jit.kernels import entry
+from crabnet_jit.kernels._jit import entry as compiled
+from crabnet_jit.kernels._jit import kernel
+from crabnet_jit.kernels.tile import tile_add_sums, tile_full, tile_outer, tile_store
+from crabnet_jit.kernels.vector import first_lanes, fma, lanes, load, splat, store, sum_lanes, where
+
+SIZES = [1, 2, 3, 4, 5, 7, 8, 9, 16, 17]
+GENERATOR = np.random.default_rng(0)
+
+
+def exact(*shape: int) -> Any:
+    """Small integers as float64, so that sums in any order are equal."""
+    return GENERATOR.integers(-9, 10, shape).astype(np.float64)
+
+
+@pytest.mark.parametrize("width", [16, 32, 48])
+@pytest.mark.parametrize(("n_out", "n_in"), list(itertools.product(SIZES, SIZES)))
+def test_linear(n_out: int, n_in: int, width: int) -> None:
+    W, b, x, dL_dy = exact(n_out, n_in), exact(n_out, 1), exact(n_in, width), exact(n_out, width)
+    y, dL_dx = np.full((n_out, width), np.nan), np.full((n_in, width), np.nan)
+    dL_dW, dL_db = np.ones((n_out, n_in)), np.ones((n_out, 1))
+
+    entry.linear_forward(W, b, x, y)
+    np.testing.assert_array_equal(y, W @ x + b)
+    entry.linear_backward_input(W, dL_dy, dL_dx)
+    np.testing.assert_array_equal(dL_dx, W.T @ dL_dy)
+    entry.linear_backward_parameters(dL_dy, x, dL_dW, dL_db)
+    np.testing.assert_array_equal(dL_dW, 1 + dL_dy @ x.T)
+    np.testing.assert_array_equal(dL_db, 1 + dL_dy.sum(axis=1, keepdims=True))
+
+
+def test_relu_keeps_nan_and_has_slope_zero_at_zero() -> None:
+    x = np.array([[-1.0, 0.0, 2.0, np.nan] * 4])
+    y = np.empty_like(x)
+    entry.relu_forward(x, y)
+    np.testing.assert_array_equal(y, [[0.0, 0.0, 2.0, np.nan] * 4])
+    dL_dx = np.empty_like(x)
+    entry.relu_backward(y, np.full_like(x, 3.0), dL_dx)
+    np.testing.assert_array_equal(dL_dx, [[0.0, 0.0, 3.0, 0.0] * 4])
+
+
+@pytest.mark.parametrize("n_samples", [1, 7, 8, 9, 15, 16])
+def test_mse_counts_only_the_samples(n_samples: int) -> None:
+    x, target = exact(3, 16), exact(3, 16)
+    x[:, n_samples:] = np.nan
+    dL_dx = np.full_like(x, np.nan)
+    loss = entry.mse_forward(x, target, n_samples, 0.5, dL_dx)
+    error = (x - target)[:, :n_samples]
+    assert loss == 0.5 * (error**2).sum()
+    np.testing.assert_array_equal(dL_dx[:, :n_samples], error)
+    np.testing.assert_array_equal(dL_dx[:, n_samples:], 0)
+
+
+@kernel
+def _vector_operations(x: Any, count: Any, out: Any) -> Any:
+    a, b = load(x, 0, 0), load(x, 1, 0)
+    store(out, 0, 0, a + b)
+    store(out, 1, 0, a - b)
+    store(out, 2, 0, a * b)
+    store(out, 3, 0, fma(a, b, splat(x, 0.5)))
+    store(out, 4, 0, where(a > b, a, b))
+    store(out, 5, 0, where(first_lanes(x, count), a, splat(x, -1.0)))
+    return sum_lanes(a)
+
+
+@kernel
+def _tile_operations(A: Any, B: Any, C: Any, sums: Any) -> Any:
+    tile = tile_full(B, 2, 1, A, 0)
+    tile = tile_outer(tile, A, 1, B, 0, 0)
+    tile_store(tile, C, 0, 0)
+    tile_add_sums(tile, sums, 0, 0)
+    return lanes(B)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_vectors_and_tiles_of_both_float_types(dtype: Any) -> None:
+    V = 64 // np.dtype(dtype).itemsize
+    x = GENERATOR.normal(size=(2, V)).astype(dtype)
+    out = np.empty((6, V), dtype)
+    total = compiled(_vector_operations)(x, 3, out)
+    a, b = x
+    inside = np.arange(V) < 3
+    for row, expected in enumerate([a + b, a - b, a * b, None, np.maximum(a, b), np.where(inside, a, -1)]):
+        if expected is not None:
+            np.testing.assert_array_equal(out[row], expected)
+    exact_fma = (a.astype(np.longdouble) * b + 0.5).astype(dtype)  # exact enough to round once
+    np.testing.assert_array_max_ulp(out[3], exact_fma, 1)
+    halves = a.copy()
+    while halves.size > 1:
+        halves = halves[::2] + halves[1::2]
+    assert total == halves[0]
+
+    A, C, sums = np.array([[2], [3], [5]], dtype), np.empty((2, V), dtype), np.ones((2, 1), dtype)
+    assert compiled(_tile_operations)(A, x, C, sums) == V
+    np.testing.assert_allclose(C, [2 + 3 * a, 3 + 5 * a], rtol=1e-5)
+    np.testing.assert_allclose(sums[:, 0], 1 + C.sum(axis=1), rtol=1e-5)
+
+
+def test_one_sum_for_every_shape_of_tile() -> None:
+    """Gradients of a parameter have the same bits wherever it lies among the tiles."""
+    x, dL_dy = GENERATOR.normal(size=(1, 48)), GENERATOR.normal(size=(1, 48))
+    for n_out, n_in in [(1, 1), (4, 2), (1, 8), (2, 8), (3, 11), (9, 3)]:
+        dL_dW, dL_db = np.zeros((n_out, n_in)), np.zeros((n_out, 1))
+        entry.linear_backward_parameters(dL_dy.repeat(n_out, 0), x.repeat(n_in, 0), dL_dW, dL_db)
+        assert np.unique(dL_dW).size == 1
+        assert np.unique(dL_db).size == 1
+        if n_out == n_in == 1:
+            first = dL_dW[0, 0], dL_db[0, 0]
+        assert (dL_dW[0, 0], dL_db[0, 0]) == first

@@ -1,0 +1,254 @@
+"""The compiled training run."""
+
+from typing import Any
+
+import numpy as np
+import plain
+import pytest
+
+from crabnet_jit import (
+    MSE,
+    NN,
+    History,
+    InvalidArgumentError,
+    StandardGaussian,
+    StdRng,
+    Trainer,
+    UniformSource,
+)
+
+
+def article(hidden_sizes: Any = (8, 8), batch_size: int = 16, **options: Any) -> Trainer:
+    rng = StdRng(1)
+    net = NN(2, hidden_sizes, 1, rng)
+    return Trainer(net, UniformSource(StandardGaussian(), batch_size=batch_size, rng=rng), **options)
+
+
+@pytest.fixture(scope="module")
+def long_run() -> Trainer:
+    trainer = article()
+    trainer.run(120_001)
+    return trainer
+
+
+# ---- faithful ----
+
+
+def test_published_log(long_run: Trainer, published_log: list[tuple[int, float]]) -> None:
+    assert [i for i, _ in long_run.history.log] == [*range(0, 120_001, 10_000)]
+    for (_, loss), (_, published) in zip(long_run.history.log, published_log, strict=False):
+        assert loss == pytest.approx(published, rel=1e-10)
+
+
+def test_log_and_parameters_of_the_original(long_run: Trainer, reference: Any) -> None:
+    for entry, expected in zip(long_run.history.log, reference["log_rebuilt_here"], strict=True):
+        assert entry == pytest.approx(tuple(expected), rel=1e-10)
+    for k, layer in enumerate(long_run.net.layers):
+        expected = reference["parameters_after_120001_iterations"]
+        np.testing.assert_allclose(layer.W, expected[f"W{k}"], rtol=1e-10)
+        np.testing.assert_allclose(layer.b, expected[f"b{k}"], rtol=1e-10)
+
+
+def test_first_losses_of_the_original(long_run: Trainer, reference: Any) -> None:
+    expected = reference["loss_of_each_of_the_first_2000_iterations"]
+    np.testing.assert_allclose(long_run.history.losses[:2000], expected, rtol=1e-11)
+
+
+def test_first_batch_of_the_original(reference: Any) -> None:
+    rng = StdRng(1)
+    rng.random(105)
+    x, target = UniformSource(StandardGaussian(), rng=rng).batch(0)
+    np.testing.assert_array_equal(x, reference["iteration_0"]["x"])
+    np.testing.assert_allclose(target, reference["iteration_0"]["target"], rtol=1e-14)
+
+
+# ---- the same by other ways ----
+
+
+@pytest.mark.parametrize("hidden_sizes", [[], [5], [8, 8], [9, 3, 7], [4, 4, 4, 4], [3, 8, 1, 17, 6]])
+def test_layers_stepped_by_hand(hidden_sizes: list[int]) -> None:
+    rate = 1e-4
+    trainer = article(hidden_sizes, learning_rate=rate)
+    trainer.run(1000)
+
+    hand = article(hidden_sizes)
+    net, mse = hand.net, MSE()
+    for iteration in range(1000):
+        x, target = UniformSource.batch(hand.source, iteration)  # type: ignore[arg-type]
+        mse.forward(net.forward(x), target)
+        net.backward(mse.backward())
+        rate *= 0.99999
+        net.sgd(rate)
+    np.testing.assert_allclose(trainer.net.parameters, net.parameters, rtol=1e-12)
+
+
+@pytest.mark.parametrize("hidden_sizes", [[], [8, 8], [5, 7]])
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 15, 16, 17, 33, 128, 129, 300])
+def test_any_batch_size_against_plain_numpy(batch_size: int, hidden_sizes: list[int]) -> None:
+    n, rate = 20, 1e-4
+    trainer = article(hidden_sizes, batch_size, learning_rate=rate)
+    trainer.net.parameters -= 0.4
+    sizes = [2, *hidden_sizes, 1]
+    flat = trainer.net.parameters.copy()
+    losses = []
+    source = trainer.source
+    assert isinstance(source, UniformSource)
+    for iteration in range(n):
+        x, target = source.batch(iteration)
+        parameters = plain.split(flat, sizes)
+        losses.append(plain.loss(parameters, x, target))
+        rate *= 0.99999
+        flat = flat - rate * plain.flatten(plain.gradients(parameters, x, target)[0])
+    history = trainer.run(n)
+    np.testing.assert_allclose(history.losses, losses, rtol=1e-11)
+    np.testing.assert_allclose(trainer.net.parameters, flat, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("batch_size", [16, 300])
+@pytest.mark.parametrize("cuts", [[1000], [1] * 10 + [990], [333, 333, 334]])
+@pytest.mark.parametrize("chunk_size", [None, 1, 7, 512])
+def test_chunks_do_not_change_a_bit(cuts: list[int], chunk_size: int | None, batch_size: int) -> None:
+    whole = article(batch_size=batch_size, log_every=100, chunk_size=1000)
+    whole.run(1000)
+    cut = article(batch_size=batch_size, log_every=100, chunk_size=chunk_size)
+    for n in cuts:
+        history = cut.run(n)
+    np.testing.assert_array_equal(cut.net.parameters, whole.net.parameters)
+    np.testing.assert_array_equal(history.losses, whole.history.losses)
+    assert history.log == whole.history.log
+
+
+def test_source_gives_the_draws_of_its_generator() -> None:
+    rng = StdRng(4)
+    rng.random(11)
+    x, _ = UniformSource(StandardGaussian(), low=0, high=2, batch_size=5, rng=rng).batch(3)
+    assert rng.position == 11
+    rng.position += 3 * 10
+    np.testing.assert_array_equal(x, rng.uniform(0, 2, (5, 2)))
+
+
+def test_a_source_of_ones_own() -> None:
+    class Line:
+        in_features, out_features, batch_size = 1, 1, 3
+
+        def fill(self, iteration: int, x: Any, target: Any) -> None:
+            x[:] = 0
+            x[:, 0, 0, :3] = [-1, 0, 1]
+            target[:] = 2 * x + 1
+
+    trainer = Trainer(NN(1, [], 1, rng=1), Line(), learning_rate=0.1, decay=1.0)
+    trainer.run(500)
+    np.testing.assert_allclose(trainer.net.parameters, [2, 1], rtol=1e-9)
+
+
+# ---- history ----
+
+
+def test_window_of_the_log() -> None:
+    history = History(log_every=500)
+    losses = np.random.default_rng(2).random(2600)
+    for start in range(0, 2600, 700):
+        history.extend(losses[start : start + 700])
+    np.testing.assert_array_equal(history.losses, losses)
+    queue: list[float] = []
+    expected = []
+    for i, loss in enumerate(losses):
+        queue.append(loss)
+        if i > 1000:
+            queue.pop(0)
+        if i % 500 == 0:
+            expected.append((i, sum(queue) / 1000))
+    np.testing.assert_allclose(history.log, expected, rtol=1e-12)
+    assert len(queue) == 1001
+    with pytest.raises(InvalidArgumentError, match="iteration must be an integer from 0 to 2599"):
+        history.running_loss(2600)
+
+
+def test_log_is_told_as_it_grows() -> None:
+    trainer = article(log_every=30)
+    told: list[tuple[int, float]] = []
+    trainer.run(100, on_log=lambda i, loss: told.append((i, loss)))
+    assert told == trainer.history.log
+    assert [i for i, _ in told] == [0, 30, 60, 90]
+
+
+def test_losses_can_not_be_overwritten() -> None:
+    trainer = article()
+    with pytest.raises(ValueError, match="read-only"):
+        trainer.run(3).losses[0] = 0
+
+
+def test_no_iterations() -> None:
+    trainer = article()
+    before = trainer.net.parameters.copy()
+    assert trainer.run(0).losses.size == 0
+    np.testing.assert_array_equal(trainer.net.parameters, before)
+
+
+def test_divergence_is_an_error_and_the_history_ends_there() -> None:
+    trainers = [article(learning_rate=10.0, chunk_size=chunk) for chunk in (1, 1000)]
+    for trainer in trainers:
+        with pytest.raises(FloatingPointError, match=r"the loss became .* in iteration .*: the run diverged"):
+            trainer.run(1000)
+        assert not np.isfinite(trainer.history.losses[-1])
+        assert np.isfinite(trainer.history.losses[:-1]).all()
+    assert trainers[0].history.losses.size == trainers[1].history.losses.size
+
+
+def test_interrupted_run_goes_on_where_it_was() -> None:
+    trainer = article(log_every=100, chunk_size=50)
+
+    def stop(iteration: int, loss: float) -> None:
+        if iteration == 300:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(1000, on_log=stop)
+    done = trainer.history.losses.size
+    assert 300 < done < 1000
+    trainer.run(1000 - done)
+    whole = article(log_every=100)
+    whole.run(1000)
+    np.testing.assert_array_equal(trainer.net.parameters, whole.net.parameters)
+    assert trainer.history.log == whole.history.log
+
+
+# ---- bad input ----
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learning_rate": -1}, "learning_rate must be a finite number of at least 0, got -1"),
+        ({"learning_rate": float("nan")}, "learning_rate must be"),
+        ({"decay": 0}, "decay must be a finite number above 0 and at most 1, got 0"),
+        ({"decay": 1.5}, "decay must be"),
+        ({"log_every": 0}, "log_every must be an integer of at least 1"),
+        ({"chunk_size": 0}, "chunk_size must be"),
+        ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
+        ({"batch_size": 2.5}, "batch_size must be"),
+    ],
+)
+def test_bad_options(options: Any, message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        article(**options)
+
+
+def test_bad_sources() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"source.in_features must be the network's 3, got 2"):
+        Trainer(NN(3, [], 1, rng=1), UniformSource(StandardGaussian(), rng=1))
+    with pytest.raises(InvalidArgumentError, match="low must be at most high"):
+        UniformSource(StandardGaussian(), low=1, high=0)
+    with pytest.raises(InvalidArgumentError, match="low must be a finite number"):
+        UniformSource(StandardGaussian(), low=float("-inf"))
+    with pytest.raises(InvalidArgumentError, match="rng must be an integer from 0"):
+        UniformSource(StandardGaussian(), rng=-1)
+    with pytest.raises(InvalidArgumentError, match=r"x must be of shape \(n_samples, 2\)"):
+        StandardGaussian()([[1.0]])
+
+
+@pytest.mark.parametrize("n", [-1, 1.5, "10", None])
+def test_bad_number_of_iterations(n: Any) -> None:
+    trainer = article()
+    with pytest.raises(InvalidArgumentError, match="n_iterations must be an integer of at least 0"):
+        trainer.run(n)
