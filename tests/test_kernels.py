@@ -1,6 +1,9 @@
 """Kernels against NumPy, for sizes around every tile edge."""
 
 import itertools
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 from crabnet_jit.kernels import entry
 from crabnet_jit.kernels._jit import entry as compiled
 from crabnet_jit.kernels._jit import kernel
+from crabnet_jit.kernels.exponential import exp
 from crabnet_jit.kernels.tile import tile_add_sums, tile_full, tile_outer, tile_store
 from crabnet_jit.kernels.vector import first_lanes, fma, lanes, load, splat, store, sum_lanes, where
 
@@ -28,10 +32,14 @@ def test_linear(n_out: int, n_in: int, width: int) -> None:
     y, dL_dx = np.full((n_out, width), np.nan), np.full((n_in, width), np.nan)
     dL_dW, dL_db = np.ones((n_out, n_in)), np.ones((n_out, 1))
 
-    entry.linear_forward(W, b, x, y)
+    entry.linear_forward(W, b, x, y, False)
     np.testing.assert_array_equal(y, W @ x + b)
-    entry.linear_backward_input(W, dL_dy, dL_dx)
+    entry.linear_forward(W, b, x, y, True)
+    np.testing.assert_array_equal(y, np.maximum(W @ x + b, 0))
+    entry.linear_backward_input(W, dL_dy, x, dL_dx, False)
     np.testing.assert_array_equal(dL_dx, W.T @ dL_dy)
+    entry.linear_backward_input(W, dL_dy, x, dL_dx, True)
+    np.testing.assert_array_equal(dL_dx, np.where(x > 0, W.T @ dL_dy, 0))
     entry.linear_backward_parameters(dL_dy, x, dL_dW, dL_db)
     np.testing.assert_array_equal(dL_dW, 1 + dL_dy @ x.T)
     np.testing.assert_array_equal(dL_db, 1 + dL_dy.sum(axis=1, keepdims=True))
@@ -57,6 +65,39 @@ def test_mse_counts_only_the_samples(n_samples: int) -> None:
     assert loss == 0.5 * (error**2).sum()
     np.testing.assert_array_equal(dL_dx[:, :n_samples], error)
     np.testing.assert_array_equal(dL_dx[:, n_samples:], 0)
+
+
+def test_rectified_layer_keeps_nan() -> None:
+    W, b, x = np.ones((5, 1)), np.zeros((5, 1)), np.array([[-1.0, np.nan] * 8])
+    y = np.empty((5, 16))
+    entry.linear_forward(W, b, x, y, True)
+    np.testing.assert_array_equal(y, [[0.0, np.nan] * 8] * 5)
+
+
+@kernel
+def _exponentials(x: Any, y: Any) -> None:
+    for s in range(0, x.shape[1], lanes(x)):
+        store(y, 0, s, exp(x, load(x, 0, s)))
+
+
+def test_exponential_is_within_1_ulp_over_the_whole_range() -> None:
+    x = np.concatenate(
+        [
+            np.linspace(-746, 710, 200_000),
+            np.linspace(-1, 1, 20_000),
+            [0.0, -0.0, 1e-300, -1e300, 1e300, np.inf, -np.inf, np.nan, -745.13, 709.78, 709.79, -708.4],
+        ]
+    )
+    x = np.resize(x, (1, -(-x.size // 8) * 8))
+    y = np.empty_like(x)
+    compiled(_exponentials)(x, y)
+    with np.errstate(over="ignore", under="ignore"):
+        exact = np.exp(x.astype(np.longdouble))
+        rounded = exact.astype(np.float64)
+        usual = np.isfinite(rounded)
+        error = np.abs(y[usual] - exact[usual]) / np.spacing(rounded[usual])
+    assert error.max() < 1.0
+    np.testing.assert_array_equal(y[~usual], rounded[~usual])
 
 
 @kernel
@@ -115,3 +156,21 @@ def test_one_sum_for_every_shape_of_tile() -> None:
         if n_out == n_in == 1:
             first = dL_dW[0, 0], dL_db[0, 0]
         assert (dL_dW[0, 0], dL_db[0, 0]) == first
+
+
+_READ_OUTSIDE = """
+import numpy as np
+from crabnet_jit.kernels.entry import linear_forward
+linear_forward(np.ones((4, 3)), np.ones((4, 1)), np.ones((2, 16)), np.ones((4, 16)), False)
+linear_forward(np.ones((4, 1)), np.ones((4, 1)), np.ones((2, 16)), np.ones((4, 16)), False)
+"""
+
+
+def test_bounds_checks_reach_vectors_and_tiles() -> None:
+    """x has one row more than W has columns; the checks must notice the read behind its end."""
+    environment = {**os.environ, "NUMBA_BOUNDSCHECK": "1"}
+    command = [sys.executable, "-c", _READ_OUTSIDE]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "line 5" in result.stderr
+    assert "IndexError: index is out of bounds" in result.stderr

@@ -149,11 +149,11 @@ class LinearLayer:
 
     def _backward(self, dL_dy: Array) -> Array:
         x = _kept(self.dy_dW)
-        dL_dy_panel = pack_one(dL_dy)
+        x_panel, dL_dy_panel = pack_one(x), pack_one(dL_dy)
+        dL_dx = np.empty_like(x_panel)
         self.gradients[:] = 0.0
-        linear_backward_parameters(dL_dy_panel, pack_one(x), self.dL_dW, self.dL_db)
-        dL_dx = np.empty((self.in_features, dL_dy_panel.shape[1]))
-        linear_backward_input(self.W, dL_dy_panel, dL_dx)
+        linear_backward_parameters(dL_dy_panel, x_panel, self.dL_dW, self.dL_db)
+        linear_backward_input(self.W, dL_dy_panel, x_panel, dL_dx, False)
         return unpack_one(dL_dx, x.shape[0])
 
     def sgd(self, learning_rate: float) -> None:
@@ -164,7 +164,7 @@ class LinearLayer:
 def _linear(W: Array, b: Array, x: Array) -> Array:
     panel = pack_one(x)
     y = np.empty((W.shape[0], panel.shape[1]))
-    linear_forward(W, b, panel, y)
+    linear_forward(W, b, panel, y, False)
     return unpack_one(y, x.shape[0])
 
 

@@ -8,17 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crabnet_jit import _validation as check
-from crabnet_jit.kernels.chacha import BLOCKS, DRAWS_PER_BLOCK
-from crabnet_jit.kernels.entry import fill_u64, fill_uniform
+from crabnet_jit.kernels.chacha import BLOCKS, DRAWS
+from crabnet_jit.kernels.entry import fill_groups, fill_uniform
 
 _U64_MAX = 2**64 - 1
 #: Draws in a stream: 2**64 blocks of 8.
-PERIOD = 2**64 * DRAWS_PER_BLOCK
-
-#: `draw >> SHIFT` times UNIT is a number on [0, 1) with 53 random bits …
-STANDARD_SHIFT, STANDARD_UNIT = np.uint64(11), 2.0**-53
-#: … or on [0, 1 - 2**-52] with 52, from which closed intervals are made.
-INTERVAL_SHIFT, INTERVAL_UNIT = np.uint64(12), 2.0**-52
+PERIOD = 2**67
 
 
 class RngState(TypedDict):
@@ -133,10 +128,8 @@ class StdRng:
         size : int or tuple of int, optional
             Shape of the result; one number if omitted.
         """
-        draws = self._draw(size)
-        out = np.empty(draws.size)
-        fill_uniform(draws, STANDARD_SHIFT, STANDARD_UNIT, 1.0, 0.0, out)
-        return float(out[0]) if size is None else out.reshape(size)
+        values = standard_uniform(self._draw(size))
+        return float(values[0]) if size is None else values.reshape(size)
 
     @overload
     def uniform(self, low: float, high: float, size: None = None) -> float: ...
@@ -147,7 +140,8 @@ class StdRng:
     ) -> float | NDArray[np.float64]:
         """Uniform float64 on the closed interval [low, high].
 
-        rand's `Uniform::new_inclusive`: `(u64 >> 12) * 2**-52 * scale + low`, see `interval_scale`.
+        rand's `Uniform::new_inclusive`: `(u64 >> 12) * 2**-52 * scale + low`, where `scale` is
+        `(high - low) / (1 - 2**-52)`, one ulp less as long as the sum could exceed `high`.
 
         Parameters
         ----------
@@ -158,26 +152,25 @@ class StdRng:
         """
         low = check.finite("low", low)
         scale = interval_scale(low, check.finite("high", high))
-        draws = self._draw(size)
-        out = np.empty(draws.size)
-        fill_uniform(draws, INTERVAL_SHIFT, INTERVAL_UNIT, scale, low, out)
-        return float(out[0]) if size is None else out.reshape(size)
+        values = interval_uniform(self._draw(size)) * scale + low
+        return float(values[0]) if size is None else values.reshape(size)
 
     def _draw(self, size: int | tuple[int, ...] | None) -> NDArray[np.uint64]:
         shape = size if isinstance(size, tuple) else (1 if size is None else size,)
-        draws = np.empty(math.prod(check.integer("size", n, 0) for n in shape), np.uint64)
-        self.fill_at(self._position, draws)
+        draws = self.draws_at(self._position, math.prod(check.integer("size", n, 0) for n in shape))
         self._position = (self._position + draws.size) % PERIOD
         return draws
 
-    def fill_at(self, position: int, out: NDArray[np.uint64]) -> None:
-        """Overwrite the one-dimensional `out` with the draws from `position` on.
+    def draws_at(self, position: int, n: int) -> NDArray[np.uint64]:
+        """The n draws from `position` on; the generator's own position stays.
 
-        The generator's own position stays. Positions count on from 0 after 2**67 - 1.
+        Positions count on from 0 after 2**67 - 1.
         """
-        block, skip = divmod(position % PERIOD, DRAWS_PER_BLOCK)
-        words = np.empty((BLOCKS + 2, BLOCKS), np.uint32)
-        fill_u64(self._key, np.uint64(self._stream), np.uint64(block), skip, words, out)
+        group, skip = divmod(position % PERIOD, DRAWS)
+        n_groups = -(-(skip + n) // DRAWS)
+        words = np.empty((n_groups * BLOCKS, 16), np.uint32)
+        fill_groups(self._key, np.uint64(self._stream), np.uint64(group), words)
+        return words.view(np.uint64).reshape(-1)[skip : skip + n]
 
 
 def as_rng(name: str, rng: StdRng | int | None) -> StdRng:
@@ -187,6 +180,20 @@ def as_rng(name: str, rng: StdRng | int | None) -> StdRng:
     if rng is None:
         return StdRng(secrets.randbits(64))
     return StdRng(check.integer(name, rng, 0, _U64_MAX))
+
+
+def standard_uniform(draws: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Numbers on [0, 1) with 53 random bits: `(draw >> 11) * 2**-53`."""
+    out = np.empty(draws.size)
+    fill_uniform(draws, np.uint64(11), 2.0**-53, out)
+    return out
+
+
+def interval_uniform(draws: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Numbers on [0, 1 - 2**-52] with 52 random bits: `(draw >> 12) * 2**-52`; see `interval_scale`."""
+    out = np.empty(draws.size)
+    fill_uniform(draws, np.uint64(12), 2.0**-52, out)
+    return out
 
 
 def interval_scale(low: float, high: float) -> float:

@@ -14,7 +14,7 @@ from crabnet_jit import _validation as check
 from crabnet_jit.kernels.entry import fill_panels, gaussian_panels
 from crabnet_jit.layers import Array
 from crabnet_jit.panels import pack, unpack
-from crabnet_jit.random import INTERVAL_SHIFT, INTERVAL_UNIT, StdRng, as_rng, interval_scale
+from crabnet_jit.random import StdRng, as_rng, interval_scale, interval_uniform
 
 
 class Target(Protocol):
@@ -113,9 +113,9 @@ class UniformSource:
     def fill(self, iteration: int, x: Array, target: Array) -> None:
         """Overwrite the panels x and target with the batches from `iteration` on, see `Source`."""
         draws_per_batch = self.batch_size * self.in_features
-        draws = np.empty(x.shape[0] * draws_per_batch, np.uint64)
-        self._rng.fill_at(self._rng.position + iteration * draws_per_batch, draws)
-        fill_panels(draws, INTERVAL_SHIFT, INTERVAL_UNIT, self._scale, self._low, self.batch_size, x)
+        first = self._rng.position + iteration * draws_per_batch
+        draws = self._rng.draws_at(first, x.shape[0] * draws_per_batch)
+        fill_panels(interval_uniform(draws), self._scale, self._low, self.batch_size, x)
         self.target.fill(x, target)
 
     def batch(self, iteration: int) -> tuple[Array, Array]:

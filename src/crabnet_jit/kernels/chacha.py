@@ -10,50 +10,48 @@ from typing import Any
 import numpy as np
 
 from crabnet_jit.kernels._jit import kernel
-from crabnet_jit.kernels.vector import load, rotate_left, splat, store
+from crabnet_jit.kernels.vector import (
+    interleave_high,
+    interleave_low,
+    lane_numbers,
+    rotate_left,
+    splat,
+    store,
+    transpose_8x8,
+)
 
-BLOCKS = 16
-DRAWS_PER_BLOCK = 8
+BLOCKS = 16  # in a group: one for each lane of a vector
+DRAWS = 128  # in a group
 _LOW = np.uint64(0xFFFFFFFF)
 _HIGH_SHIFT = np.uint64(32)
 
 
 @kernel
-def fill_u64(key: Any, stream: Any, block: Any, skip: Any, words: Any, out: Any) -> None:
-    """Overwrite out with consecutive draws, from draw number `skip` of block number `block` on.
+def fill_groups(key: Any, stream: Any, group: Any, out: Any) -> None:
+    """Overwrite out with consecutive blocks, from the group number `group` on.
 
-    Reads key (8,) of uint32, `stream` and `block` of uint64. Overwrites `words` (18, 16) of
-    uint32, the workspace: row w holds word w of 16 blocks, the last two rows their numbers.
+    Reads key (8,) of uint32, `stream` and `group` of uint64. `out` is uint32, 16 words for each
+    of a multiple of 16 blocks; seen as uint64 it is the draws in order.
     """
-    done = 0
-    while done < out.size:
-        _sixteen_blocks(key, stream, block, words)
-        for b in range(skip // DRAWS_PER_BLOCK, BLOCKS):
-            for d in range(skip % DRAWS_PER_BLOCK, DRAWS_PER_BLOCK):
-                if done < out.size:
-                    low, high = np.uint64(words[2 * d, b]), np.uint64(words[2 * d + 1, b])
-                    out[done] = low | (high << _HIGH_SHIFT)
-                    done += 1
-            skip = 0
-        block += np.uint64(BLOCKS)
+    for row in range(0, out.shape[0], BLOCKS):
+        _fill_group(key, stream, group * np.uint64(BLOCKS), out, row)
+        group += np.uint64(1)
 
 
 @kernel
-def _sixteen_blocks(key: Any, stream: Any, block: Any, words: Any) -> None:
-    """Blocks number `block` to `block` + 15: word w of all of them in row w of `words`."""
-    for b in range(BLOCKS):
-        number = block + np.uint64(b)
-        words[16, b] = np.uint32(number & _LOW)
-        words[17, b] = np.uint32(number >> _HIGH_SHIFT)
+def _fill_group(key: Any, stream: Any, block: Any, out: Any, row: Any) -> None:
+    """Overwrite 16 rows of `out` from `row` on with the blocks from `block`, a multiple of 16, on."""
     # "expand 32-byte k", as little-endian words
-    c0 = splat(words, np.uint32(0x61707865))
-    c1 = splat(words, np.uint32(0x3320646E))
-    c2 = splat(words, np.uint32(0x79622D32))
-    c3 = splat(words, np.uint32(0x6B206574))
-    k0, k1, k2, k3 = splat(words, key[0]), splat(words, key[1]), splat(words, key[2]), splat(words, key[3])
-    k4, k5, k6, k7 = splat(words, key[4]), splat(words, key[5]), splat(words, key[6]), splat(words, key[7])
-    n0, n1 = load(words, 16, 0), load(words, 17, 0)
-    s0, s1 = splat(words, np.uint32(stream & _LOW)), splat(words, np.uint32(stream >> _HIGH_SHIFT))
+    c0 = splat(out, np.uint32(0x61707865))
+    c1 = splat(out, np.uint32(0x3320646E))
+    c2 = splat(out, np.uint32(0x79622D32))
+    c3 = splat(out, np.uint32(0x6B206574))
+    k0, k1, k2, k3 = splat(out, key[0]), splat(out, key[1]), splat(out, key[2]), splat(out, key[3])
+    k4, k5, k6, k7 = splat(out, key[4]), splat(out, key[5]), splat(out, key[6]), splat(out, key[7])
+    # 16 numbers from a multiple of 16 on: no carry from the low to the high word
+    n0 = splat(out, np.uint32(block & _LOW)) + lane_numbers(out)
+    n1 = splat(out, np.uint32(block >> _HIGH_SHIFT))
+    s0, s1 = splat(out, np.uint32(stream & _LOW)), splat(out, np.uint32(stream >> _HIGH_SHIFT))
 
     x0, x1, x2, x3 = c0, c1, c2, c3
     x4, x5, x6, x7 = k0, k1, k2, k3
@@ -69,22 +67,51 @@ def _sixteen_blocks(key: Any, stream: Any, block: Any, words: Any) -> None:
         x2, x7, x8, x13 = _quarter_round(x2, x7, x8, x13)
         x3, x4, x9, x14 = _quarter_round(x3, x4, x9, x14)
 
-    store(words, 0, 0, x0 + c0)
-    store(words, 1, 0, x1 + c1)
-    store(words, 2, 0, x2 + c2)
-    store(words, 3, 0, x3 + c3)
-    store(words, 4, 0, x4 + k0)
-    store(words, 5, 0, x5 + k1)
-    store(words, 6, 0, x6 + k2)
-    store(words, 7, 0, x7 + k3)
-    store(words, 8, 0, x8 + k4)
-    store(words, 9, 0, x9 + k5)
-    store(words, 10, 0, x10 + k6)
-    store(words, 11, 0, x11 + k7)
-    store(words, 12, 0, x12 + n0)
-    store(words, 13, 0, x13 + n1)
-    store(words, 14, 0, x14 + s0)
-    store(words, 15, 0, x15 + s1)
+    # One word of 16 blocks to a vector, now; 16 words of one block to a row, in `out`.
+    x0, x1, x2, x3 = x0 + c0, x1 + c1, x2 + c2, x3 + c3
+    x4, x5, x6, x7 = x4 + k0, x5 + k1, x6 + k2, x7 + k3
+    x8, x9, x10, x11 = x8 + k4, x9 + k5, x10 + k6, x11 + k7
+    x12, x13, x14, x15 = x12 + n0, x13 + n1, x14 + s0, x15 + s1
+    _store_rows(
+        out,
+        row,
+        interleave_low(x0, x1),
+        interleave_low(x2, x3),
+        interleave_low(x4, x5),
+        interleave_low(x6, x7),
+        interleave_low(x8, x9),
+        interleave_low(x10, x11),
+        interleave_low(x12, x13),
+        interleave_low(x14, x15),
+    )
+    _store_rows(
+        out,
+        row + 8,
+        interleave_high(x0, x1),
+        interleave_high(x2, x3),
+        interleave_high(x4, x5),
+        interleave_high(x6, x7),
+        interleave_high(x8, x9),
+        interleave_high(x10, x11),
+        interleave_high(x12, x13),
+        interleave_high(x14, x15),
+    )
+
+
+@kernel
+def _store_rows(
+    out: Any, row: Any, d0: Any, d1: Any, d2: Any, d3: Any, d4: Any, d5: Any, d6: Any, d7: Any
+) -> None:
+    """Overwrite 8 rows of `out`; d0 to d7 hold a draw of each of these 8 blocks."""
+    r0, r1, r2, r3, r4, r5, r6, r7 = transpose_8x8(d0, d1, d2, d3, d4, d5, d6, d7)
+    store(out, row, 0, r0)
+    store(out, row + 1, 0, r1)
+    store(out, row + 2, 0, r2)
+    store(out, row + 3, 0, r3)
+    store(out, row + 4, 0, r4)
+    store(out, row + 5, 0, r5)
+    store(out, row + 6, 0, r6)
+    store(out, row + 7, 0, r7)
 
 
 @kernel

@@ -5,12 +5,12 @@ comes from the disk. Arguments are not checked here: a caller passes C-contiguou
 the shapes that the kernel's docstring gives, which the object layer sees to.
 """
 
-from crabnet_jit.kernels import chacha, gaussian, linear, mse, network, relu, sgd, uniform
+from crabnet_jit.kernels import chacha, gaussian, linear, mse, network, relu, rows, sgd, uniform
 from crabnet_jit.kernels._jit import entry
 
-fill_u64 = entry(chacha.fill_u64)
+fill_groups = entry(chacha.fill_groups)
 fill_uniform = entry(uniform.fill_uniform)
-fill_panels = entry(uniform.fill_panels)
+fill_panels = entry(rows.fill_panels)
 gaussian_panels = entry(gaussian.gaussian_panels)
 
 linear_forward = entry(linear.linear_forward)

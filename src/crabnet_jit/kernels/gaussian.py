@@ -1,9 +1,11 @@
 """The article's target: a scaled Gaussian of the coordinates."""
 
-import math
 from typing import Any
 
 from crabnet_jit.kernels._jit import kernel
+from crabnet_jit.kernels.exponential import exp
+from crabnet_jit.kernels.vector import fma, lanes, load, splat, store
+from crabnet_jit.kernels.view import panel
 
 
 @kernel
@@ -12,11 +14,12 @@ def gaussian_panels(x: Any, target: Any) -> None:
 
     x (n_iterations, n_panels, n_in, width); overwrites target, the same with one feature.
     """
-    n_iterations, n_panels, n_in, width = x.shape
-    for iteration in range(n_iterations):
-        for p in range(n_panels):
-            for s in range(width):
-                square = 0.0
-                for f in range(n_in):
-                    square += x[iteration, p, f, s] * x[iteration, p, f, s]
-                target[iteration, p, 0, s] = 5.0 * math.exp(-0.5 * square)
+    for iteration in range(x.shape[0]):
+        for p in range(x.shape[1]):
+            x_p, target_p = panel(x, iteration, p), panel(target, iteration, p)
+            for s in range(0, x_p.shape[1], lanes(x_p)):
+                square = splat(x_p, 0.0)
+                for f in range(x_p.shape[0]):
+                    v = load(x_p, f, s)
+                    square = fma(v, v, square)
+                store(target_p, 0, s, splat(x_p, 5.0) * exp(x_p, splat(x_p, -0.5) * square))

@@ -10,46 +10,62 @@ enough to hide a latency of 4 cycles, and each takes part of only 6 loads.
 from typing import Any
 
 from crabnet_jit.kernels._jit import kernel
-from crabnet_jit.kernels.tile import tile_add_sums, tile_dot, tile_full, tile_outer, tile_store
+from crabnet_jit.kernels.tile import (
+    tile_add_sums,
+    tile_dot,
+    tile_full,
+    tile_maximum,
+    tile_outer,
+    tile_store,
+    tile_where_positive,
+)
 from crabnet_jit.kernels.vector import lanes
 
 
 @kernel
-def linear_forward(W: Any, b: Any, x: Any, y: Any) -> None:
-    """y = W x + b. Overwrites y."""
-    _matrix_product(W, b, x, y)
+def linear_forward(W: Any, b: Any, x: Any, y: Any, rectify: Any) -> None:
+    """y = W x + b, or max(W x + b, 0) if `rectify`. Overwrites y."""
+    n_out, width = y.shape
+    n_out_by_4 = n_out - n_out % 4
+    for s in range(0, width, 2 * lanes(x)):
+        for o in range(0, n_out_by_4, 4):
+            tile = _add_product(tile_full(x, 4, 2, b, o), W, o, x, s)
+            tile_store(tile_maximum(tile, 0.0) if rectify else tile, y, o, s)
+        for o in range(n_out_by_4, n_out):
+            row = _add_product(tile_full(x, 1, 2, b, o), W, o, x, s)
+            tile_store(tile_maximum(row, 0.0) if rectify else row, y, o, s)
 
 
 @kernel
-def linear_backward_input(W: Any, dL_dy: Any, dL_dx: Any) -> None:
-    """dL_dx = W^T dL_dy. Overwrites dL_dx."""
-    _matrix_product(W.T, 0.0, dL_dy, dL_dx)
+def linear_backward_input(W: Any, dL_dy: Any, x: Any, dL_dx: Any, rectified: Any) -> None:
+    """dL_dx = W^T dL_dy. Overwrites dL_dx.
+
+    If x was `rectified`, dL_dx is the gradient before that: 0 where x is not positive.
+    """
+    n_in, width = x.shape
+    n_in_by_4 = n_in - n_in % 4
+    for s in range(0, width, 2 * lanes(x)):
+        for i in range(0, n_in_by_4, 4):
+            tile = _add_product(tile_full(x, 4, 2, 0.0, 0), W.T, i, dL_dy, s)
+            tile_store(tile_where_positive(tile, x, i, s) if rectified else tile, dL_dx, i, s)
+        for i in range(n_in_by_4, n_in):
+            row = _add_product(tile_full(x, 1, 2, 0.0, 0), W.T, i, dL_dy, s)
+            tile_store(tile_where_positive(row, x, i, s) if rectified else row, dL_dx, i, s)
+
+
+@kernel
+def _add_product(tile: Any, A: Any, r: Any, B: Any, s: Any) -> Any:
+    """The tile at row r and column s of A B, added to `tile`."""
+    for k in range(B.shape[0]):
+        tile = tile_outer(tile, A, r, B, k, s)
+    return tile
 
 
 @kernel
 def linear_backward_parameters(dL_dy: Any, x: Any, dL_dW: Any, dL_db: Any) -> None:
     """dL_dW += dL_dy x^T and dL_db += dL_dy 1. Columns beyond the batch must be 0 in dL_dy."""
     _add_row_products(dL_dy, x, dL_dW)
-    _add_row_sums(dL_dy, dL_db)
-
-
-@kernel
-def _matrix_product(A: Any, start: Any, B: Any, C: Any) -> None:
-    """C = start + A B, where `start` is a column (n, 1) or a number."""
-    n_rows, width = C.shape
-    rows_by_4 = n_rows - n_rows % 4
-    for s in range(0, width, 2 * lanes(B)):
-        for r in range(0, rows_by_4, 4):
-            _product_tile(tile_full(B, 4, 2, start, r), A, r, B, s, C)
-        for r in range(rows_by_4, n_rows):
-            _product_tile(tile_full(B, 1, 2, start, r), A, r, B, s, C)
-
-
-@kernel
-def _product_tile(tile: Any, A: Any, r: Any, B: Any, s: Any, C: Any) -> None:
-    for k in range(B.shape[0]):
-        tile = tile_outer(tile, A, r, B, k, s)
-    tile_store(tile, C, r, s)
+    _add_row_sums(dL_dy, dL_db.T)
 
 
 @kernel
@@ -77,17 +93,17 @@ def _add_row_products(A: Any, B: Any, C: Any) -> None:
 
 @kernel
 def _add_row_sums(A: Any, C: Any) -> None:
-    """C += A 1: the sum of every row of A; C has one column."""
-    n_rows = C.shape[0]
+    """C += 1 A^T: the sum of every row of A; C is one row."""
+    n_rows = A.shape[0]
     rows_by_8 = n_rows - n_rows % 8
     for r in range(0, rows_by_8, 8):
-        _dot_tile(tile_full(A, 8, 1, 0.0, 0), A, r, 1.0, 0, C)
+        _dot_tile(tile_full(A, 1, 8, 0.0, 0), 1.0, 0, A, r, C)
     for r in range(rows_by_8, n_rows):
-        _dot_tile(tile_full(A, 1, 1, 0.0, 0), A, r, 1.0, 0, C)
+        _dot_tile(tile_full(A, 1, 1, 0.0, 0), 1.0, 0, A, r, C)
 
 
 @kernel
 def _dot_tile(tile: Any, A: Any, r: Any, B: Any, c: Any, C: Any) -> None:
-    for s in range(0, A.shape[1], lanes(A)):
+    for s in range(0, B.shape[1], lanes(B)):
         tile = tile_dot(tile, A, r, B, c, s)
     tile_add_sums(tile, C, r, c)

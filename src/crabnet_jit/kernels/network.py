@@ -10,7 +10,6 @@ from crabnet_jit.kernels._jit import kernel
 from crabnet_jit.kernels.layout import biases, outputs, weights
 from crabnet_jit.kernels.linear import linear_backward_input, linear_backward_parameters, linear_forward
 from crabnet_jit.kernels.mse import mse_forward
-from crabnet_jit.kernels.relu import relu_backward, relu_forward
 from crabnet_jit.kernels.sgd import sgd_update
 from crabnet_jit.kernels.vector import lanes, load, store
 from crabnet_jit.kernels.view import panel
@@ -23,9 +22,8 @@ def network_forward(layout: Any, parameters: Any, x: Any, activations: Any) -> A
     for layer in range(last + 1):
         y = outputs(activations, layout, layer, x.shape[1])
         h = x if layer == 0 else outputs(activations, layout, layer - 1, x.shape[1])
-        linear_forward(weights(parameters, layout, layer), biases(parameters, layout, layer), h, y)
-        if layer < last:
-            relu_forward(y, y)
+        W, b = weights(parameters, layout, layer), biases(parameters, layout, layer)
+        linear_forward(W, b, h, y, layer < last)
     return outputs(activations, layout, last, x.shape[1])
 
 
@@ -45,8 +43,7 @@ def network_backward(
         linear_backward_parameters(dL_dy, h, dL_dW, dL_db)
         if layer > 0:
             dL_dh = outputs(errors, layout, layer - 1, x.shape[1])
-            linear_backward_input(weights(parameters, layout, layer), dL_dy, dL_dh)
-            relu_backward(h, dL_dh, dL_dh)
+            linear_backward_input(weights(parameters, layout, layer), dL_dy, h, dL_dh, True)
 
 
 @kernel

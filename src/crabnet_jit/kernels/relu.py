@@ -3,7 +3,7 @@
 from typing import Any
 
 from crabnet_jit.kernels._jit import kernel
-from crabnet_jit.kernels.vector import lanes, load, splat, store, where
+from crabnet_jit.kernels.vector import lanes, load, maximum, splat, store, where
 
 
 @kernel
@@ -12,8 +12,7 @@ def relu_forward(x: Any, y: Any) -> None:
     zero = splat(x, 0.0)
     for i in range(x.shape[0]):
         for s in range(0, x.shape[1], lanes(x)):
-            v = load(x, i, s)
-            store(y, i, s, where(zero > v, zero, v))
+            store(y, i, s, maximum(zero, load(x, i, s)))
 
 
 @kernel

@@ -7,11 +7,14 @@ numbers from s on:
     tile_full(x, rows, columns, start, r)  tile[i, j] = start[r + i, 0], or the number `start`
     tile_outer(tile, A, r, B, k, s)        tile[i, j] += A[r + i, k] * B[k, s + j V:]
     tile_dot(tile, A, r, B, c, s)          tile[i, j] += A[r + i, s:] * B[c + j, s:]
+    tile_maximum(tile, value)              tile[i, j] = max(tile[i, j], value); NaN stays
+    tile_where_positive(tile, C, r, s)     tile[i, j] = 0 unless C[r + i, s + j V:] > 0
     tile_store(tile, C, r, s)              C[r + i, s + j V:] = tile[i, j]
     tile_add_sums(tile, C, r, c)           C[r + i, c + j] += sum of the lanes of tile[i, j]
 
 `rows` and `columns` are literal numbers, x gives the type. Arrays are contiguous; A
-of `tile_outer` may be the transpose of one, B of `tile_dot` the number 1.0.
+of `tile_outer` may be the transpose of one, as may C of `tile_add_sums` that is one row; A of
+`tile_dot` may be the number 1.0.
 """
 
 from typing import Any
@@ -21,20 +24,21 @@ from numba.core import types
 from numba.extending import intrinsic, models, register_model
 
 from crabnet_jit.kernels.vector import (
+    I64,
     INDEX,
     Vector,
     broadcast,
     lane_sum,
+    larger,
     load_from,
     multiply_add,
+    pair_orders,
     plus,
     pointer,
     shuffle,
     store_to,
     vector_of,
 )
-
-I64 = ir.IntType(64)
 
 
 class Tile(types.Type):
@@ -110,26 +114,26 @@ def tile_outer(typing_context: Any, tile: Any, A: Any, row: Any, B: Any, k: Any,
 @intrinsic
 def tile_dot(typing_context: Any, tile: Any, A: Any, row: Any, B: Any, column: Any, s: Any) -> Any:
     vector = tile.vector
-    is_array = isinstance(B, types.Array)
+    is_array = isinstance(A, types.Array)
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         value, A_value, row, B_value, column, s = args
 
         def a(i: int) -> Any:
+            if not is_array:
+                return broadcast(builder, A_value, vector.llvm)
             at = plus(builder, row, i), s
             address = pointer(context, builder, A, A_value, *at, width=vector.lanes)
             return load_from(builder, address, vector.llvm)
 
         def b(j: int) -> Any:
-            if not is_array:
-                return broadcast(builder, B_value, vector.llvm)
             at = plus(builder, column, j), s
             address = pointer(context, builder, B, B_value, *at, width=vector.lanes)
             return load_from(builder, address, vector.llvm)
 
         return _add_products(builder, tile, value, a, b)
 
-    return tile(tile, A, INDEX, B if is_array else vector.dtype, INDEX, INDEX), codegen
+    return tile(tile, A if is_array else vector.dtype, INDEX, B, INDEX, INDEX), codegen
 
 
 def _add_products(builder: Any, tile: Tile, value: Any, a: Any, b: Any) -> Any:
@@ -139,6 +143,34 @@ def _add_products(builder: Any, tile: Tile, value: Any, a: Any, b: Any) -> Any:
     rows = [a(i) for i in range(tile.rows)]
     new = {(i, j): multiply_add(builder, rows[i], columns[j], old[i, j]) for i, j in tile.places}
     return tile.pack(builder, new)
+
+
+@intrinsic
+def tile_maximum(typing_context: Any, tile: Any, value: Any) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        least = broadcast(builder, args[1], tile.vector.llvm)
+        vectors = tile.unpack(builder, args[0])
+        return tile.pack(builder, {at: larger(builder, least, v) for at, v in vectors.items()})
+
+    return tile(tile, tile.vector.dtype), codegen
+
+
+@intrinsic
+def tile_where_positive(typing_context: Any, tile: Any, C: Any, row: Any, column: Any) -> Any:
+    width = tile.vector.lanes
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        value, C_value, row, column = args
+        vectors = tile.unpack(builder, value)
+        zero = ir.Constant(tile.vector.llvm, None)
+        for i, j in tile.places:
+            at = plus(builder, row, i), plus(builder, column, j * width)
+            address = pointer(context, builder, C, C_value, *at, width=width)
+            positive = builder.fcmp_ordered(">", load_from(builder, address, tile.vector.llvm), zero)
+            vectors[i, j] = builder.select(positive, vectors[i, j], zero)
+        return tile.pack(builder, vectors)
+
+    return tile(tile, C, INDEX, INDEX), codegen
 
 
 @intrinsic
@@ -186,12 +218,10 @@ def _lane_sums(builder: Any, vectors: list[Any]) -> Any:
 
     The additions are those of `lane_sum`, done for two vectors by one instruction.
     """
-    lanes = len(vectors)
     width = 1
+    lanes = len(vectors)
     while len(vectors) > 1:
-        from_second = [(lane // width) % 2 for lane in range(lanes)]
-        low = [lane + (lanes - width) * second for lane, second in enumerate(from_second)]
-        high = [lane + width for lane in low]
+        low, high = pair_orders(lanes, width)
         vectors = [
             builder.fadd(shuffle(builder, a, b, low), shuffle(builder, a, b, high))
             for a, b in zip(vectors[0::2], vectors[1::2], strict=True)

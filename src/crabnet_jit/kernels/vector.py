@@ -9,10 +9,17 @@ for the V numbers from s on:
 
     load(x, i, s)               x[i, s:]
     store(x, i, s, v)           x[i, s:] = v
+    load_column(x, s, i)        x[s:, i], one number from each of V rows
     splat(x, value)             value in every lane, in the type of x's numbers
     a + b, a - b, a * b, a > b  lane by lane, of floats
     a + b, a ^ b                lane by lane, of integers; sums wrap around
     rotate_left(a, n)           the bits of each integer lane rotated by the literal n
+    lane_numbers(x)             0, 1, 2, … as integers of x's type
+    interleave_low(a, b)        a0 b0 a1 b1 …, the first half of the lanes of both
+    interleave_high(a, b)       the same of the second half
+    transpose_8x8(a0, …, a7)    the transpose, of eight vectors as rows of eight 64-bit columns
+    maximum(a, b)               the larger one lane by lane; a NaN of b stays
+    power_of_two(k)             2**k, where the lanes of k are whole numbers from -1022 to 1023
     fma(a, b, c)                a * b + c, rounded once
     where(mask, a, b)           a where the mask holds, else b
     first_lanes(x, count)       a mask: lanes 0 to count - 1
@@ -34,6 +41,7 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 _REGISTER_BITS = 512
 INDEX = types.intp
 I32 = ir.IntType(32)
+I64 = ir.IntType(64)
 _SCALARS = {
     "bool": ir.IntType(1),
     "uint32": I32,
@@ -128,6 +136,20 @@ def lane_sum(builder: Any, vector: Any) -> Any:
     return builder.extract_element(vector, I32(0))
 
 
+def larger(builder: Any, a: Any, b: Any) -> Any:
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+def pair_orders(lanes: int, width: int) -> tuple[list[int], list[int]]:
+    """Two shuffles of a and b that exchange the odd blocks of a for the even ones of b.
+
+    With blocks of `width` lanes: a0 b0 a2 b2 … and a1 b1 a3 b3 ….
+    """
+    odd = [(lane // width) % 2 for lane in range(lanes)]
+    low = [lane + (lanes - width) * is_odd for lane, is_odd in enumerate(odd)]
+    return low, [lane + width for lane in low]
+
+
 # ---- what kernels call ----
 
 
@@ -147,6 +169,22 @@ def load(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
         value, row, column = args
         address = pointer(context, builder, array, value, row, column, vector.lanes)
         return load_from(builder, address, vector.llvm)
+
+    return vector(array, INDEX, INDEX), codegen
+
+
+@intrinsic
+def load_column(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
+    vector = vector_of(array)
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        value, row, column = args
+        gathered = ir.Constant(vector.llvm, ir.Undefined)
+        for lane in range(vector.lanes):
+            # one by one: hardware gathers take three times as long on Zen 4
+            address = pointer(context, builder, array, value, plus(builder, row, lane), column)
+            gathered = builder.insert_element(gathered, builder.load(address), I32(lane))
+        return gathered
 
     return vector(array, INDEX, INDEX), codegen
 
@@ -193,7 +231,7 @@ def first_lanes(typing_context: Any, array: Any, count: Any) -> Any:
     mask = Vector(types.boolean, vector_of(array).lanes)
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        indices = ir.VectorType(ir.IntType(64), mask.lanes)
+        indices = ir.VectorType(I64, mask.lanes)
         index = ir.Constant(indices, list(range(mask.lanes)))
         return builder.icmp_signed("<", index, broadcast(builder, args[1], indices))
 
@@ -219,6 +257,84 @@ def rotate_left(typing_context: Any, a: Any, n: Any) -> Any:
         return builder.call(function, [args[0], args[0], distance])
 
     return a(a, n), codegen
+
+
+@intrinsic
+def lane_numbers(typing_context: Any, array: Any) -> Any:
+    vector = vector_of(array)
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return ir.Constant(vector.llvm, list(range(vector.lanes)))
+
+    return vector(array), codegen
+
+
+@intrinsic
+def interleave_low(typing_context: Any, a: Any, b: Any) -> Any:
+    order = [lane + half * a.lanes for lane in range(a.lanes // 2) for half in (0, 1)]
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return shuffle(builder, args[0], args[1], order)
+
+    return a(a, a), codegen
+
+
+@intrinsic
+def interleave_high(typing_context: Any, a: Any, b: Any) -> Any:
+    order = [lane + half * a.lanes for lane in range(a.lanes // 2, a.lanes) for half in (0, 1)]
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return shuffle(builder, args[0], args[1], order)
+
+    return a(a, a), codegen
+
+
+@intrinsic
+def transpose_8x8(
+    typing_context: Any, a0: Any, a1: Any, a2: Any, a3: Any, a4: Any, a5: Any, a6: Any, a7: Any
+) -> Any:
+    vectors = types.containers.UniTuple(a0, 8)
+    quads = ir.VectorType(ir.IntType(64), 8)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        rows = [builder.bitcast(row, quads) for row in args]
+        for width in (1, 2, 4):  # exchange blocks of width x width across the diagonal
+            low, high = pair_orders(8, width)
+            for k in range(8):
+                if not k & width:
+                    a, b = rows[k], rows[k + width]
+                    rows[k], rows[k + width] = shuffle(builder, a, b, low), shuffle(builder, a, b, high)
+        columns = [builder.bitcast(row, a0.llvm) for row in rows]
+        return context.make_tuple(builder, signature.return_type, columns)
+
+    return vectors(a0, a1, a2, a3, a4, a5, a6, a7), codegen
+
+
+@intrinsic
+def maximum(typing_context: Any, a: Any, b: Any) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return larger(builder, *args)
+
+    return a(a, a), codegen
+
+
+@intrinsic
+def power_of_two(typing_context: Any, k: Any) -> Any:
+    mantissa_bits, exponent_bias, integer = {
+        "float32": (23, 127, I32),
+        "float64": (52, 1023, I64),
+    }[k.dtype.name]
+    integers = ir.VectorType(integer, k.lanes)
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        # k + 1.5 * 2**mantissa_bits has k in the low bits of its mantissa
+        shifted = builder.fadd(args[0], ir.Constant(k.llvm, [1.5 * 2**mantissa_bits] * k.lanes))
+        bits = builder.bitcast(shifted, integers)
+        biased = builder.add(bits, ir.Constant(integers, [exponent_bias] * k.lanes))
+        exponent = builder.shl(biased, ir.Constant(integers, [mantissa_bits] * k.lanes))
+        return builder.bitcast(exponent, k.llvm)
+
+    return k(k), codegen
 
 
 def _define_operator(function: Callable[..., Any], for_floats: str, for_integers: str) -> None:
