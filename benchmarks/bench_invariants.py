@@ -1,0 +1,114 @@
+"""asv: figures that do not depend on the machine's mood.
+
+`python -m benchmarks.bench_invariants` checks them against the committed bounds.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from .common import article_trainer
+
+_HERE = Path(__file__).parent
+# The training kernel is compiled for one processor, whatever this machine's, and not run.
+_TARGET = {"NUMBA_CPU_NAME": "znver4", "NUMBA_CPU_FEATURES": ""}
+_PRINT_ASSEMBLY = """
+from numba import types
+from crabnet_jit.kernels.entry import train
+floats = [types.Array(types.float64, n, "C") for n in range(5)]
+layout = types.Array(types.int64, 2, "C")
+arguments = [layout, *[floats[1]] * 4, floats[4], floats[4], types.int64, floats[1], floats[1]]
+train.compile(tuple(arguments))
+print("\\n".join(train.inspect_asm().values()))
+"""
+_COUNT_ALLOCATIONS = """
+from numba.core.runtime import rtsys
+from benchmarks.common import train, training_arguments
+def allocations(n):
+    arguments = training_arguments([8, 8], 16, n)
+    train(*arguments)
+    before = rtsys.get_allocation_stats().alloc
+    train(*arguments)
+    return rtsys.get_allocation_stats().alloc - before
+print((allocations(1001) - allocations(1)) / 1000)
+"""
+
+
+def _python(program: str, **environment: str) -> str:
+    with tempfile.TemporaryDirectory() as cache:
+        variables = {**os.environ, **environment, "NUMBA_CACHE_DIR": cache, "PYTHONPATH": str(_HERE.parent)}
+        result = subprocess.run(
+            [sys.executable, "-c", program], env=variables, capture_output=True, text=True, check=True
+        )
+    return result.stdout
+
+
+class Invariants:
+    """Counts and results."""
+
+    timeout = 300.0
+
+    def setup_cache(self) -> dict[str, float]:
+        """All figures, computed once."""
+        return figures()
+
+    def track_allocations_per_iteration(self, values: dict[str, float]) -> float:
+        """Calls of Numba's allocator, from 1 and 1,001 iterations."""
+        return values["allocations_per_iteration"]
+
+    def track_packed_fma(self, values: dict[str, float]) -> float:
+        """Packed multiply-add instructions in the training kernel."""
+        return values["packed_fma"]
+
+    def track_scalar_fma(self, values: dict[str, float]) -> float:
+        """Scalar multiply-add instructions in the training kernel."""
+        return values["scalar_fma"]
+
+    def track_instructions(self, values: dict[str, float]) -> float:
+        """Size of the training kernel's machine code, in instructions."""
+        return values["instructions"]
+
+    def track_final_loss(self, values: dict[str, float]) -> float:
+        """Running loss of the article's job at iteration 110,000."""
+        return values["final_loss"]
+
+    def track_deviation_from_article(self, values: dict[str, float]) -> float:
+        """Largest relative difference from the published log."""
+        return values["deviation_from_article"]
+
+
+def figures() -> dict[str, float]:
+    """Every figure by name."""
+    assembly = _python(_PRINT_ASSEMBLY, **_TARGET)
+    instructions = re.findall(r"^\t([a-z]\w*)", assembly, re.MULTILINE)
+    log = article_trainer().run(110_001).log
+    published = json.loads((_HERE.parent / "tests/data/published_log.json").read_text())
+    pairs = zip(log, published, strict=True)
+    return {
+        "allocations_per_iteration": float(_python(_COUNT_ALLOCATIONS, NUMBA_NRT_STATS="1")),
+        "packed_fma": len([name for name in instructions if re.fullmatch(r"vfn?m(add|sub)\d+p[sd]", name)]),
+        "scalar_fma": len([name for name in instructions if re.fullmatch(r"vfn?m(add|sub)\d+s[sd]", name)]),
+        "instructions": len(instructions),
+        "final_loss": log[-1][1],
+        "deviation_from_article": max(abs(ours / loss - 1) for (_, ours), (_, loss) in pairs),
+    }
+
+
+def main() -> int:
+    """Print every figure with its bounds; exit with 1 if one is outside."""
+    bounds = json.loads((_HERE / "bounds.json").read_text())
+    outside = 0
+    for name, value in figures().items():
+        low, high = bounds[name]
+        fits = low <= value <= high
+        outside += not fits
+        print(f"{name:28} {value:<22g} {'within' if fits else 'OUTSIDE'} [{low:g}, {high:g}]")
+    return int(outside > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""A training step over layer sizes and batch sizes: `python -m benchmarks.scaling`.
+
+Prints time, GFLOP/s, the share of the measured peak and, if PyTorch is installed, its time for
+the same step with as many threads (one); writes a plot if matplotlib is installed.
+"""
+
+import argparse
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .common import (
+    Peak,
+    best_seconds,
+    check_article,
+    describe_machine,
+    seconds,
+    train,
+    training_arguments,
+    training_flops,
+)
+
+HIDDEN = (8, 16, 32, 64, 128, 256)
+BATCH = (16, 128, 1024)
+
+
+def torch_step(hidden: int, batch_size: int) -> Callable[[], object] | None:
+    """One step of plain SGD in PyTorch, eager, on given data; None if it is not installed."""
+    if importlib.util.find_spec("torch") is None:
+        return None
+    import torch  # noqa: PLC0415  # an optional peer
+
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    linear, relu = torch.nn.Linear, torch.nn.ReLU
+    net = torch.nn.Sequential(
+        linear(2, hidden), relu(), linear(hidden, hidden), relu(), linear(hidden, 1)
+    )
+    parameters = list(net.parameters())
+    x = torch.rand(batch_size, 2) * 6 - 3
+    target = torch.exp(-0.5 * (x**2).sum(dim=1, keepdim=True))
+
+    def step() -> None:
+        loss = torch.nn.functional.mse_loss(net(x), target)
+        gradients = torch.autograd.grad(loss, parameters)
+        with torch.no_grad():
+            torch._foreach_add_(parameters, gradients, alpha=-1e-4)  # the fastest update there is
+
+    step()
+    return step
+
+
+def measure(hidden: int, batch_size: int, rounds: int) -> dict[str, float]:
+    """One cell of the grid: seconds a step of ours and of PyTorch, and seconds of the peak loop."""
+    flops = training_flops([hidden, hidden], batch_size)
+    n = max(1, 50_000_000 // flops)  # about a millisecond
+    arguments = training_arguments([hidden, hidden], batch_size, n)
+    peak = Peak()
+    theirs = torch_step(hidden, batch_size)
+    functions: list[Callable[[], object]] = [lambda: train(*arguments), peak]
+    if theirs is not None:
+        n_theirs = max(1, int(0.003 / seconds(theirs)))
+        functions.append(lambda: [theirs() for _ in range(n_theirs)])
+    train(*arguments)
+    ours, yardstick, *rest = best_seconds(*functions, rounds=rounds)
+    cell = {"flops": flops, "ours": ours / n, "peak": peak.flops / yardstick}
+    if rest:
+        cell["torch"] = rest[0] / n_theirs
+    return cell
+
+
+def plot(grid: dict[tuple[int, int], dict[str, float]], path: Path) -> None:
+    """Microseconds and GFLOP/s over size, one line for each batch size."""
+    import matplotlib as mpl  # noqa: PLC0415  # optional
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for k, batch_size in enumerate(BATCH):
+        cells = [grid[hidden, batch_size] for hidden in HIDDEN]
+        gflops = [cell["flops"] / cell["ours"] / 1e9 for cell in cells]
+        left.plot(HIDDEN, [1e6 * cell["ours"] for cell in cells], "o-", color=f"C{k}", label=f"batch {batch_size}")
+        right.plot(HIDDEN, gflops, "o-", color=f"C{k}", label=f"batch {batch_size}")
+        if all("torch" in cell for cell in cells):
+            theirs = [cell["torch"] for cell in cells]
+            left.plot(HIDDEN, [1e6 * t for t in theirs], "x--", color=f"C{k}", label=f"PyTorch, batch {batch_size}")
+            right.plot(
+                HIDDEN, [c["flops"] / t / 1e9 for c, t in zip(cells, theirs, strict=True)], "x--", color=f"C{k}"
+            )
+    right.axhline(max(cell["peak"] for cell in grid.values()) / 1e9, color="grey", linestyle=":", label="peak")
+    left.set(xscale="log", yscale="log", xlabel="units in each hidden layer", ylabel="µs a training step")
+    right.set(xscale="log", xlabel="units in each hidden layer", ylabel="GFLOP/s, one core, float64", ylim=0)
+    for axes in (left, right):
+        axes.set_xticks(HIDDEN, [str(hidden) for hidden in HIDDEN])
+        axes.minorticks_off()
+        axes.legend(fontsize="small")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def row(hidden: int, batch_size: int, cell: dict[str, float]) -> str:
+    """A line of the table."""
+    rate = cell["flops"] / cell["ours"]
+    texts: list[Any] = [f"{hidden}-{hidden}", batch_size, f"{1e6 * cell['ours']:.2f}", f"{rate / 1e9:.1f}"]
+    texts.append(f"{rate / cell['peak']:.0%}")
+    if "torch" in cell:
+        texts += [f"{1e6 * cell['torch']:.2f}", f"{cell['torch'] / cell['ours']:.1f}"]
+    else:
+        texts += ["not installed", ""]
+    return "| " + " | ".join(map(str, texts)) + " |"
+
+
+def main() -> None:
+    """Measure, print, plot."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=40, help="of which the best counts (default 40)")
+    parser.add_argument("--plot", type=Path, help="write a plot to this PNG or SVG file")
+    options = parser.parse_args()
+    check_article()
+    print(describe_machine())
+    print("\n| hidden | batch | us a step | GFLOP/s | of the peak | PyTorch, us | PyTorch / ours |")
+    print("|---|---|---|---|---|---|---|")
+    grid = {}
+    for hidden in HIDDEN:
+        for batch_size in BATCH:
+            grid[hidden, batch_size] = measure(hidden, batch_size, options.rounds)
+            print(row(hidden, batch_size, grid[hidden, batch_size]), flush=True)
+    print(f"\nPeak of a core: {max(cell['peak'] for cell in grid.values()) / 1e9:.1f} GFLOP/s.")
+    if options.plot is not None:
+        plot(grid, options.plot)
+
+
+if __name__ == "__main__":
+    main()
