@@ -35,7 +35,9 @@ def check_article() -> None:
     """Compile, and refuse to time a program that computes something else."""
     for iteration, loss in article_trainer().run(10_001).log:
         if abs(loss / PUBLISHED_LOG[iteration] - 1) > 1e-10:
-            raise AssertionError(f"iteration {iteration}: running loss {loss}, not {PUBLISHED_LOG[iteration]}")
+            raise AssertionError(
+                f"iteration {iteration}: running loss {loss}, not {PUBLISHED_LOG[iteration]}"
+            )
 
 
 def training_arguments(hidden_sizes: list[int], batch_size: int, n_iterations: int) -> tuple[Any, ...]:
@@ -58,7 +60,9 @@ def training_arguments(hidden_sizes: list[int], batch_size: int, n_iterations: i
 def training_flops(hidden_sizes: list[int], batch_size: int) -> int:
     """Multiplications and additions in the matrix products of one training step."""
     sizes = [2, *hidden_sizes, 1]
-    products = sum(a * b * (2 if k == 0 else 3) for k, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)))
+    products = sum(
+        a * b * (2 if k == 0 else 3) for k, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False))
+    )
     return 2 * products * batch_size
 
 
@@ -105,7 +109,9 @@ def describe_machine() -> str:
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        names = [
+            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line
+        ]
         model = names[0] if names else model
     packages = ", ".join(f"{name} {version(name)}" for name in ("crabnet-jit", "numba", "numpy"))
     today = datetime.now(UTC).date().isoformat()

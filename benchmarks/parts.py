@@ -116,7 +116,9 @@ def main() -> None:
     check_article()
     parts = Parts()
     names = [*parts.names, "train"]
-    times = dict(zip(names, best_seconds(*(getattr(parts, name) for name in names), rounds=rounds), strict=True))
+    times = dict(
+        zip(names, best_seconds(*(getattr(parts, name) for name in names), rounds=rounds), strict=True)
+    )
 
     default, single = article_trainer(), article_trainer(chunk_size=1)
     default.run(8 * N)

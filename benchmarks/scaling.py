@@ -34,9 +34,7 @@ def torch_step(hidden: int, batch_size: int) -> Callable[[], object] | None:
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     linear, relu = torch.nn.Linear, torch.nn.ReLU
-    net = torch.nn.Sequential(
-        linear(2, hidden), relu(), linear(hidden, hidden), relu(), linear(hidden, 1)
-    )
+    net = torch.nn.Sequential(linear(2, hidden), relu(), linear(hidden, hidden), relu(), linear(hidden, 1))
     parameters = list(net.parameters())
     x = torch.rand(batch_size, 2) * 6 - 3
     target = torch.exp(-0.5 * (x**2).sum(dim=1, keepdim=True))
@@ -80,16 +78,24 @@ def plot(grid: dict[tuple[int, int], dict[str, float]], path: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for k, batch_size in enumerate(BATCH):
         cells = [grid[hidden, batch_size] for hidden in HIDDEN]
-        gflops = [cell["flops"] / cell["ours"] / 1e9 for cell in cells]
-        left.plot(HIDDEN, [1e6 * cell["ours"] for cell in cells], "o-", color=f"C{k}", label=f"batch {batch_size}")
+        left.plot(
+            HIDDEN, [1e6 * cell["ours"] for cell in cells], "o-", color=f"C{k}", label=f"batch {batch_size}"
+        )
         right.plot(HIDDEN, gflops, "o-", color=f"C{k}", label=f"batch {batch_size}")
         if all("torch" in cell for cell in cells):
             theirs = [cell["torch"] for cell in cells]
-            left.plot(HIDDEN, [1e6 * t for t in theirs], "x--", color=f"C{k}", label=f"PyTorch, batch {batch_size}")
-            right.plot(
-                HIDDEN, [c["flops"] / t / 1e9 for c, t in zip(cells, theirs, strict=True)], "x--", color=f"C{k}"
+            left.plot(
+                HIDDEN, [1e6 * t for t in theirs], "x--", color=f"C{k}", label=f"PyTorch, batch {batch_size}"
             )
-    right.axhline(max(cell["peak"] for cell in grid.values()) / 1e9, color="grey", linestyle=":", label="peak")
+            right.plot(
+                HIDDEN,
+                [c["flops"] / t / 1e9 for c, t in zip(cells, theirs, strict=True)],
+                "x--",
+                color=f"C{k}",
+            )
+    right.axhline(
+        max(cell["peak"] for cell in grid.values()) / 1e9, color="grey", linestyle=":", label="peak"
+    )
     left.set(xscale="log", yscale="log", xlabel="units in each hidden layer", ylabel="µs a training step")
     right.set(xscale="log", xlabel="units in each hidden layer", ylabel="GFLOP/s, one core, float64", ylim=0)
     for axes in (left, right):

@@ -1,5 +1,7 @@
 """The compiled training run."""
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -252,3 +254,18 @@ def test_bad_number_of_iterations(n: Any) -> None:
     trainer = article()
     with pytest.raises(InvalidArgumentError, match="n_iterations must be an integer of at least 0"):
         trainer.run(n)
+
+
+def test_warmup_compiles_all_that_a_run_needs() -> None:
+    program = """
+from crabnet_jit import NN, StandardGaussian, Trainer, UniformSource, warmup
+from crabnet_jit.kernels import entry
+warmup()
+before = {name: len(getattr(f, "signatures", ())) for name, f in vars(entry).items()}
+net = NN(2, [5, 4], 1, rng=1)
+Trainer(net, UniformSource(StandardGaussian(), batch_size=200, rng=1)).run(10)
+net.get_output([[1, 2]])
+after = {name: len(getattr(f, "signatures", ())) for name, f in vars(entry).items()}
+assert before == after and max(after.values()) == 1, (before, after)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,152 @@
+"""The cache of machine code, with real processes: right, bounded, shared."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from numba.core import config
+
+import crabnet_jit
+from crabnet_jit.kernels._cache import cache_directory, fingerprint
+
+PACKAGE = Path(crabnet_jit.__file__).parent
+
+RUN = """
+from crabnet_jit import NN, StandardGaussian, Trainer, UniformSource
+net = NN(2, [3], 1, rng=1)
+Trainer(net, UniformSource(StandardGaussian(), rng=2)).run(5)
+print(net.parameters.sum().hex())
+"""
+
+
+def start(cache: Path, package: Path = PACKAGE, **environment: str) -> "subprocess.Popen[str]":
+    variables = {
+        **os.environ,
+        "NUMBA_CACHE_DIR": str(cache),
+        "PYTHONPATH": str(package.parent),
+        **environment,
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN], env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(process: "subprocess.Popen[str]") -> str:
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert err == ""
+    return out
+
+
+def files(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of every file below a folder."""
+    found = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the package's sources."""
+    ignore = shutil.ignore_patterns("__pycache__")
+    return Path(shutil.copytree(PACKAGE, tmp_path / "elsewhere" / "crabnet_jit", ignore=ignore))
+
+
+def test_right_after_a_change_in_a_file_that_kernels_inline(tmp_path: Path, copy: Path) -> None:
+    before = finish(start(tmp_path / "cache", copy))
+    assert finish(start(tmp_path / "cache", copy)) == before
+    source = copy / "kernels" / "sgd.py"
+    stamp = source.stat()
+    changed = source.read_text().replace("-= learning_rate", "+= learning_rate")
+    assert changed != source.read_text()
+    source.write_text(changed)
+    os.utime(source, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # even where the clock does not show it
+    assert finish(start(tmp_path / "cache", copy)) != before
+    source.write_text(changed.replace("+= learning_rate", "-= learning_rate"))
+    assert finish(start(tmp_path / "cache", copy)) == before
+
+
+def test_eight_processes_start_cold_and_later_ones_add_nothing(tmp_path: Path) -> None:
+    processes = [start(tmp_path) for _ in range(8)]
+    results = {finish(process) for process in processes}
+    assert len(results) == 1
+    filled = files(tmp_path)
+    assert filled
+    assert not [name for name in filled if ".tmp." in name]
+    for _ in range(2):
+        assert {finish(start(tmp_path))} == results
+        assert files(tmp_path) == filled
+
+
+def test_nothing_is_written_into_a_read_only_package(tmp_path: Path, copy: Path) -> None:
+    folders = [copy, *(path for path in copy.rglob("*") if path.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        before = files(copy)
+        home = {
+            "HOME": str(tmp_path),
+            "XDG_CACHE_HOME": str(tmp_path / "user"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        environment = {**home, "NUMBA_CACHE_DIR": ""}
+        first = finish(start(tmp_path, copy, **environment))
+        assert files(copy) == before
+        filled = files(tmp_path / "user")
+        assert any(name.endswith(".nbc") for name in filled)
+        assert finish(start(tmp_path, copy, **environment)) == first
+        assert files(tmp_path / "user") == filled
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+
+
+def test_no_place_to_write_is_no_error(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    assert finish(start(blocked)) == finish(start(tmp_path / "cache"))
+
+
+def test_switches_that_change_machine_code_change_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = fingerprint()
+    assert fingerprint() == before
+    monkeypatch.setattr(config, "BOUNDSCHECK", 1 - (config.BOUNDSCHECK or 0))
+    assert fingerprint() != before
+
+
+def test_folders_unused_for_a_month_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+    for name, days in [("crabnet_jit-old", 40), ("crabnet_jit-recent", 10), ("of somebody else", 400)]:
+        (tmp_path / name).mkdir()
+        used = time.time() - days * 24 * 3600
+        os.utime(tmp_path / name, (used, used))
+    directory = cache_directory()
+    assert directory is not None
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [directory.name, "crabnet_jit-recent", "of somebody else"]
+    )
+
+
+def test_a_run_allocates_nothing() -> None:
+    program = """
+import numpy as np
+from numba.core.runtime import rtsys
+from crabnet_jit.kernels.entry import train
+from crabnet_jit.kernels.layout import make_layout
+layout = make_layout([2, 8, 8, 1])
+def allocations(n):
+    arrays = [np.zeros(105), np.zeros(105), np.zeros(17 * 16), np.zeros(17 * 16)]
+    batches = [np.zeros((n, 1, 2, 16)), np.zeros((n, 1, 1, 16))]
+    before = rtsys.get_allocation_stats()
+    train(layout, *arrays, *batches, 16, np.zeros(n), np.zeros(n))
+    after = rtsys.get_allocation_stats()
+    return after.alloc - before.alloc, after.mi_alloc - before.mi_alloc
+train(layout, *[np.zeros(105)] * 2, *[np.zeros(272)] * 2, np.zeros((0, 1, 2, 16)), np.zeros((0, 1, 1, 16)), 16,
+      np.zeros(0), np.zeros(0))  # starts the runtime
+assert allocations(1) == allocations(1000), (allocations(1), allocations(1000))
+"""
+    environment = {**os.environ, "NUMBA_NRT_STATS": "1"}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
