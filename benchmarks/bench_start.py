@@ -6,10 +6,11 @@ import subprocess
 import sys
 import tempfile
 
-_WARMUP = "import crabnet_jit; crabnet_jit.warmup()"
+WARMUP = "import crabnet_jit; crabnet_jit.warmup()"
 
 
-def _python(program: str, cache: str) -> None:
+def run_python(program: str, cache: str) -> None:
+    """Run a program in a process of its own, with its compiled code in the folder `cache`."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)
 
@@ -26,7 +27,7 @@ class Start:
     def setup_cache(self) -> str:
         """A cache folder that is filled once for all warm starts; asv removes it."""
         cache = os.path.join(os.getcwd(), "numba-cache")
-        _python(_WARMUP, cache)
+        run_python(WARMUP, cache)
         return cache
 
     def setup(self, cache: str) -> None:
@@ -39,16 +40,16 @@ class Start:
 
     def time_import_numba(self, cache: str) -> None:
         """The floor, for comparison."""
-        _python("import numba", cache)
+        run_python("import numba", cache)
 
     def time_import(self, cache: str) -> None:
         """Import of the package."""
-        _python("import crabnet_jit", cache)
+        run_python("import crabnet_jit", cache)
 
     def time_cold_first_call(self, cache: str) -> None:
         """Nothing compiled yet."""
-        _python(_WARMUP, self.empty)
+        run_python(WARMUP, self.empty)
 
     def time_warm_first_call(self, cache: str) -> None:
         """Everything on disk."""
-        _python(_WARMUP, cache)
+        run_python(WARMUP, cache)

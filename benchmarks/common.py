@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,8 @@ def training_arguments(hidden_sizes: list[int], batch_size: int, n_iterations: i
 def training_flops(hidden_sizes: list[int], batch_size: int) -> int:
     """Multiplications and additions in the matrix products of one training step."""
     sizes = [2, *hidden_sizes, 1]
-    products = sum(
-        a * b * (2 if k == 0 else 3) for k, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False))
-    )
+    # forward and the weights' gradients everywhere, the inputs' gradients behind the first layer
+    products = 2 * sizes[0] * sizes[1] + sum(3 * n_in * n_out for n_in, n_out in pairwise(sizes[1:]))
     return 2 * products * batch_size
 
 

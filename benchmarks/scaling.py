@@ -78,21 +78,12 @@ def plot(grid: dict[tuple[int, int], dict[str, float]], path: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for k, batch_size in enumerate(BATCH):
         cells = [grid[hidden, batch_size] for hidden in HIDDEN]
-        left.plot(
-            HIDDEN, [1e6 * cell["ours"] for cell in cells], "o-", color=f"C{k}", label=f"batch {batch_size}"
-        )
-        right.plot(HIDDEN, gflops, "o-", color=f"C{k}", label=f"batch {batch_size}")
-        if all("torch" in cell for cell in cells):
-            theirs = [cell["torch"] for cell in cells]
-            left.plot(
-                HIDDEN, [1e6 * t for t in theirs], "x--", color=f"C{k}", label=f"PyTorch, batch {batch_size}"
-            )
-            right.plot(
-                HIDDEN,
-                [c["flops"] / t / 1e9 for c, t in zip(cells, theirs, strict=True)],
-                "x--",
-                color=f"C{k}",
-            )
+        for name, key, style in (("", "ours", "o-"), ("PyTorch, ", "torch", "x--")):
+            if all(key in cell for cell in cells):
+                times = [1e6 * cell[key] for cell in cells]
+                rates = [cell["flops"] / cell[key] / 1e9 for cell in cells]
+                left.plot(HIDDEN, times, style, color=f"C{k}", label=f"{name}batch {batch_size}")
+                right.plot(HIDDEN, rates, style, color=f"C{k}", label=f"{name}batch {batch_size}")
     right.axhline(
         max(cell["peak"] for cell in grid.values()) / 1e9, color="grey", linestyle=":", label="peak"
     )
