@@ -14,9 +14,7 @@ class Kernels:
 
     def time_random_fill(self) -> None:
         """Random blocks, uniform numbers, panels."""
-        self.parts.random_blocks()
-        self.parts.uniform_numbers()
-        self.parts.panels()
+        self.parts.samples()
 
     def time_target(self) -> None:
         """The Gaussian."""

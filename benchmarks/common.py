@@ -18,7 +18,7 @@ from crabnet_jit.kernels import network
 from crabnet_jit.kernels._jit import entry, kernel
 from crabnet_jit.kernels.layout import make_layout, parameter_count, unit_count
 from crabnet_jit.kernels.tile import tile_full, tile_outer, tile_store
-from crabnet_jit.panels import panel_shape
+from crabnet_jit.panels import aligned_zeros, panel_shape
 
 # The first lines that the article prints.
 PUBLISHED_LOG = {0: 0.5877961461896624, 10_000: 0.19003256083155048}
@@ -46,16 +46,15 @@ def training_arguments(hidden_sizes: list[int], batch_size: int, n_iterations: i
     layout = make_layout([2, *hidden_sizes, 1])
     n_panels, width = panel_shape(batch_size)
     rng = np.random.default_rng(0)
-    parameters = rng.normal(size=parameter_count(layout)) / np.sqrt(max(hidden_sizes))
-    workspace = np.zeros(unit_count(layout) * width)
-    x = rng.uniform(-3, 3, (n_iterations, n_panels, 2, width))
-    target = np.exp(-0.5 * (x**2).sum(axis=2, keepdims=True))
-    rates = np.full(n_iterations, 1e-4)
-    losses = np.empty(n_iterations)
-    gradients = np.zeros_like(parameters)
-    return (
-        layout, parameters, gradients, workspace, workspace.copy(), x, target, batch_size, rates, losses,
-    )  # fmt: skip
+    parameters, gradients = (aligned_zeros(parameter_count(layout)) for _ in range(2))
+    parameters[:] = rng.normal(size=parameters.size) / np.sqrt(max(hidden_sizes))
+    activations, errors = (aligned_zeros(unit_count(layout) * width) for _ in range(2))
+    x = aligned_zeros(n_iterations, n_panels, 2, width)
+    x[:] = rng.uniform(-3, 3, x.shape)
+    target = aligned_zeros(n_iterations, n_panels, 1, width)
+    target[:] = np.exp(-0.5 * (x**2).sum(axis=2, keepdims=True))
+    rates, losses = np.full(n_iterations, 1e-4), np.empty(n_iterations)
+    return layout, parameters, gradients, activations, errors, x, target, batch_size, rates, losses
 
 
 def training_flops(hidden_sizes: list[int], batch_size: int) -> int:

@@ -191,6 +191,7 @@ def test_copies_are_whole_and_independent(duplicate: Any) -> None:
     assert twin.parameters[0] == 99
     assert net.parameters[0] != 99
     assert repr(twin) == "NN(2, [3], 1)"
+    assert twin.parameters.ctypes.data % 64 == 0
 
 
 def test_seed_makes_networks_equal_and_none_makes_them_differ() -> None:

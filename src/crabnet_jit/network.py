@@ -10,7 +10,7 @@ from crabnet_jit import _validation as check
 from crabnet_jit.kernels.entry import predict
 from crabnet_jit.kernels.layout import B_START, N_OUT, W_START, make_layout, parameter_count, unit_count
 from crabnet_jit.layers import Array, LinearLayer, ReLU
-from crabnet_jit.panels import pack, unpack
+from crabnet_jit.panels import aligned_zeros, pack, unpack
 from crabnet_jit.random import StdRng, as_rng
 
 
@@ -72,13 +72,15 @@ class NN:
     def _build(self, sizes: list[int], parameters: Array, gradients: Array) -> None:
         self.in_features, *self.hidden_sizes, self.out_features = sizes
         self.layout = make_layout(sizes)
-        self.parameters = parameters
-        self.gradients = gradients
+        self.parameters = aligned_zeros(parameters.size)
+        self.parameters[:] = parameters
+        self.gradients = aligned_zeros(gradients.size)
+        self.gradients[:] = gradients
         self.layers = []
         for n_in, n_out, row in zip(sizes, sizes[1:], self.layout, strict=False):
             part = slice(row[W_START], row[B_START] + row[N_OUT])
-            layer = LinearLayer(n_in, n_out, parameters=parameters[part], gradients=gradients[part])
-            self.layers.append(layer)
+            W_and_b, dL_dW_and_dL_db = self.parameters[part], self.gradients[part]
+            self.layers.append(LinearLayer(n_in, n_out, parameters=W_and_b, gradients=dL_dW_and_dL_db))
         self.activations = [ReLU() for _ in self.hidden_sizes]
 
     # A copy's layers must be views of the copy's buffers, so copying and pickling rebuild them.
@@ -96,8 +98,8 @@ class NN:
         """Output (n_samples, out_features) for x (n_samples, in_features); keeps nothing."""
         rows = check.samples("x", x, self.in_features)
         panels = pack(rows)
-        y = np.empty((1, panels.shape[1], self.out_features, panels.shape[3]))
-        workspace = np.empty(unit_count(self.layout) * panels.shape[3])
+        y = aligned_zeros(1, panels.shape[1], self.out_features, panels.shape[3])
+        workspace = aligned_zeros(unit_count(self.layout) * panels.shape[3])
         predict(self.layout, self.parameters, panels, workspace, y)
         return unpack(y, rows.shape[0])
 

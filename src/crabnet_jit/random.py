@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crabnet_jit import _validation as check
-from crabnet_jit.kernels.chacha import BLOCKS, DRAWS
+from crabnet_jit.kernels.chacha import DRAWS
 from crabnet_jit.kernels.entry import fill_groups, fill_uniform
+from crabnet_jit.kernels.uniform import buffer_size
+from crabnet_jit.panels import round_up
 
 _U64_MAX = 2**64 - 1
 #: Draws in a stream: 2**64 blocks of 8.
@@ -113,7 +115,12 @@ class StdRng:
         size : int or tuple of int, optional
             Shape of the result; one number if omitted.
         """
-        draws = self._draw(size)
+        n = self._count(size)
+        group, skip = divmod(self._position, DRAWS)
+        draws = np.empty(-(-(skip + n) // DRAWS) * DRAWS, np.uint64)
+        fill_groups(self._key, np.uint64(self._stream), np.uint64(group), draws)
+        self._position = (self._position + n) % PERIOD
+        draws = draws[skip : skip + n]
         return int(draws[0]) if size is None else draws.reshape(size)
 
     @overload
@@ -128,7 +135,7 @@ class StdRng:
         size : int or tuple of int, optional
             Shape of the result; one number if omitted.
         """
-        values = standard_uniform(self._draw(size))
+        values = self._uniform(53, 1.0, 0.0, self._count(size))
         return float(values[0]) if size is None else values.reshape(size)
 
     @overload
@@ -152,25 +159,41 @@ class StdRng:
         """
         low = check.finite("low", low)
         scale = interval_scale(low, check.finite("high", high))
-        values = interval_uniform(self._draw(size)) * scale + low
+        values = self._uniform(52, scale, low, self._count(size))
         return float(values[0]) if size is None else values.reshape(size)
 
-    def _draw(self, size: int | tuple[int, ...] | None) -> NDArray[np.uint64]:
+    def _count(self, size: int | tuple[int, ...] | None) -> int:
         shape = size if isinstance(size, tuple) else (1 if size is None else size,)
-        draws = self.draws_at(self._position, math.prod(check.integer("size", n, 0) for n in shape))
-        self._position = (self._position + draws.size) % PERIOD
-        return draws
+        return math.prod(check.integer("size", n, 0) for n in shape)
 
-    def draws_at(self, position: int, n: int) -> NDArray[np.uint64]:
-        """The n draws from `position` on; the generator's own position stays.
+    def _uniform(self, bits: int, scale: float, low: float, n: int) -> NDArray[np.float64]:
+        """The next n numbers `(u64 >> (64 - bits)) * 2**-bits * scale + low`."""
+        if n == 0:
+            return np.empty(0)
+        x = np.empty((1, 1, 1, round_up(n)))
+        workspace = np.empty(buffer_size(n, 1, 1), np.uint64)
+        self.fill_uniform_at(self._position, bits, np.array([scale]), np.array([low]), n, workspace, x)
+        self._position = (self._position + n) % PERIOD
+        return x.reshape(-1)[:n]
 
-        Positions count on from 0 after 2**67 - 1.
+    def fill_uniform_at(
+        self,
+        position: int,
+        bits: int,
+        scale: NDArray[np.float64],
+        low: NDArray[np.float64],
+        n_samples: int,
+        workspace: NDArray[np.uint64],
+        x: NDArray[np.float64],
+    ) -> None:
+        """Overwrite panels with uniform numbers made of the draws from `position` on.
+
+        The arguments are those of the kernel `fill_uniform`. The generator's own position stays;
+        positions count on from 0 after 2**67 - 1.
         """
         group, skip = divmod(position % PERIOD, DRAWS)
-        n_groups = -(-(skip + n) // DRAWS)
-        words = np.empty((n_groups * BLOCKS, 16), np.uint32)
-        fill_groups(self._key, np.uint64(self._stream), np.uint64(group), words)
-        return words.view(np.uint64).reshape(-1)[skip : skip + n]
+        stream = np.uint64(self._stream)
+        fill_uniform(self._key, stream, np.uint64(group), skip, bits, scale, low, n_samples, workspace, x)
 
 
 def as_rng(name: str, rng: StdRng | int | None) -> StdRng:
@@ -180,20 +203,6 @@ def as_rng(name: str, rng: StdRng | int | None) -> StdRng:
     if rng is None:
         return StdRng(secrets.randbits(64))
     return StdRng(check.integer(name, rng, 0, _U64_MAX))
-
-
-def standard_uniform(draws: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """Numbers on [0, 1) with 53 random bits: `(draw >> 11) * 2**-53`."""
-    out = np.empty(draws.size)
-    fill_uniform(draws, np.uint64(11), 2.0**-53, out)
-    return out
-
-
-def interval_uniform(draws: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """Numbers on [0, 1 - 2**-52] with 52 random bits: `(draw >> 12) * 2**-52`; see `interval_scale`."""
-    out = np.empty(draws.size)
-    fill_uniform(draws, np.uint64(12), 2.0**-52, out)
-    return out
 
 
 def interval_scale(low: float, high: float) -> float:

@@ -11,10 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crabnet_jit import _validation as check
-from crabnet_jit.kernels.entry import fill_panels, gaussian_panels
+from crabnet_jit.kernels.entry import gaussian_panels
+from crabnet_jit.kernels.uniform import buffer_size
 from crabnet_jit.layers import Array
 from crabnet_jit.panels import pack, unpack
-from crabnet_jit.random import StdRng, as_rng, interval_scale, interval_uniform
+from crabnet_jit.random import StdRng, as_rng, interval_scale
+
+_DRAWS_AT_ONCE = 2048  # half of a cache of 32 KB
 
 
 class Target(Protocol):
@@ -109,13 +112,13 @@ class UniformSource:
         self._low = np.full(self.in_features, low)
         self._scale = np.full(self.in_features, interval_scale(low, check.finite("high", high)))
         self._rng = as_rng("rng", rng).copy()
+        at_once = max(1, _DRAWS_AT_ONCE // (self.batch_size * self.in_features))
+        self._workspace = np.empty(buffer_size(self.batch_size, self.in_features, at_once), np.uint64)
 
     def fill(self, iteration: int, x: Array, target: Array) -> None:
         """Overwrite the panels x and target with the batches from `iteration` on, see `Source`."""
-        draws_per_batch = self.batch_size * self.in_features
-        first = self._rng.position + iteration * draws_per_batch
-        draws = self._rng.draws_at(first, x.shape[0] * draws_per_batch)
-        fill_panels(interval_uniform(draws), self._scale, self._low, self.batch_size, x)
+        position = self._rng.position + iteration * self.batch_size * self.in_features
+        self._rng.fill_uniform_at(position, 52, self._scale, self._low, self.batch_size, self._workspace, x)
         self.target.fill(x, target)
 
     def batch(self, iteration: int) -> tuple[Array, Array]:

@@ -19,6 +19,7 @@ from crabnet_jit.kernels.vector import (
     store,
     transpose_8x8,
 )
+from crabnet_jit.kernels.view import words
 
 BLOCKS = 16  # in a group: one for each lane of a vector
 DRAWS = 128  # in a group
@@ -27,14 +28,15 @@ _HIGH_SHIFT = np.uint64(32)
 
 
 @kernel
-def fill_groups(key: Any, stream: Any, group: Any, out: Any) -> None:
-    """Overwrite out with consecutive blocks, from the group number `group` on.
+def fill_groups(key: Any, stream: Any, group: Any, draws: Any) -> None:
+    """Overwrite `draws` with those of consecutive groups of 128, from the group number `group` on.
 
-    Reads key (8,) of uint32, `stream` and `group` of uint64. `out` is uint32, 16 words for each
-    of a multiple of 16 blocks; seen as uint64 it is the draws in order.
+    Reads key (8,) of uint32, `stream` and `group` of uint64. `draws` is uint64, its size a multiple
+    of 128.
     """
-    for row in range(0, out.shape[0], BLOCKS):
-        _fill_group(key, stream, group * np.uint64(BLOCKS), out, row)
+    blocks = words(draws)
+    for row in range(0, blocks.shape[0], BLOCKS):
+        _fill_group(key, stream, group * np.uint64(BLOCKS), blocks, row)
         group += np.uint64(1)
 
 

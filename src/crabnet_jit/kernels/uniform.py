@@ -1,17 +1,74 @@
-"""From random integers to uniform numbers."""
+"""From random integers to uniform numbers in panels."""
 
 from typing import Any
 
 import numpy as np
 
 from crabnet_jit.kernels._jit import kernel
+from crabnet_jit.kernels.chacha import DRAWS, fill_groups
+from crabnet_jit.kernels.vector import (
+    first_lanes,
+    lanes,
+    load_column,
+    shift_right,
+    splat,
+    store,
+    to_float,
+    where,
+)
+from crabnet_jit.kernels.view import matrix, panel, part
+
+_AHEAD = 128  # rows that may be read beyond the last sample, and are not used: a panel's
+
+
+def buffer_size(n_samples: int, n_features: int, n_iterations: int) -> int:
+    """Draws that `fill_uniform` needs room for, to do so many iterations at once."""
+    least = DRAWS + (n_iterations * n_samples + _AHEAD) * n_features
+    return -(-least // DRAWS) * DRAWS
 
 
 @kernel
-def fill_uniform(draws: Any, shift: Any, unit: Any, out: Any) -> None:
-    """out = (draws >> shift) * unit. Overwrites out (n,), reads draws (n,) of uint64.
+def fill_uniform(
+    key: Any,
+    stream: Any,
+    group: Any,
+    skip: Any,
+    bits: Any,
+    scale: Any,
+    low: Any,
+    n_samples: Any,
+    draws: Any,
+    x: Any,
+) -> None:
+    """x = (draw >> (64 - bits)) * 2**-bits * scale + low: exact up to `scale`, then rounded twice.
 
-    Exact: the integer has at most 53 bits, and `unit` is a power of two.
+    The draws begin `skip` after the start of group number `group` (chacha.py) and go sample by
+    sample, one for each feature; scale and low (n_features,) give every feature its interval.
+    Overwrites the panels x (n_iterations, n_panels, n_features, width), where columns beyond n_samples
+    become 0, and the workspace `draws`, whose size `buffer_size` gives.
     """
-    for k in range(out.size):
-        out[k] = np.float64(draws[k] >> shift) * unit
+    n_iterations, n_panels, n_features, width = x.shape
+    per_iteration = n_samples * n_features
+    unit = splat(x, 1.0 / (1 << bits))
+    at_once = (draws.size - DRAWS - _AHEAD * n_features) // per_iteration
+    for first in range(0, n_iterations, at_once):
+        n = min(at_once, n_iterations - first)
+        ahead, offset = divmod(skip + first * per_iteration, DRAWS)
+        n_draws = -(-(offset + n * per_iteration) // DRAWS) * DRAWS
+        fill_groups(key, stream, group + np.uint64(ahead), part(draws, 0, n_draws))
+        for iteration in range(first, first + n):
+            for p in range(n_panels):
+                n_here = min(width, n_samples - p * width)
+                rows = matrix(draws, offset, width, n_features)
+                _fill_panel(rows, n_here, bits, unit, scale, low, panel(x, iteration, p))
+                offset += n_here * n_features
+
+
+@kernel
+def _fill_panel(draws: Any, n: Any, bits: Any, unit: Any, scale: Any, low: Any, x: Any) -> None:
+    zero = splat(x, 0.0)
+    for f in range(x.shape[0]):
+        factor, offset = splat(x, scale[f]), splat(x, low[f])
+        for s in range(0, x.shape[1], lanes(x)):
+            fraction = to_float(shift_right(load_column(draws, s, f), 64 - bits), x) * unit
+            store(x, f, s, where(first_lanes(x, n - s), fraction * factor + offset, zero))

@@ -1,6 +1,6 @@
 """Vectors: eight float64 side by side, as a type that compiled functions can use.
 
-A `Vector` is one 64-byte register: 8 float64, 16 float32 or 16 uint32. LLVM
+A `Vector` is one 64-byte register: 8 float64, 16 float32 or 16 uint32 and so on. LLVM
 splits it where the machine's registers are narrower; the order of every sum, and
 so every bit, stays the same.
 
@@ -14,6 +14,8 @@ for the V numbers from s on:
     a + b, a - b, a * b, a > b  lane by lane, of floats
     a + b, a ^ b                lane by lane, of integers; sums wrap around
     rotate_left(a, n)           the bits of each integer lane rotated by the literal n
+    shift_right(a, n)           the bits of each unsigned lane moved by n, zeros from above
+    to_float(a, x)              each unsigned lane as the nearest number of x's type
     lane_numbers(x)             0, 1, 2, … as integers of x's type
     interleave_low(a, b)        a0 b0 a1 b1 …, the first half of the lanes of both
     interleave_high(a, b)       the same of the second half
@@ -45,6 +47,7 @@ I64 = ir.IntType(64)
 _SCALARS = {
     "bool": ir.IntType(1),
     "uint32": I32,
+    "uint64": I64,
     "float32": ir.FloatType(),
     "float64": ir.DoubleType(),
 }
@@ -96,7 +99,7 @@ def pointer(context: Any, builder: Any, array: Any, value: Any, row: Any, column
 
 
 def _element_bytes(vector: ir.VectorType) -> int:
-    return {"i32": 4, "float": 4, "double": 8}[str(vector.element)]
+    return {"i32": 4, "i64": 8, "float": 4, "double": 8}[str(vector.element)]
 
 
 def load_from(builder: Any, address: Any, vector: ir.VectorType) -> Any:
@@ -179,12 +182,15 @@ def load_column(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         value, row, column = args
-        gathered = ir.Constant(vector.llvm, ir.Undefined)
+        # One by one, since hardware gathers take three times as long on Zen 4; and as floats,
+        # since x86 has shorter instructions to put those into a vector.
+        number = ir.DoubleType() if vector.lanes == 8 else ir.FloatType()
+        gathered = ir.Constant(ir.VectorType(number, vector.lanes), ir.Undefined)
         for lane in range(vector.lanes):
-            # one by one: hardware gathers take three times as long on Zen 4
             address = pointer(context, builder, array, value, plus(builder, row, lane), column)
-            gathered = builder.insert_element(gathered, builder.load(address), I32(lane))
-        return gathered
+            one = builder.load(builder.bitcast(address, number.as_pointer()))
+            gathered = builder.insert_element(gathered, one, I32(lane))
+        return builder.bitcast(gathered, vector.llvm)
 
     return vector(array, INDEX, INDEX), codegen
 
@@ -257,6 +263,24 @@ def rotate_left(typing_context: Any, a: Any, n: Any) -> Any:
         return builder.call(function, [args[0], args[0], distance])
 
     return a(a, n), codegen
+
+
+@intrinsic
+def shift_right(typing_context: Any, a: Any, n: Any) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.lshr(args[0], broadcast(builder, args[1], a.llvm))
+
+    return a(a, a.dtype), codegen
+
+
+@intrinsic
+def to_float(typing_context: Any, a: Any, array: Any) -> Any:
+    vector = vector_of(array)
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.uitofp(args[0], vector.llvm)
+
+    return vector(a, array), codegen
 
 
 @intrinsic

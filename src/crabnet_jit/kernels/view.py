@@ -5,17 +5,18 @@ operations. These views borrow the memory instead: they may not outlive the buff
 which the caller of a kernel holds.
 
     matrix(flat, offset, n_rows, n_columns)  flat[offset:][: n_rows * n_columns] as a matrix
+    part(flat, offset, n)                    flat[offset:][:n]
     panel(x, i, j)                           x[i, j], a matrix of the four-dimensional x
+    words(draws)                             the uint64 as rows of 16 uint32, low halves first
 """
 
 from typing import Any
 
-from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
-from crabnet_jit.kernels.vector import INDEX
+from crabnet_jit.kernels.vector import I32, I64, INDEX
 
 
 @intrinsic
@@ -31,9 +32,35 @@ def matrix(typing_context: Any, flat: Any, offset: Any, n_rows: Any, n_columns: 
             cgutils.do_boundscheck(context, builder, offset, size)
             cgutils.do_boundscheck(context, builder, last, size)
         data = builder.gep(array.data, [offset])
-        return _borrow(context, builder, view, data, n_rows, n_columns)
+        return _borrow(context, builder, view, data, [n_rows, n_columns])
 
     return view(flat, INDEX, INDEX, INDEX), codegen
+
+
+@intrinsic
+def part(typing_context: Any, flat: Any, offset: Any, n: Any) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        value, offset, n = args
+        array = context.make_array(flat)(context, builder, value)
+        if context.enable_boundscheck:
+            (size,) = cgutils.unpack_tuple(builder, array.shape)
+            cgutils.do_boundscheck(context, builder, builder.add(offset, n), builder.add(size, I64(1)))
+        return _borrow(context, builder, flat, builder.gep(array.data, [offset]), [n])
+
+    return flat(flat, INDEX, INDEX), codegen
+
+
+@intrinsic
+def words(typing_context: Any, draws: Any) -> Any:
+    view = types.Array(types.uint32, 2, "C")
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        array = context.make_array(draws)(context, builder, args[0])
+        (size,) = cgutils.unpack_tuple(builder, array.shape)
+        data = builder.bitcast(array.data, I32.as_pointer())
+        return _borrow(context, builder, view, data, [builder.sdiv(size, I64(8)), I64(16)])
+
+    return view(draws), codegen
 
 
 @intrinsic
@@ -49,21 +76,17 @@ def panel(typing_context: Any, x: Any, i: Any, j: Any) -> Any:
             cgutils.do_boundscheck(context, builder, j, n_j)
         index = builder.add(builder.mul(i, n_j), j)
         data = builder.gep(array.data, [builder.mul(index, builder.mul(n_rows, n_columns))])
-        return _borrow(context, builder, view, data, n_rows, n_columns)
+        return _borrow(context, builder, view, data, [n_rows, n_columns])
 
     return view(x, INDEX, INDEX), codegen
 
 
-def _borrow(context: Any, builder: Any, view: Any, data: Any, n_rows: Any, n_columns: Any) -> Any:
-    """A C-contiguous matrix at `data` that owns no memory."""
+def _borrow(context: Any, builder: Any, view: Any, data: Any, shape: list[Any]) -> Any:
+    """A C-contiguous array at `data` that owns no memory."""
     array = context.make_array(view)(context, builder)
-    itemsize = ir.IntType(64)(view.dtype.bitwidth // 8)
-    populate_array(
-        array,
-        data=data,
-        shape=[n_rows, n_columns],
-        strides=[builder.mul(n_columns, itemsize), itemsize],
-        itemsize=itemsize,
-        meminfo=None,
-    )
+    itemsize = I64(view.dtype.bitwidth // 8)
+    strides = [itemsize]
+    for extent in shape[:0:-1]:
+        strides.insert(0, builder.mul(strides[0], extent))
+    populate_array(array, data=data, shape=shape, strides=strides, itemsize=itemsize, meminfo=None)
     return array._getvalue()
