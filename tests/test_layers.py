@@ -127,6 +127,8 @@ def test_linear_layer_with_other_weights() -> None:
     assert layer.dy_dW is None
     with pytest.raises(InvalidArgumentError, match=r"W must be of shape \(2, 2\), got shape \(1, 2\)"):
         layer.get_output([[1.0, 2.0]], [[1.0, 0.0]])
+    with pytest.raises(InvalidArgumentError, match=r"b must be of shape \(2, 1\), got shape \(2,\)"):
+        layer.get_output([[1.0, 2.0]], layer.W, [1.0, 0.0])
 
 
 def test_views_of_the_flat_buffers() -> None:
@@ -237,6 +239,8 @@ def test_hidden_sizes_must_be_a_sequence(hidden_sizes: Any) -> None:
         (np.array([[None, 1]]), r"x must be an array of real numbers, got dtype object"),
         ([[1.0], [1.0, 2.0]], r"x must be an array of numbers, got list"),
         ([[2**53 + 1, 0]], r"x must be exact in float64, got int64"),
+        ([[-(2**53) - 1, 0]], r"x must be exact in float64, got int64"),
+        (np.ones((3, 0)), r"x must be a batch of at least one sample and feature"),
         (np.array([[1, 3]], np.longdouble) / 3, r"x must be exact in float64, got"),
         (
             np.array([[1e4000, 1]], np.longdouble) if np.finfo(np.longdouble).max > 1e308 else [[np.inf, 1]],
@@ -265,11 +269,13 @@ def test_bad_batches(x: Any, message: str) -> None:
         lambda x: np.repeat(x, 2, axis=1)[:, ::2],
         lambda x: x[::-1][::-1],
         lambda x: x.astype(np.longdouble),
+        lambda x: (x * 2**49).astype(np.int64),
+        lambda x: (x % 2).astype(bool),
     ],
 )
 def test_what_converts_without_loss_is_accepted_and_left_alone(convert: Any) -> None:
-    plain_x = np.arange(14.0).reshape(7, 2)
-    x = convert(plain_x)
+    x = convert(np.arange(14.0).reshape(7, 2))
+    plain_x = np.array(x, np.float64)
     if isinstance(x, np.ndarray):
         x.flags.writeable = False
     before = copy.deepcopy(x)
@@ -278,6 +284,8 @@ def test_what_converts_without_loss_is_accepted_and_left_alone(convert: Any) -> 
     y = net.forward(x)
     np.testing.assert_array_equal(y, net.forward(plain_x))
     mse.forward(x, x)
+    mse.backward()[:] = 9.0  # the caller's, not the component's
+    assert not (mse.backward() == 9.0).any()
     ReLU().forward(x)
     net.backward(x)
     np.testing.assert_array_equal(x, before)
@@ -293,7 +301,7 @@ def test_wrong_shapes_of_targets_and_gradients() -> None:
             MSE().forward(np.ones((4, 1)), np.ones(shape))
 
 
-@pytest.mark.parametrize("rate", [-0.1, float("nan"), float("inf"), "0.1", None, True])
+@pytest.mark.parametrize("rate", [-0.1, float("nan"), float("inf"), "0.1", None, True, 10**400])
 def test_learning_rate_must_be_a_number_of_at_least_0(rate: Any) -> None:
     net = NN(2, [3], 1, rng=1)
     before = net.parameters.copy()
@@ -312,3 +320,13 @@ def test_buffers_given_to_a_layer_must_fit() -> None:
             InvalidArgumentError, match=r"parameters must be contiguous float64 of shape \(3,\)"
         ):
             LinearLayer(2, 1, parameters=wrong)
+        with pytest.raises(
+            InvalidArgumentError, match=r"gradients must be contiguous float64 of shape \(3,\)"
+        ):
+            LinearLayer(2, 1, gradients=wrong)
+
+
+def test_errors_are_both_value_and_type_errors() -> None:
+    """As scikit-learn's are: code that expects either keeps working."""
+    assert issubclass(InvalidArgumentError, ValueError)
+    assert issubclass(InvalidArgumentError, TypeError)

@@ -1,7 +1,10 @@
 """The compiled training run."""
 
+import os
+import platform
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -118,6 +121,31 @@ def test_chunks_do_not_change_a_bit(cuts: list[int], chunk_size: int | None, bat
     np.testing.assert_array_equal(cut.net.parameters, whole.net.parameters)
     np.testing.assert_array_equal(history.losses, whole.history.losses)
     assert history.log == whole.history.log
+
+
+@pytest.mark.parametrize("batch_size", [1, 16, 130])
+def test_several_outputs_against_plain_numpy(batch_size: int) -> None:
+    """The mean is over samples and outputs, and each output has its row of panels."""
+
+    class Waves:
+        in_features, out_features = 3, 4
+
+        def fill(self, x: Any, target: Any) -> None:
+            for k in range(4):
+                target[:, :, k] = np.sin(k + x.sum(axis=2))
+
+    net = NN(3, [6, 5], 4, rng=3)
+    net.parameters -= 0.4
+    source = UniformSource(Waves(), batch_size=batch_size, rng=4)
+    flat, losses = net.parameters.copy(), []
+    for iteration in range(10):
+        x, target = source.batch(iteration)
+        parameters = plain.split(flat, [3, 6, 5, 4])
+        losses.append(plain.loss(parameters, x, target))
+        flat = flat - 0.01 * plain.flatten(plain.gradients(parameters, x, target)[0])
+    history = Trainer(net, source, learning_rate=0.01, decay=1.0).run(10)
+    np.testing.assert_allclose(history.losses, losses, rtol=1e-11)
+    np.testing.assert_allclose(net.parameters, flat, rtol=1e-11, atol=1e-13)
 
 
 def test_source_gives_the_draws_of_its_generator() -> None:
@@ -254,6 +282,25 @@ def test_bad_number_of_iterations(n: Any) -> None:
     trainer = article()
     with pytest.raises(InvalidArgumentError, match="n_iterations must be an integer of at least 0"):
         trainer.run(n)
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="names processors of the x86-64 family"
+)
+def test_machines_with_other_vectors_give_the_same_bits(tmp_path: Path) -> None:
+    """Code for the oldest x86-64, two numbers to a vector and no fused multiply-add, beside this machine's."""
+    program = """
+from crabnet_jit import NN, StandardGaussian, Trainer, UniformSource
+net = NN(2, [9, 5], 1, rng=1)
+history = Trainer(net, UniformSource(StandardGaussian(), batch_size=19, rng=2)).run(50)
+print(net.parameters.tobytes().hex(), history.losses.tobytes().hex())
+"""
+    results = set()
+    for processor in ({}, {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": ""}):
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), **processor}
+        command = [sys.executable, "-c", program]
+        results.add(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
+    assert len(results) == 1
 
 
 def test_warmup_compiles_all_that_a_run_needs() -> None:
