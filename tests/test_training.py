@@ -288,7 +288,7 @@ def test_bad_number_of_iterations(n: Any) -> None:
     platform.machine() not in ("x86_64", "AMD64"), reason="names processors of the x86-64 family"
 )
 def test_machines_with_other_vectors_give_the_same_bits(tmp_path: Path) -> None:
-    """Code for the oldest x86-64, two numbers to a vector and no fused multiply-add, beside this machine's."""
+    """Code for the oldest x86-64, with two numbers to a vector, beside this machine's own."""
     program = """
 from crabnet_jit import NN, StandardGaussian, Trainer, UniformSource
 net = NN(2, [9, 5], 1, rng=1)

@@ -12,7 +12,7 @@ from typing import cast
 from benchmarks.peers.job import CHUNK, Peer, Train, UnavailableError
 
 _BASE = "crabnet_jit"
-_PEERS = ("c", "c_constant", "jax", "numpy", "torch_compile", "torch", "sklearn")
+_PEERS = ("c", "c_constant", "jax", "jax_tuned", "numpy", "numpy_tuned", "torch_compile", "torch", "sklearn")
 
 
 @dataclass
