@@ -131,6 +131,18 @@ def test_linear_layer_with_other_weights() -> None:
         layer.get_output([[1.0, 2.0]], layer.W, [1.0, 0.0])
 
 
+def test_layer_starts_from_its_generator_with_zero_gradients() -> None:
+    rng = StdRng(6)
+    layers = [LinearLayer(2, 3, rng), LinearLayer(3, 1, rng)]
+    np.testing.assert_array_equal(
+        np.concatenate([layer.parameters for layer in layers]), StdRng(6).random(13)
+    )
+    np.testing.assert_array_equal(LinearLayer(2, 3, rng=6).parameters, layers[0].parameters)
+    assert rng.position == 13
+    for component in (*layers, NN(2, [3], 1)):
+        assert not component.gradients.any()
+
+
 def test_views_of_the_flat_buffers() -> None:
     net = NN(2, [3], 1, rng=1)
     first, last = net.layers
@@ -187,8 +199,10 @@ def test_backward_needs_forward() -> None:
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
 def test_copies_are_whole_and_independent(duplicate: Any) -> None:
     net = NN(2, [3], 1, rng=1)
+    net.gradients[:] = np.arange(13)
     twin = duplicate(net)
     np.testing.assert_array_equal(twin.parameters, net.parameters)
+    np.testing.assert_array_equal(twin.layers[1].dL_dW, net.layers[1].dL_dW)
     twin.layers[0].W[0, 0] = 99
     assert twin.parameters[0] == 99
     assert net.parameters[0] != 99

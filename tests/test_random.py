@@ -83,6 +83,8 @@ def test_stream_starts_again_at_its_end() -> None:
     rng.position = 2**67 - 3
     np.testing.assert_array_equal(rng.next_u64(10)[3:], StdRng(5).next_u64(7))
     assert rng.position == 7
+    rng.position = 2**67 - 200
+    np.testing.assert_array_equal(rng.random(300)[200:], StdRng(5).random(100))
 
 
 def test_state_is_restored_exactly() -> None:
@@ -97,7 +99,7 @@ def test_state_is_restored_exactly() -> None:
 
 
 def test_copy_is_independent() -> None:
-    rng = StdRng(3)
+    rng = StdRng(3, stream=2)
     twin = rng.copy()
     assert rng.random() == twin.random()
     rng.random()

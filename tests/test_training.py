@@ -151,9 +151,11 @@ def test_several_outputs_against_plain_numpy(batch_size: int) -> None:
 def test_source_gives_the_draws_of_its_generator() -> None:
     rng = StdRng(4)
     rng.random(11)
-    x, _ = UniformSource(StandardGaussian(), low=0, high=2, batch_size=5, rng=rng).batch(3)
+    source = UniformSource(StandardGaussian(), low=0, high=2, batch_size=5, rng=rng)
+    x, _ = source.batch(3)
     assert rng.position == 11
     rng.position += 3 * 10
+    np.testing.assert_array_equal(source.batch(3)[0], x)  # whatever the generator did since
     np.testing.assert_array_equal(x, rng.uniform(0, 2, (5, 2)))
 
 
@@ -267,6 +269,8 @@ def test_bad_options(options: Any, message: str) -> None:
 def test_bad_sources() -> None:
     with pytest.raises(InvalidArgumentError, match=r"source.in_features must be the network's 3, got 2"):
         Trainer(NN(3, [], 1, rng=1), UniformSource(StandardGaussian(), rng=1))
+    with pytest.raises(InvalidArgumentError, match="iteration must be an integer of at least 0"):
+        UniformSource(StandardGaussian(), rng=1).batch(-1)
     with pytest.raises(InvalidArgumentError, match="low must be at most high"):
         UniformSource(StandardGaussian(), low=1, high=0)
     with pytest.raises(InvalidArgumentError, match="low must be a finite number"):
