@@ -139,7 +139,8 @@ def test_layer_starts_from_its_generator_with_zero_gradients() -> None:
     )
     np.testing.assert_array_equal(LinearLayer(2, 3, rng=6).parameters, layers[0].parameters)
     assert rng.position == 13
-    for component in (*layers, NN(2, [3], 1)):
+    components: list[Any] = [*layers, NN(2, [3], 1)]
+    for component in components:
         assert not component.gradients.any()
 
 
