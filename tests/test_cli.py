@@ -1,5 +1,6 @@
 """The command line, in this process and as a process of its own."""
 
+import os
 import subprocess
 import sys
 from typing import Any
@@ -91,6 +92,30 @@ def test_interrupt_exits_with_130(capsys: Any, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Trainer, "run", interrupted)
     assert main(["fit"]) == 130
     assert capsys.readouterr().err.startswith("crabnet-jit fit: interrupted\n0 iterations: ")
+
+
+def test_not_enough_memory_is_one_line(capsys: Any) -> None:
+    assert main(["fit", "--batch-size", str(10**15), "--iterations", "1"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("crabnet-jit fit: error: not enough memory: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_full_disk_is_one_line() -> None:
+    command = [sys.executable, "-m", "crabnet_jit", "fit", "--iterations", "1"]
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr == "crabnet-jit fit: error: [Errno 28] No space left on device\n"
+
+
+def test_switched_off_compiler_is_told() -> None:
+    command = [sys.executable, "-c", "import crabnet_jit"]
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.stderr.endswith("crabnet_jit is made of compiled code: unset NUMBA_DISABLE_JIT\n")
 
 
 def test_module_runs_as_a_program() -> None:

@@ -19,6 +19,7 @@ from crabnet_jit import (
     warmup,
 )
 
+_FAILED = 1
 _USAGE_ERROR = 2
 _INTERRUPTED = 128 + signal.SIGINT
 
@@ -76,12 +77,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _fit(options)
     except InvalidArgumentError as error:
-        print(f"crabnet-jit {options.command}: error: {error}", file=sys.stderr)
-        return _USAGE_ERROR
-    except BrokenPipeError:
-        # The reader has gone; keep Python from complaining about it at exit.
+        return _complain(options.command, f"error: {error}", _USAGE_ERROR)
+    except MemoryError as error:
+        return _complain(options.command, f"error: not enough memory: {error}", _FAILED)
+    except OSError as error:
+        # Standard output is full, or its reader has gone. Python would try it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        if isinstance(error, BrokenPipeError):
+            return _FAILED
+        return _complain(options.command, f"error: {error}", _FAILED)
+
+
+def _complain(command: str, message: str, code: int) -> int:
+    print(f"crabnet-jit {command}: {message}", file=sys.stderr)
+    return code
 
 
 def _fit(options: argparse.Namespace) -> int:
@@ -102,11 +111,9 @@ def _fit(options: argparse.Namespace) -> int:
     try:
         trainer.run(options.iterations, on_log=_print_log_line)
     except FloatingPointError as error:
-        print(f"crabnet-jit fit: {error}", file=sys.stderr)
-        code = 1
+        code = _complain("fit", str(error), _FAILED)
     except KeyboardInterrupt:
-        print("crabnet-jit fit: interrupted", file=sys.stderr)
-        code = _INTERRUPTED
+        code = _complain("fit", "interrupted", _INTERRUPTED)
     seconds = time.perf_counter() - compiled
     done = trainer.history.losses.size
     print(

@@ -12,6 +12,9 @@ from numba.core import config
 
 from crabnet_jit.kernels._cache import cache_directory
 
+if config.DISABLE_JIT:
+    raise ImportError("crabnet_jit is made of compiled code: unset NUMBA_DISABLE_JIT")
+
 # An array argument travels as seven numbers. Inlining every call takes that away and
 # halves the time of an iteration of a 2-8-8-1 network.
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "forceinline": True, "no_cfunc_wrapper": True}
