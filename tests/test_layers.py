@@ -158,6 +158,29 @@ def test_views_of_the_flat_buffers() -> None:
     assert (net.parameters[12], net.gradients[12]) == (-1, -2)
 
 
+def test_assigning_copies_into_the_buffers() -> None:
+    net = NN(2, [3], 1, rng=1)
+    buffers = net.parameters, net.gradients
+    layer = net.layers[0]
+    before = layer.W.copy()
+    net.gradients = np.ones(13)
+    layer.W -= 0.5 * layer.dL_dW
+    layer.b = [[1], [2], [3]]
+    layer.dL_db *= 3
+    np.testing.assert_array_equal(buffers[0][:9], [*(before - 0.5).ravel(), 1, 2, 3])
+    np.testing.assert_array_equal(buffers[1][6:9], 3)
+    net.parameters += 1
+    assert (net.parameters is buffers[0], net.gradients is buffers[1]) == (True, True)
+    kept = net.parameters.copy()
+    with pytest.raises(InvalidArgumentError, match=r"parameters must be of shape \(13,\), got shape \(12,\)"):
+        net.parameters = np.zeros(12)
+    with pytest.raises(InvalidArgumentError, match=r"W must be of shape \(3, 2\), got shape \(2, 3\)"):
+        layer.W = np.zeros((2, 3))
+    with pytest.raises(InvalidArgumentError, match="gradients must be finite"):
+        net.gradients = np.full(13, np.nan)
+    np.testing.assert_array_equal(net.parameters, kept)
+
+
 def test_sgd_steps_down_the_gradient() -> None:
     net, mse = centred((2, [3], 1)), MSE()
     mse.forward(net.forward(GENERATOR.normal(size=(4, 2))), np.zeros((4, 1)))

@@ -271,6 +271,12 @@ def test_bad_sources() -> None:
         Trainer(NN(3, [], 1, rng=1), UniformSource(StandardGaussian(), rng=1))
     with pytest.raises(InvalidArgumentError, match="iteration must be an integer of at least 0"):
         UniformSource(StandardGaussian(), rng=1).batch(-1)
+    empty = UniformSource(StandardGaussian(), rng=1)
+    empty.batch_size = 0
+    with pytest.raises(
+        InvalidArgumentError, match=r"source.batch_size must be an integer of at least 1, got 0"
+    ):
+        Trainer(NN(2, [], 1), empty)
     with pytest.raises(InvalidArgumentError, match="low must be at most high"):
         UniformSource(StandardGaussian(), low=1, high=0)
     with pytest.raises(InvalidArgumentError, match="low must be a finite number"):

@@ -5,6 +5,8 @@ needs; `get_output` keeps nothing. Names follow the article: dL_dW is the deriva
 the loss L with respect to W.
 """
 
+from typing import overload
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -30,6 +32,34 @@ def _kept(value: Array | None) -> Array:
     return value
 
 
+class _Part:
+    """W (part 0) or b (part 1) in a flat buffer of a layer: reading gives a view, assigning copies."""
+
+    def __init__(self, buffer: str, part: int) -> None:
+        self._buffer = buffer
+        self._part = part
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, layer: "LinearLayer", owner: type | None = None) -> Array: ...
+    @overload
+    def __get__(self, layer: None, owner: type | None = None) -> "_Part": ...
+    def __get__(self, layer: "LinearLayer | None", owner: type | None = None) -> "Array | _Part":
+        if layer is None:
+            return self
+        buffer: Array = getattr(layer, self._buffer)
+        n_weights = layer.out_features * layer.in_features
+        if self._part == 0:
+            return buffer[:n_weights].reshape(layer.out_features, layer.in_features)
+        return buffer[n_weights:, None]
+
+    def __set__(self, layer: "LinearLayer", values: ArrayLike) -> None:
+        view = self.__get__(layer)
+        view[:] = check.same_shape(self._name, values, view.shape)
+
+
 class LinearLayer:
     """A linear layer, y = x W^T + b.
 
@@ -50,6 +80,7 @@ class LinearLayer:
         The flat buffers: W row by row, then b.
     W, b : ndarray
         Weights (out_features, in_features) and biases (out_features, 1), views of `parameters`.
+        Assigning copies into them, so `layer.W -= 0.1 * layer.dL_dW` does what it says.
     dL_dW, dL_db : ndarray
         Gradients of the last `backward`, views of `gradients`; zero before.
     dy_dW : ndarray or None
@@ -91,29 +122,10 @@ class LinearLayer:
                 raise check.reject(name, f"contiguous float64 of shape ({size},)", came)
         self.dy_dW: Array | None = None
 
-    @property
-    def W(self) -> Array:
-        """Weights (out_features, in_features), a view."""
-        return self._split(self.parameters)[0]
-
-    @property
-    def b(self) -> Array:
-        """Biases (out_features, 1), a view."""
-        return self._split(self.parameters)[1]
-
-    @property
-    def dL_dW(self) -> Array:
-        """Gradient of the weights (out_features, in_features), a view."""
-        return self._split(self.gradients)[0]
-
-    @property
-    def dL_db(self) -> Array:
-        """Gradient of the biases (out_features, 1), a view."""
-        return self._split(self.gradients)[1]
-
-    def _split(self, buffer: Array) -> tuple[Array, Array]:
-        n_weights = self.out_features * self.in_features
-        return buffer[:n_weights].reshape(self.out_features, self.in_features), buffer[n_weights:, None]
+    W = _Part("parameters", 0)
+    b = _Part("parameters", 1)
+    dL_dW = _Part("gradients", 0)
+    dL_db = _Part("gradients", 1)
 
     def get_output(self, x: ArrayLike, W: ArrayLike | None = None, b: ArrayLike | None = None) -> Array:
         """Output (n_samples, out_features) for x (n_samples, in_features).

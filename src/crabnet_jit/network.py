@@ -33,7 +33,8 @@ class NN:
     Attributes
     ----------
     parameters, gradients : ndarray of float64
-        Flat buffers: W (row by row) and b of the first layer, of the second, …
+        Flat buffers: W (row by row) and b of the first layer, of the second, … Assigning copies
+        into them.
     layers : list of LinearLayer
         Their `W`, `b`, `dL_dW`, `dL_db` are views of the flat buffers.
     activations : list of ReLU
@@ -72,16 +73,34 @@ class NN:
     def _build(self, sizes: list[int], parameters: Array, gradients: Array) -> None:
         self.in_features, *self.hidden_sizes, self.out_features = sizes
         self.layout = make_layout(sizes)
-        self.parameters = aligned_zeros(parameters.size)
-        self.parameters[:] = parameters
-        self.gradients = aligned_zeros(gradients.size)
-        self.gradients[:] = gradients
+        self._parameters = aligned_zeros(parameters.size)
+        self._parameters[:] = parameters
+        self._gradients = aligned_zeros(gradients.size)
+        self._gradients[:] = gradients
         self.layers = []
         for n_in, n_out, row in zip(sizes, sizes[1:], self.layout, strict=False):
             part = slice(row[W_START], row[B_START] + row[N_OUT])
             W_and_b, dL_dW_and_dL_db = self.parameters[part], self.gradients[part]
             self.layers.append(LinearLayer(n_in, n_out, parameters=W_and_b, gradients=dL_dW_and_dL_db))
         self.activations = [ReLU() for _ in self.hidden_sizes]
+
+    @property
+    def parameters(self) -> Array:
+        """The flat buffer of all parameters. Assigning copies into it."""
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, values: ArrayLike) -> None:
+        self._parameters[:] = check.same_shape("parameters", values, self._parameters.shape)
+
+    @property
+    def gradients(self) -> Array:
+        """The flat buffer of all gradients. Assigning copies into it."""
+        return self._gradients
+
+    @gradients.setter
+    def gradients(self, values: ArrayLike) -> None:
+        self._gradients[:] = check.same_shape("gradients", values, self._gradients.shape)
 
     # A copy's layers must be views of the copy's buffers, so copying and pickling rebuild them.
     def __getstate__(self) -> dict[str, Any]:

@@ -105,8 +105,8 @@ class UniformSource:
         rng: StdRng | int | None = None,
     ) -> None:
         self.target = target
-        self.in_features = target.in_features
-        self.out_features = target.out_features
+        self.in_features = check.integer("target.in_features", target.in_features, 1)
+        self.out_features = check.integer("target.out_features", target.out_features, 1)
         self.batch_size = check.integer("batch_size", batch_size, 1)
         low = check.finite("low", low)
         self._low = np.full(self.in_features, low)

@@ -130,7 +130,8 @@ class Trainer:
         self.history = History(check.integer("log_every", log_every, 1))
         self._learning_rate = check.number("learning_rate", learning_rate, 0.0)
 
-        n_panels, width = panel_shape(source.batch_size)
+        self._batch_size = check.integer("source.batch_size", source.batch_size, 1)
+        n_panels, width = panel_shape(self._batch_size)
         numbers = n_panels * width * (net.in_features + net.out_features)
         fitting = min(_CHUNK_ITERATIONS, max(1, _CHUNK_NUMBERS // numbers))
         self.chunk_size = fitting if chunk_size is None else check.integer("chunk_size", chunk_size, 1)
@@ -194,7 +195,7 @@ class Trainer:
             self._errors,
             x,
             target,
-            self.source.batch_size,
+            self._batch_size,
             rates,
             losses,
         )

@@ -3,8 +3,8 @@
 Panels have one row per feature and one column per sample, see the package's
 docstring. Shapes: W (n_out, n_in), b (n_out, 1), x (n_in, width), y (n_out, width).
 
-Tiles of 4 x 2 vectors keep the multiply-add units busy: 8 sums run side by side,
-enough to hide a latency of 4 cycles, and each takes part of only 6 loads.
+Tiles of 4 x 2 vectors keep the multiply-add units busy: 8 sums run side by side, enough
+to hide a latency of 4 cycles, and 8 multiply-adds need 6 loads.
 """
 
 from typing import Any
