@@ -1,8 +1,10 @@
 """The command line, in this process and as a process of its own."""
 
 import os
+import re
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -37,6 +39,17 @@ def test_options_reach_the_trainer(capsys: Any) -> None:
     history = Trainer(net, source, learning_rate=0.001, decay=0.999, log_every=20).run(41)
     assert capsys.readouterr().out == "".join(f"Iter {i}, loss: {loss!r}\n" for i, loss in history.log)
     assert len(history.log) == 3
+
+
+def test_closing_line_tells_compiling_from_training(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crabnet_jit.cli.warmup", lambda: time.sleep(0.2))
+    assert main(["fit", "--iterations", "200000"]) == 0
+    pattern = r"200000 iterations: (\S+) s compiling, (\S+) s training, (\S+) us per iteration\n"
+    match = re.fullmatch(pattern, capsys.readouterr().err)
+    assert match is not None
+    compiling, training, per_iteration = map(float, match.groups())
+    assert compiling >= 0.2
+    assert per_iteration == pytest.approx(1e6 * training / 200_000, abs=0.01)
 
 
 def test_no_hidden_layer(capsys: Any) -> None:

@@ -271,6 +271,8 @@ def test_bad_sources() -> None:
         Trainer(NN(3, [], 1, rng=1), UniformSource(StandardGaussian(), rng=1))
     with pytest.raises(InvalidArgumentError, match="iteration must be an integer of at least 0"):
         UniformSource(StandardGaussian(), rng=1).batch(-1)
+    with pytest.raises(InvalidArgumentError, match=r"source.out_features must be the network's 2, got 1"):
+        Trainer(NN(2, [], 2, rng=1), UniformSource(StandardGaussian(), rng=1))
     empty = UniformSource(StandardGaussian(), rng=1)
     empty.batch_size = 0
     with pytest.raises(
