@@ -74,7 +74,7 @@ def plot(grid: dict[tuple[int, int], dict[str, float]], peak: float, path: Path)
     import matplotlib as mpl  # noqa: PLC0415  # optional
 
     mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
+    from matplotlib import pyplot as plt  # noqa: PLC0415  # after the choice of backend
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for k, batch_size in enumerate(BATCH):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from crabnet_jit import InvalidArgumentError, StdRng
+from crabnet_jit.random import interval_scale
 
 
 def as_u64(values: list[str]) -> Any:
@@ -116,8 +117,6 @@ def test_interval_is_closed_and_never_left(low: float, high: float) -> None:
 
 
 def test_largest_draw_on_an_interval_is_its_upper_end() -> None:
-    from crabnet_jit.random import interval_scale  # noqa: PLC0415
-
     largest = 1 - 2.0**-52
     for low, high in [(-3.0, 3.0), (0.1, 0.3), (-7.7, 1e-3)]:
         top = interval_scale(low, high) * largest + low
@@ -147,7 +146,7 @@ def test_bad_arguments_name_themselves() -> None:
     with pytest.raises(InvalidArgumentError, match="size must be"):
         rng.random(-1)
     with pytest.raises(InvalidArgumentError, match="state must be a dict"):
-        rng.state = {"seed": 1}  # type: ignore[typeddict-item]
+        rng.state = {"seed": 1}  # type: ignore[typeddict-item]  # that is the test
     with pytest.raises(InvalidArgumentError, match="position must be"):
         rng.state = {"seed": 2, "stream": 0, "position": -1}
     assert rng.state == {"seed": 1, "stream": 0, "position": 0}

@@ -77,9 +77,10 @@ def test_layers_stepped_by_hand(hidden_sizes: list[int]) -> None:
     trainer.run(1000)
 
     hand = article(hidden_sizes)
-    net, mse = hand.net, MSE()
+    net, source, mse = hand.net, hand.source, MSE()
+    assert isinstance(source, UniformSource)
     for iteration in range(1000):
-        x, target = UniformSource.batch(hand.source, iteration)  # type: ignore[arg-type]
+        x, target = source.batch(iteration)
         mse.forward(net.forward(x), target)
         net.backward(mse.backward())
         rate *= 0.99999
