@@ -276,6 +276,7 @@ def test_hidden_sizes_must_be_a_sequence(hidden_sizes: Any) -> None:
         ([[1j, 2.0]], r"x must be an array of real numbers, got dtype complex128"),
         (np.array([[None, 1]]), r"x must be an array of real numbers, got dtype object"),
         ([[1.0], [1.0, 2.0]], r"x must be an array of numbers, got list"),
+        (np.ma.masked_array([[1.0, 2.0]], mask=[[True, False]]), r"x must be an array without masked"),
         ([[2**53 + 1, 0]], r"x must be exact in float64, got int64"),
         ([[-(2**53) - 1, 0]], r"x must be exact in float64, got int64"),
         (np.ones((3, 0)), r"x must be a batch of at least one sample and feature"),

@@ -73,6 +73,8 @@ def array(name: str, values: ArrayLike) -> NDArray[np.float64]:
         given = np.asarray(values)
     except (TypeError, ValueError) as error:
         raise reject(name, "an array of numbers", f"{type(values).__name__} ({error})") from None
+    if np.ma.is_masked(values):
+        raise reject(name, "an array without masked elements", "a masked array")
     if given.dtype.kind not in "biuf":
         raise reject(name, "an array of real numbers", f"dtype {given.dtype}")
     if given.dtype.kind in "iu" and given.size and max(-int(given.min()), int(given.max())) > _EXACT_INTEGER:
