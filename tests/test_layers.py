@@ -170,6 +170,8 @@ def test_assigning_copies_into_the_buffers() -> None:
     np.testing.assert_array_equal(buffers[0][:9], [*(before - 0.5).ravel(), 1, 2, 3])
     np.testing.assert_array_equal(buffers[1][6:9], 3)
     net.parameters += 1
+    net.layers[1].parameters = np.arange(4)
+    np.testing.assert_array_equal(net.parameters[9:], np.arange(4))
     assert (net.parameters is buffers[0], net.gradients is buffers[1]) == (True, True)
     kept = net.parameters.copy()
     with pytest.raises(InvalidArgumentError, match=r"parameters must be of shape \(13,\), got shape \(12,\)"):

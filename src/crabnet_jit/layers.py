@@ -32,6 +32,30 @@ def _kept(value: Array | None) -> Array:
     return value
 
 
+class Buffer:
+    """An attribute that holds an array for good: assigning copies into it.
+
+    The owner puts the array into the attribute of the same name with an underscore before it.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> "Buffer": ...
+    @overload
+    def __get__(self, instance: object, owner: type | None = None) -> Array: ...
+    def __get__(self, instance: object, owner: type | None = None) -> "Array | Buffer":
+        if instance is None:
+            return self
+        array: Array = getattr(instance, f"_{self._name}")
+        return array
+
+    def __set__(self, instance: object, values: ArrayLike) -> None:
+        array = self.__get__(instance)
+        array[:] = check.same_shape(self._name, values, array.shape)
+
+
 class _Part:
     """W (part 0) or b (part 1) in a flat buffer of a layer: reading gives a view, assigning copies."""
 
@@ -77,7 +101,7 @@ class LinearLayer:
     Attributes
     ----------
     parameters, gradients : ndarray
-        The flat buffers: W row by row, then b.
+        The flat buffers: W row by row, then b. Assigning copies into them.
     W, b : ndarray
         Weights (out_features, in_features) and biases (out_features, 1), views of `parameters`.
         Assigning copies into them, so `layer.W -= 0.1 * layer.dL_dW` does what it says.
@@ -114,14 +138,16 @@ class LinearLayer:
         self.in_features = check.integer("in_features", in_features, 1)
         self.out_features = check.integer("out_features", out_features, 1)
         size = self.out_features * (self.in_features + 1)
-        self.parameters = as_rng("rng", rng).random(size) if parameters is None else parameters
-        self.gradients = np.zeros(size) if gradients is None else gradients
-        for name, buffer in (("parameters", self.parameters), ("gradients", self.gradients)):
+        self._parameters = as_rng("rng", rng).random(size) if parameters is None else parameters
+        self._gradients = np.zeros(size) if gradients is None else gradients
+        for name, buffer in (("parameters", self._parameters), ("gradients", self._gradients)):
             if buffer.shape != (size,) or buffer.dtype != np.float64 or not buffer.flags.c_contiguous:
                 came = f"{buffer.dtype} of shape {buffer.shape}"
                 raise check.reject(name, f"contiguous float64 of shape ({size},)", came)
         self.dy_dW: Array | None = None
 
+    parameters = Buffer()
+    gradients = Buffer()
     W = _Part("parameters", 0)
     b = _Part("parameters", 1)
     dL_dW = _Part("gradients", 0)

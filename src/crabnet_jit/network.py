@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from crabnet_jit import _validation as check
 from crabnet_jit.kernels.entry import predict
 from crabnet_jit.kernels.layout import B_START, N_OUT, W_START, make_layout, parameter_count, unit_count
-from crabnet_jit.layers import Array, LinearLayer, ReLU
+from crabnet_jit.layers import Array, Buffer, LinearLayer, ReLU
 from crabnet_jit.panels import aligned_zeros, pack, unpack
 from crabnet_jit.random import StdRng, as_rng
 
@@ -55,6 +55,9 @@ class NN:
     (2, 1)
     """
 
+    parameters = Buffer()
+    gradients = Buffer()
+
     def __init__(
         self,
         in_features: int,
@@ -83,24 +86,6 @@ class NN:
             W_and_b, dL_dW_and_dL_db = self.parameters[part], self.gradients[part]
             self.layers.append(LinearLayer(n_in, n_out, parameters=W_and_b, gradients=dL_dW_and_dL_db))
         self.activations = [ReLU() for _ in self.hidden_sizes]
-
-    @property
-    def parameters(self) -> Array:
-        """The flat buffer of all parameters. Assigning copies into it."""
-        return self._parameters
-
-    @parameters.setter
-    def parameters(self, values: ArrayLike) -> None:
-        self._parameters[:] = check.same_shape("parameters", values, self._parameters.shape)
-
-    @property
-    def gradients(self) -> Array:
-        """The flat buffer of all gradients. Assigning copies into it."""
-        return self._gradients
-
-    @gradients.setter
-    def gradients(self, values: ArrayLike) -> None:
-        self._gradients[:] = check.same_shape("gradients", values, self._gradients.shape)
 
     # A copy's layers must be views of the copy's buffers, so copying and pickling rebuild them.
     def __getstate__(self) -> dict[str, Any]:
