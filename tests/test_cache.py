@@ -11,7 +11,7 @@ import pytest
 from numba.core import config
 
 import crabnet_jit
-from crabnet_jit.kernels._cache import cache_directory, fingerprint
+from crabnet_jit.kernels._cache import _MARKER, cache_directory, fingerprint
 
 PACKAGE = Path(crabnet_jit.__file__).parent
 
@@ -119,15 +119,17 @@ def test_switches_that_change_machine_code_change_the_folder(monkeypatch: pytest
 
 def test_folders_unused_for_a_month_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
-    for name, days in [("crabnet_jit-old", 40), ("crabnet_jit-recent", 10), ("of somebody else", 400)]:
+    cases = [("crabnet_jit-old", 40), ("crabnet_jit-recent", 10), ("crabnet_jit-0.1.0", 400), ("other", 400)]
+    for name, days in cases:
         (tmp_path / name).mkdir()
+        if name in ("crabnet_jit-old", "crabnet_jit-recent"):
+            (tmp_path / name / _MARKER).touch()
         used = time.time() - days * 24 * 3600
         os.utime(tmp_path / name, (used, used))
     directory = cache_directory()
     assert directory is not None
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        [directory.name, "crabnet_jit-recent", "of somebody else"]
-    )
+    kept = {directory.name, "crabnet_jit-recent", "crabnet_jit-0.1.0", "other"}
+    assert {path.name for path in tmp_path.iterdir()} == kept
 
 
 def test_a_run_allocates_nothing() -> None:

@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,18 @@ def test_source_gives_the_draws_of_its_generator() -> None:
     rng.position += 3 * 10
     np.testing.assert_array_equal(source.batch(3)[0], x)  # whatever the generator did since
     np.testing.assert_array_equal(x, rng.uniform(0, 2, (5, 2)))
+
+
+def test_threads_may_share_a_source() -> None:
+    source = UniformSource(StandardGaussian(), batch_size=100, rng=1)
+
+    def run(_: int) -> Any:
+        return Trainer(NN(2, [4], 1, rng=1), source, learning_rate=1e-3).run(5000).losses
+
+    expected = run(0)
+    with ThreadPoolExecutor(4) as pool:
+        for losses in pool.map(run, range(4)):
+            np.testing.assert_array_equal(losses, expected)
 
 
 def test_a_source_of_ones_own() -> None:

@@ -113,12 +113,13 @@ class UniformSource:
         self._scale = np.full(self.in_features, interval_scale(low, check.finite("high", high)))
         self._rng = as_rng("rng", rng).copy()
         at_once = max(1, _DRAWS_AT_ONCE // (self.batch_size * self.in_features))
-        self._workspace = np.empty(buffer_size(self.batch_size, self.in_features, at_once), np.uint64)
+        self._workspace_size = buffer_size(self.batch_size, self.in_features, at_once)
 
     def fill(self, iteration: int, x: Array, target: Array) -> None:
         """Overwrite the panels x and target with the batches from `iteration` on, see `Source`."""
         position = self._rng.position + iteration * self.batch_size * self.in_features
-        self._rng.fill_uniform_at(position, 52, self._scale, self._low, self.batch_size, self._workspace, x)
+        workspace = np.empty(self._workspace_size, np.uint64)  # of this call: threads may share a source
+        self._rng.fill_uniform_at(position, 52, self._scale, self._low, self.batch_size, workspace, x)
         self.target.fill(x, target)
 
     def batch(self, iteration: int) -> tuple[Array, Array]:

@@ -22,6 +22,7 @@ from numba.misc.appdirs import user_cache_dir
 
 _PACKAGE = Path(__file__).parents[1]
 _UNUSED_SECONDS = 30 * 24 * 3600
+_MARKER = "compiled kernels of crabnet_jit"  # a file: only folders that hold it are ever removed
 
 
 def fingerprint() -> str:
@@ -43,6 +44,7 @@ def cache_directory() -> Path | None:
     try:
         if not directory.is_dir():
             directory.mkdir(parents=True, exist_ok=True)
+            (directory / _MARKER).touch()
             _remove_unused(root)
         os.utime(directory)
     except OSError:
@@ -52,7 +54,7 @@ def cache_directory() -> Path | None:
 
 def _remove_unused(root: Path) -> None:
     """Delete the folders of versions that nobody has started for a month."""
-    for directory in root.glob("crabnet_jit-*"):
-        with contextlib.suppress(FileNotFoundError):  # another process was quicker
-            if time.time() - directory.stat().st_mtime > _UNUSED_SECONDS:
-                shutil.rmtree(directory, ignore_errors=True)
+    for marker in root.glob(f"crabnet_jit-*/{_MARKER}"):
+        with contextlib.suppress(OSError):  # another process was quicker, or it is not ours to remove
+            if time.time() - marker.parent.stat().st_mtime > _UNUSED_SECONDS:
+                shutil.rmtree(marker.parent, ignore_errors=True)
