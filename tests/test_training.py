@@ -22,6 +22,7 @@ from crabnet_jit import (
     Trainer,
     UniformSource,
 )
+from crabnet_jit.kernels.entry import train
 
 
 def article(hidden_sizes: Any = (8, 8), batch_size: int = 16, **options: Any) -> Trainer:
@@ -159,6 +160,27 @@ def test_source_gives_the_draws_of_its_generator() -> None:
     rng.position += 3 * 10
     np.testing.assert_array_equal(source.batch(3)[0], x)  # whatever the generator did since
     np.testing.assert_array_equal(x, rng.uniform(0, 2, (5, 2)))
+
+
+def test_interrupt_in_the_compiled_call_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python raises a Ctrl-C of that time right behind the call, when the parameters are updated."""
+    whole, cut = (article(log_every=100, chunk_size=300) for _ in range(2))
+    whole.run(1000)
+    cut.run(300)
+
+    def interrupted(*arguments: Any) -> None:
+        train(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("crabnet_jit.trainer.train", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cut.run(700)
+    assert cut.history.losses.size == 600
+    cut.run(400)
+    np.testing.assert_array_equal(cut.history.losses, whole.history.losses)
+    np.testing.assert_array_equal(cut.net.parameters, whole.net.parameters)
+    assert cut.history.log == whole.history.log
 
 
 def test_threads_may_share_a_source() -> None:

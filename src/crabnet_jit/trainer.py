@@ -17,6 +17,7 @@ _CHUNK_ITERATIONS = 4000
 _CHUNK_NUMBERS = 2**18  # … and this bounds a chunk of large batches: 2 MB of samples and targets
 
 _WINDOW = 1001
+_NOT_RUN = -1.0  # no loss is negative
 
 
 class History:
@@ -165,23 +166,34 @@ class Trainer:
         left = check.integer("n_iterations", n_iterations, 0)
         while left > 0:
             n = min(left, self.chunk_size)
-            losses = self._run_chunk(n)
-            finite = np.isfinite(losses)
-            diverged = not finite.all()
-            if diverged:
-                losses = losses[: finite.argmin() + 1]
-            for entry in self.history.extend(losses):
-                if on_log is not None:
+            entries: list[tuple[int, float]] = []
+            self._losses[n - 1] = _NOT_RUN
+            try:
+                self._run_chunk(n)
+            finally:
+                # Ctrl-C in the compiled call is raised behind it, when the parameters are updated.
+                if self._losses[n - 1] != _NOT_RUN:
+                    entries = self._keep_chunk(n)
+            if on_log is not None:
+                for entry in entries:
                     on_log(*entry)
-            if diverged:
+            last = self.history.losses[-1]
+            if not np.isfinite(last):
                 raise FloatingPointError(
-                    f"the loss became {losses[-1]} in iteration {self.history.losses.size - 1}: "
+                    f"the loss became {last} in iteration {self.history.losses.size - 1}: "
                     "the run diverged; a smaller learning_rate may help"
                 )
             left -= n
         return self.history
 
-    def _run_chunk(self, n: int) -> Array:
+    def _keep_chunk(self, n: int) -> list[tuple[int, float]]:
+        """Take a chunk that has run into the history, up to a loss that is not finite."""
+        self._learning_rate = float(self._rates[n - 1])
+        losses = self._losses[:n]
+        finite = np.isfinite(losses)
+        return self.history.extend(losses if finite.all() else losses[: finite.argmin() + 1])
+
+    def _run_chunk(self, n: int) -> None:
         x, target, losses = self._x[:n], self._target[:n], self._losses[:n]
         net = self.net
         rates = self._rates[:n]
@@ -199,8 +211,6 @@ class Trainer:
             rates,
             losses,
         )
-        self._learning_rate = float(rates[-1])
-        return losses
 
 
 def warmup() -> None:
