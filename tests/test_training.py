@@ -183,6 +183,13 @@ def test_interrupt_in_the_compiled_call_loses_nothing(monkeypatch: pytest.Monkey
     assert cut.history.log == whole.history.log
 
 
+def test_network_and_source_cannot_be_replaced() -> None:
+    trainer = article()
+    for name in ("net", "source"):
+        with pytest.raises(AttributeError):
+            setattr(trainer, name, None)
+
+
 def test_threads_may_share_a_source() -> None:
     source = UniformSource(StandardGaussian(), batch_size=100, rng=1)
 

@@ -125,8 +125,8 @@ class Trainer:
             of_net, of_source = getattr(net, name), getattr(source, name)
             if of_source != of_net:
                 raise check.reject(f"source.{name}", f"the network's {of_net}", repr(of_source))
-        self.net = net
-        self.source = source
+        self._net = net
+        self._source = source
         self.decay = check.number("decay", decay, 0.0, 1.0, open_low=True)
         self.history = History(check.integer("log_every", log_every, 1))
         self._learning_rate = check.number("learning_rate", learning_rate, 0.0)
@@ -142,6 +142,16 @@ class Trainer:
         self._losses = aligned_zeros(self.chunk_size)
         self._activations = aligned_zeros(unit_count(net.layout) * width)
         self._errors = aligned_zeros(unit_count(net.layout) * width)
+
+    @property
+    def net(self) -> NN:
+        """The network; the buffers fit no other, so it cannot be replaced."""
+        return self._net
+
+    @property
+    def source(self) -> Source:
+        """Where batches come from; it cannot be replaced either."""
+        return self._source
 
     def run(self, n_iterations: int, on_log: Callable[[int, float], None] | None = None) -> History:
         """Train for `n_iterations` more iterations.
