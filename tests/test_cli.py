@@ -115,7 +115,7 @@ def test_not_enough_memory_is_one_line(capsys: Any) -> None:
     assert err.count("\n") == 1
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has the always-full device")
 def test_full_disk_is_one_line() -> None:
     command = [sys.executable, "-m", "crabnet_jit", "fit", "--iterations", "1"]
     with open("/dev/full", "w") as full:
