@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from numba.core import config
 
 import crabnet_jit
 from crabnet_jit.kernels._cache import _MARKER, cache_directory, fingerprint
+from crabnet_jit.kernels._jit import entry, kernel
 
 PACKAGE = Path(crabnet_jit.__file__).parent
 
@@ -58,14 +60,14 @@ def copy(tmp_path: Path) -> Path:
 def test_right_after_a_change_in_a_file_that_kernels_inline(tmp_path: Path, copy: Path) -> None:
     before = finish(start(tmp_path / "cache", copy))
     assert finish(start(tmp_path / "cache", copy)) == before
-    source = copy / "kernels" / "sgd.py"
+    source = copy / "kernels" / "optimizers.py"
     stamp = source.stat()
-    changed = source.read_text().replace("-= learning_rate", "+= learning_rate")
+    changed = source.read_text().replace("-= rate * gradients", "+= rate * gradients")
     assert changed != source.read_text()
     source.write_text(changed)
     os.utime(source, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # even where the clock does not show it
     assert finish(start(tmp_path / "cache", copy)) != before
-    source.write_text(changed.replace("+= learning_rate", "-= learning_rate"))
+    source.write_text(changed.replace("+= rate * gradients", "-= rate * gradients"))
     assert finish(start(tmp_path / "cache", copy)) == before
 
 
@@ -75,7 +77,7 @@ def test_eight_processes_start_cold_and_later_ones_add_nothing(tmp_path: Path) -
     assert len(results) == 1
     filled = files(tmp_path)
     assert filled
-    assert not [name for name in filled if ".tmp." in name]
+    assert not [name for name in filled if "tmp" in name]
     for _ in range(2):
         assert {finish(start(tmp_path))} == results
         assert files(tmp_path) == filled
@@ -96,7 +98,7 @@ def test_nothing_is_written_into_a_read_only_package(tmp_path: Path, copy: Path)
         first = finish(start(tmp_path, copy, **environment))
         assert files(copy) == before
         filled = files(tmp_path / "user")
-        assert any(name.endswith(".nbc") for name in filled)
+        assert any("train-" in name for name in filled)
         assert finish(start(tmp_path, copy, **environment)) == first
         assert files(tmp_path / "user") == filled
     finally:
@@ -132,19 +134,59 @@ def test_folders_unused_for_a_month_go(tmp_path: Path, monkeypatch: pytest.Monke
     assert {path.name for path in tmp_path.iterdir()} == kept
 
 
-def test_a_run_allocates_nothing() -> None:
+def test_damaged_files_count_as_missing_and_are_replaced(tmp_path: Path) -> None:
+    expected = finish(start(tmp_path))
+    kernels = [path for path in tmp_path.rglob("*-*") if path.is_file()]
+    assert len(kernels) > 1
+    for k, path in enumerate(kernels):
+        data = path.read_bytes()
+        path.write_bytes([b"", data[: len(data) // 2], data[:-1] + bytes([data[-1] ^ 1])][k % 3])
+    assert finish(start(tmp_path)) == expected
+    assert finish(start(tmp_path)) == expected
+
+
+def test_a_cache_that_can_not_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    function = kernel(lambda x: 2 * x)
+    monkeypatch.setattr("crabnet_jit.kernels._jit._DIRECTORY", tmp_path / "gone")
+    assert entry(function, "double")(4) == 8
+    monkeypatch.setattr("crabnet_jit.kernels._jit._DIRECTORY", tmp_path)
+
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("crabnet_jit.kernels._cache.os.replace", full)
+        assert entry(function, "double")(4) == 8
+    assert not list(tmp_path.iterdir())
+    assert entry(function, "double")(4) == 8
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_kernels_made_by_one_function_have_files_of_their_own() -> None:
     program = """
 import numpy as np
+from crabnet_jit.kernels.entry import activation_forward
+x, y, dy_dx = np.full((1, 16), 0.5), np.empty((1, 16)), np.empty((1, 16))
+for name in ("tanh", "sigmoid"):
+    activation_forward[name](x, 0.0, y, dy_dx)
+    print(round(y[0, 0], 6), len(activation_forward[name].stats.cache_hits))
+"""
+    outputs = [
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert outputs[1] == "0.462117 1\n0.622459 1\n"
+
+
+def test_a_run_allocates_nothing() -> None:
+    program = """
 from numba.core.runtime import rtsys
-from crabnet_jit.kernels.entry import train
-from crabnet_jit.kernels.layout import make_layout
-layout = make_layout([2, 8, 8, 1])
+from crabnet_jit import NN, Trainer, UniformSource, StandardGaussian
 def allocations(n):
-    arrays = [np.zeros(105), np.zeros(105), np.zeros(17 * 16), np.zeros(17 * 16)]
-    batches = [np.zeros((n, 1, 2, 16)), np.zeros((n, 1, 1, 16))]
-    train(layout, *arrays, *batches, 16, np.zeros(n), np.zeros(n))  # starts the counters, the first time
+    trainer = Trainer(NN(2, [8, 8], 1, rng=1), UniformSource(StandardGaussian(), rng=1), chunk_size=n)
+    trainer.run(n)  # starts the counters, the first time
     before = rtsys.get_allocation_stats()
-    train(layout, *arrays, *batches, 16, np.zeros(n), np.zeros(n))
+    trainer.run(n)
     after = rtsys.get_allocation_stats()
     return after.alloc - before.alloc, after.mi_alloc - before.mi_alloc
 assert allocations(1) == allocations(1000), (allocations(1), allocations(1000))

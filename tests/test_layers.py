@@ -198,13 +198,13 @@ def test_relu() -> None:
     np.testing.assert_array_equal(relu.forward(x), [[0, 0, 3]])
     np.testing.assert_array_equal(relu.dy_dx, [[0, 0, 1]])
     np.testing.assert_array_equal(relu.backward([[5, 6, 7]]), [[0, 0, 7]])
-    np.testing.assert_array_equal(ReLU.get_output(x), [[0, 0, 3]])
+    np.testing.assert_array_equal(ReLU().get_output(x), [[0, 0, 3]])
 
 
 def test_mse() -> None:
     mse = MSE()
     x, target = [[1.0, 2.0], [3.0, 4.0]], [[1.0, 1.0], [1.0, 1.0]]
-    assert MSE.get_output(x, target) == 3.5
+    assert MSE().get_output(x, target) == 3.5
     assert mse.dL_dx is None
     assert mse.forward(x, target) == 3.5
     np.testing.assert_array_equal(mse.backward(), [[0, 0.5], [1, 1.5]])
@@ -358,7 +358,7 @@ def test_buffers_given_to_a_layer_must_fit() -> None:
     wrongs: list[Any] = [np.zeros(4), np.zeros(3, np.float32), np.zeros(6)[::2]]
     for wrong in wrongs:
         with pytest.raises(
-            InvalidArgumentError, match=r"parameters must be contiguous float64 of shape \(3,\)"
+            InvalidArgumentError, match=r"parameters must be contiguous and writable float64 of shape \(3,\)"
         ):
             LinearLayer(2, 1, parameters=wrong)
         with pytest.raises(

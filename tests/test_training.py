@@ -15,6 +15,7 @@ import pytest
 from crabnet_jit import (
     MSE,
     NN,
+    ExponentialDecay,
     History,
     InvalidArgumentError,
     StandardGaussian,
@@ -75,7 +76,7 @@ def test_first_batch_of_the_original(reference: Any) -> None:
 @pytest.mark.parametrize("hidden_sizes", [[], [5], [8, 8], [9, 3, 7], [4, 4, 4, 4], [3, 8, 1, 17, 6]])
 def test_layers_stepped_by_hand(hidden_sizes: list[int]) -> None:
     rate = 1e-4
-    trainer = article(hidden_sizes, learning_rate=rate)
+    trainer = article(hidden_sizes, learning_rate=ExponentialDecay(rate))
     trainer.run(1000)
 
     hand = article(hidden_sizes)
@@ -94,7 +95,7 @@ def test_layers_stepped_by_hand(hidden_sizes: list[int]) -> None:
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 15, 16, 17, 33, 128, 129, 300])
 def test_any_batch_size_against_plain_numpy(batch_size: int, hidden_sizes: list[int]) -> None:
     n, rate = 20, 1e-4
-    trainer = article(hidden_sizes, batch_size, learning_rate=rate)
+    trainer = article(hidden_sizes, batch_size, learning_rate=ExponentialDecay(rate))
     trainer.net.parameters -= 0.4
     sizes = [2, *hidden_sizes, 1]
     flat = trainer.net.parameters.copy()
@@ -133,7 +134,7 @@ def test_several_outputs_against_plain_numpy(batch_size: int) -> None:
     class Waves:
         in_features, out_features = 3, 4
 
-        def fill(self, x: Any, target: Any) -> None:
+        def fill(self, x: Any, target: Any, n_samples: int) -> None:
             for k in range(4):
                 target[:, :, k] = np.sin(k + x.sum(axis=2))
 
@@ -146,7 +147,7 @@ def test_several_outputs_against_plain_numpy(batch_size: int) -> None:
         parameters = plain.split(flat, [3, 6, 5, 4])
         losses.append(plain.loss(parameters, x, target))
         flat = flat - 0.01 * plain.flatten(plain.gradients(parameters, x, target)[0])
-    history = Trainer(net, source, learning_rate=0.01, decay=1.0).run(10)
+    history = Trainer(net, source, learning_rate=0.01).run(10)
     np.testing.assert_allclose(history.losses, losses, rtol=1e-11)
     np.testing.assert_allclose(net.parameters, flat, rtol=1e-11, atol=1e-13)
 
@@ -183,11 +184,19 @@ def test_interrupt_in_the_compiled_call_loses_nothing(monkeypatch: pytest.Monkey
     assert cut.history.log == whole.history.log
 
 
-def test_network_and_source_cannot_be_replaced() -> None:
+def test_what_the_buffers_were_made_for_cannot_be_replaced() -> None:
     trainer = article()
-    for name in ("net", "source"):
+    for name in ("net", "source", "loss", "optimizer", "learning_rate"):
         with pytest.raises(AttributeError):
             setattr(trainer, name, None)
+    for name in ("in_features", "hidden_sizes", "out_features", "dtype"):
+        with pytest.raises(AttributeError):
+            setattr(trainer.net, name, 1)
+    for name in ("in_features", "out_features", "batch_size", "target"):
+        with pytest.raises(AttributeError):
+            setattr(trainer.source, name, 1)
+    with pytest.raises(AttributeError):
+        trainer.net.layers[0].in_features = 3  # type: ignore[misc]  # the error is the point
 
 
 def test_threads_may_share_a_source() -> None:
@@ -206,12 +215,12 @@ def test_a_source_of_ones_own() -> None:
     class Line:
         in_features, out_features, batch_size = 1, 1, 3
 
-        def fill(self, iteration: int, x: Any, target: Any) -> None:
+        def fill(self, iteration: int, x: Any, target: Any, weight: Any) -> None:
             x[:] = 0
             x[:, 0, 0, :3] = [-1, 0, 1]
             target[:] = 2 * x + 1
 
-    trainer = Trainer(NN(1, [], 1, rng=1), Line(), learning_rate=0.1, decay=1.0)
+    trainer = Trainer(NN(1, [], 1, rng=1), Line(), learning_rate=0.1)
     trainer.run(500)
     np.testing.assert_allclose(trainer.net.parameters, [2, 1], rtol=1e-9)
 
@@ -296,8 +305,6 @@ def test_interrupted_run_goes_on_where_it_was() -> None:
     [
         ({"learning_rate": -1}, "learning_rate must be a finite number of at least 0, got -1"),
         ({"learning_rate": float("nan")}, "learning_rate must be"),
-        ({"decay": 0}, "decay must be a finite number above 0 and at most 1, got 0"),
-        ({"decay": 1.5}, "decay must be"),
         ({"log_every": 0}, "log_every must be an integer of at least 1"),
         ({"chunk_size": 0}, "chunk_size must be"),
         ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
@@ -316,15 +323,20 @@ def test_bad_sources() -> None:
         UniformSource(StandardGaussian(), rng=1).batch(-1)
     with pytest.raises(InvalidArgumentError, match=r"source.out_features must be the network's 2, got 1"):
         Trainer(NN(2, [], 2, rng=1), UniformSource(StandardGaussian(), rng=1))
-    empty = UniformSource(StandardGaussian(), rng=1)
-    empty.batch_size = 0
+
+    class Empty:
+        in_features, out_features, batch_size = 2, 1, 0
+
+        def fill(self, iteration: int, x: Any, target: Any, weight: Any) -> None:
+            raise AssertionError
+
     with pytest.raises(
         InvalidArgumentError, match=r"source.batch_size must be an integer of at least 1, got 0"
     ):
-        Trainer(NN(2, [], 1), empty)
+        Trainer(NN(2, [], 1), Empty())
     with pytest.raises(InvalidArgumentError, match="low must be at most high"):
         UniformSource(StandardGaussian(), low=1, high=0)
-    with pytest.raises(InvalidArgumentError, match="low must be a finite number"):
+    with pytest.raises(InvalidArgumentError, match=r"low must be finite, got -inf$"):
         UniformSource(StandardGaussian(), low=float("-inf"))
     with pytest.raises(InvalidArgumentError, match="rng must be an integer from 0"):
         UniformSource(StandardGaussian(), rng=-1)

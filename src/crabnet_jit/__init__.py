@@ -3,25 +3,105 @@
 from importlib.metadata import version
 
 from crabnet_jit._validation import InvalidArgumentError
-from crabnet_jit.layers import MSE, LinearLayer, ReLU
-from crabnet_jit.network import NN
+from crabnet_jit.activations import (
+    ACTIVATIONS,
+    ELU,
+    GELU,
+    Activation,
+    CustomActivation,
+    Identity,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Sine,
+    Softplus,
+    Tanh,
+)
+from crabnet_jit.diagnosis import Diagnosis, LayerDiagnosis, diagnose
+from crabnet_jit.files import FileFormatError, load, save
+from crabnet_jit.fitting import Scores, fit, score
+from crabnet_jit.initializers import INITIALIZERS
+from crabnet_jit.layers import LinearLayer
+from crabnet_jit.losses import (
+    LOSSES,
+    MAE,
+    MSE,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    CustomLoss,
+    Huber,
+    LogCosh,
+    Loss,
+)
+from crabnet_jit.network import NN, FitHistory, Standardization
+from crabnet_jit.objective import Objective
+from crabnet_jit.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, OptimizerState, RMSprop
 from crabnet_jit.random import StdRng
-from crabnet_jit.sources import Source, StandardGaussian, Target, UniformSource
+from crabnet_jit.schedules import Constant, Cosine, ExponentialDecay, OneCycle, StepDecay
+from crabnet_jit.sources import ArraySource, Source, UniformSource
+from crabnet_jit.targets import StandardGaussian, Target
 from crabnet_jit.trainer import History, Trainer, warmup
 
 __all__ = [
+    "ACTIVATIONS",
+    "ELU",
+    "GELU",
+    "INITIALIZERS",
+    "LOSSES",
+    "MAE",
     "MSE",
     "NN",
+    "OPTIMIZERS",
+    "SGD",
+    "Activation",
+    "Adam",
+    "AdamW",
+    "ArraySource",
+    "BinaryCrossEntropy",
+    "Constant",
+    "Cosine",
+    "CrossEntropy",
+    "CustomActivation",
+    "CustomLoss",
+    "Diagnosis",
+    "ExponentialDecay",
+    "FileFormatError",
+    "FitHistory",
     "History",
+    "Huber",
+    "Identity",
     "InvalidArgumentError",
+    "LayerDiagnosis",
+    "LeakyReLU",
     "LinearLayer",
+    "LogCosh",
+    "Loss",
+    "Objective",
+    "OneCycle",
+    "Optimizer",
+    "OptimizerState",
+    "RMSprop",
     "ReLU",
+    "Scores",
+    "SiLU",
+    "Sigmoid",
+    "Sine",
+    "Softplus",
     "Source",
     "StandardGaussian",
+    "Standardization",
     "StdRng",
+    "StepDecay",
+    "Tanh",
     "Target",
     "Trainer",
     "UniformSource",
+    "diagnose",
+    "fit",
+    "load",
+    "save",
+    "score",
     "warmup",
 ]
 

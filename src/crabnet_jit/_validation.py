@@ -1,14 +1,17 @@
 """Checks of what users pass in. Every message says which argument, what came, what is allowed."""
 
+import difflib
 import math
 import operator
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 _EXACT_INTEGER = 2**53  # up to here every integer is a float64
+_LARGEST = 2**63 - 1  # that a size can be
+_TOO_LONG = 10**100  # to print
 
 
 class InvalidArgumentError(ValueError, TypeError):
@@ -28,9 +31,19 @@ def integer(name: str, value: object, low: int, high: int | None = None) -> int:
         number = operator.index(value)  # type: ignore[arg-type]  # the TypeError is the check
     except TypeError:
         raise reject(name, allowed, repr(value)) from None
-    if number < low or (high is not None and number > high):
-        raise reject(name, allowed, repr(number))
+    if number < low or number > (_LARGEST if high is None else high):
+        raise reject(name, allowed, repr(number) if abs(number) < _TOO_LONG else "one of too many digits")
     return number
+
+
+def choice(name: str, value: object, options: Iterable[str]) -> str:
+    """`value` if it is one of the options; the error says which is nearest."""
+    names = list(options)
+    if isinstance(value, str) and value in names:
+        return value
+    near = difflib.get_close_matches(str(value).lower(), names, 1, 0.5) if isinstance(value, str) else []
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise reject(name, f"one of {', '.join(names)}", f"{value!r}{hint}")
 
 
 def sizes(name: str, values: Iterable[object]) -> list[int]:
@@ -46,6 +59,11 @@ def number(name: str, value: object, low: float, high: float = math.inf, *, open
     if high < math.inf:
         allowed += f" and at most {high:g}"
     return _number(name, value, allowed, lambda v: (v > low if open_low else v >= low) and v <= high)
+
+
+def fraction(name: str, value: object) -> float:
+    """`value` as a float from 0 to 1, without 1."""
+    return _number(name, value, "a number of at least 0 and below 1", lambda v: 0 <= v < 1)
 
 
 def finite(name: str, value: object) -> float:
@@ -64,8 +82,8 @@ def _number(name: str, value: object, allowed: str, fits: Any) -> float:
     return result
 
 
-def array(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    """Finite real numbers as C-contiguous float64, converted only where nothing is lost.
+def array(name: str, values: ArrayLike, dtype: DTypeLike = np.float64) -> NDArray[Any]:
+    """Finite real numbers, C-contiguous, as float64 only where nothing is lost, or rounded to float32.
 
     The result may be the caller's own array: read it, do not write to it.
     """
@@ -80,22 +98,25 @@ def array(name: str, values: ArrayLike) -> NDArray[np.float64]:
     if given.dtype.kind in "iu" and given.size and max(-int(given.min()), int(given.max())) > _EXACT_INTEGER:
         raise reject(name, "exact in float64", f"{given.dtype} with integers beyond 2**53")
     with np.errstate(over="ignore"):
-        result = np.ascontiguousarray(given, dtype=np.float64)
+        result = np.ascontiguousarray(given, dtype=dtype)
     if result.ndim != given.ndim:  # ascontiguousarray makes a scalar one-dimensional
         result = result.reshape(given.shape)
     wrong = ~np.isfinite(result)
     if wrong.any():
         at = tuple(int(k) for k in np.argwhere(wrong)[0])
-        raise reject(name, "finite", f"{given[at]} at index {at}")
+        allowed = "finite" if not np.isfinite(given[at]) else f"finite in {np.dtype(dtype)}"
+        raise reject(name, allowed, f"{given[at]}" + (f" at index {at}" if at else ""))
     if given.dtype.itemsize > 8 and not np.array_equal(result, given):
         raise reject(name, "exact in float64", f"{given.dtype} with more digits")
     return result
 
 
-def samples(name: str, values: ArrayLike, n_features: int | None = None) -> NDArray[np.float64]:
-    """A batch: finite float64 of shape (n_samples, n_features), one sample a row."""
+def samples(
+    name: str, values: ArrayLike, n_features: int | None = None, dtype: DTypeLike = np.float64
+) -> NDArray[Any]:
+    """A batch: finite numbers of shape (n_samples, n_features), one sample a row."""
     allowed = f"of shape (n_samples, {'n_features' if n_features is None else n_features})"
-    result = array(name, values)
+    result = array(name, values, dtype)
     if result.ndim != 2:
         raise reject(name, f"two-dimensional, {allowed}", f"shape {result.shape}")
     if result.shape[0] == 0 or result.shape[1] == 0:
@@ -105,9 +126,56 @@ def samples(name: str, values: ArrayLike, n_features: int | None = None) -> NDAr
     return result
 
 
-def same_shape(name: str, values: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Finite float64 of exactly this shape."""
-    result = array(name, values)
+def pairs(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Inputs x (n_samples, n_in) and their targets y as (n_samples, n_out), given so or as (n_samples,)."""
+    inputs = samples("x", x)
+    targets = array("y", y)
+    targets = samples("y", targets[:, None] if targets.ndim == 1 else targets)
+    if targets.shape[0] != inputs.shape[0]:
+        raise reject("y", f"of as many samples as x, {inputs.shape[0]}", f"{targets.shape[0]}")
+    return inputs, targets
+
+
+def same_shape(
+    name: str, values: ArrayLike, shape: tuple[int, ...], dtype: DTypeLike = np.float64
+) -> NDArray[Any]:
+    """Finite numbers of exactly this shape."""
+    result = array(name, values, dtype)
     if result.shape != shape:
         raise reject(name, f"of shape {shape}", f"shape {result.shape}")
     return result
+
+
+def sample_weights(name: str, values: ArrayLike, n_samples: int) -> NDArray[Any]:
+    """Weights (n_samples,) of at least 0, not all 0, scaled to a mean of 1."""
+    result = array(name, values)
+    if result.shape != (n_samples,):
+        raise reject(name, f"of shape ({n_samples},), one weight for each sample", f"shape {result.shape}")
+    if result.min() < 0:
+        at = int(result.argmin())
+        raise reject(name, "at least 0 everywhere", f"{result[at]} at index {at}")
+    if result.max() == 0:
+        raise reject(name, "above 0 somewhere", "only zeros")
+    scaled = result / result.max()  # the mean of the largest numbers would overflow
+    mean_of_1: NDArray[Any] = scaled / scaled.mean()
+    return mean_of_1
+
+
+def float_type(name: str, value: object) -> np.dtype[Any]:
+    """float32 or float64."""
+    for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
+        try:
+            if value is not None and dtype == value:
+                return dtype
+        except TypeError:  # nothing that NumPy knows
+            break
+    raise reject(name, "float32 or float64", repr(value))
+
+
+def buffer(name: str, values: NDArray[Any], size: int, dtype: np.dtype[Any]) -> None:
+    """An array that kernels can write to: flat, contiguous, of this size and type."""
+    float_type(f"{name}.dtype", dtype)
+    flags = values.flags
+    if values.shape != (size,) or values.dtype != dtype or not flags.c_contiguous or not flags.writeable:
+        came = f"{values.dtype} of shape {values.shape}" + ("" if flags.writeable else ", read-only")
+        raise reject(name, f"contiguous and writable {dtype} of shape ({size},)", came)

@@ -1,23 +1,16 @@
-"""The command line: `crabnet-jit fit` runs the article's job."""
+"""The command line: `fit` learns the article's Gaussian, `train` and `predict` work on CSV files."""
 
 import argparse
 import os
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from typing import NoReturn
 
-from crabnet_jit import (
-    NN,
-    InvalidArgumentError,
-    StandardGaussian,
-    StdRng,
-    Trainer,
-    UniformSource,
-    __version__,
-    warmup,
-)
+from crabnet_jit import ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, FileFormatError, InvalidArgumentError
+from crabnet_jit import __version__ as version
+from crabnet_jit.commands import PRESETS, SCHEDULES, fit, predict, say, train
+from crabnet_jit.tables import TableError
 
 _FAILED = 1
 _USAGE_ERROR = 2
@@ -27,7 +20,7 @@ _INTERRUPTED = 128 + signal.SIGINT
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line instead of argparse's usage and message."""
-        self.exit(_USAGE_ERROR, f"{self.prog}: error: {message}\n")
+        self.exit(_USAGE_ERROR, f"{self.prog}: error: {' '.join(message.split())}\n")
 
 
 def _sizes(text: str) -> list[int]:
@@ -40,89 +33,188 @@ def _sizes(text: str) -> list[int]:
         ) from None
 
 
+def _names(text: str) -> list[str]:
+    """`x,y` as ["x", "y"]."""
+    return [name.strip() for name in text.split(",")]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="crabnet-jit", description="Train small neural networks in compiled loops.")
-    parser.add_argument("--version", action="version", version=f"crabnet-jit {__version__}")
+    parser.add_argument("--version", action="version", version=f"crabnet-jit {version}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    fit = commands.add_parser(
-        "fit",
-        help="fit a network to the 2D Gaussian",
-        description="Fit a network to the 2D Gaussian. The defaults are the article's job. The log goes to "
-        "standard output, anything else to standard error.",
+    _add_fit(commands)
+    _add_train(commands)
+    _add_predict(commands)
+    return parser
+
+
+def _command(commands: "argparse._SubParsersAction[_Parser]", name: str, text: str, more: str) -> _Parser:
+    return commands.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}. {more}",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+
+
+def _add_fit(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    fit = _command(
+        commands,
+        "fit",
+        "fit a network to the 2D Gaussian",
+        "The defaults are the article's job. The log goes to standard output, all else to standard error.",
+    )
+    fit.add_argument(
+        "--preset", default="article", metavar="NAME", help=f"defaults for the options: {', '.join(PRESETS)}"
+    )
     fit.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the random stream, any u64")
+    _add_network(fit, **PRESETS["article"])
     fit.add_argument(
-        "--hidden",
-        type=_sizes,
-        default="8,8",
-        metavar="SIZES",
-        help="hidden sizes; empty for no hidden layer",
+        "--schedule",
+        default=PRESETS["article"]["schedule"],
+        metavar="NAME",
+        help=f"of the learning rate: {', '.join(SCHEDULES)}",
     )
-    fit.add_argument("--batch-size", type=int, default=16, metavar="N", help="samples in an iteration")
-    fit.add_argument("--learning-rate", type=float, default=0.002, metavar="RATE", help="initial step size")
     fit.add_argument(
-        "--decay", type=float, default=0.99999, metavar="FACTOR", help="on the step size, every iteration"
+        "--decay",
+        type=float,
+        default=0.99999,
+        metavar="FACTOR",
+        help="on the learning rate in every iteration, with the exponential schedule",
     )
-    fit.add_argument("--iterations", type=int, default=120_000, metavar="N", help="steps to take")
     fit.add_argument(
         "--log-every", type=int, default=10_000, metavar="N", help="iterations between log lines"
     )
-    return parser
+    fit.add_argument("--save", metavar="FILE", help="write the network there")
+
+
+def _add_network(
+    parser: _Parser,
+    *,
+    hidden: str,
+    activation: str,
+    init: str,
+    optimizer: str,
+    learning_rate: float,
+    iterations: int,
+    batch_size: int,
+    **_: str,
+) -> None:
+    parser.add_argument(
+        "--hidden",
+        type=_sizes,
+        default=hidden,
+        metavar="SIZES",
+        help="hidden sizes; empty for no hidden layer",
+    )
+    parser.add_argument(
+        "--activation", default=activation, metavar="NAME", help=f"of hidden layers: {', '.join(ACTIVATIONS)}"
+    )
+    parser.add_argument(
+        "--init", default=init, metavar="NAME", help=f"initial parameters: auto, {', '.join(INITIALIZERS)}"
+    )
+    parser.add_argument(
+        "--dtype", default="float64", metavar="NAME", help="type of all numbers: float32, float64"
+    )
+    parser.add_argument("--optimizer", default=optimizer, metavar="NAME", help=", ".join(OPTIMIZERS))
+    parser.add_argument(
+        "--learning-rate", type=float, default=learning_rate, metavar="RATE", help="step size"
+    )
+    parser.add_argument("--iterations", type=int, default=iterations, metavar="N", help="steps to take")
+    parser.add_argument(
+        "--batch-size", type=int, default=batch_size, metavar="N", help="samples in an iteration"
+    )
+
+
+def _add_train(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    train = _command(
+        commands,
+        "train",
+        "train a network on a CSV file",
+        "Scores go to standard error, in the units of the outputs: root mean squared error, mean absolute "
+        "error and R2. The learning rate rises for a tenth of the iterations and falls as a cosine.",
+    )
+    train.add_argument("file", help="CSV in UTF-8 with a header; - for standard input")
+    train.add_argument("--inputs", type=_names, required=True, metavar="NAMES", help="columns, with commas")
+    train.add_argument("--outputs", type=_names, required=True, metavar="NAMES", help="columns, with commas")
+    train.add_argument("--weights", metavar="NAME", help="column of sample weights")
+    train.add_argument("--delimiter", metavar="CHARACTER", help="found in the header by default")
+    _add_network(
+        train,
+        hidden="32,32",
+        activation="tanh",
+        init="auto",
+        optimizer="adam",
+        learning_rate=0.003,
+        iterations=20_000,
+        batch_size=64,
+    )
+    train.add_argument("--loss", default="mse", metavar="NAME", help=", ".join(LOSSES))
+    train.add_argument(
+        "--l1", type=float, default=0.0, metavar="FACTOR", help="penalty on sizes of parameters"
+    )
+    train.add_argument("--l2", type=float, default=0.0, metavar="FACTOR", help="penalty on their squares")
+    train.add_argument("--clip-norm", type=float, metavar="NORM", help="largest norm of the gradient")
+    train.add_argument("--clip-value", type=float, metavar="VALUE", help="largest component of the gradient")
+    train.add_argument("--dropout", type=float, default=0.0, metavar="RATE", help="share of units dropped")
+    train.add_argument(
+        "--validation",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="of the rows, set aside to choose the best parameters; 0 for none",
+    )
+    train.add_argument("--no-standardize", action="store_true", help="take numbers as they are")
+    train.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the random stream, any u64")
+    train.add_argument("--save", metavar="FILE", help="write the network there")
+
+
+def _add_predict(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    predict = _command(
+        commands,
+        "predict",
+        "predict the outputs for a CSV file",
+        "Writes its columns, and one column NAME_predicted for each output.",
+    )
+    predict.add_argument("model", help="a file that train or fit saved")
+    predict.add_argument("file", help="CSV in UTF-8 with a header; - for standard input")
+    predict.add_argument("--delimiter", metavar="CHARACTER", help="found in the header by default")
+    predict.add_argument("--output", metavar="FILE", help="write there instead of standard output")
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options; those that are not given are the preset's."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.command != "fit" or options.preset not in PRESETS:
+        return options
+    fit = parser._subparsers._group_actions[0].choices["fit"]  # type: ignore[union-attr, index]  # set above
+    fit.set_defaults(**PRESETS[options.preset])
+    return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    options = _parser().parse_args(argv)
+    options = _parse(argv)
     try:
-        return _fit(options)
-    except InvalidArgumentError as error:
-        return _complain(options.command, f"error: {error}", _USAGE_ERROR)
+        if sys.stdout is None:
+            raise OSError("standard output is closed")
+        {"fit": fit, "train": train, "predict": predict}[options.command](options)
+    except (InvalidArgumentError, TableError, FileFormatError) as error:
+        code, message = _USAGE_ERROR, f"error: {error}"
     except MemoryError as error:
-        return _complain(options.command, f"error: not enough memory: {error}", _FAILED)
-    except OSError as error:
-        # Standard output is full, or its reader has gone. Python would try it again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            return _FAILED
-        return _complain(options.command, f"error: {error}", _FAILED)
-
-
-def _complain(command: str, message: str, code: int) -> int:
-    print(f"crabnet-jit {command}: {message}", file=sys.stderr)
-    return code
-
-
-def _fit(options: argparse.Namespace) -> int:
-    rng = StdRng(options.seed)
-    net = NN(2, options.hidden, 1, rng)
-    source = UniformSource(StandardGaussian(), batch_size=options.batch_size, rng=rng)
-    trainer = Trainer(
-        net,
-        source,
-        learning_rate=options.learning_rate,
-        decay=options.decay,
-        log_every=options.log_every,
-    )
-    code = 0
-    start = time.perf_counter()
-    warmup()
-    compiled = time.perf_counter()
-    try:
-        trainer.run(options.iterations, on_log=_print_log_line)
+        code, message = _FAILED, f"error: not enough memory: {error}"
     except FloatingPointError as error:
-        code = _complain("fit", str(error), _FAILED)
+        code, message = _FAILED, str(error)
     except KeyboardInterrupt:
-        code = _complain("fit", "interrupted", _INTERRUPTED)
-    seconds = time.perf_counter() - compiled
-    done = trainer.history.losses.size
-    print(
-        f"{done} iterations: {compiled - start:.2f} s compiling, {seconds:.3f} s training, "
-        f"{1e6 * seconds / max(done, 1):.3f} us per iteration",
-        file=sys.stderr,
-    )
+        code, message = _INTERRUPTED, "interrupted"
+    except OSError as error:
+        code, message = _FAILED, "" if isinstance(error, BrokenPipeError) else f"error: {error}"
+        if sys.stdout is not None:
+            # Standard output is full, or its reader has gone. Python would try it again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    else:
+        return 0
+    if message:
+        say(f"crabnet-jit {options.command}: {' '.join(message.split())}")
     return code
-
-
-def _print_log_line(iteration: int, loss: float) -> None:
-    print(f"Iter {iteration}, loss: {loss!r}", flush=True)

@@ -1,4 +1,4 @@
-"""The tutorial's components: small objects over the kernels.
+"""The linear layer, one of the tutorial's components: a small object over the kernels.
 
 Batches are rows: x has shape (n_samples, n_features). `forward` keeps what `backward`
 needs; `get_output` keeps nothing. Names follow the article: dL_dW is the derivative of
@@ -8,25 +8,21 @@ the loss L with respect to W.
 from typing import overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from crabnet_jit import _validation as check
 from crabnet_jit.kernels.entry import (
     linear_backward_input,
     linear_backward_parameters,
     linear_forward,
-    mse_forward,
-    relu_backward,
-    relu_forward,
     sgd_update,
 )
-from crabnet_jit.panels import pack_one, unpack_one
+from crabnet_jit.panels import Array, pack_one, unpack_one
 from crabnet_jit.random import StdRng, as_rng
 
-Array = NDArray[np.float64]
 
-
-def _kept(value: Array | None) -> Array:
+def kept(value: Array | None) -> Array:
+    """What `forward` kept for `backward`."""
     if value is None:
         raise RuntimeError("forward() must be called before backward()")
     return value
@@ -53,7 +49,7 @@ class Buffer:
 
     def __set__(self, instance: object, values: ArrayLike) -> None:
         array = self.__get__(instance)
-        array[:] = check.same_shape(self._name, values, array.shape)
+        array[:] = check.same_shape(self._name, values, array.shape, array.dtype)
 
 
 class _Part:
@@ -81,7 +77,7 @@ class _Part:
 
     def __set__(self, layer: "LinearLayer", values: ArrayLike) -> None:
         view = self.__get__(layer)
-        view[:] = check.same_shape(self._name, values, view.shape)
+        view[:] = check.same_shape(self._name, values, view.shape, view.dtype)
 
 
 class LinearLayer:
@@ -94,7 +90,7 @@ class LinearLayer:
     rng : StdRng or int, optional
         Where the initial parameters come from: a generator, which moves on, or a seed.
         Every entry of W, row by row, and then of b is uniform on [0, 1), as in the original.
-    parameters, gradients : ndarray of float64, optional
+    parameters, gradients : ndarray of float64 or float32, optional
         Flat buffers of out_features * (in_features + 1) numbers to live in, instead of
         buffers of its own. `parameters` then keeps its values and `rng` is not used.
 
@@ -135,16 +131,24 @@ class LinearLayer:
         parameters: Array | None = None,
         gradients: Array | None = None,
     ) -> None:
-        self.in_features = check.integer("in_features", in_features, 1)
-        self.out_features = check.integer("out_features", out_features, 1)
+        self._in_features = check.integer("in_features", in_features, 1)
+        self._out_features = check.integer("out_features", out_features, 1)
         size = self.out_features * (self.in_features + 1)
         self._parameters = as_rng("rng", rng).random(size) if parameters is None else parameters
-        self._gradients = np.zeros(size) if gradients is None else gradients
+        self._gradients = np.zeros(size, self._parameters.dtype) if gradients is None else gradients
         for name, buffer in (("parameters", self._parameters), ("gradients", self._gradients)):
-            if buffer.shape != (size,) or buffer.dtype != np.float64 or not buffer.flags.c_contiguous:
-                came = f"{buffer.dtype} of shape {buffer.shape}"
-                raise check.reject(name, f"contiguous float64 of shape ({size},)", came)
+            check.buffer(name, buffer, size, self._parameters.dtype)
         self.dy_dW: Array | None = None
+
+    @property
+    def in_features(self) -> int:
+        """Width of the input."""
+        return self._in_features
+
+    @property
+    def out_features(self) -> int:
+        """Width of the output."""
+        return self._out_features
 
     parameters = Buffer()
     gradients = Buffer()
@@ -159,14 +163,14 @@ class LinearLayer:
         Other weights (out_features, in_features) and biases (out_features, 1) can be given
         in place of the layer's own.
         """
-        rows = check.samples("x", x, self.in_features)
-        weights = self.W if W is None else check.same_shape("W", W, self.W.shape)
-        biases = self.b if b is None else check.same_shape("b", b, self.b.shape)
+        rows = check.samples("x", x, self.in_features, self._parameters.dtype)
+        weights = self.W if W is None else check.same_shape("W", W, self.W.shape, self.W.dtype)
+        biases = self.b if b is None else check.same_shape("b", b, self.b.shape, self.b.dtype)
         return _linear(weights, biases, rows)
 
     def forward(self, x: ArrayLike) -> Array:
         """Output (n_samples, out_features) for x (n_samples, in_features); keeps x."""
-        return self._forward(check.samples("x", x, self.in_features))
+        return self._forward(check.samples("x", x, self.in_features, self._parameters.dtype))
 
     def _forward(self, x: Array) -> Array:
         self.dy_dW = x.copy()
@@ -182,11 +186,11 @@ class LinearLayer:
         RuntimeError
             If `forward` has not been called.
         """
-        n_samples = _kept(self.dy_dW).shape[0]
-        return self._backward(check.same_shape("dL_dy", dL_dy, (n_samples, self.out_features)))
+        shape = kept(self.dy_dW).shape[0], self.out_features
+        return self._backward(check.same_shape("dL_dy", dL_dy, shape, self._parameters.dtype))
 
     def _backward(self, dL_dy: Array) -> Array:
-        x = _kept(self.dy_dW)
+        x = kept(self.dy_dW)
         x_panel, dL_dy_panel = pack_one(x), pack_one(dL_dy)
         dL_dx = np.empty_like(x_panel)
         self.gradients[:] = 0.0
@@ -201,116 +205,6 @@ class LinearLayer:
 
 def _linear(W: Array, b: Array, x: Array) -> Array:
     panel = pack_one(x)
-    y = np.empty((W.shape[0], panel.shape[1]))
+    y = np.empty((W.shape[0], panel.shape[1]), W.dtype)
     linear_forward(W, b, panel, y, False)
     return unpack_one(y, x.shape[0])
-
-
-class ReLU:
-    """The rectified linear unit, y = max(x, 0), element by element.
-
-    Attributes
-    ----------
-    dy_dx : ndarray or None
-        1 where the last input of `forward` was positive, else 0; None before.
-
-    Examples
-    --------
-    >>> from crabnet_jit import ReLU
-    >>> relu = ReLU()
-    >>> relu.forward([[-1.0, 2.0]])
-    array([[0., 2.]])
-    >>> relu.backward([[5.0, 5.0]])
-    array([[0., 5.]])
-    """
-
-    def __init__(self) -> None:
-        self.dy_dx: Array | None = None
-
-    @staticmethod
-    def get_output(x: ArrayLike) -> Array:
-        """max(x, 0) for x (n_samples, n_features)."""
-        return _relu(check.samples("x", x))
-
-    def forward(self, x: ArrayLike) -> Array:
-        """max(x, 0) for x (n_samples, n_features); keeps the derivative."""
-        return self._forward(check.samples("x", x))
-
-    def _forward(self, x: Array) -> Array:
-        self.dy_dx = (x > 0).astype(np.float64)
-        return _relu(x)
-
-    def backward(self, dL_dy: ArrayLike) -> Array:
-        """dL_dx = dL_dy * dy_dx, of the shape of x.
-
-        Raises
-        ------
-        RuntimeError
-            If `forward` has not been called.
-        """
-        return self._backward(check.same_shape("dL_dy", dL_dy, _kept(self.dy_dx).shape))
-
-    def _backward(self, dL_dy: Array) -> Array:
-        dy_dx = pack_one(_kept(self.dy_dx))
-        dL_dx = pack_one(dL_dy)
-        relu_backward(dy_dx, dL_dx, dL_dx)  # dy_dx is positive exactly where y is
-        return unpack_one(dL_dx, dL_dy.shape[0])
-
-
-def _relu(x: Array) -> Array:
-    panel = pack_one(x)
-    relu_forward(panel, panel)
-    return unpack_one(panel, x.shape[0])
-
-
-class MSE:
-    """The mean squared error, L = sum((target - x)**2) / N over all N elements.
-
-    Attributes
-    ----------
-    dL_dx : ndarray or None
-        2 * (x - target) / N of the last `forward`; None before.
-
-    Examples
-    --------
-    >>> from crabnet_jit import MSE
-    >>> mse = MSE()
-    >>> mse.forward([[1.0], [2.0]], [[1.0], [4.0]])
-    2.0
-    >>> mse.backward()
-    array([[ 0.],
-           [-2.]])
-    """
-
-    def __init__(self) -> None:
-        self.dL_dx: Array | None = None
-
-    @staticmethod
-    def get_output(x: ArrayLike, target: ArrayLike) -> float:
-        """The loss of predictions x against targets, both (n_samples, n_features)."""
-        return _mse(x, target)[0]
-
-    def forward(self, x: ArrayLike, target: ArrayLike) -> float:
-        """The loss of predictions x against targets, both (n_samples, n_features); keeps its gradient."""
-        loss, self.dL_dx = _mse(x, target)
-        return loss
-
-    def backward(self) -> Array:
-        """The gradient dL_dx (n_samples, n_features).
-
-        Raises
-        ------
-        RuntimeError
-            If `forward` has not been called.
-        """
-        return _kept(self.dL_dx).copy()
-
-
-def _mse(x: ArrayLike, target: ArrayLike) -> tuple[float, Array]:
-    predictions = check.samples("x", x)
-    targets = check.same_shape("target", target, predictions.shape)
-    panel = pack_one(predictions)
-    dL_dx = np.empty_like(panel)
-    n_samples = predictions.shape[0]
-    loss = mse_forward(panel, pack_one(targets), n_samples, 1.0 / predictions.size, dL_dx)
-    return float(loss), unpack_one(dL_dx, n_samples)

@@ -1,21 +1,58 @@
-"""The network: linear layers with a ReLU behind each but the last."""
+"""The network: linear layers, each with its activation."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from crabnet_jit import _validation as check
+from crabnet_jit.activations import Activation, Sine, as_activation
+from crabnet_jit.initializers import INITIALIZERS, LayerPlace
 from crabnet_jit.kernels.entry import predict
-from crabnet_jit.kernels.layout import B_START, N_OUT, W_START, make_layout, parameter_count, unit_count
-from crabnet_jit.layers import Array, Buffer, LinearLayer, ReLU
-from crabnet_jit.panels import aligned_zeros, pack, unpack
+from crabnet_jit.kernels.layout import (
+    ACTIVATION,
+    B_START,
+    N_OUT,
+    RELU,
+    W_START,
+    make_layout,
+    parameter_count,
+    unit_count,
+)
+from crabnet_jit.kernels.network import Network, Workspace
+from crabnet_jit.layers import Buffer, LinearLayer
+from crabnet_jit.panels import Array, aligned_zeros, pack, unpack
 from crabnet_jit.random import StdRng, as_rng
 
 
+class Standardization(NamedTuple):
+    """Means and standard deviations by which inputs and targets were standardised.
+
+    Each an array with one number for each feature.
+    """
+
+    x_mean: Array
+    x_std: Array
+    y_mean: Array
+    y_std: Array
+
+
+class FitHistory(NamedTuple):
+    """What happened in a fit.
+
+    The loss of every iteration; and, with validation, the iterations after which its loss was taken, and
+    these losses. Losses are those of standardised targets, where targets are standardised.
+    """
+
+    losses: Array
+    validation_iterations: list[int]
+    validation_losses: list[float]
+
+
 class NN:
-    """A fully connected network: linear, ReLU, …, linear.
+    """A fully connected network: linear, activation, …, linear.
 
     Parameters
     ----------
@@ -27,28 +64,41 @@ class NN:
         Width of the output, at least 1.
     rng : StdRng or int, optional
         Where the initial parameters come from: a generator, which moves on, or a seed.
-        Layer after layer, every entry of W and then of b is uniform on [0, 1), as in the
-        original. Without it, every network is another one.
+        Without it, every network is another one.
+    activation : Activation or str, or a sequence of them, default "relu"
+        Of all hidden layers, or of each: a name from `ACTIVATIONS` or an object like `Sine(30)`.
+    output_activation : Activation or str, default "identity"
+        Behind the last layer.
+    init : str or array_like, default "standard_uniform"
+        A name from `INITIALIZERS`; by default every entry of W, row by row, and then of b is uniform
+        on [0, 1), layer after layer, as in the original. Or the parameters themselves: a flat array in
+        the order of `parameters`, or a sequence of (W, b) for each layer.
+    dtype : float64 or float32, default float64
+        Of parameters and of all that is computed.
 
     Attributes
     ----------
-    parameters, gradients : ndarray of float64
+    parameters, gradients : ndarray
         Flat buffers: W (row by row) and b of the first layer, of the second, … Assigning copies
         into them.
-    layers : list of LinearLayer
+    layers : tuple of LinearLayer
         Their `W`, `b`, `dL_dW`, `dL_db` are views of the flat buffers.
-    activations : list of ReLU
-        One for each hidden layer.
+    activations : tuple of Activation
+        One for each layer, the last one's being the `output_activation`.
+    standardization : Standardization or None
+        What `predict` does to inputs and undoes to outputs. `fit` sets it.
+    fit_history : FitHistory or None
+        Of the `fit` that made the network; not saved, and not copied.
 
     Raises
     ------
     InvalidArgumentError
-        For sizes that are not integers of at least 1.
+        For sizes that are not integers of at least 1, unknown names, parameters of another shape.
 
     Examples
     --------
     >>> from crabnet_jit import NN
-    >>> net = NN(2, [8, 8], 1, rng=1)
+    >>> net = NN(2, [8, 8], 1, rng=1, activation="tanh", init="glorot_uniform")
     >>> net.parameters.size
     105
     >>> net.forward([[0.0, 0.0], [1.0, -1.0]]).shape
@@ -64,58 +114,163 @@ class NN:
         hidden_sizes: Iterable[int],
         out_features: int,
         rng: StdRng | int | None = None,
+        *,
+        activation: Activation | str | Sequence[Activation | str] = "relu",
+        output_activation: Activation | str = "identity",
+        init: str | ArrayLike | Sequence[tuple[ArrayLike, ArrayLike]] = "standard_uniform",
+        dtype: DTypeLike = np.float64,
     ) -> None:
         sizes = [
             check.integer("in_features", in_features, 1),
             *check.sizes("hidden_sizes", hidden_sizes),
             check.integer("out_features", out_features, 1),
         ]
-        n_parameters = parameter_count(make_layout(sizes))
-        self._build(sizes, as_rng("rng", rng).random(n_parameters), np.zeros(n_parameters))
+        n_hidden = len(sizes) - 2
+        if isinstance(activation, (Activation, str)):
+            activations = [as_activation("activation", activation) for _ in range(n_hidden)]
+        else:
+            activations = [as_activation(f"activation[{k}]", value) for k, value in enumerate(activation)]
+            if len(activations) != n_hidden:
+                came = f"{len(activations)} of them"
+                raise check.reject("activation", f"one, or one for each of {n_hidden} hidden layers", came)
+        activations.append(as_activation("output_activation", output_activation))
+        self._build(sizes, activations, check.float_type("dtype", dtype))
+        if isinstance(init, str):
+            self._initialize(check.choice("init", init, INITIALIZERS), as_rng("rng", rng))
+        else:
+            self._take_parameters(init)
 
-    def _build(self, sizes: list[int], parameters: Array, gradients: Array) -> None:
-        self.in_features, *self.hidden_sizes, self.out_features = sizes
-        self.layout = make_layout(sizes)
-        self._parameters = aligned_zeros(parameters.size)
-        self._parameters[:] = parameters
-        self._gradients = aligned_zeros(gradients.size)
-        self._gradients[:] = gradients
-        self.layers = []
-        for n_in, n_out, row in zip(sizes, sizes[1:], self.layout, strict=False):
+    def _build(self, sizes: list[int], activations: list[Activation], dtype: np.dtype[Any]) -> None:
+        self._sizes = sizes
+        self._layout = make_layout(sizes)
+        self._layout[:, ACTIVATION] = [activation.code(dtype) for activation in activations]
+        self._a = np.array([activation.a for activation in activations])
+        n_parameters = parameter_count(self._layout)
+        self._parameters = aligned_zeros(n_parameters, dtype=dtype)
+        self._gradients = aligned_zeros(n_parameters, dtype=dtype)
+        layers = []
+        for (n_in, n_out), row in zip(pairwise(sizes), self._layout, strict=True):
             part = slice(row[W_START], row[B_START] + row[N_OUT])
-            W_and_b, dL_dW_and_dL_db = self.parameters[part], self.gradients[part]
-            self.layers.append(LinearLayer(n_in, n_out, parameters=W_and_b, gradients=dL_dW_and_dL_db))
-        self.activations = [ReLU() for _ in self.hidden_sizes]
+            W_and_b, dL_dW_and_dL_db = self._parameters[part], self._gradients[part]
+            layers.append(LinearLayer(n_in, n_out, parameters=W_and_b, gradients=dL_dW_and_dL_db))
+        self.layers = tuple(layers)
+        self.activations = tuple(activations)
+        self.standardization: Standardization | None = None
+        self.fit_history: FitHistory | None = None
+
+    def _initialize(self, rule: str, rng: StdRng) -> None:
+        for k, (layer, activation) in enumerate(zip(self.layers, self.activations, strict=True)):
+            frequency = activation.a if isinstance(activation, Sine) else 1.0
+            place = LayerPlace(layer.in_features, layer.out_features, k == 0, frequency)
+            layer.parameters[:] = INITIALIZERS[rule](rng, place)
+
+    def _take_parameters(self, init: Any) -> None:
+        if isinstance(init, np.ndarray) or not any(isinstance(part, (tuple, list)) for part in init):
+            self._parameters[:] = check.same_shape("init", init, self._parameters.shape, self.dtype)
+            return
+        if len(init) != len(self.layers):
+            raise check.reject("init", f"(W, b) for each of {len(self.layers)} layers", f"{len(init)} items")
+        for k, (layer, pair) in enumerate(zip(self.layers, init, strict=True)):
+            if len(pair) != 2:
+                raise check.reject(f"init[{k}]", "a pair (W, b)", f"{len(pair)} items")
+            W = check.same_shape(f"init[{k}][0]", pair[0], layer.W.shape, self.dtype)
+            b = check.array(f"init[{k}][1]", pair[1], self.dtype)
+            if b.size != layer.out_features:
+                raise check.reject(f"init[{k}][1]", f"of shape {layer.b.shape}", f"shape {b.shape}")
+            layer.W[:], layer.b[:] = W, b.reshape(layer.b.shape)
+
+    @property
+    def in_features(self) -> int:
+        """Width of the input."""
+        return self._sizes[0]
+
+    @property
+    def hidden_sizes(self) -> list[int]:
+        """Widths of the hidden layers."""
+        return self._sizes[1:-1]
+
+    @property
+    def out_features(self) -> int:
+        """Width of the output."""
+        return self._sizes[-1]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the parameters, float64 or float32."""
+        return self._parameters.dtype
+
+    @property
+    def n_units(self) -> int:
+        """Units of all layers, those of the output included."""
+        return unit_count(self._layout)
+
+    def kernel_view(self) -> Network:
+        """The network as kernels see it; the parameters are this network's own."""
+        calls = 1 if (self._layout[:, ACTIVATION] > RELU).any() else None
+        return Network(self._layout, self._a, self._parameters, calls)
 
     # A copy's layers must be views of the copy's buffers, so copying and pickling rebuild them.
     def __getstate__(self) -> dict[str, Any]:
-        sizes = [self.in_features, *self.hidden_sizes, self.out_features]
-        return {"sizes": sizes, "parameters": self.parameters, "gradients": self.gradients}
+        return {
+            "sizes": self._sizes,
+            "activations": self.activations,
+            "parameters": self._parameters.copy(),
+            "gradients": self._gradients.copy(),
+            "standardization": self.standardization,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._build(**state)
+        activations = [as_activation("activation", activation) for activation in state["activations"]]
+        self._build(list(state["sizes"]), activations, state["parameters"].dtype)
+        self._parameters[:] = state["parameters"]
+        self._gradients[:] = state["gradients"]
+        self.standardization = state["standardization"]
 
     def __repr__(self) -> str:
         return f"NN({self.in_features}, {self.hidden_sizes}, {self.out_features})"
 
     def get_output(self, x: ArrayLike) -> Array:
         """Output (n_samples, out_features) for x (n_samples, in_features); keeps nothing."""
-        rows = check.samples("x", x, self.in_features)
+        return self._get_output(check.samples("x", x, self.in_features, self.dtype))
+
+    def _get_output(self, rows: Array) -> Array:
         panels = pack(rows)
-        y = aligned_zeros(1, panels.shape[1], self.out_features, panels.shape[3])
-        workspace = aligned_zeros(unit_count(self.layout) * panels.shape[3])
-        predict(self.layout, self.parameters, panels, workspace, y)
+        n_panels, width = panels.shape[1], panels.shape[3]
+        y = aligned_zeros(1, n_panels, self.out_features, width, dtype=self.dtype)
+        predict(self.kernel_view(), panels, self.no_masks(), self.workspace(width, 0), y)
         return unpack(y, rows.shape[0])
+
+    def workspace(self, width: int, n_gradients: int) -> Workspace:
+        """What kernels need for a panel of this width (kernels/network.py)."""
+        kept, slopes, errors = (aligned_zeros(self.n_units * width, dtype=self.dtype) for _ in range(3))
+        return Workspace(kept, slopes, errors, aligned_zeros(n_gradients, dtype=self.dtype))
+
+    def no_masks(self) -> Array:
+        """What stands for dropout where there is none."""
+        return np.empty((0, 0), self.dtype)
+
+    def predict(self, x: ArrayLike) -> Array:
+        """Output (n_samples, out_features) for x (n_samples, in_features), in the units of the data.
+
+        The same as `get_output` if `standardization` is None; else inputs are standardised first, and
+        outputs brought back to the units of the targets.
+        """
+        if self.standardization is None:
+            return self.get_output(x)
+        rows = check.samples("x", x, self.in_features)
+        x_mean, x_std, y_mean, y_std = self.standardization
+        inputs = check.array("x, standardised,", (rows - x_mean) / x_std, self.dtype)
+        return self._get_output(inputs) * y_std + y_mean
 
     def forward(self, x: ArrayLike) -> Array:
         """Output (n_samples, out_features) for x (n_samples, in_features), layer by layer.
 
         Every layer keeps what `backward` needs.
         """
-        h = check.samples("x", x, self.in_features)
-        for layer, activation in zip(self.layers, self.activations, strict=False):
+        h = check.samples("x", x, self.in_features, self.dtype)
+        for layer, activation in zip(self.layers, self.activations, strict=True):
             h = activation._forward(layer._forward(h))
-        return self.layers[-1]._forward(h)
+        return h
 
     def backward(self, dL_dy: ArrayLike) -> Array:
         """Set every layer's gradients from dL_dy (n_samples, out_features); return dL_dx.
@@ -125,8 +280,9 @@ class NN:
         RuntimeError
             If `forward` has not been called.
         """
-        dL_dh = self.layers[-1].backward(dL_dy)
-        for layer, activation in zip(self.layers[-2::-1], self.activations[::-1], strict=True):
+        dL_dh = self.activations[-1].backward(dL_dy)
+        dL_dh = self.layers[-1]._backward(dL_dh)
+        for layer, activation in zip(self.layers[-2::-1], self.activations[-2::-1], strict=True):
             dL_dh = layer._backward(activation._backward(dL_dh))
         return dL_dh
 

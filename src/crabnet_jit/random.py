@@ -94,6 +94,11 @@ class StdRng:
     def position(self, position: int) -> None:
         self._position = check.integer("position", position, 0, PERIOD - 1)
 
+    @property
+    def key(self) -> NDArray[np.uint32]:
+        """The 256-bit key of the stream, as eight words; not to be changed."""
+        return self._key
+
     def copy(self) -> "StdRng":
         """A generator of its own at the same place of the same stream."""
         twin = StdRng(self._seed, self._stream)

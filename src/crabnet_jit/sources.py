@@ -1,96 +1,120 @@
 """Where training samples come from.
 
-A source fills the panels of a chunk: for the iterations from `iteration` on it writes
-inputs and targets. What it writes depends on the iteration alone, so a run can be cut
+A source fills the panels of a chunk: for the iterations from `iteration` on it writes inputs, targets
+and weights. What it writes depends on the iteration alone, so a run can be cut
 into chunks, interrupted and resumed at will. Any object like `Source` will do.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from crabnet_jit import _validation as check
-from crabnet_jit.kernels.entry import gaussian_panels
+from crabnet_jit.kernels.chacha import DRAWS
+from crabnet_jit.kernels.entry import fill_minibatches
+from crabnet_jit.kernels.minibatch import permutation_draws
 from crabnet_jit.kernels.uniform import buffer_size
-from crabnet_jit.layers import Array
-from crabnet_jit.panels import pack, unpack
+from crabnet_jit.panels import Array, aligned_zeros, panel_shape, plain_weights, unpack
 from crabnet_jit.random import StdRng, as_rng, interval_scale
+from crabnet_jit.targets import Target, as_target
 
 _DRAWS_AT_ONCE = 2048  # half of a cache of 32 KB
-
-
-class Target(Protocol):
-    """A function to learn."""
-
-    in_features: int
-    out_features: int
-
-    def fill(self, x: Array, target: Array) -> None:
-        """Overwrite target (n_iterations, n_panels, out_features, width) with the values at x."""
 
 
 class Source(Protocol):
     """Batches for training."""
 
-    in_features: int
-    out_features: int
-    batch_size: int
+    @property
+    def in_features(self) -> int:
+        """Width of the inputs."""
 
-    def fill(self, iteration: int, x: Array, target: Array) -> None:
+    @property
+    def out_features(self) -> int:
+        """Width of the targets."""
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in an iteration; the most, if they differ."""
+
+    def fill(self, iteration: int, x: Array, target: Array, weight: Array) -> None:
         """Overwrite x (n_iterations, n_panels, in_features, width) and target (…, out_features, …).
 
         Their first axis counts the iterations from `iteration` on. A batch lies in the first
-        `batch_size` columns of its panels, panel after panel.
+        `batch_size` columns of its panels, panel after panel. weight (…, 1, …) holds each sample's share of
+        the batch's mean, 1 / batch_size, and 0 behind the batch: a source leaves it or overwrites all of it.
         """
 
 
-class StandardGaussian:
-    """The article's target, 5 exp(-(x^2 + y^2) / 2): a scaled Gaussian, not a density.
+class _Sized:
+    """Sizes that stay what they were: the buffers of a trainer fit no others."""
 
-    Examples
-    --------
-    >>> from crabnet_jit import StandardGaussian
-    >>> StandardGaussian()([[0.0, 0.0], [1.0, 0.0]])
-    array([[5.       ],
-           [3.0326533]])
-    """
+    def __init__(self, in_features: int, out_features: int, batch_size: int) -> None:
+        self._shape = in_features, out_features, batch_size
 
-    in_features = 2
-    out_features = 1
+    @property
+    def in_features(self) -> int:
+        """Width of the inputs."""
+        return self._shape[0]
 
-    def __call__(self, x: ArrayLike) -> Array:
-        """Values (n_samples, 1) at x (n_samples, 2)."""
-        rows = check.samples("x", x, self.in_features)
-        panels = pack(rows)
-        target = np.empty((1, panels.shape[1], self.out_features, panels.shape[3]))
-        self.fill(panels, target)
-        return unpack(target, rows.shape[0])
+    @property
+    def out_features(self) -> int:
+        """Width of the targets."""
+        return self._shape[1]
 
-    def fill(self, x: Array, target: Array) -> None:
-        """Overwrite the panels `target` with the values at the panels x."""
-        gaussian_panels(x, target)
+    @property
+    def batch_size(self) -> int:
+        """Samples in an iteration; the most, if they differ."""
+        return self._shape[2]
+
+    def fill(self, iteration: int, x: Array, target: Array, weight: Array) -> None:
+        """Overwrite the panels with the batches from `iteration` on, see `Source`."""
+        raise NotImplementedError
+
+    def batch(self, iteration: int) -> tuple[Array, Array]:
+        """Inputs (n, in_features) and targets (n, out_features) of one iteration, at least 0."""
+        check.integer("iteration", iteration, 0)
+        n_panels, width = panel_shape(self.batch_size)
+        x = aligned_zeros(1, n_panels, self.in_features, width)
+        target = aligned_zeros(1, n_panels, self.out_features, width)
+        weight = plain_weights(1, self.batch_size)
+        self.fill(iteration, x, target, weight)
+        n = self._n_samples(iteration)
+        return unpack(x, n), unpack(target, n)
+
+    def _n_samples(self, iteration: int) -> int:
+        return self.batch_size
 
 
-class UniformSource:
+class UniformSource(_Sized):
     """Fresh samples of a target every iteration, uniform on a box.
 
     Parameters
     ----------
-    target : Target
-        The function to learn, for example `StandardGaussian()`.
-    low, high : float, default -3.0 and 3.0
-        Every coordinate is uniform on the closed interval [low, high].
+    target : callable or Target
+        The function to learn. A NumPy function of an array (n, in_features) that gives (n,) or
+        (n, out_features); or a function compiled by Numba, of in_features numbers, that gives one; or
+        `StandardGaussian()`.
+    low, high : float or array_like of shape (in_features,), default -3.0 and 3.0
+        Every coordinate is uniform on its closed interval [low, high]. With two numbers, a NumPy function
+        has one input.
     batch_size : int, default 16
         Samples in an iteration, at least 1.
     rng : StdRng or int, optional
         A generator or a seed. The samples are the draws from the generator's present position
         on, sample by sample and coordinate by coordinate; the generator itself does not move.
 
+    Raises
+    ------
+    InvalidArgumentError
+        For a box that is none; if the function gives another shape, or a value that is not finite, then
+        also while training. What the function itself raises is passed on.
+
     Examples
     --------
-    >>> from crabnet_jit import StandardGaussian, UniformSource
-    >>> source = UniformSource(StandardGaussian(), rng=1)
+    >>> import numpy as np
+    >>> from crabnet_jit import UniformSource
+    >>> source = UniformSource(lambda x: np.sin(x[:, 0]) * x[:, 1], low=[-3, 0], high=[3, 1], rng=1)
     >>> x, target = source.batch(0)
     >>> x.shape, target.shape
     ((16, 2), (16, 1))
@@ -98,34 +122,141 @@ class UniformSource:
 
     def __init__(
         self,
-        target: Target,
-        low: float = -3.0,
-        high: float = 3.0,
+        target: Any,
+        low: ArrayLike = -3.0,
+        high: ArrayLike = 3.0,
         batch_size: int = 16,
         rng: StdRng | int | None = None,
     ) -> None:
-        self.target = target
-        self.in_features = check.integer("target.in_features", target.in_features, 1)
-        self.out_features = check.integer("target.out_features", target.out_features, 1)
-        self.batch_size = check.integer("batch_size", batch_size, 1)
-        low = check.finite("low", low)
-        self._low = np.full(self.in_features, low)
-        self._scale = np.full(self.in_features, interval_scale(low, check.finite("high", high)))
+        lows, highs = _corner("low", low), _corner("high", high)
+        if lows.size != highs.size and 1 not in (lows.size, highs.size):
+            raise check.reject("high", f"a number or of the shape of low, ({lows.size},)", f"({highs.size},)")
+        for k in range(max(lows.size, highs.size)):
+            interval_scale(float(lows[k % lows.size]), float(highs[k % highs.size]))
+        self._target = as_target(target, lows, highs)
+        in_features = check.integer("target.in_features", self._target.in_features, 1)
+        for name, corner in (("low", lows), ("high", highs)):
+            if corner.size not in (1, in_features):
+                raise check.reject(name, f"a number or of shape ({in_features},)", f"shape {corner.shape}")
+        out_features = check.integer("target.out_features", self._target.out_features, 1)
+        super().__init__(in_features, out_features, check.integer("batch_size", batch_size, 1))
+        self._low = lows * np.ones(in_features)
+        box = zip(self._low, highs * np.ones(in_features), strict=True)
+        self._scale = np.array([interval_scale(float(a), float(b)) for a, b in box])
         self._rng = as_rng("rng", rng).copy()
         at_once = max(1, _DRAWS_AT_ONCE // (self.batch_size * self.in_features))
         self._workspace_size = buffer_size(self.batch_size, self.in_features, at_once)
 
-    def fill(self, iteration: int, x: Array, target: Array) -> None:
+    @property
+    def target(self) -> Target:
+        """The function to learn."""
+        return self._target
+
+    def fill(self, iteration: int, x: Array, target: Array, weight: Array) -> None:
         """Overwrite the panels x and target with the batches from `iteration` on, see `Source`."""
+        if x.dtype != np.float64:  # draws and values are made in float64
+            x64, target64 = aligned_zeros(*x.shape), aligned_zeros(*target.shape)
+            self.fill(iteration, x64, target64, weight)
+            x[:], target[:] = x64, target64
+            return
         position = self._rng.position + iteration * self.batch_size * self.in_features
         workspace = np.empty(self._workspace_size, np.uint64)  # of this call: threads may share a source
         self._rng.fill_uniform_at(position, 52, self._scale, self._low, self.batch_size, workspace, x)
-        self.target.fill(x, target)
+        self._target.fill(x, target, self.batch_size)
 
-    def batch(self, iteration: int) -> tuple[Array, Array]:
-        """Inputs (batch_size, in_features) and targets (batch_size, out_features) of one iteration."""
-        check.integer("iteration", iteration, 0)
-        x = pack(np.zeros((self.batch_size, self.in_features)))
-        target = pack(np.zeros((self.batch_size, self.out_features)))
-        self.fill(iteration, x, target)
-        return unpack(x, self.batch_size), unpack(target, self.batch_size)
+
+def _corner(name: str, values: ArrayLike) -> Array:
+    corner = np.atleast_1d(check.array(name, values))
+    if corner.ndim != 1 or corner.size == 0:
+        raise check.reject(name, "a number or one for each coordinate", f"shape {corner.shape}")
+    return corner
+
+
+class ArraySource(_Sized):
+    """Minibatches of a data set, in a new random order every epoch.
+
+    Parameters
+    ----------
+    x : array_like of shape (n_samples, in_features)
+        Inputs.
+    y : array_like of shape (n_samples, out_features) or (n_samples,)
+        Targets.
+    batch_size : int, default 32
+        Samples in an iteration, at least 1; with more than n_samples, every iteration takes them all. The
+        last batch of an epoch has those that are left, and is a mean over them.
+    shuffle : bool, default True
+        Whether an epoch is a random permutation, by draws that depend on generator and epoch only; else
+        the samples stay in order.
+    sample_weight : array_like of shape (n_samples,), optional
+        At least 0, not all 0; scaled to a mean of 1. A sample's loss counts as often as its weight says.
+    rng : StdRng or int, optional
+        A generator or a seed. Its position is rounded up to a multiple of 128; it does not move.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from crabnet_jit import ArraySource
+    >>> source = ArraySource(np.arange(10.0).reshape(5, 2), np.arange(5.0), batch_size=2, rng=1)
+    >>> source.n_batches
+    3
+    >>> [source.batch(i)[0].shape for i in range(3)]
+    [(2, 2), (2, 2), (1, 2)]
+    """
+
+    def __init__(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        sample_weight: ArrayLike | None = None,
+        rng: StdRng | int | None = None,
+    ) -> None:
+        inputs, targets = check.pairs(x, y)
+        n_samples = inputs.shape[0]
+        weights = np.ones(n_samples)
+        if sample_weight is not None:
+            weights = check.sample_weights("sample_weight", sample_weight, n_samples)
+        size = min(check.integer("batch_size", batch_size, 1), n_samples)
+        super().__init__(inputs.shape[1], targets.shape[1], size)
+        self._data = inputs.copy(), targets.copy(), weights
+        self._n_draws = permutation_draws(n_samples) if shuffle and size < n_samples else 0
+        self._rng = as_rng("rng", rng).copy()
+        # An epoch and its order, kept for the next chunk; a thread takes it out while it works.
+        self._orders: list[tuple[int, Array]] = []
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of the data set."""
+        return int(self._data[0].shape[0])
+
+    @property
+    def n_batches(self) -> int:
+        """Iterations in an epoch."""
+        return -(-self.n_samples // self.batch_size)
+
+    def _n_samples(self, iteration: int) -> int:
+        return min(self.batch_size, self.n_samples - iteration % self.n_batches * self.batch_size)
+
+    def fill(self, iteration: int, x: Array, target: Array, weight: Array) -> None:
+        """Overwrite the panels with the batches from `iteration` on, see `Source`."""
+        try:
+            epoch, order = self._orders.pop()
+        except IndexError:
+            epoch, order = -1, np.arange(self.n_samples)
+        state = self._rng.state
+        epoch = fill_minibatches(
+            self._rng.key,
+            np.uint64(state["stream"]),
+            np.uint64(-(-state["position"] // DRAWS)),
+            np.empty(self._n_draws, np.uint64),
+            epoch,
+            order,
+            self._data,
+            self.batch_size,
+            iteration,
+            x,
+            target,
+            weight,
+        )
+        self._orders = [(epoch, order)]

@@ -1,23 +1,30 @@
 """The training run: chunks of iterations in compiled code, Python in control between them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from crabnet_jit import _validation as check
-from crabnet_jit.kernels.entry import exponential_decay, train
-from crabnet_jit.kernels.layout import unit_count
-from crabnet_jit.layers import Array
+from crabnet_jit.dropout import Dropout
+from crabnet_jit.kernels.entry import train
+from crabnet_jit.kernels.network import Batches, Rule
+from crabnet_jit.losses import Loss, as_loss
 from crabnet_jit.network import NN
-from crabnet_jit.panels import aligned_zeros, panel_shape
-from crabnet_jit.sources import Source, StandardGaussian, UniformSource
+from crabnet_jit.objective import kernel_objective, with_calls
+from crabnet_jit.optimizers import Optimizer, as_optimizer
+from crabnet_jit.panels import Array, aligned_zeros, panel_shape, plain_weights
+from crabnet_jit.random import StdRng, as_rng
+from crabnet_jit.schedules import ExponentialDecay, Schedule, as_schedule, rates_of
+from crabnet_jit.sources import Source, UniformSource
+from crabnet_jit.targets import StandardGaussian
 
 # Python takes about 10 us for a chunk; this is 1.5 ms of the article's job …
 _CHUNK_ITERATIONS = 4000
-_CHUNK_NUMBERS = 2**18  # … and this bounds a chunk of large batches: 2 MB of samples and targets
+_CHUNK_NUMBERS = 2**18  # … this bounds a chunk of large batches: 2 MB of samples and targets
+_CHUNK_PRODUCTS = 2**30  # … and this one of large networks: about 0.2 s, which Ctrl-C has to wait
 
 _WINDOW = 1001
-_NOT_RUN = -1.0  # no loss is negative
+_NOT_RUN = -5e-324  # no loss is this
 
 
 class History:
@@ -32,7 +39,7 @@ class History:
     """
 
     def __init__(self, log_every: int) -> None:
-        self.log_every = log_every
+        self.log_every = check.integer("log_every", log_every, 1)
         self.log: list[tuple[int, float]] = []
         self._losses = np.empty(0)
         self._count = 0
@@ -69,10 +76,10 @@ class History:
 
 
 class Trainer:
-    """Stochastic gradient descent on the mean squared error, in compiled chunks.
+    """Training in compiled chunks; by default the article's job.
 
-    Iteration i draws a batch, takes forward, loss and backward, and then
-    `parameters -= learning_rate * decay**(i + 1) * gradients`, as the original does.
+    Iteration i takes a batch from the source, goes forward, computes the loss, goes backward, and lets
+    the optimiser change the parameters with the schedule's learning rate for i.
 
     Parameters
     ----------
@@ -80,10 +87,23 @@ class Trainer:
         The network; its parameters are updated in place.
     source : Source
         Where batches come from, for example `UniformSource(StandardGaussian(), rng=1)`.
-    learning_rate : float, default 0.002
-        At least 0.
-    decay : float, default 0.99999
-        Factor on the learning rate in every iteration, above 0 and at most 1.
+    loss : Loss or str, default "mse"
+        A name from `LOSSES` or an object like `Huber(0.1)`.
+    optimizer : Optimizer or str, default "sgd"
+        A name from `OPTIMIZERS` or an object like `Adam(betas=(0.9, 0.99))`.
+    learning_rate : float or callable, optional
+        A number for a constant rate; or a schedule, any function of an array of iteration numbers that
+        gives their rates. By default that of the article, `ExponentialDecay(0.002, 0.99999)`.
+    l1, l2 : float, default 0.0
+        At least 0. Adds l1 * sign(p) + l2 * p to the gradient of every parameter p, biases included,
+        as a penalty l1 * |p| + l2 / 2 * p^2 would. The losses that the history keeps are without it.
+    clip_value, clip_norm : float, optional
+        Above 0. Largest size of a component of the gradient, then of its Euclidean norm; after l1 and l2.
+    dropout : float or sequence of float, default 0.0
+        Chance of every hidden unit to be 0 for a sample and an iteration, at least 0 and below 1; or one for
+        each hidden layer. What is left is divided by 1 - dropout [1]_.
+    rng : StdRng or int, default 0
+        A generator or a seed for dropout. It does not move.
     log_every : int, default 10000
         Iterations between two entries of the log.
     chunk_size : int, optional
@@ -95,11 +115,19 @@ class Trainer:
         All iterations so far.
     chunk_size : int
         Iterations in one compiled call.
+    net, source, loss, optimizer, learning_rate
+        What was given; they cannot be replaced.
+    optimizer_state : OptimizerState
+        What the optimiser remembers.
 
     Raises
     ------
     InvalidArgumentError
         For arguments out of range, or a source whose widths are not the network's.
+
+    References
+    ----------
+    .. [1] N. Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
 
     Examples
     --------
@@ -116,8 +144,15 @@ class Trainer:
         net: NN,
         source: Source,
         *,
-        learning_rate: float = 0.002,
-        decay: float = 0.99999,
+        loss: Loss | str = "mse",
+        optimizer: Optimizer | str = "sgd",
+        learning_rate: float | Schedule | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+        dropout: float | Sequence[float] = 0.0,
+        rng: StdRng | int = 0,
         log_every: int = 10_000,
         chunk_size: int | None = None,
     ) -> None:
@@ -127,21 +162,30 @@ class Trainer:
                 raise check.reject(f"source.{name}", f"the network's {of_net}", repr(of_source))
         self._net = net
         self._source = source
-        self.decay = check.number("decay", decay, 0.0, 1.0, open_low=True)
-        self.history = History(check.integer("log_every", log_every, 1))
-        self._learning_rate = check.number("learning_rate", learning_rate, 0.0)
+        self._loss = as_loss("loss", loss)
+        self._optimizer = as_optimizer("optimizer", optimizer)
+        schedule = ExponentialDecay() if learning_rate is None else learning_rate
+        self._learning_rate = as_schedule("learning_rate", schedule)
+        self._objective = kernel_objective(net, self._loss, l1, l2, clip_value, clip_norm)
+        self.optimizer_state = self._optimizer.init(net.parameters)
+        self._rule = Rule(self._optimizer.code(net.dtype), *self.optimizer_state)
+        self.history = History(log_every)
 
-        self._batch_size = check.integer("source.batch_size", source.batch_size, 1)
-        n_panels, width = panel_shape(self._batch_size)
-        numbers = n_panels * width * (net.in_features + net.out_features)
-        fitting = min(_CHUNK_ITERATIONS, max(1, _CHUNK_NUMBERS // numbers))
-        self.chunk_size = fitting if chunk_size is None else check.integer("chunk_size", chunk_size, 1)
-        self._x = aligned_zeros(self.chunk_size, n_panels, net.in_features, width)
-        self._target = aligned_zeros(self.chunk_size, n_panels, net.out_features, width)
-        self._rates = aligned_zeros(self.chunk_size)
-        self._losses = aligned_zeros(self.chunk_size)
-        self._activations = aligned_zeros(unit_count(net.layout) * width)
-        self._errors = aligned_zeros(unit_count(net.layout) * width)
+        batch_size = check.integer("source.batch_size", source.batch_size, 1)
+        n_panels, width = panel_shape(batch_size, net.dtype)
+        self._dropout = Dropout(net, dropout, as_rng("rng", rng), n_panels, width)
+        self._network = with_calls(self._dropout.network, self._objective, self._rule.update)
+        fitting = _chunk_iterations(net, n_panels * width, self._dropout.n_units)
+        n = fitting if chunk_size is None else check.integer("chunk_size", chunk_size, 1)
+        self.chunk_size = n
+        self._batches = Batches(
+            aligned_zeros(n, n_panels, net.in_features, width, dtype=net.dtype),
+            aligned_zeros(n, n_panels, net.out_features, width, dtype=net.dtype),
+            plain_weights(n, batch_size, net.dtype),
+            aligned_zeros(n, n_panels, self._dropout.n_units, width, dtype=net.dtype),
+        )
+        self._workspace = net.workspace(width, 0)._replace(gradients=net.gradients)
+        self._losses = aligned_zeros(n)
 
     @property
     def net(self) -> NN:
@@ -152,6 +196,25 @@ class Trainer:
     def source(self) -> Source:
         """Where batches come from; it cannot be replaced either."""
         return self._source
+
+    @property
+    def loss(self) -> Loss:
+        """What is minimised, without penalties."""
+        return self._loss
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The update rule."""
+        return self._optimizer
+
+    @property
+    def learning_rate(self) -> Schedule:
+        """The schedule."""
+        return self._learning_rate
+
+    def compile(self) -> None:
+        """Compile what a run needs, or load it from the cache on disk; otherwise the first run does it."""
+        self._run_chunk(0)
 
     def run(self, n_iterations: int, on_log: Callable[[int, float], None] | None = None) -> History:
         """Train for `n_iterations` more iterations.
@@ -198,35 +261,30 @@ class Trainer:
 
     def _keep_chunk(self, n: int) -> list[tuple[int, float]]:
         """Take a chunk that has run into the history, up to a loss that is not finite."""
-        self._learning_rate = float(self._rates[n - 1])
         losses = self._losses[:n]
         finite = np.isfinite(losses)
         return self.history.extend(losses if finite.all() else losses[: finite.argmin() + 1])
 
     def _run_chunk(self, n: int) -> None:
-        x, target, losses = self._x[:n], self._target[:n], self._losses[:n]
-        net = self.net
-        rates = self._rates[:n]
-        exponential_decay(self._learning_rate, self.decay, rates)
-        self.source.fill(self.history.losses.size, x, target)
-        train(
-            net.layout,
-            net.parameters,
-            net.gradients,
-            self._activations,
-            self._errors,
-            x,
-            target,
-            self._batch_size,
-            rates,
-            losses,
-        )
+        first = self.history.losses.size
+        rates = rates_of(self._learning_rate, first, n)
+        batches = Batches(*(panels[:n] for panels in self._batches))
+        self._source.fill(first, batches.x, batches.target, batches.weight)
+        self._dropout.fill(first, batches.masks)
+        train(self._network, self._workspace, batches, self._objective, self._rule, rates, self._losses[:n])
+
+
+def _chunk_iterations(net: NN, n_columns: int, n_mask_rows: int) -> int:
+    """Iterations that make a chunk of a good size."""
+    numbers = n_columns * (net.in_features + net.out_features + 1 + n_mask_rows)
+    products = 3 * n_columns * net.parameters.size
+    return max(1, min(_CHUNK_ITERATIONS, _CHUNK_NUMBERS // numbers, _CHUNK_PRODUCTS // products))
 
 
 def warmup() -> None:
-    """Compile what a training run needs, or load it from the cache on disk.
+    """Compile what the article's job and predictions need, or load it from the cache on disk.
 
-    Optional: otherwise the first run does it.
+    Optional: otherwise the first run does it. `Trainer.compile` does the same for any other training.
 
     Examples
     --------
@@ -234,5 +292,5 @@ def warmup() -> None:
     >>> crabnet_jit.warmup()
     """
     net = NN(2, [8, 8], 1, rng=1)
-    Trainer(net, UniformSource(StandardGaussian(), rng=1)).run(1)
+    Trainer(net, UniformSource(StandardGaussian(), rng=1)).compile()
     net.get_output([[0.0, 0.0]])

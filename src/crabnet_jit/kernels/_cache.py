@@ -1,28 +1,90 @@
 """Where compiled kernels are kept on disk.
 
-Numba's own cache notices a change only in the file of the compiled function
-itself. A kernel inlines functions of other files, so the folder's name carries a
-fingerprint of every source file of the package and of all that shapes the
-machine code: another fingerprint, another folder.
+Numba's own cache notices a change only in the file of the compiled function itself, shares one index
+between processes, and never finds a function again that was made by another one. Here, every
+compiled kernel is a file of its own, in a folder whose name carries a fingerprint of every source file
+of the package and of all that shapes the machine code: another fingerprint, another folder.
 """
 
 import contextlib
 import hashlib
 import os
+import pickle
 import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import llvmlite
 import numba
 import numpy as np
-from numba.core import config
+from numba.core import compiler, config
+from numba.core.caching import _Cache
+from numba.core.serialize import dumps
 from numba.misc.appdirs import user_cache_dir
 
 _PACKAGE = Path(__file__).parents[1]
 _UNUSED_SECONDS = 30 * 24 * 3600
 _MARKER = "compiled kernels of crabnet_jit"  # a file: only folders that hold it are ever removed
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+class KernelCache(_Cache):
+    """The cache of one kernel: a file for each signature and processor.
+
+    Anything that is wrong with a file counts as not there, and what can not be written is not.
+    """
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self._name = name
+        self._directory = directory
+
+    def _path(self, signature: Any, codegen: Any) -> Path:
+        digest = hashlib.sha256(repr((self._name, signature, codegen.magic_tuple())).encode())
+        return self._directory / f"{self._name}-{digest.hexdigest()[:16]}"
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The compiled kernel for a signature; None if it is not in the cache."""
+        target_context.refresh()
+        try:
+            data = self._path(sig, target_context.codegen()).read_bytes()
+        except OSError:
+            return None
+        digest, content = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+        if hashlib.sha256(content).digest() != digest:
+            return None
+        return compiler.CompileResult._rebuild(target_context, *pickle.loads(content))
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep a compiled kernel: a temporary file, renamed when it is complete."""
+        if data.library.has_dynamic_globals:  # addresses of this process
+            return
+        content = dumps(data._reduce())
+        with contextlib.suppress(OSError):
+            descriptor, temporary = tempfile.mkstemp(dir=self._directory)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(hashlib.sha256(content).digest() + content)
+                os.replace(temporary, self._path(sig, data.codegen))
+            except BaseException:
+                os.unlink(temporary)
+                raise
+
+    @property
+    def cache_path(self) -> str:
+        """The folder."""
+        return str(self._directory)
+
+    def enable(self) -> None:
+        """Nothing to do: the cache is always on."""
+
+    def disable(self) -> None:
+        """Nothing to do: the cache is always on."""
+
+    def flush(self) -> None:
+        """Nothing to do: files of other sources lie in other folders."""
 
 
 def fingerprint() -> str:
@@ -38,7 +100,7 @@ def fingerprint() -> str:
 
 
 def cache_directory() -> Path | None:
-    """Folder for this version's compiled kernels; None if there is no place to write."""
+    """Folder for this version's compiled kernels; None if there is no such place."""
     root = Path(config.CACHE_DIR or user_cache_dir("crabnet_jit", False))
     directory = root / f"crabnet_jit-{fingerprint()}"
     try:
@@ -46,7 +108,8 @@ def cache_directory() -> Path | None:
             directory.mkdir(parents=True, exist_ok=True)
             (directory / _MARKER).touch()
             _remove_unused(root)
-        os.utime(directory)
+        with contextlib.suppress(PermissionError):  # someone else's folder can still be read
+            os.utime(directory)
     except OSError:
         return None
     return directory

@@ -10,7 +10,7 @@ from typing import Any
 import numba
 from numba.core import config
 
-from crabnet_jit.kernels._cache import cache_directory
+from crabnet_jit.kernels._cache import KernelCache, cache_directory
 
 if config.DISABLE_JIT:
     raise ImportError("crabnet_jit is made of compiled code: unset NUMBA_DISABLE_JIT")
@@ -29,15 +29,13 @@ def kernel(function: Callable[..., Any]) -> Any:
     return numba.njit(no_cpython_wrapper=True, **_OPTIONS)(function)
 
 
-def entry(kernel: Any) -> Any:
-    """The same kernel for calls from Python; it lets other threads run, and is kept on disk."""
-    options = {**_OPTIONS, "nogil": True}
-    if _DIRECTORY is None:
-        return numba.njit(**options)(kernel.py_func)
-    # Numba asks for the cache folder at the moment of decoration, and only then.
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(_DIRECTORY)
-    try:
-        return numba.njit(cache=True, **options)(kernel.py_func)
-    finally:
-        config.CACHE_DIR = before
+def entry(kernel: Any, name: str | None = None) -> Any:
+    """The same kernel for calls from Python; it lets other threads run.
+
+    It is kept on disk if it has a `name`, which no other kernel may have. One that contains a user's
+    function must not have one, since the cache would not notice a change of that.
+    """
+    compiled = numba.njit(nogil=True, **_OPTIONS)(kernel.py_func)
+    if name is not None and _DIRECTORY is not None:
+        compiled._cache = KernelCache(name, _DIRECTORY)
+    return compiled

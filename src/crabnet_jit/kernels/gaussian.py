@@ -22,4 +22,4 @@ def gaussian_panels(x: Any, target: Any) -> None:
                 for f in range(x_p.shape[0]):
                     v = load(x_p, f, s)
                     square = fma(v, v, square)
-                store(target_p, 0, s, splat(x_p, 5.0) * exp(x_p, splat(x_p, -0.5) * square))
+                store(target_p, 0, s, 5.0 * exp(-0.5 * square))

@@ -7,6 +7,8 @@ A layout is an int64 matrix with one row per linear layer, made by `make_layout`
     W_START           where W, (n_out, n_in) row by row, starts in the parameter buffer
     B_START           where b, (n_out, 1), starts there
     Y_START           first row of the layer's output in a workspace of panels
+    ACTIVATION        IDENTITY or RELU, which are compiled into the loops of the linear layer, or the
+                      address of another activation's kernel
 
 The gradient buffer has the layout of the parameter buffer. A workspace holds one
 row for every unit, each as wide as a panel.
@@ -22,18 +24,25 @@ from numpy.typing import NDArray
 from crabnet_jit.kernels._jit import kernel
 from crabnet_jit.kernels.view import matrix
 
-N_IN, N_OUT, W_START, B_START, Y_START = range(5)
+N_IN, N_OUT, W_START, B_START, Y_START, ACTIVATION = range(6)
+IDENTITY, RELU = range(2)
+INLINED = 0  # in place of an address, for a loss or an update rule that is compiled into the run
 
 
 def make_layout(sizes: Sequence[int]) -> NDArray[np.int64]:
-    """Layout of a network with the given sizes: inputs, hidden layers, outputs."""
+    """Layout of a network with the given sizes: inputs, hidden layers, outputs.
+
+    Activations are the article's: ReLU, and none behind the last layer.
+    """
     rows = []
     start = y_start = 0
     for n_in, n_out in pairwise(sizes):
-        rows.append((n_in, n_out, start, start + n_out * n_in, y_start))
+        rows.append((n_in, n_out, start, start + n_out * n_in, y_start, RELU))
         start += n_out * n_in + n_out
         y_start += n_out
-    return np.array(rows, dtype=np.int64)
+    layout = np.array(rows, dtype=np.int64)
+    layout[-1, ACTIVATION] = IDENTITY
+    return layout
 
 
 def parameter_count(layout: NDArray[np.int64]) -> int:

@@ -1,94 +1,187 @@
 """Forward and backward through all layers, and the training run made of them.
 
-`layout` says how many layers there are and where their numbers lie (layout.py). Hidden
-layers are followed by a ReLU, the last one is not.
+The parts of the article's job are compiled into the run: the ReLU, the mean squared error, plain
+gradient descent. Anything else is called through its address (address.py), for which `calls` must not
+be None.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from crabnet_jit.kernels._jit import kernel
-from crabnet_jit.kernels.layout import biases, outputs, weights
+from crabnet_jit.kernels.address import call, may_call
+from crabnet_jit.kernels.layout import ACTIVATION, INLINED, RELU, Y_START, biases, outputs, weights
 from crabnet_jit.kernels.linear import linear_backward_input, linear_backward_parameters, linear_forward
-from crabnet_jit.kernels.mse import mse_forward
-from crabnet_jit.kernels.sgd import sgd_update
+from crabnet_jit.kernels.losses import mse_forward
+from crabnet_jit.kernels.optimizers import sgd_update
 from crabnet_jit.kernels.vector import lanes, load, store
 from crabnet_jit.kernels.view import panel
 
 
-@kernel
-def network_forward(layout: Any, parameters: Any, x: Any, activations: Any) -> Any:
-    """Return the panel of outputs for the panel x; keeps every layer's output in activations."""
-    last = layout.shape[0] - 1
-    for layer in range(last + 1):
-        y = outputs(activations, layout, layer, x.shape[1])
-        h = x if layer == 0 else outputs(activations, layout, layer - 1, x.shape[1])
-        W, b = weights(parameters, layout, layer), biases(parameters, layout, layer)
-        linear_forward(W, b, h, y, layer < last)
-    return outputs(activations, layout, last, x.shape[1])
+class Network(NamedTuple):
+    """Where the numbers of each layer lie (layout.py), its activation's `a`, and the flat buffer.
 
-
-@kernel
-def network_backward(
-    layout: Any, parameters: Any, x: Any, activations: Any, errors: Any, gradients: Any
-) -> None:
-    """Add the gradients of one panel to `gradients`.
-
-    `activations` is what network_forward kept. `errors` has the same layout: the last
-    layer's part holds dL_dy on entry; the other parts are overwritten.
+    `calls` is None if nothing in a run is called through its address, else any number.
     """
-    for layer in range(layout.shape[0] - 1, -1, -1):
-        dL_dy = outputs(errors, layout, layer, x.shape[1])
-        h = x if layer == 0 else outputs(activations, layout, layer - 1, x.shape[1])
-        dL_dW, dL_db = weights(gradients, layout, layer), biases(gradients, layout, layer)
-        linear_backward_parameters(dL_dy, h, dL_dW, dL_db)
-        if layer > 0:
-            dL_dh = outputs(errors, layout, layer - 1, x.shape[1])
-            linear_backward_input(weights(parameters, layout, layer), dL_dy, h, dL_dh, True)
+
+    layout: Any
+    a: Any
+    parameters: Any
+    calls: Any
+
+
+class Workspace(NamedTuple):
+    """What is kept of one panel: a row for each unit, as wide as the panel; and the gradients.
+
+    `activations` are the layers' outputs, `derivatives` those of their activations where these are
+    called, `errors` the gradients of the loss with respect to the outputs.
+    """
+
+    activations: Any
+    derivatives: Any
+    errors: Any
+    gradients: Any
+
+
+class Batches(NamedTuple):
+    """Panels (n_iterations, n_panels, n_features, width).
+
+    Inputs, targets, one row of weights (losses.py), and what dropout multiplies the outputs of
+    hidden units by; without dropout `masks` has 0 rows.
+    """
+
+    x: Any
+    target: Any
+    weight: Any
+    masks: Any
+
+
+class Objective(NamedTuple):
+    """A loss and its `a`, and what is added to it; addresses, or INLINED for the article's."""
+
+    loss: Any
+    a: Any
+    penalize: Any
+    penalties: Any
+
+
+class Rule(NamedTuple):
+    """An update rule (optimizers.py): its address, or INLINED for the article's."""
+
+    update: Any
+    state: Any
+    numbers: Any
 
 
 @kernel
-def predict(layout: Any, parameters: Any, x: Any, activations: Any, y: Any) -> None:
-    """Outputs of all panels: x (1, n_panels, n_in, width) to y (1, n_panels, n_out, width)."""
-    for p in range(x.shape[1]):
-        result = network_forward(layout, parameters, panel(x, 0, p), activations)
-        y_p = panel(y, 0, p)
-        for i in range(y_p.shape[0]):
-            for s in range(0, y_p.shape[1], lanes(y_p)):
-                store(y_p, i, s, load(result, i, s))
+def network_forward(network: Any, x: Any, masks: Any, workspace: Any) -> Any:
+    """Return the panel of outputs for the panel x; keeps every layer's output and derivative."""
+    layout, width = network.layout, x.shape[1]
+    h = x
+    for layer in range(layout.shape[0]):
+        y = outputs(workspace.activations, layout, layer, width)
+        W, b = weights(network.parameters, layout, layer), biases(network.parameters, layout, layer)
+        activation = layout[layer, ACTIVATION]
+        linear_forward(W, b, h, y, activation == RELU)
+        if may_call(network.calls, activation > RELU):
+            dy_dz = outputs(workspace.derivatives, layout, layer, width)
+            call(activation, (y, network.a[layer], y, dy_dz))
+            if masks.shape[0] > 0 and layer < layout.shape[0] - 1:
+                _multiply(masks, layout[layer, Y_START], y)
+                _multiply(masks, layout[layer, Y_START], dy_dz)
+        h = y
+    return h
+
+
+@kernel
+def network_backward(network: Any, x: Any, workspace: Any) -> None:
+    """Add the gradients of one panel to `workspace.gradients`.
+
+    The workspace is what network_forward left, but for the last layer's part of `errors`, which
+    holds dL_dy on entry. The other parts are overwritten.
+    """
+    layout, width = network.layout, x.shape[1]
+    for layer in range(layout.shape[0] - 1, -1, -1):
+        dL_dz = outputs(workspace.errors, layout, layer, width)
+        if may_call(network.calls, layout[layer, ACTIVATION] > RELU):
+            _multiply(outputs(workspace.derivatives, layout, layer, width), 0, dL_dz)
+        h = x if layer == 0 else outputs(workspace.activations, layout, layer - 1, width)
+        dL_dW, dL_db = (
+            weights(workspace.gradients, layout, layer),
+            biases(workspace.gradients, layout, layer),
+        )
+        linear_backward_parameters(dL_dz, h, dL_dW, dL_db)
+        if layer > 0:
+            W = weights(network.parameters, layout, layer)
+            dL_dh = outputs(workspace.errors, layout, layer - 1, width)
+            linear_backward_input(W, dL_dz, h, dL_dh, layout[layer - 1, ACTIVATION] == RELU)
+
+
+@kernel
+def _multiply(x: Any, row: Any, y: Any) -> None:
+    """y *= x[row:], as many rows as y has."""
+    for i in range(y.shape[0]):
+        for s in range(0, y.shape[1], lanes(y)):
+            store(y, i, s, load(x, row + i, s) * load(y, i, s))
+
+
+@kernel
+def batch_gradients(network: Any, workspace: Any, batches: Any, iteration: Any, objective: Any) -> Any:
+    """Return the loss of one batch of a chunk, and overwrite `workspace.gradients` with its gradients.
+
+    The gradients of the batch's panels are added up in order.
+    """
+    layout = network.layout
+    workspace.gradients[:] = 0.0
+    loss = 0.0
+    for p in range(batches.x.shape[1]):
+        x, target = panel(batches.x, iteration, p), panel(batches.target, iteration, p)
+        weight, masks = panel(batches.weight, iteration, p), panel(batches.masks, iteration, p)
+        y = network_forward(network, x, masks, workspace)
+        dL_dy = outputs(workspace.errors, layout, layout.shape[0] - 1, x.shape[1])
+        if may_call(network.calls, objective.loss != INLINED):
+            loss += call(objective.loss, (y, target, weight, objective.a, dL_dy))
+        else:
+            loss += mse_forward(y, target, weight, objective.a, dL_dy)
+        network_backward(network, x, workspace)
+    return loss
 
 
 @kernel
 def train(
-    layout: Any,
-    parameters: Any,
-    gradients: Any,
-    activations: Any,
-    errors: Any,
-    x: Any,
-    target: Any,
-    n_samples: Any,
-    learning_rates: Any,
-    losses: Any,
+    network: Any, workspace: Any, batches: Any, objective: Any, rule: Any, learning_rates: Any, losses: Any
 ) -> None:
-    """One SGD step on the MSE for every batch of a chunk.
+    """A step for every batch of a chunk.
 
-    Reads x (n_iterations, n_panels, n_in, width), target (the same with n_out), of which
-    the first n_samples columns of each batch count, and learning_rates (n_iterations,).
-    Updates parameters, overwrites losses (n_iterations,) with each batch's loss before its
-    step, and leaves the last batch's gradients in `gradients`. The gradients of a batch's
-    panels are added up in order.
+    Reads batches and learning_rates (n_iterations,). Updates the parameters and the rule's state,
+    overwrites losses (n_iterations,) with each batch's loss before its step, and leaves the last
+    batch's gradients in the workspace.
     """
-    last = layout.shape[0] - 1
-    width = x.shape[3]
-    scale = 1.0 / (n_samples * target.shape[2])
     for iteration in range(losses.size):
-        gradients[:] = 0.0
-        loss = 0.0
-        for p in range(x.shape[1]):
-            x_p = panel(x, iteration, p)
-            y = network_forward(layout, parameters, x_p, activations)
-            dL_dy = outputs(errors, layout, last, width)
-            loss += mse_forward(y, panel(target, iteration, p), n_samples - p * width, scale, dL_dy)
-            network_backward(layout, parameters, x_p, activations, errors, gradients)
-        losses[iteration] = loss
-        sgd_update(parameters, gradients, learning_rates[iteration])
+        losses[iteration] = batch_gradients(network, workspace, batches, iteration, objective)
+        parameters, gradients, rate = network.parameters, workspace.gradients, learning_rates[iteration]
+        if may_call(network.calls, objective.penalize != INLINED):
+            call(objective.penalize, (parameters, gradients, objective.penalties))
+        if may_call(network.calls, rule.update != INLINED):
+            call(rule.update, (parameters, gradients, rule.state, rule.numbers, rate))
+        else:
+            sgd_update(parameters, gradients, rate)
+
+
+@kernel
+def loss_and_gradients(network: Any, workspace: Any, batches: Any, objective: Any) -> Any:
+    """Return the loss of the first batch with penalties; its gradients are left in the workspace."""
+    loss = batch_gradients(network, workspace, batches, 0, objective)
+    if may_call(network.calls, objective.penalize != INLINED):
+        loss += call(objective.penalize, (network.parameters, workspace.gradients, objective.penalties))
+    return loss
+
+
+@kernel
+def predict(network: Any, x: Any, masks: Any, workspace: Any, y: Any) -> None:
+    """Outputs of all panels: x (1, n_panels, n_in, width) to y (1, n_panels, n_out, width)."""
+    for p in range(x.shape[1]):
+        result = network_forward(network, panel(x, 0, p), masks, workspace)
+        y_p = panel(y, 0, p)
+        for i in range(y_p.shape[0]):
+            for s in range(0, y_p.shape[1], lanes(y_p)):
+                store(y_p, i, s, load(result, i, s))

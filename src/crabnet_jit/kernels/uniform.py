@@ -6,16 +6,7 @@ import numpy as np
 
 from crabnet_jit.kernels._jit import kernel
 from crabnet_jit.kernels.chacha import DRAWS, fill_groups
-from crabnet_jit.kernels.vector import (
-    first_lanes,
-    lanes,
-    load_column,
-    shift_right,
-    splat,
-    store,
-    to_float,
-    where,
-)
+from crabnet_jit.kernels.vector import lanes, load_column, shift_right, splat, store, to_float
 from crabnet_jit.kernels.view import matrix, panel, part
 
 _AHEAD = 128  # rows that may be read beyond the last sample, and are not used: a panel's
@@ -45,7 +36,7 @@ def fill_uniform(
     The draws begin `skip` after the start of group number `group` (chacha.py) and go sample by
     sample, one for each feature; scale and low (n_features,) give every feature its interval.
     Overwrites the panels x (n_iterations, n_panels, n_features, width), where columns beyond n_samples
-    become 0, and the workspace `draws`, whose size `buffer_size` gives.
+    get any such numbers, and the workspace `draws`, whose size `buffer_size` gives.
     """
     n_iterations, n_panels, n_features, width = x.shape
     per_iteration = n_samples * n_features
@@ -60,15 +51,14 @@ def fill_uniform(
             for p in range(n_panels):
                 n_here = min(width, n_samples - p * width)
                 rows = matrix(draws, offset, width, n_features)
-                _fill_panel(rows, n_here, bits, unit, scale, low, panel(x, iteration, p))
+                _fill_panel(rows, bits, unit, scale, low, panel(x, iteration, p))
                 offset += n_here * n_features
 
 
 @kernel
-def _fill_panel(draws: Any, n: Any, bits: Any, unit: Any, scale: Any, low: Any, x: Any) -> None:
-    zero = splat(x, 0.0)
+def _fill_panel(draws: Any, bits: Any, unit: Any, scale: Any, low: Any, x: Any) -> None:
     for f in range(x.shape[0]):
         factor, offset = splat(x, scale[f]), splat(x, low[f])
         for s in range(0, x.shape[1], lanes(x)):
             fraction = to_float(shift_right(load_column(draws, s, f), 64 - bits), x) * unit
-            store(x, f, s, where(first_lanes(x, n - s), fraction * factor + offset, zero))
+            store(x, f, s, fraction * factor + offset)

@@ -10,8 +10,9 @@ for the V numbers from s on:
     load(x, i, s)               x[i, s:]
     store(x, i, s, v)           x[i, s:] = v
     load_column(x, s, i)        x[s:, i], one number from each of V rows
-    splat(x, value)             value in every lane, in the type of x's numbers
-    a + b, a - b, a * b, a > b  lane by lane, of floats
+    splat(x, value)             value in every lane, in the type of x's numbers; x may be a vector
+    a + b, a - b, a * b, a / b  lane by lane, of floats; a or b may be a number
+    a > b, -a                   lane by lane, of floats; a or b may be a number
     a + b, a ^ b                lane by lane, of integers; sums wrap around
     rotate_left(a, n)           the bits of each integer lane rotated by the literal n
     shift_right(a, n)           the bits of each unsigned lane moved by n, zeros from above
@@ -21,9 +22,14 @@ for the V numbers from s on:
     interleave_high(a, b)       the same of the second half
     transpose_8x8(a0, …, a7)    the transpose, of eight vectors as rows of eight 64-bit columns
     maximum(a, b)               the larger one lane by lane; a NaN of b stays
+    absolute(a), nearest(a)     |a|, and the nearest whole number, halves to even
+    copy_sign(a, b)             |a| with the sign of b
     power_of_two(k)             2**k, where the lanes of k are whole numbers from -1022 to 1023
-    fma(a, b, c)                a * b + c, rounded once
-    where(mask, a, b)           a where the mask holds, else b
+    exponent(a)                 the whole number k with 2**k <= a < 2**(k + 1), of normal positive a
+    fma(a, b, c)                a * b + c, rounded once; any two may be numbers
+    polynomial(a, (c0, c1, …))  c0 + c1 a + c2 a^2 + …, by Horner's rule
+    by_type(a, p, q)            p if the lanes of a are float64, q if they are float32
+    where(mask, a, b)           a where the mask holds, else b; a or b may be a number
     first_lanes(x, count)       a mask: lanes 0 to count - 1
     sum_lanes(v)                sum of the lanes: neighbours, then pairs, then fours
 
@@ -67,7 +73,9 @@ class Vector(types.Type):
 
 
 def vector_of(array: Any) -> Vector:
-    """The vector type that holds numbers of `array`."""
+    """The vector type that holds numbers of `array`; that of a vector is its own."""
+    if isinstance(array, Vector):
+        return array
     return Vector(array.dtype, _REGISTER_BITS // array.dtype.bitwidth)
 
 
@@ -125,10 +133,16 @@ def broadcast(builder: Any, scalar: Any, vector: ir.VectorType) -> Any:
     return shuffle(builder, first, undefined, [0] * vector.count)
 
 
+def call_intrinsic(builder: Any, name: str, args: Sequence[Any]) -> Any:
+    """LLVM's function `name` for vectors, of arguments of one type."""
+    vector = args[0].type
+    full_name = f"{name}.v{vector.count}f{_element_bytes(vector) * 8}"
+    function_type = ir.FunctionType(vector, [vector] * len(args))
+    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, full_name), args)
+
+
 def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    name = f"llvm.fma.v{a.type.count}f{_element_bytes(a.type) * 8}"
-    function_type = ir.FunctionType(a.type, [a.type] * 3)
-    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), [a, b, c])
+    return call_intrinsic(builder, "llvm.fma", [a, b, c])
 
 
 def lane_sum(builder: Any, vector: Any) -> Any:
@@ -218,18 +232,72 @@ def splat(typing_context: Any, array: Any, value: Any) -> Any:
 
 @intrinsic
 def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
-    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return multiply_add(builder, *args)
+    vector, arguments = _common(a, b, c)
 
-    return a(a, a, a), codegen
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return multiply_add(builder, *_vectors(builder, vector, args))
+
+    return vector(*arguments), codegen
 
 
 @intrinsic
 def where(typing_context: Any, mask: Any, a: Any, b: Any) -> Any:
-    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.select(*args)
+    vector, arguments = _common(a, b)
 
-    return a(mask, a, a), codegen
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.select(args[0], *_vectors(builder, vector, args[1:]))
+
+    return vector(mask, *arguments), codegen
+
+
+@intrinsic
+def polynomial(typing_context: Any, a: Any, coefficients: Any) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        def constant(k: int) -> Any:
+            number = context.cast(builder, builder.extract_value(args[1], k), coefficients[k], a.dtype)
+            return broadcast(builder, number, a.llvm)
+
+        value = constant(len(coefficients) - 1)
+        for k in range(len(coefficients) - 2, -1, -1):
+            value = multiply_add(builder, value, args[0], constant(k))
+        return value
+
+    return a(a, coefficients), codegen
+
+
+@intrinsic
+def by_type(typing_context: Any, a: Any, for_float64: Any, for_float32: Any) -> Any:
+    k = 1 if a.dtype == types.float64 else 2
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return args[k]
+
+    return (for_float64, for_float32)[k - 1](a, for_float64, for_float32), codegen
+
+
+@intrinsic
+def absolute(typing_context: Any, a: Any) -> Any:
+    return _unary(a, "llvm.fabs")
+
+
+@intrinsic
+def nearest(typing_context: Any, a: Any) -> Any:
+    return _unary(a, "llvm.rint")
+
+
+def _unary(a: Any, name: str) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return call_intrinsic(builder, name, args)
+
+    return a(a), codegen
+
+
+@intrinsic
+def copy_sign(typing_context: Any, a: Any, b: Any) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return call_intrinsic(builder, "llvm.copysign", args)
+
+    return a(a, b), codegen
 
 
 @intrinsic
@@ -336,55 +404,98 @@ def transpose_8x8(
 
 @intrinsic
 def maximum(typing_context: Any, a: Any, b: Any) -> Any:
-    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return larger(builder, *args)
+    vector, arguments = _common(a, b)
 
-    return a(a, a), codegen
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return larger(builder, *_vectors(builder, vector, args))
+
+    return vector(*arguments), codegen
+
+
+def _bit_layout(vector: Vector) -> tuple[int, int, Any]:
+    """Bits of the mantissa, bias of the exponent, and integers of the same width."""
+    mantissa_bits, bias, integer = {"float32": (23, 127, I32), "float64": (52, 1023, I64)}[vector.dtype.name]
+    return mantissa_bits, bias, ir.VectorType(integer, vector.lanes)
 
 
 @intrinsic
 def power_of_two(typing_context: Any, k: Any) -> Any:
-    mantissa_bits, exponent_bias, integer = {
-        "float32": (23, 127, I32),
-        "float64": (52, 1023, I64),
-    }[k.dtype.name]
-    integers = ir.VectorType(integer, k.lanes)
+    mantissa_bits, bias, integers = _bit_layout(k)
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         # k + 1.5 * 2**mantissa_bits has k in the low bits of its mantissa
         shifted = builder.fadd(args[0], ir.Constant(k.llvm, [1.5 * 2**mantissa_bits] * k.lanes))
         bits = builder.bitcast(shifted, integers)
-        biased = builder.add(bits, ir.Constant(integers, [exponent_bias] * k.lanes))
+        biased = builder.add(bits, ir.Constant(integers, [bias] * k.lanes))
         exponent = builder.shl(biased, ir.Constant(integers, [mantissa_bits] * k.lanes))
         return builder.bitcast(exponent, k.llvm)
 
     return k(k), codegen
 
 
+@intrinsic
+def exponent(typing_context: Any, a: Any) -> Any:
+    mantissa_bits, bias, integers = _bit_layout(a)
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        bits = builder.bitcast(args[0], integers)
+        biased = builder.lshr(bits, ir.Constant(integers, [mantissa_bits] * a.lanes))
+        return builder.sitofp(builder.sub(biased, ir.Constant(integers, [bias] * a.lanes)), a.llvm)
+
+    return a(a), codegen
+
+
+def _common(*operands: Any) -> tuple[Vector, list[Any]]:
+    """The vector type among the operands, and the operands with numbers in that type."""
+    vector = next(operand for operand in operands if isinstance(operand, Vector))
+    return vector, [operand if operand == vector else vector.dtype for operand in operands]
+
+
+def _vectors(builder: Any, vector: Vector, values: Sequence[Any]) -> list[Any]:
+    """Values of operands, with numbers in every lane of a vector."""
+    return [v if v.type == vector.llvm else broadcast(builder, v, vector.llvm) for v in values]
+
+
 def _define_operator(function: Callable[..., Any], for_floats: str, for_integers: str) -> None:
-    """Give an operator of Python its meaning for two equal vectors: an LLVM instruction for each."""
+    """Give an operator of Python its meaning for vectors: an LLVM instruction for floats and integers.
+
+    One operand of a float operator may be a number.
+    """
 
     def instruction(vector: Vector) -> str:
         return for_floats if isinstance(vector.dtype, types.Float) else for_integers
 
+    def fits(operand: Any, vector: Vector) -> bool:
+        return operand == vector or (
+            isinstance(vector.dtype, types.Float) and isinstance(operand, types.Number)
+        )
+
     @infer_global(function)
     class _Typing(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
-            a, b = args
-            if isinstance(a, Vector) and a == b and instruction(a):
-                result = Vector(types.boolean, a.lanes) if instruction(a) == "fcmp_ordered" else a
-                return signature(result, a, b)
-            return None
+            if not any(isinstance(operand, Vector) for operand in args):
+                return None
+            vector, arguments = _common(*args)
+            if not instruction(vector) or not all(fits(operand, vector) for operand in args):
+                return None
+            is_mask = instruction(vector) == "fcmp_ordered"
+            return signature(Vector(types.boolean, vector.lanes) if is_mask else vector, *arguments)
 
     @lower_builtin(function, Vector, Vector)
+    @lower_builtin(function, Vector, types.Float)
+    @lower_builtin(function, types.Float, Vector)
+    @lower_builtin(function, Vector)
     def _lowering(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        name = instruction(signature.args[0])
+        vector, _ = _common(*signature.args)
+        name = instruction(vector)
         comparison = [">"] if name == "fcmp_ordered" else []
-        return getattr(builder, name)(*comparison, *args)
+        return getattr(builder, name)(*comparison, *_vectors(builder, vector, args))
 
 
 _define_operator(operator.add, for_floats="fadd", for_integers="add")
 _define_operator(operator.sub, for_floats="fsub", for_integers="")
 _define_operator(operator.mul, for_floats="fmul", for_integers="")
+_define_operator(operator.truediv, for_floats="fdiv", for_integers="")
+_define_operator(operator.neg, for_floats="fneg", for_integers="")
 _define_operator(operator.xor, for_floats="", for_integers="xor")
 _define_operator(operator.gt, for_floats="fcmp_ordered", for_integers="")

@@ -1,0 +1,185 @@
+"""What the command line does, once its options are parsed."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crabnet_jit import _validation as check
+from crabnet_jit import files
+from crabnet_jit.fitting import Scores, init_for, score, split
+from crabnet_jit.fitting import fit as fit_network
+from crabnet_jit.network import NN
+from crabnet_jit.random import StdRng
+from crabnet_jit.schedules import Constant, Cosine, ExponentialDecay, OneCycle, Schedule
+from crabnet_jit.sources import UniformSource
+from crabnet_jit.tables import TableError, columns, format_table, read_table
+from crabnet_jit.targets import StandardGaussian
+from crabnet_jit.trainer import Trainer
+
+_LOW, _HIGH = -3.0, 3.0  # the article's box
+
+#: Defaults for the options of `fit`.
+PRESETS: dict[str, dict[str, Any]] = {
+    "article": {
+        "hidden": "8,8",
+        "activation": "relu",
+        "init": "standard_uniform",
+        "optimizer": "sgd",
+        "learning_rate": 0.002,
+        "schedule": "exponential",
+        "iterations": 120_000,
+        "batch_size": 16,
+    },
+}
+
+#: Learning rates for `fit`, from its options.
+SCHEDULES: dict[str, Callable[[argparse.Namespace], Schedule]] = {
+    "exponential": lambda options: ExponentialDecay(options.learning_rate, options.decay),
+    "constant": lambda options: Constant(options.learning_rate),
+    "cosine": lambda options: Cosine(
+        options.learning_rate, max(options.iterations, 1), warmup=max(options.iterations, 1) // 20
+    ),
+    "one_cycle": lambda options: OneCycle(options.learning_rate, options.iterations),
+}
+
+
+def say(text: str) -> None:
+    """A line on standard error, if there is one."""
+    if sys.stderr is not None:
+        print(text, file=sys.stderr)
+
+
+def fit(options: argparse.Namespace) -> None:
+    """Fit a network to the article's Gaussian."""
+    check.choice("preset", options.preset, PRESETS)
+    check.integer("iterations", options.iterations, 0)
+    schedule = SCHEDULES[check.choice("schedule", options.schedule, SCHEDULES)](options)
+    rng = StdRng(options.seed)
+    net = NN(
+        2,
+        options.hidden,
+        1,
+        rng,
+        activation=options.activation,
+        init=init_for(options.init, options.activation),
+        dtype=options.dtype,
+    )
+    source = UniformSource(StandardGaussian(), _LOW, _HIGH, options.batch_size, rng)
+    trainer = Trainer(
+        net, source, optimizer=options.optimizer, learning_rate=schedule, log_every=options.log_every
+    )
+    start = time.perf_counter()
+    trainer.compile()
+    compiled = time.perf_counter()
+    try:
+        trainer.run(options.iterations, on_log=_print_log_line)
+    finally:
+        seconds = time.perf_counter() - compiled
+        done = trainer.history.losses.size
+        say(
+            f"{done} iterations: {compiled - start:.2f} s compiling, {seconds:.3f} s training, "
+            f"{1e6 * seconds / max(done, 1):.3f} us per iteration"
+        )
+    say(f"mean squared error on a grid of 101 x 101 points: {grid_error(net):.3g}")
+    if options.save is not None:
+        files.save(net, options.save, {"inputs": ["x", "y"], "outputs": ["z"]})
+
+
+def _print_log_line(iteration: int, loss: float) -> None:
+    print(f"Iter {iteration}, loss: {loss!r}", flush=True)
+
+
+def grid_error(net: NN) -> float:
+    """Mean squared error on 101 x 101 points of the article's box, borders included."""
+    axis = np.linspace(_LOW, _HIGH, 101)
+    points = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    return float(((net.predict(points) - StandardGaussian()(points)) ** 2).mean())
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train a network on a CSV file."""
+    for name in ("inputs", "outputs"):
+        given = getattr(options, name)
+        if len(set(given)) < len(given):
+            raise check.reject(f"--{name}", "different columns", ",".join(given))
+    if both := [name for name in options.outputs if name in options.inputs]:
+        raise check.reject("--outputs", "columns that are no inputs", both[0])
+    if options.save is not None and not Path(options.save).absolute().parent.is_dir():
+        raise check.reject("--save", "in a folder that exists", repr(options.save))
+    table = read_table(options.file, _delimiter(options))
+    x, y = columns(table, options.inputs), columns(table, options.outputs)
+    weights = None if options.weights is None else columns(table, [options.weights])[:, 0]
+    rng = StdRng(options.seed)
+    share = check.fraction("validation", options.validation)
+    training, validation = np.arange(len(x)), np.arange(0)
+    if share > 0:
+        if len(x) < 2:
+            raise TableError(f"{table.source}: must have two rows or more, to set one aside for validation")
+        training, validation = split(len(x), share, rng)
+    start = time.perf_counter()
+    net = fit_network(
+        x[training],
+        y[training],
+        hidden_sizes=options.hidden,
+        activation=options.activation,
+        init=options.init,
+        loss=options.loss,
+        optimizer=options.optimizer,
+        learning_rate=options.learning_rate,
+        n_iterations=options.iterations,
+        batch_size=options.batch_size,
+        sample_weight=None if weights is None else weights[training],
+        standardize=not options.no_standardize,
+        validation=(x[validation], y[validation]) if share > 0 else None,
+        seed=rng,
+        dtype=options.dtype,
+        l1=options.l1,
+        l2=options.l2,
+        clip_norm=options.clip_norm,
+        clip_value=options.clip_value,
+        dropout=options.dropout,
+    )
+    say(f"{options.iterations} iterations in {time.perf_counter() - start:.2f} s, compiling included")
+    _say_scores("training", options.outputs, score(net, x[training], y[training]))
+    if share > 0:
+        _say_scores("validation", options.outputs, score(net, x[validation], y[validation]))
+    if options.save is not None:
+        files.save(net, options.save, {"inputs": options.inputs, "outputs": options.outputs})
+
+
+def _delimiter(options: argparse.Namespace) -> str | None:
+    """The delimiter that was asked for."""
+    delimiter: str | None = options.delimiter
+    if delimiter == "\\t":
+        return "\t"
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise check.reject("--delimiter", "one character", repr(delimiter))
+    return delimiter
+
+
+def _say_scores(what: str, names: list[str], scores: Scores) -> None:
+    for name, rmse, mae, r2 in zip(names, scores.rmse, scores.mae, scores.r2, strict=True):
+        say(f"{what}, {scores.n_samples} rows, {name}: RMSE {rmse:.6g}, MAE {mae:.6g}, R2 {r2:.6f}")
+
+
+def predict(options: argparse.Namespace) -> None:
+    """Predict the outputs for a CSV file."""
+    net, names = files.load_with_names(options.model)
+    inputs = names.get("inputs") or [f"x{k}" for k in range(net.in_features)]
+    outputs = names.get("outputs") or [f"y{k}" for k in range(net.out_features)]
+    table = read_table(options.file, _delimiter(options))
+    predicted = [f"{name}_predicted" for name in outputs]
+    for name in predicted:
+        if name in table.header:
+            raise TableError(f"{table.source}: has a column {name!r} already")
+    text = format_table(table, predicted, net.predict(columns(table, inputs)))
+    if options.output is None:
+        print(text, end="", flush=True)
+    else:
+        with files.whole_file(options.output) as file:
+            file.write(text.encode())

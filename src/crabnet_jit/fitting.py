@@ -1,0 +1,262 @@
+"""Fitting a network to a data set in one call."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from crabnet_jit import _validation as check
+from crabnet_jit.activations import Activation, ReLU, Sine, as_activation
+from crabnet_jit.losses import CrossEntropy, Loss, as_loss
+from crabnet_jit.network import NN, FitHistory, Standardization
+from crabnet_jit.objective import Objective
+from crabnet_jit.optimizers import Optimizer
+from crabnet_jit.panels import Array
+from crabnet_jit.random import StdRng, as_rng
+from crabnet_jit.schedules import Cosine, Schedule
+from crabnet_jit.sources import ArraySource
+from crabnet_jit.trainer import Trainer
+
+_CHECKS = 50  # of the validation loss in a fit
+
+
+class Scores(NamedTuple):
+    """How well a network predicts a data set, in the targets' own units.
+
+    rmse, mae and r2 have a number for each output. r2 is NaN for an output that is constant.
+    """
+
+    n_samples: int
+    rmse: Array
+    mae: Array
+    r2: Array
+
+
+def score(net: NN, x: ArrayLike, y: ArrayLike) -> Scores:
+    """Root mean squared error, mean absolute error and coefficient of determination of `net.predict(x)`.
+
+    r2 = 1 - sum((y - prediction)^2) / sum((y - mean(y))^2), for each output.
+
+    Examples
+    --------
+    >>> from crabnet_jit import NN, score
+    >>> net = NN(1, [], 1, init=[2.0, 0.0])
+    >>> score(net, [[0.0], [1.0]], [0.0, 2.0]).r2
+    array([1.])
+    """
+    inputs, targets = check.pairs(x, y)
+    targets = check.samples("y", targets, net.out_features)
+    errors = targets - net.predict(inputs)
+    variance = ((targets - targets.mean(axis=0)) ** 2).sum(axis=0)
+    is_constant = variance == 0
+    r2 = 1 - (errors**2).sum(axis=0) / np.where(is_constant, np.nan, variance)
+    return Scores(len(targets), np.sqrt((errors**2).mean(axis=0)), np.abs(errors).mean(axis=0), r2)
+
+
+def _mean_and_std(values: Array) -> tuple[Array, Array]:
+    """Of every feature; 1 in place of the standard deviation of one that is constant."""
+    scale = np.abs(values).max(axis=0)  # first, since a square may overflow
+    scale = np.where(scale > 0, scale, 1.0)
+    relative = values / scale
+    mean, std = relative.mean(axis=0), relative.std(axis=0)
+    std = np.where(std > 1e-12, std, 1.0 / scale)
+    return mean * scale, std * scale
+
+
+def split(n_samples: int, fraction: float, rng: StdRng) -> tuple[Array, Array]:
+    """Indices of a random training and validation set; each has at least one sample."""
+    order = np.argsort(rng.next_u64(n_samples), kind="stable")
+    n_validation = min(max(1, round(fraction * n_samples)), n_samples - 1)
+    return np.sort(order[n_validation:]), np.sort(order[:n_validation])
+
+
+def fit(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    hidden_sizes: Sequence[int] = (32, 32),
+    activation: Activation | str | Sequence[Activation | str] = "tanh",
+    init: str = "auto",
+    loss: Loss | str = "mse",
+    optimizer: Optimizer | str = "adam",
+    learning_rate: float | Schedule = 0.003,
+    n_iterations: int = 20_000,
+    batch_size: int = 64,
+    sample_weight: ArrayLike | None = None,
+    standardize: bool = True,
+    validation: float | tuple[ArrayLike, ArrayLike] | None = None,
+    seed: StdRng | int = 0,
+    dtype: DTypeLike = np.float64,
+    **options: Any,
+) -> NN:
+    """A network fitted to a data set.
+
+    Parameters
+    ----------
+    x : array_like of shape (n_samples, in_features)
+        Inputs.
+    y : array_like of shape (n_samples, out_features) or (n_samples,)
+        Targets. With the loss "cross_entropy" also labels, integers (n_samples,) from 0 to n_classes - 1; the
+        network then has an output for each class, the logit of its probability.
+    hidden_sizes : sequence of int, default (32, 32)
+        Widths of the hidden layers.
+    activation, dtype
+        As in `NN`.
+    init : str, default "auto"
+        As in `NN`; "auto" is "siren" with `Sine`, "he_uniform" with `ReLU`, else "glorot_uniform".
+    loss, optimizer
+        As in `Trainer`.
+    learning_rate : float or callable, default 0.003
+        A number is where a `Cosine` schedule starts, with a tenth of the iterations to warm up.
+    n_iterations : int, default 20000
+        Steps to take, at least 1.
+    batch_size, sample_weight
+        As in `ArraySource`.
+    standardize : bool, default True
+        Whether inputs, and the targets of losses that are no cross entropies, are brought to mean 0 and
+        standard deviation 1. The network keeps how, and `predict` undoes it.
+    validation : float or (x, y), optional
+        A data set, or the share of samples that is set aside for one, between 0 and 1. The network gets the
+        parameters of its least validation loss, out of 50 taken on the way.
+    seed : StdRng or int, default 0
+        For initial parameters, then the validation set, then the order of samples and dropout.
+    **options
+        Others of `Trainer`: l1, l2, clip_value, clip_norm, dropout.
+
+    Returns
+    -------
+    NN
+        Its `predict` takes and gives numbers in the units of x and y. Its `fit_history` says what happened.
+
+    Raises
+    ------
+    InvalidArgumentError
+        For arguments that are wrong; the message says which, and where.
+    FloatingPointError
+        If the training diverges.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from crabnet_jit import fit
+    >>> x = np.linspace(0, 10, 200)[:, None]
+    >>> net = fit(x, 100 + 5 * np.sin(x), n_iterations=5000)
+    >>> bool(abs(net.predict([[2.0]])[0, 0] - (100 + 5 * np.sin(2))) < 0.2)
+    True
+    """
+    criterion = as_loss("loss", loss)
+    inputs, targets = check.pairs(x, _targets(criterion, y))
+    n_samples = inputs.shape[0]
+    n_iterations = check.integer("n_iterations", n_iterations, 1)
+    weights = np.ones(n_samples)
+    if sample_weight is not None:
+        weights = check.sample_weights("sample_weight", sample_weight, n_samples)
+    rng = as_rng("seed", seed).copy()
+
+    net = NN(
+        inputs.shape[1],
+        hidden_sizes,
+        targets.shape[1],
+        rng,
+        activation=activation,
+        init=init_for(init, activation),
+        dtype=dtype,
+    )
+    validation_set = None
+    if isinstance(validation, tuple):
+        if len(validation) != 2:
+            raise check.reject("validation", "a number or a pair (x, y)", f"{len(validation)} items")
+        validation_set = check.pairs(validation[0], _targets(criterion, validation[1], targets.shape[1]))
+    elif validation is not None:
+        share = check.number("validation", validation, 0.0, 1.0, open_low=True)
+        if n_samples < 2:
+            raise check.reject("x", "at least two samples, to set one aside", "1")
+        train, aside = split(n_samples, share, rng)
+        validation_set = inputs[aside], targets[aside]
+        inputs, targets, weights = inputs[train], targets[train], weights[train]
+    if standardize:
+        scaled_targets = targets if criterion.is_regression else np.zeros_like(targets)
+        net.standardization = Standardization(*_mean_and_std(inputs), *_mean_and_std(scaled_targets))
+    source = ArraySource(*_scaled(net, inputs, targets), batch_size, sample_weight=weights, rng=rng)
+    if not callable(learning_rate):
+        rate = check.number("learning_rate", learning_rate, 0.0)
+        learning_rate = Cosine(rate, n_iterations, warmup=n_iterations // 10)
+    trainer = Trainer(
+        net,
+        source,
+        loss=criterion,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        rng=StdRng(rng.state["seed"], stream=1),
+        **options,
+    )
+    if validation_set is None:
+        trainer.run(n_iterations)
+        net.fit_history = FitHistory(trainer.history.losses, [], [])
+    else:
+        objective = Objective(net, *_scaled(net, *validation_set), loss=criterion)
+        net.fit_history = _run_with_validation(trainer, objective, n_iterations)
+    return net
+
+
+def _run_with_validation(trainer: Trainer, objective: Objective, n_iterations: int) -> FitHistory:
+    """Train, and leave the network with the parameters of the least validation loss."""
+    net, best, least = trainer.net, trainer.net.parameters.copy(), np.inf
+    iterations: list[int] = []
+    losses: list[float] = []
+    for end in np.unique(np.linspace(0, n_iterations, _CHECKS + 1).astype(int))[1:]:
+        trainer.run(int(end) - trainer.history.losses.size)
+        loss, _ = objective.loss_and_gradient(net.parameters)
+        iterations.append(int(end))
+        losses.append(loss)
+        if loss < least:
+            best[:], least = net.parameters, loss
+    net.parameters = best
+    return FitHistory(trainer.history.losses, iterations, losses)
+
+
+def init_for(init: str, activation: Any) -> str:
+    """The rule that "auto" stands for, and any other as it is."""
+    if init != "auto":
+        return init
+    first = activation if isinstance(activation, (Activation, str)) else next(iter(activation), "tanh")
+    kind = as_activation("activation", first)
+    if isinstance(kind, Sine):
+        return "siren"
+    return "he_uniform" if isinstance(kind, ReLU) else "glorot_uniform"
+
+
+def _targets(loss: Loss, y: ArrayLike, n_classes: int | None = None) -> Array:
+    """Targets (n_samples, out_features); labels as probabilities of 0 and 1."""
+    values = check.array("y", y)
+    if isinstance(loss, CrossEntropy) and values.ndim == 1:
+        return one_hot("y", values, n_classes)
+    targets = check.samples("y", values[:, None] if values.ndim == 1 else values)
+    loss.check_targets("y", targets)
+    return targets
+
+
+def _scaled(net: NN, x: Array, y: Array) -> tuple[Array, Array]:
+    """Inputs and targets as the network sees them."""
+    if net.standardization is None:
+        return x, y
+    x_mean, x_std, y_mean, y_std = net.standardization
+    return (x - x_mean) / x_std, (y - y_mean) / y_std
+
+
+def one_hot(name: str, labels: Array, n_classes: int | None = None) -> Array:
+    """Labels (n_samples,), from 0 to n_classes - 1, as rows of one 1 and zeros."""
+    if labels.size == 0:
+        raise check.reject(name, "at least one label", "none")
+    most = np.inf if n_classes is None else n_classes - 1
+    wrong = (labels != np.floor(labels)) | (labels < 0) | (labels > most)
+    if wrong.any():
+        at = int(wrong.argmax())
+        allowed = "integers of at least 0" if n_classes is None else f"integers from 0 to {n_classes - 1}"
+        raise check.reject(name, f"labels, {allowed}", f"{labels[at]:g} at index {at}")
+    n = int(labels.max()) + 1 if n_classes is None else n_classes
+    if n > max(2 * labels.size, 1000):
+        raise check.reject(name, "labels of fewer classes than twice the samples", f"a largest of {n - 1}")
+    rows: Array = np.eye(n)[labels.astype(int)]
+    return rows

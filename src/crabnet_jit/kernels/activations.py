@@ -1,0 +1,117 @@
+"""Activation functions and their derivatives, for vectors.
+
+Every formula takes a vector x and a number a, which few of them use, and returns y and dy_dx. NaN
+stays NaN.
+"""
+
+import math
+from typing import Any
+
+from crabnet_jit.kernels._jit import kernel
+from crabnet_jit.kernels.exponential import exp, expm1
+from crabnet_jit.kernels.logarithm import log1p
+from crabnet_jit.kernels.normal import normal
+from crabnet_jit.kernels.trigonometric import sin_cos
+from crabnet_jit.kernels.vector import absolute, copy_sign, fma, lanes, load, maximum, splat, store, where
+
+_GELU_SCALE, _GELU_CUBIC = math.sqrt(2 / math.pi), 0.044715
+
+
+@kernel
+def identity(x: Any, a: Any) -> Any:
+    return x, splat(x, 1.0)
+
+
+@kernel
+def relu(x: Any, a: Any) -> Any:
+    return maximum(0.0, x), where(x > 0.0, splat(x, 1.0), 0.0)
+
+
+@kernel
+def leaky_relu(x: Any, a: Any) -> Any:
+    return where(x > 0.0, x, a * x), where(x > 0.0, splat(x, 1.0), a)
+
+
+@kernel
+def elu(x: Any, a: Any) -> Any:
+    return where(x > 0.0, x, a * expm1(x)), where(x > 0.0, 1.0, a * exp(x))
+
+
+@kernel
+def gelu(x: Any, a: Any) -> Any:
+    distribution, density = normal(x)
+    return x * distribution, fma(x, density, distribution)
+
+
+@kernel
+def gelu_tanh(x: Any, a: Any) -> Any:
+    """x (1 + tanh(u)) / 2, which is x times the logistic function of 2 u."""
+    square = x * x
+    u = _GELU_SCALE * x * fma(_GELU_CUBIC, square, 1.0)
+    du_dx = _GELU_SCALE * fma(3 * _GELU_CUBIC, square, 1.0)
+    y, dy_du = sigmoid(2.0 * u, a)
+    return x * y, fma(2.0 * x * dy_du, du_dx, y)
+
+
+@kernel
+def silu(x: Any, a: Any) -> Any:
+    y, dy_dx = sigmoid(x, a)
+    return x * y, fma(x, dy_dx, y)
+
+
+@kernel
+def tanh(x: Any, a: Any) -> Any:
+    """tanh(x) within 3 ulp."""
+    e = expm1(-2.0 * absolute(x))
+    y = copy_sign(e / (e + 2.0), x)
+    return y, fma(-y, y, 1.0)
+
+
+@kernel
+def sigmoid(x: Any, a: Any) -> Any:
+    """1 / (1 + exp(-x)) within 3 ulp."""
+    e = exp(-absolute(x))
+    q = 1.0 / (1.0 + e)
+    return where(x > 0.0, q, e * q), e * q * q
+
+
+@kernel
+def softplus(x: Any, a: Any) -> Any:
+    """log(1 + exp(x))."""
+    return maximum(0.0, x) + log1p(exp(-absolute(x))), sigmoid(x, a)[0]
+
+
+@kernel
+def sine(x: Any, a: Any) -> Any:
+    """sin(a x)."""
+    s, c = sin_cos(a * x)
+    return s, a * c
+
+
+def activation_forward(formula: Any) -> Any:
+    """The kernel that applies a formula to an array, element by element."""
+
+    def forward(x: Any, a: Any, y: Any, dy_dx: Any) -> float:
+        """Overwrite y, which may be x, and dy_dx; all of one shape. Return 0."""
+        for i in range(x.shape[0]):
+            for s in range(0, x.shape[1], lanes(x)):
+                value, derivative = formula(load(x, i, s), a)
+                store(y, i, s, value)
+                store(dy_dx, i, s, derivative)
+        return 0.0
+
+    return kernel(forward)
+
+
+def custom_activation_forward(function: Any, derivative: Any) -> Any:
+    """The same for two compiled functions of one number."""
+
+    def forward(x: Any, a: Any, y: Any, dy_dx: Any) -> float:
+        for i in range(x.shape[0]):
+            for s in range(x.shape[1]):
+                v = x[i, s]
+                y[i, s] = function(v)
+                dy_dx[i, s] = derivative(v)
+        return 0.0
+
+    return kernel(forward)

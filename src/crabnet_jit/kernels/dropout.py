@@ -1,0 +1,35 @@
+"""Masks of dropout (N. Srivastava et al., 2014)."""
+
+from typing import Any
+
+import numpy as np
+
+from crabnet_jit.kernels._jit import kernel
+from crabnet_jit.kernels.chacha import DRAWS, fill_groups
+from crabnet_jit.kernels.view import panel
+
+
+def mask_draws(n_units: int, n_columns: int) -> int:
+    """Draws that the masks of one iteration take, in whole groups."""
+    return -(-n_units * n_columns // DRAWS) * DRAWS
+
+
+@kernel
+def fill_masks(key: Any, stream: Any, group: Any, draws: Any, iteration: Any, rates: Any, masks: Any) -> None:
+    """Overwrite masks (n_iterations, n_panels, n_units, width): 0 with the unit's rate, else 1 / (1 - rate).
+
+    One draw for each, from group number `group` on; `draws` has room for one iteration, and
+    the first iteration of the masks is `iteration`.
+    """
+    n_groups = np.uint64(draws.size // DRAWS)
+    for k in range(masks.shape[0]):
+        fill_groups(key, stream, group + np.uint64(iteration + k) * n_groups, draws)
+        at = 0
+        for p in range(masks.shape[1]):
+            mask = panel(masks, k, p)
+            for i in range(mask.shape[0]):
+                keep = 1.0 / (1.0 - rates[i])
+                for s in range(mask.shape[1]):
+                    is_dropped = np.float64(draws[at] >> np.uint64(11)) * 2.0**-53 < rates[i]
+                    mask[i, s] = 0.0 if is_dropped else keep
+                    at += 1

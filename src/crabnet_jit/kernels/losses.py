@@ -1,0 +1,132 @@
+"""Losses and their gradients.
+
+Every loss kernel reads the panels of predictions x and targets (n_out, width) and of weights
+(1, width), each sample's share of the batch's mean: 1 / n in a batch of n, 0 in columns behind it.
+It overwrites dL_dx, with 0 where the weight is 0, and returns the loss.
+"""
+
+import math
+from typing import Any
+
+from crabnet_jit.kernels._jit import kernel
+from crabnet_jit.kernels.activations import sigmoid, tanh
+from crabnet_jit.kernels.exponential import exp, expm1
+from crabnet_jit.kernels.logarithm import log, log1p
+from crabnet_jit.kernels.vector import (
+    absolute,
+    copy_sign,
+    fma,
+    lanes,
+    load,
+    maximum,
+    splat,
+    store,
+    sum_lanes,
+    where,
+)
+
+
+@kernel
+def mse(x: Any, target: Any, a: Any) -> Any:
+    """(x - target)^2."""
+    error = x - target
+    return error * error, 2.0 * error
+
+
+@kernel
+def mae(x: Any, target: Any, a: Any) -> Any:
+    """|x - target|; its derivative is 0 where both are equal."""
+    error = x - target
+    size = absolute(error)
+    return size, where(size > 0.0, copy_sign(splat(x, 1.0), error), error)
+
+
+@kernel
+def huber(x: Any, target: Any, a: Any) -> Any:
+    """e^2 / 2 where |e| <= a, else a (|e| - a / 2)."""
+    error = x - target
+    size = absolute(error)
+    part = where(size > a, a, size)
+    return part * (size - 0.5 * part), copy_sign(part, error)
+
+
+@kernel
+def log_cosh(x: Any, target: Any, a: Any) -> Any:
+    """log(cosh(e)), near 0 from cosh(e) - 1 = (exp(|e|) - 1)^2 / (2 exp(|e|))."""
+    error = x - target
+    size = absolute(error)
+    m = expm1(where(size > 1.0, 1.0, size))
+    near = log1p(0.5 * m * m / (m + 1.0))
+    far = size + (log1p(exp(-2.0 * size)) - math.log(2))
+    return where(size > 1.0, far, near), tanh(error, a)[0]
+
+
+@kernel
+def binary_cross_entropy(x: Any, target: Any, a: Any) -> Any:
+    """-target log(p) - (1 - target) log(1 - p) with p = 1 / (1 + exp(-x))."""
+    return maximum(0.0, x) - x * target + log1p(exp(-absolute(x))), sigmoid(x, a)[0] - target
+
+
+def mean_loss(formula: Any) -> Any:
+    """The kernel for a loss that is a mean over the outputs of a formula of each."""
+
+    def loss_forward(x: Any, target: Any, weight: Any, a: Any, dL_dx: Any) -> Any:
+        total = splat(x, 0.0)
+        for s in range(0, x.shape[1], lanes(x)):
+            share = load(weight, 0, s) * (1.0 / x.shape[0])
+            inside = share > 0.0
+            for i in range(x.shape[0]):
+                value, derivative = formula(load(x, i, s), load(target, i, s), a)
+                total = fma(share, where(inside, value, 0.0), total)
+                store(dL_dx, i, s, share * where(inside, derivative, 0.0))
+        return sum_lanes(total)
+
+    return kernel(loss_forward)
+
+
+def custom_loss(value: Any, derivative: Any) -> Any:
+    """The same for two compiled functions of a prediction and a target."""
+
+    def loss_forward(x: Any, target: Any, weight: Any, a: Any, dL_dx: Any) -> Any:
+        total = 0.0
+        for i in range(x.shape[0]):
+            for s in range(x.shape[1]):
+                share = weight[0, s] / x.shape[0]
+                if share > 0.0:
+                    total += share * value(x[i, s], target[i, s])
+                    dL_dx[i, s] = share * derivative(x[i, s], target[i, s])
+                else:
+                    dL_dx[i, s] = 0.0
+        return total
+
+    return kernel(loss_forward)
+
+
+mse_forward = mean_loss(mse)
+
+
+@kernel
+def cross_entropy_forward(x: Any, target: Any, weight: Any, a: Any, dL_dx: Any) -> Any:
+    """-sum(target log(p)) over the outputs of each sample, with p = exp(x) / sum(exp(x))."""
+    total = splat(x, 0.0)
+    for s in range(0, x.shape[1], lanes(x)):
+        share = load(weight, 0, s)
+        inside = share > 0.0
+        largest = load(x, 0, s)
+        for i in range(1, x.shape[0]):
+            largest = maximum(largest, load(x, i, s))
+        sum_exp = sum_target = product = splat(x, 0.0)
+        for i in range(x.shape[0]):
+            v, t = load(x, i, s) - largest, load(target, i, s)
+            e = exp(v)
+            sum_exp = sum_exp + e
+            sum_target = sum_target + t
+            product = fma(t, v, product)
+            store(dL_dx, i, s, e)
+        value = fma(log(sum_exp), sum_target, -product)
+        total = fma(share, where(inside, value, 0.0), total)
+        scale = sum_target / sum_exp
+        for i in range(x.shape[0]):
+            gradient = fma(load(dL_dx, i, s), scale, -load(target, i, s))
+            store(dL_dx, i, s, share * where(inside, gradient, 0.0))
+    return sum_lanes(total)

@@ -1,0 +1,117 @@
+"""Tables of numbers in CSV files, for the command line."""
+
+import csv
+import io
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from crabnet_jit import _validation as check
+from crabnet_jit.panels import Array
+
+_DELIMITERS = ",;\t|"
+
+
+class TableError(ValueError):
+    """A file is not a table of numbers as asked for; the message says where."""
+
+
+class Table(NamedTuple):
+    """A header, rows of text, and for each the number of its line in the file."""
+
+    source: str
+    delimiter: str
+    header: list[str]
+    rows: list[list[str]]
+    lines: list[int]
+
+
+def read_table(path: str, delimiter: str | None = None) -> Table:
+    """Read a CSV file in UTF-8 with a header; `-` is standard input. Blank lines are skipped.
+
+    Without a delimiter it is the one of comma, semicolon, tab and bar that the header has most of.
+
+    Raises
+    ------
+    TableError
+        For a file without rows, rows of another length, columns without a name or with the same one.
+    OSError
+        If the file can not be read.
+    """
+    source = "standard input" if path == "-" else path
+    data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise TableError(f"{source}, line {line}: not text in UTF-8") from None
+    if delimiter is None:
+        first = text.lstrip("\r\n").splitlines()[:1]
+        delimiter = max(_DELIMITERS, key=first[0].count) if first else ","
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    rows, lines = [], []
+    try:
+        for row in reader:
+            if not any(cell.strip() for cell in row):
+                continue
+            if not header:
+                header = [cell.strip() for cell in row]
+                continue
+            if len(row) != len(header):
+                raise TableError(
+                    f"{source}, line {reader.line_num}: must have {len(header)} columns as the header has, "
+                    f"has {len(row)} (delimiter {delimiter!r})"
+                )
+            rows.append(row)
+            lines.append(reader.line_num)
+    except csv.Error as error:
+        raise TableError(f"{source}, line {reader.line_num}: {error}") from None
+    if not header:
+        raise TableError(f"{source}: must have a header and rows, is empty")
+    for k, name in enumerate(header):
+        if not name or name in header[:k]:
+            raise TableError(f"{source}: column {k + 1} must have a name of its own, has {name!r}")
+    if not rows:
+        raise TableError(f"{source}: must have rows below the header, has none")
+    return Table(source, delimiter, header, rows, lines)
+
+
+def columns(table: Table, names: Sequence[str]) -> Array:
+    """The columns of these names as numbers (n_rows, n_names).
+
+    Raises
+    ------
+    TableError
+        For a column that is not there, or a cell that is not a finite number.
+    """
+    values = np.empty((len(table.rows), len(names)))
+    for j, name in enumerate(names):
+        try:
+            check.choice("column", name, table.header)
+        except check.InvalidArgumentError as error:
+            raise TableError(f"{table.source}: {error} (delimiter {table.delimiter!r})") from None
+        k = table.header.index(name)
+        for i, (row, line) in enumerate(zip(table.rows, table.lines, strict=True)):
+            try:
+                values[i, j] = float(row[k])
+            except ValueError:
+                values[i, j] = math.nan
+            if not math.isfinite(values[i, j]) or "_" in row[k]:
+                place = f"{table.source}, line {line}, column {name!r}"
+                raise TableError(f"{place}: must be a finite number, got {row[k].strip()!r}")
+    return values
+
+
+def format_table(table: Table, names: Iterable[str], values: Array) -> str:
+    """The table as CSV text with more columns, numbers in full precision."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=table.delimiter, lineterminator="\n")
+    writer.writerow([*table.header, *names])
+    for row, numbers in zip(table.rows, values, strict=True):
+        writer.writerow([*row, *(repr(float(number)) for number in numbers)])
+    return text.getvalue()
