@@ -362,7 +362,7 @@ def test_buffers_given_to_a_layer_must_fit() -> None:
         ):
             LinearLayer(2, 1, parameters=wrong)
         with pytest.raises(
-            InvalidArgumentError, match=r"gradients must be contiguous float64 of shape \(3,\)"
+            InvalidArgumentError, match=r"gradients must be contiguous and writable float64 of shape \(3,\)"
         ):
             LinearLayer(2, 1, gradients=wrong)
 

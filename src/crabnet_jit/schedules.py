@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crabnet_jit import _validation as check
-from crabnet_jit.kernels.entry import exponential_decay
 
 Iterations = NDArray[np.int64]
 Rates = NDArray[np.float64]
@@ -71,8 +70,9 @@ class ExponentialDecay:
         start, rate = self._reached
         if first < start:
             start, rate = 0, self.learning_rate
-        rates = np.empty(first - start + n)
-        exponential_decay(rate, self.decay, rates)
+        factors = np.full(first - start + n + 1, self.decay)
+        factors[0] = rate
+        rates: Rates = np.multiply.accumulate(factors)[1:]  # rounded after every step, as in the original
         self._reached = first + n, float(rates[-1])
         return rates[first - start :]
 
