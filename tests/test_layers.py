@@ -355,16 +355,18 @@ def test_learning_rate_must_be_a_number_of_at_least_0(rate: Any) -> None:
 
 
 def test_buffers_given_to_a_layer_must_fit() -> None:
-    wrongs: list[Any] = [np.zeros(4), np.zeros(3, np.float32), np.zeros(6)[::2]]
-    for wrong in wrongs:
-        with pytest.raises(
-            InvalidArgumentError, match=r"parameters must be contiguous and writable float64 of shape \(3,\)"
-        ):
-            LinearLayer(2, 1, parameters=wrong)
-        with pytest.raises(
-            InvalidArgumentError, match=r"gradients must be contiguous and writable float64 of shape \(3,\)"
-        ):
-            LinearLayer(2, 1, gradients=wrong)
+    read_only = np.zeros(3)
+    read_only.flags.writeable = False
+    wrongs: list[Any] = [np.zeros(4), np.zeros(6)[::2], read_only]
+    for name in ("parameters", "gradients"):
+        for wrong in wrongs:
+            message = rf"{name} must be contiguous and writable float64 of shape \(3,\), got float64"
+            with pytest.raises(InvalidArgumentError, match=message):
+                LinearLayer(2, 1, **{name: wrong})
+    with pytest.raises(InvalidArgumentError, match="gradients must be contiguous and writable float64"):
+        LinearLayer(2, 1, gradients=np.zeros(3, np.float32))
+    with pytest.raises(InvalidArgumentError, match=r"parameters\.dtype must be float32 or float64"):
+        LinearLayer(2, 1, parameters=np.zeros(3, np.int64))
 
 
 def test_errors_are_both_value_and_type_errors() -> None:
