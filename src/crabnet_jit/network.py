@@ -22,7 +22,7 @@ from crabnet_jit.kernels.layout import (
     unit_count,
 )
 from crabnet_jit.kernels.network import Network, Workspace
-from crabnet_jit.layers import Buffer, LinearLayer
+from crabnet_jit.layers import Buffer, LinearLayer, kept
 from crabnet_jit.panels import Array, aligned_zeros, pack, unpack
 from crabnet_jit.random import StdRng, as_rng
 
@@ -143,7 +143,10 @@ class NN:
     def _build(self, sizes: list[int], activations: list[Activation], dtype: np.dtype[Any]) -> None:
         self._sizes = sizes
         self._layout = make_layout(sizes)
-        self._layout[:, ACTIVATION] = [activation.code(dtype) for activation in activations]
+        codes = [activation.code(dtype) for activation in activations]
+        # The gradient of a ReLU is part of the loops of the layer behind it, and nothing is behind the last.
+        codes[-1] = activations[-1].address(dtype) if codes[-1] == RELU else codes[-1]
+        self._layout[:, ACTIVATION] = codes
         self._a = np.array([activation.a for activation in activations])
         n_parameters = parameter_count(self._layout)
         self._parameters = aligned_zeros(n_parameters, dtype=dtype)
@@ -280,8 +283,9 @@ class NN:
         RuntimeError
             If `forward` has not been called.
         """
-        dL_dh = self.activations[-1].backward(dL_dy)
-        dL_dh = self.layers[-1]._backward(dL_dh)
+        shape = kept(self.activations[-1].dy_dx).shape
+        dL_dy = check.same_shape("dL_dy", dL_dy, shape, self.dtype)
+        dL_dh = self.layers[-1]._backward(self.activations[-1]._backward(dL_dy))
         for layer, activation in zip(self.layers[-2::-1], self.activations[-2::-1], strict=True):
             dL_dh = layer._backward(activation._backward(dL_dh))
         return dL_dh

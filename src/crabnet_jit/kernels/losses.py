@@ -8,6 +8,8 @@ It overwrites dL_dx, with 0 where the weight is 0, and returns the loss.
 import math
 from typing import Any
 
+import numpy as np
+
 from crabnet_jit.kernels._jit import kernel
 from crabnet_jit.kernels.activations import sigmoid, tanh
 from crabnet_jit.kernels.exponential import exp, expm1
@@ -79,7 +81,7 @@ def mean_loss(formula: Any) -> Any:
                 value, derivative = formula(load(x, i, s), load(target, i, s), a)
                 total = fma(share, where(inside, value, 0.0), total)
                 store(dL_dx, i, s, share * where(inside, derivative, 0.0))
-        return sum_lanes(total)
+        return np.float64(sum_lanes(total))
 
     return kernel(loss_forward)
 
@@ -129,4 +131,4 @@ def cross_entropy_forward(x: Any, target: Any, weight: Any, a: Any, dL_dx: Any) 
         for i in range(x.shape[0]):
             gradient = fma(load(dL_dx, i, s), scale, -load(target, i, s))
             store(dL_dx, i, s, share * where(inside, gradient, 0.0))
-    return sum_lanes(total)
+    return np.float64(sum_lanes(total))
