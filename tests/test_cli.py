@@ -5,11 +5,21 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from crabnet_jit import NN, ExponentialDecay, StandardGaussian, StdRng, Trainer, UniformSource, __version__
+from crabnet_jit import (
+    NN,
+    ExponentialDecay,
+    StandardGaussian,
+    StdRng,
+    Trainer,
+    UniformSource,
+    __version__,
+    load,
+)
 from crabnet_jit.cli import main
 
 
@@ -150,3 +160,36 @@ def test_reader_that_goes_away_is_no_traceback() -> None:
         process.stdout.close()
         assert "Traceback" not in process.stderr.read()
         assert process.wait() == 1
+
+
+def test_preset_reaches_a_hundredth_of_the_articles_error(capsys: Any) -> None:
+    assert main(["fit", "--preset", "fast"]) == 0
+    closing = capsys.readouterr().err.splitlines()
+    assert closing[0].startswith("20000 iterations")
+    assert float(closing[1].split()[-1]) < 1e-4
+
+
+def test_options_go_before_a_presets_wherever_they_stand(capsys: Any) -> None:
+    for arguments in (["--iterations", "7", "--preset", "best"], ["--preset", "best", "--iterations", "7"]):
+        assert main(["fit", *arguments]) == 0
+        assert capsys.readouterr().err.startswith("7 iterations")
+
+
+def test_saved_fit_can_be_loaded(tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "net.npz"
+    assert main(["fit", "--preset", "fast", "--iterations", "10", "--save", str(path)]) == 0
+    assert load(path).hidden_sizes == [16, 16]
+    assert main(["fit", "--iterations", "10", "--save", str(tmp_path / "nowhere" / "net.npz")]) == 1
+    assert capsys.readouterr().err.count("No such file") == 1
+
+
+def test_closed_standard_output_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["fit", "--iterations", "1"]) == 1
+    assert capsys.readouterr().err == "crabnet-jit fit: error: standard output is closed\n"
+
+
+def test_closed_standard_error_keeps_the_output_clean(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    assert main(["fit", "--batch-size", "0"]) == 2
+    assert capsys.readouterr().out == ""

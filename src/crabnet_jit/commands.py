@@ -35,7 +35,18 @@ PRESETS: dict[str, dict[str, Any]] = {
         "iterations": 120_000,
         "batch_size": 16,
     },
+    "fast": {
+        "hidden": "16,16",
+        "activation": "silu",
+        "init": "lecun_normal",
+        "optimizer": "adam",
+        "learning_rate": 0.01,
+        "schedule": "cosine",
+        "iterations": 20_000,
+        "batch_size": 32,
+    },
 }
+PRESETS["best"] = {**PRESETS["fast"], "hidden": "32,32", "iterations": 200_000, "batch_size": 64}
 
 #: Learning rates for `fit`, from its options.
 SCHEDULES: dict[str, Callable[[argparse.Namespace], Schedule]] = {
