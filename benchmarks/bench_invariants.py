@@ -16,23 +16,31 @@ from .common import article_trainer
 _HERE = Path(__file__).parent
 # The training kernel is compiled for one processor, whatever this machine's, and not run.
 _TARGET = {"NUMBA_CPU_NAME": "znver4", "NUMBA_CPU_FEATURES": ""}
+# The types of its arguments, in a process for this machine, for the one that compiles.
+_PRINT_TYPES = """
+import pickle, sys
+import numba
+from benchmarks.common import article_trainer
+from crabnet_jit import trainer
+def train(*arguments):
+    print(pickle.dumps(tuple(map(numba.typeof, arguments))).hex())
+    sys.exit()
+trainer.train = train
+article_trainer().run(1)
+"""
 _PRINT_ASSEMBLY = """
-from numba import types
+import pickle
 from crabnet_jit.kernels.entry import train
-floats = [types.Array(types.float64, n, "C") for n in range(5)]
-layout = types.Array(types.int64, 2, "C")
-arguments = [layout, *[floats[1]] * 4, floats[4], floats[4], types.int64, floats[1], floats[1]]
-train.compile(tuple(arguments))
+train.compile(pickle.loads(bytes.fromhex("{types}")))
 print("\\n".join(train.inspect_asm().values()))
 """
 _COUNT_ALLOCATIONS = """
 from numba.core.runtime import rtsys
-from benchmarks.common import train, training_arguments
+from benchmarks.common import given_data_trainer, random_net
 def allocations(n):
-    arguments = training_arguments([8, 8], 16, n)
-    train(*arguments)
+    trainer = given_data_trainer(random_net([8, 8]), 16, n)
     before = rtsys.get_allocation_stats().alloc
-    train(*arguments)
+    trainer.run(n)
     return rtsys.get_allocation_stats().alloc - before
 print((allocations(1001) - allocations(1)) / 1000)
 """
@@ -83,7 +91,7 @@ class Invariants:
 
 def figures() -> dict[str, float]:
     """Every figure by name."""
-    assembly = _python(_PRINT_ASSEMBLY, **_TARGET)
+    assembly = _python(_PRINT_ASSEMBLY.format(types=_python(_PRINT_TYPES).strip()), **_TARGET)
     instructions = re.findall(r"^\t([a-z]\w*)", assembly, re.MULTILINE)
     log = article_trainer().run(110_001).log
     published = json.loads((_HERE.parent / "tests/data/published_log.json").read_text())

@@ -7,8 +7,8 @@ from .common import (
     article_trainer,
     best_seconds,
     check_article,
-    train,
-    training_arguments,
+    given_data_trainer,
+    random_net,
 )
 
 
@@ -52,13 +52,12 @@ class Sizes:
     def setup(self, hidden: int, batch_size: int) -> None:
         """Compile, and prepare data."""
         check_article()
-        steps = max(1, 10_000_000 // (hidden * hidden * batch_size))
-        self.arguments = training_arguments([hidden, hidden], batch_size, steps)
-        train(*self.arguments)
+        self.steps = max(1, 10_000_000 // (hidden * hidden * batch_size))
+        self.trainer = given_data_trainer(random_net([hidden, hidden]), batch_size, self.steps)
 
     def time_steps(self, hidden: int, batch_size: int) -> None:
         """As many steps as have about 60 MFLOP."""
-        train(*self.arguments)
+        self.trainer.run(self.steps)
 
 
 class Inference:

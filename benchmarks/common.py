@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crabnet_jit import NN, StandardGaussian, StdRng, Trainer, UniformSource
-from crabnet_jit.kernels import network
 from crabnet_jit.kernels._jit import entry, kernel
-from crabnet_jit.kernels.layout import make_layout, parameter_count, unit_count
+from crabnet_jit.kernels.entry import train
 from crabnet_jit.kernels.tile import tile_full, tile_outer, tile_store
-from crabnet_jit.panels import aligned_zeros, panel_shape
+
+__all__ = ["train"]  # the compiled run, for `training_arguments`
+
+Array = NDArray[Any]
 
 # The first lines that the article prints.
 PUBLISHED_LOG = {0: 0.5877961461896624, 10_000: 0.19003256083155048}
@@ -41,27 +44,64 @@ def check_article() -> None:
             )
 
 
-def training_arguments(hidden_sizes: list[int], batch_size: int, n_iterations: int) -> tuple[Any, ...]:
+class GivenData:
+    """A source of random data: the panels of a trainer are written once, and then left as they are."""
+
+    in_features, out_features = 2, 1
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+        self._written: set[tuple[int, int]] = set()
+
+    # Commits before losses had weights give none.
+    def fill(self, iteration: int, x: Array, target: Array, weight: Array | None = None) -> None:
+        """Inputs on [-3, 3]^2, and a Gaussian of them, between 0 and 1."""
+        if (x.ctypes.data, x.size) not in self._written:
+            x[:] = np.random.default_rng(0).uniform(-3, 3, x.shape)
+            target[:] = np.exp(-0.5 * (x**2).sum(axis=2, keepdims=True))
+            self._written.add((x.ctypes.data, x.size))
+
+
+def random_net(hidden_sizes: list[int], **options: Any) -> NN:
+    """A network of two inputs and one output with normal parameters; options are those of `NN`."""
+    net = NN(2, hidden_sizes, 1, 1, **options)
+    normal = np.random.default_rng(0).normal(size=net.parameters.size)
+    net.parameters[:] = normal / np.sqrt(max(hidden_sizes))
+    return net
+
+
+def given_data_trainer(net: NN, batch_size: int, n_iterations: int, **options: Any) -> Trainer:
+    """A trainer on random data that is just there, compiled: `run(n_iterations)` is one call of kernels.
+
+    Options are those of `Trainer`.
+    """
+    trainer = Trainer(net, GivenData(batch_size), learning_rate=1e-4, chunk_size=n_iterations, **options)
+    trainer.run(n_iterations)
+    return trainer
+
+
+def training_arguments(
+    hidden_sizes: list[int], batch_size: int, n_iterations: int, dtype: str = "float64"
+) -> tuple[Any, ...]:
     """Arguments for the kernel `train`: a network of two inputs and one output on random data."""
-    layout = make_layout([2, *hidden_sizes, 1])
-    n_panels, width = panel_shape(batch_size)
-    rng = np.random.default_rng(0)
-    parameters, gradients = (aligned_zeros(parameter_count(layout)) for _ in range(2))
-    parameters[:] = rng.normal(size=parameters.size) / np.sqrt(max(hidden_sizes))
-    activations, errors = (aligned_zeros(unit_count(layout) * width) for _ in range(2))
-    x = aligned_zeros(n_iterations, n_panels, 2, width)
-    x[:] = rng.uniform(-3, 3, x.shape)
-    target = aligned_zeros(n_iterations, n_panels, 1, width)
-    target[:] = np.exp(-0.5 * (x**2).sum(axis=2, keepdims=True))
-    rates, losses = np.full(n_iterations, 1e-4), np.empty(n_iterations)
-    return layout, parameters, gradients, activations, errors, x, target, batch_size, rates, losses
+    trainer = given_data_trainer(random_net(hidden_sizes, dtype=dtype), batch_size, n_iterations)
+    rates = np.full(n_iterations, 1e-4)
+    return (
+        trainer._network,
+        trainer._workspace,
+        trainer._batches,
+        trainer._objective,
+        trainer._rule,
+        rates,
+        trainer._losses,
+    )
 
 
-def training_flops(hidden_sizes: list[int], batch_size: int) -> int:
+def training_flops(hidden_sizes: list[int], batch_size: int, n_in: int = 2, n_out: int = 1) -> int:
     """Multiplications and additions in the matrix products of one training step."""
-    sizes = [2, *hidden_sizes, 1]
+    sizes = [n_in, *hidden_sizes, n_out]
     # forward and the weights' gradients everywhere, the inputs' gradients behind the first layer
-    products = 2 * sizes[0] * sizes[1] + sum(3 * n_in * n_out for n_in, n_out in pairwise(sizes[1:]))
+    products = 2 * sizes[0] * sizes[1] + sum(3 * a * b for a, b in pairwise(sizes[1:]))
     return 2 * products * batch_size
 
 
@@ -77,14 +117,20 @@ class Peak:
     """A loop of multiply-adds in registers: the fastest that one core can go, and a yardstick.
 
     It is part of the benchmarks, so it is the same code for every commit that is compared.
+
+    Attributes
+    ----------
+    flops : int
+        Multiplications and additions of one call.
     """
 
     steps = 20_000
-    flops = steps * 16 * 8 * 2
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: str = "float64") -> None:
+        lanes = 64 // np.dtype(dtype).itemsize
+        self.flops = self.steps * 16 * lanes * 2
         self._run = entry(_multiply_adds)
-        self._x, self._y = np.zeros((4, 32)), np.zeros((4, 1))
+        self._x, self._y = np.zeros((4, 4 * lanes), dtype), np.zeros((4, 1), dtype)
         self()
 
     def __call__(self) -> None:
@@ -115,6 +161,3 @@ def describe_machine() -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in ("crabnet-jit", "numba", "numpy"))
     today = datetime.now(UTC).date().isoformat()
     return f"{model}, {os.cpu_count()} cores; Python {platform.python_version()}, {packages}; {today}"
-
-
-train = entry(network.train)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from crabnet_jit import StdRng
-from crabnet_jit.kernels import chacha, gaussian, mse, network, sgd, uniform
+from crabnet_jit.kernels import chacha, gaussian, losses, network, optimizers, uniform
 from crabnet_jit.kernels._jit import entry, kernel
 from crabnet_jit.kernels.view import panel
 
@@ -16,28 +16,29 @@ N = 1000  # iterations of the article's job
 
 
 @kernel
-def _forward(layout: Any, parameters: Any, x: Any, activations: Any) -> None:
-    for iteration in range(x.shape[0]):
-        network.network_forward(layout, parameters, panel(x, iteration, 0), activations)
+def _forward(net: Any, workspace: Any, batches: Any) -> None:
+    for iteration in range(batches.x.shape[0]):
+        x, masks = panel(batches.x, iteration, 0), panel(batches.masks, iteration, 0)
+        network.network_forward(net, x, masks, workspace)
 
 
 @kernel
-def _backward(layout: Any, parameters: Any, x: Any, activations: Any, errors: Any, gradients: Any) -> None:
-    for iteration in range(x.shape[0]):
-        x_i = panel(x, iteration, 0)
-        network.network_backward(layout, parameters, x_i, activations, errors, gradients)
+def _backward(net: Any, workspace: Any, batches: Any) -> None:
+    for iteration in range(batches.x.shape[0]):
+        network.network_backward(net, panel(batches.x, iteration, 0), workspace)
 
 
 @kernel
-def _loss(x: Any, target: Any, dL_dx: Any) -> None:
-    for iteration in range(x.shape[0]):
-        mse.mse_forward(panel(x, iteration, 0), panel(target, iteration, 0), 16, 1 / 16, dL_dx)
+def _loss(batches: Any, dL_dx: Any) -> None:
+    for iteration in range(batches.target.shape[0]):
+        target, weight = panel(batches.target, iteration, 0), panel(batches.weight, iteration, 0)
+        losses.mse_forward(target, target, weight, 0.0, dL_dx)
 
 
 @kernel
 def _update(parameters: Any, gradients: Any, learning_rates: Any) -> None:
     for iteration in range(learning_rates.size):
-        sgd.sgd_update(parameters, gradients, learning_rates[iteration])
+        optimizers.sgd_update(parameters, gradients, learning_rates[iteration])
 
 
 _entries = {
@@ -56,13 +57,12 @@ class Parts:
 
     def __init__(self) -> None:
         self._arguments = training_arguments([8, 8], 16, N)
-        self._layout, self._parameters, self._gradients, self._activations, self._errors = self._arguments[:5]
-        self._x, self._target = self._arguments[5:7]
+        self._network, self._workspace, self._batches = self._arguments[:3]
         self._rates = np.full(N, 1e-9)
-        self._key = StdRng(1)._key
+        self._key = StdRng(1).key
         self._draws = np.empty(N * 32, np.uint64)
-        self._workspace = np.empty(uniform.buffer_size(16, 2, 64), np.uint64)
-        self._samples = np.empty((N, 1, 2, 16))
+        self._draws_at_once = np.empty(uniform.buffer_size(16, 2, 64), np.uint64)
+        self._samples, self._target = np.empty((N, 1, 2, 16)), np.empty((N, 1, 1, 16))
         self._dL_dx = np.empty((1, 16))
         for name in self.names:
             getattr(self, name)()
@@ -75,7 +75,7 @@ class Parts:
         """Random blocks again, and their draws as numbers on a box, one row per coordinate."""
         scale, low, zero = np.array([6.0, 6.0]), np.array([-3.0, -3.0]), np.uint64(0)
         _entries[uniform.fill_uniform](
-            self._key, zero, zero, 105, 52, scale, low, 16, self._workspace, self._samples
+            self._key, zero, zero, 105, 52, scale, low, 16, self._draws_at_once, self._samples
         )
 
     def target(self) -> None:
@@ -84,21 +84,19 @@ class Parts:
 
     def forward(self) -> None:
         """All layers forward."""
-        _entries[_forward](self._layout, self._parameters, self._x, self._activations)
+        _entries[_forward](self._network, self._workspace, self._batches)
 
     def loss(self) -> None:
         """The mean squared error and its gradient."""
-        _entries[_loss](self._target, self._target, self._dL_dx)
+        _entries[_loss](self._batches, self._dL_dx)
 
     def backward(self) -> None:
         """All layers backward."""
-        _entries[_backward](
-            self._layout, self._parameters, self._x, self._activations, self._errors, self._gradients
-        )
+        _entries[_backward](self._network, self._workspace, self._batches)
 
     def update(self) -> None:
         """Stochastic gradient descent."""
-        _entries[_update](self._parameters, self._gradients, self._rates)
+        _entries[_update](self._network.parameters, self._workspace.gradients, self._rates)
 
     def train(self) -> None:
         """The compiled run: forward, loss, backward, update."""
@@ -120,12 +118,11 @@ def main() -> None:
     trainer = article_trainer()
     n = trainer.chunk_size
     trainer.run(n)
-    net, x, target = trainer.net, trainer._x, trainer._target
-    workspaces, losses, rates = (trainer._activations, trainer._errors), np.empty(n), np.full(n, 1e-9)
+    batches, rates, kept = trainer._batches, np.full(n, 1e-9), np.empty(n)
 
     def compiled() -> None:
-        trainer.source.fill(0, x, target)
-        train(net.layout, net.parameters, net.gradients, *workspaces, x, target, 16, rates, losses)
+        trainer.source.fill(0, batches.x, batches.target, batches.weight)
+        train(trainer._network, trainer._workspace, batches, trainer._objective, trainer._rule, rates, kept)
 
     whole, kernels = best_seconds(lambda: trainer.run(n), compiled, rounds=rounds)
 

@@ -20,21 +20,21 @@ KERNEL = Path("src/crabnet_jit/kernels/network.py")
 BENCHMARKS = "track_time_in_yardsticks|track_allocations_per_iteration"
 FACTOR = 1.1
 
-FORWARD = "            y = network_forward(layout, parameters, x_p, activations)\n"
-UPDATE = "        sgd_update(parameters, gradients, learning_rates[iteration])\n"
-ZERO = "        gradients[:] = 0.0\n"
+FORWARD = "        y = network_forward(network, x, masks, workspace)\n"
+UPDATE = "            sgd_update(parameters, gradients, rate)\n"
+ZERO = "    workspace.gradients[:] = 0.0\n"
 # About 1.3 times slower: everything twice forward, and three updates that change nothing.
 SLOWER = {
     FORWARD: 2 * FORWARD,
-    UPDATE: UPDATE + 3 * UPDATE.replace("learning_rates[iteration]", "0.0"),
+    UPDATE: UPDATE + 3 * UPDATE.replace("rate)", "0.0)"),
 }
 ALLOCATING = {
-    ZERO: "        zeros = np.zeros(gradients.size)\n"
-    "        for k in range(gradients.size):\n"
-    "            gradients[k] = zeros[k]\n",
-    "from typing import Any\n": "from typing import Any\n\nimport numpy as np\n",
+    ZERO: "    zeros = np.zeros(workspace.gradients.size)\n"
+    "    for k in range(zeros.size):\n"
+    "        workspace.gradients[k] = zeros[k]\n",
+    "from typing import Any, NamedTuple\n": "from typing import Any, NamedTuple\n\nimport numpy as np\n",
 }
-COMMENT = {FORWARD: "            # The outputs of all layers stay in `activations`.\n" + FORWARD}
+COMMENT = {FORWARD: "        # The outputs of all layers stay in the workspace.\n" + FORWARD}
 PLANTED = {
     "slower": (SLOWER, True),
     "allocating": (ALLOCATING, True),

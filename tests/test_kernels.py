@@ -165,7 +165,7 @@ _OUTSIDE = {
     "the end of a vector": 'activation_forward["relu"](ones(1, 12), 0.0, ones(1, 12), ones(1, 12))',
     "too few parameters": "predict(network._replace(parameters=ones(104)), ones(1, 1, 2, 16), ones(0, 0), "
     "workspace, ones(1, 1, 1, 16))",
-    "too few iterations": "train(network, workspace, Batches(ones(1, 1, 2, 16), ones(2, 1, 1, 16), "
+    "too few iterations": "train(network, workspace, Batches(ones(2, 1, 2, 16), ones(1, 1, 1, 16), "
     "ones(2, 1, 1, 16), ones(2, 1, 0, 16)), Objective(0, 0.0, 0, ones(4)), Rule(0, ones(0), ones(0)), "
     "ones(2), ones(2))",
     "a workspace too small": "fill_uniform(np.ones(8, np.uint32), np.uint64(0), np.uint64(0), 100, 52, "

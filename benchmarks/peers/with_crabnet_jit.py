@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 import crabnet_jit
 from benchmarks.peers.job import BATCH_SIZE, DECAY, HIGH, LEARNING_RATE, LOW, SEED, SIZES, Train
-from crabnet_jit import NN, StandardGaussian, StdRng, Trainer, UniformSource
+from crabnet_jit import NN, ExponentialDecay, StandardGaussian, StdRng, Trainer, UniformSource
 
 
 def version() -> str:
@@ -17,7 +17,7 @@ def _train(n_iterations: int) -> NDArray[np.float64]:
     rng = StdRng(SEED)
     net = NN(SIZES[0], SIZES[1:-1], SIZES[-1], rng)
     source = UniformSource(StandardGaussian(), LOW, HIGH, BATCH_SIZE, rng)
-    trainer = Trainer(net, source, learning_rate=LEARNING_RATE, decay=DECAY)
+    trainer = Trainer(net, source, learning_rate=ExponentialDecay(LEARNING_RATE, DECAY))
     return trainer.run(n_iterations).losses
 
 

@@ -193,6 +193,15 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _abandon_output() -> None:
+    """If standard output is full, or its reader has gone: Python would try it again at exit."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     options = _parse(argv)
@@ -210,9 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code, message = _INTERRUPTED, "interrupted"
     except OSError as error:
         code, message = _FAILED, "" if isinstance(error, BrokenPipeError) else f"error: {error}"
-        if sys.stdout is not None:
-            # Standard output is full, or its reader has gone. Python would try it again at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_output()
     else:
         return 0
     if message:

@@ -5,6 +5,7 @@ version, the sizes, and the activations with their options.
 """
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
@@ -68,6 +69,8 @@ def save(net: NN, path: str | PathLike[str], names: dict[str, list[str]] | None 
 def whole_file(path: str | PathLike[str]) -> Iterator[IO[bytes]]:
     """A file to write to that takes its place when it is complete, and leaves nothing if it is not."""
     target = Path(path)
+    if not target.absolute().parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "No such folder", str(target.parent))
     descriptor, temporary = tempfile.mkstemp(dir=target.absolute().parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -238,9 +238,12 @@ def rates_of(schedule: Schedule, first: int, n: int) -> Rates:
     """
     if n == 0:
         return np.empty(0)
-    given = schedule(np.arange(first, first + n))
-    rates = check.same_shape(f"learning_rate(iterations {first} to {first + n - 1})", given, (n,))
-    if rates.min() < 0:
-        at = int(rates.argmin())
-        raise check.reject(f"learning_rate(iteration {first + at})", "at least 0", f"{rates[at]}")
+    rates = np.ascontiguousarray(schedule(np.arange(first, first + n)), dtype=np.float64)
+    if rates.shape != (n,):
+        raise check.reject(f"learning_rate of {n} iterations", f"of shape ({n},)", f"shape {rates.shape}")
+    if not (rates.min() >= 0 and rates.max() < math.inf):
+        at = int((~((rates >= 0) & (rates < math.inf))).argmax())
+        raise check.reject(
+            f"learning_rate of iteration {first + at}", "finite and at least 0", f"{rates[at]}"
+        )
     return rates

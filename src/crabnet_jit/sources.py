@@ -23,7 +23,11 @@ _DRAWS_AT_ONCE = 2048  # half of a cache of 32 KB
 
 
 class Source(Protocol):
-    """Batches for training."""
+    """Batches for training.
+
+    A source that gives the same batch always may say so, by an attribute `is_constant` that is True; it is
+    then asked once.
+    """
 
     @property
     def in_features(self) -> int:
@@ -234,6 +238,11 @@ class ArraySource(_Sized):
     def n_batches(self) -> int:
         """Iterations in an epoch."""
         return -(-self.n_samples // self.batch_size)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether every iteration takes the whole data set."""
+        return self.n_batches == 1
 
     def _n_samples(self, iteration: int) -> int:
         return min(self.batch_size, self.n_samples - iteration % self.n_batches * self.batch_size)

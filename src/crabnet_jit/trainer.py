@@ -175,15 +175,19 @@ class Trainer:
         n_panels, width = panel_shape(batch_size, net.dtype)
         self._dropout = Dropout(net, dropout, as_rng("rng", rng), n_panels, width)
         self._network = with_calls(self._dropout.network, self._objective, self._rule.update)
-        fitting = _chunk_iterations(net, n_panels * width, self._dropout.n_units)
+        self._is_constant = bool(getattr(source, "is_constant", False))
+        fitting = _chunk_iterations(net, n_panels * width, self._dropout.n_units, self._is_constant)
         n = fitting if chunk_size is None else check.integer("chunk_size", chunk_size, 1)
         self.chunk_size = n
+        n_batches = 1 if self._is_constant else n
         self._batches = Batches(
-            aligned_zeros(n, n_panels, net.in_features, width, dtype=net.dtype),
-            aligned_zeros(n, n_panels, net.out_features, width, dtype=net.dtype),
-            plain_weights(n, batch_size, net.dtype),
+            aligned_zeros(n_batches, n_panels, net.in_features, width, dtype=net.dtype),
+            aligned_zeros(n_batches, n_panels, net.out_features, width, dtype=net.dtype),
+            plain_weights(n_batches, batch_size, net.dtype),
             aligned_zeros(n, n_panels, self._dropout.n_units, width, dtype=net.dtype),
         )
+        if self._is_constant:
+            source.fill(0, *self._batches[:3])
         self._workspace = net.workspace(width, 0)._replace(gradients=net.gradients)
         self._losses = aligned_zeros(n)
 
@@ -268,15 +272,19 @@ class Trainer:
     def _run_chunk(self, n: int) -> None:
         first = self.history.losses.size
         rates = rates_of(self._learning_rate, first, n)
-        batches = Batches(*(panels[:n] for panels in self._batches))
-        self._source.fill(first, batches.x, batches.target, batches.weight)
+        batches = (
+            self._batches if n == self.chunk_size else Batches(*(panels[:n] for panels in self._batches))
+        )
+        if not self._is_constant:
+            self._source.fill(first, batches.x, batches.target, batches.weight)
         self._dropout.fill(first, batches.masks)
         train(self._network, self._workspace, batches, self._objective, self._rule, rates, self._losses[:n])
 
 
-def _chunk_iterations(net: NN, n_columns: int, n_mask_rows: int) -> int:
+def _chunk_iterations(net: NN, n_columns: int, n_mask_rows: int, is_constant: bool) -> int:
     """Iterations that make a chunk of a good size."""
-    numbers = n_columns * (net.in_features + net.out_features + 1 + n_mask_rows)
+    rows = n_mask_rows if is_constant else n_mask_rows + net.in_features + net.out_features + 1
+    numbers = max(1, n_columns * rows)
     products = 3 * n_columns * net.parameters.size
     return max(1, min(_CHUNK_ITERATIONS, _CHUNK_NUMBERS // numbers, _CHUNK_PRODUCTS // products))
 

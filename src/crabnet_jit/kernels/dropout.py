@@ -28,8 +28,8 @@ def fill_masks(key: Any, stream: Any, group: Any, draws: Any, iteration: Any, ra
         for p in range(masks.shape[1]):
             mask = panel(masks, k, p)
             for i in range(mask.shape[0]):
-                keep = 1.0 / (1.0 - rates[i])
+                kept, dropped = mask.dtype.type(1.0 / (1.0 - rates[i])), mask.dtype.type(0.0)
+                least = np.uint64(rates[i] * 2.0**64)
                 for s in range(mask.shape[1]):
-                    is_dropped = np.float64(draws[at] >> np.uint64(11)) * 2.0**-53 < rates[i]
-                    mask[i, s] = 0.0 if is_dropped else keep
-                    at += 1
+                    mask[i, s] = kept if draws[at + s] >= least else dropped
+                at += mask.shape[1]

@@ -13,6 +13,7 @@ from crabnet_jit.kernels.layout import ACTIVATION, INLINED, RELU, Y_START, biase
 from crabnet_jit.kernels.linear import linear_backward_input, linear_backward_parameters, linear_forward
 from crabnet_jit.kernels.losses import mse_forward
 from crabnet_jit.kernels.optimizers import sgd_update
+from crabnet_jit.kernels.penalties import penalty
 from crabnet_jit.kernels.vector import lanes, load, store
 from crabnet_jit.kernels.view import panel
 
@@ -46,7 +47,8 @@ class Batches(NamedTuple):
     """Panels (n_iterations, n_panels, n_features, width).
 
     Inputs, targets, one row of weights (losses.py), and what dropout multiplies the outputs of
-    hidden units by; without dropout `masks` has 0 rows.
+    hidden units by; without dropout `masks` has 0 rows. The first three may be of one iteration only,
+    then it is the same batch for all.
     """
 
     x: Any
@@ -131,11 +133,12 @@ def batch_gradients(network: Any, workspace: Any, batches: Any, iteration: Any, 
     The gradients of the batch's panels are added up in order.
     """
     layout = network.layout
+    batch = iteration if batches.x.shape[0] > 1 else 0
     workspace.gradients[:] = 0.0
     loss = 0.0
     for p in range(batches.x.shape[1]):
-        x, target = panel(batches.x, iteration, p), panel(batches.target, iteration, p)
-        weight, masks = panel(batches.weight, iteration, p), panel(batches.masks, iteration, p)
+        x, target = panel(batches.x, batch, p), panel(batches.target, batch, p)
+        weight, masks = panel(batches.weight, batch, p), panel(batches.masks, iteration, p)
         y = network_forward(network, x, masks, workspace)
         dL_dy = outputs(workspace.errors, layout, layout.shape[0] - 1, x.shape[1])
         if may_call(network.calls, objective.loss != INLINED):
@@ -172,7 +175,8 @@ def loss_and_gradients(network: Any, workspace: Any, batches: Any, objective: An
     """Return the loss of the first batch with penalties; its gradients are left in the workspace."""
     loss = batch_gradients(network, workspace, batches, 0, objective)
     if may_call(network.calls, objective.penalize != INLINED):
-        loss += call(objective.penalize, (network.parameters, workspace.gradients, objective.penalties))
+        call(objective.penalize, (network.parameters, workspace.gradients, objective.penalties))
+        loss += penalty(network.parameters, objective.penalties)
     return loss
 
 

@@ -1,33 +1,55 @@
-"""What is done to gradients between the backward pass and the update."""
+"""Penalties on parameters, and limits on gradients."""
 
 import math
 from typing import Any
 
 from crabnet_jit.kernels._jit import kernel
+from crabnet_jit.kernels.vector import fma, lanes, load, splat, sum_lanes
+from crabnet_jit.kernels.view import matrix
 
 L1, L2, CLIP_VALUE, CLIP_NORM = range(4)
 
 
 @kernel
+def penalty(parameters: Any, settings: Any) -> Any:
+    """L1 sum(|p|) + L2 / 2 sum(p^2)."""
+    sizes = squares = 0.0
+    for k in range(parameters.size):
+        sizes += abs(parameters[k])
+        squares += parameters[k] * parameters[k]
+    return settings[L1] * sizes + 0.5 * settings[L2] * squares
+
+
+@kernel
 def penalize(parameters: Any, gradients: Any, settings: Any) -> float:
-    """Return L1 sum(|p|) + L2 / 2 sum(p^2), and add its gradient to `gradients`; then clip those.
+    """Add the gradient of the penalty to `gradients`, then clip those. Return 0.
 
     First every component to [-CLIP_VALUE, CLIP_VALUE], then the norm of all to CLIP_NORM.
     """
     number = parameters.dtype.type
     zero, l1, l2, most = number(0), number(settings[L1]), number(settings[L2]), number(settings[CLIP_VALUE])
-    penalty = squares = 0.0
     for k in range(parameters.size):
         p = parameters[k]
-        penalty += l1 * abs(p) + number(0.5) * l2 * p * p
-        g = gradients[k] + l2 * p
-        g += l1 if p > zero else (-l1 if p < zero else zero)
-        g = most if g > most else (-most if g < -most else g)
-        gradients[k] = g
-        squares += g * g
-    norm = math.sqrt(squares)
-    if norm > settings[CLIP_NORM]:
-        scale = number(settings[CLIP_NORM] / norm)
-        for k in range(parameters.size):
-            gradients[k] *= scale
-    return penalty
+        g = gradients[k] + l2 * p + (l1 if p > zero else (-l1 if p < zero else zero))
+        gradients[k] = most if g > most else (-most if g < -most else g)
+    if settings[CLIP_NORM] < math.inf:
+        norm = math.sqrt(_sum_squares(gradients))
+        if norm > settings[CLIP_NORM]:
+            scale = number(settings[CLIP_NORM] / norm)
+            for k in range(parameters.size):
+                gradients[k] *= scale
+    return 0.0
+
+
+@kernel
+def _sum_squares(x: Any) -> Any:
+    n = x.size - x.size % lanes(x)
+    rows = matrix(x, 0, 1, n)
+    total = splat(x, 0.0)
+    for s in range(0, n, lanes(x)):
+        v = load(rows, 0, s)
+        total = fma(v, v, total)
+    rest = 0.0
+    for k in range(n, x.size):
+        rest += x[k] * x[k]
+    return sum_lanes(total) + rest
