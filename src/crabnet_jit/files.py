@@ -1,16 +1,18 @@
 """Networks as files: NumPy's npz, without pickle.
 
 A file holds the flat parameters, the standardisation if there is one, and a text, JSON, with the format's
-version, the sizes, and the activations with their options.
+version, the sizes, the activations with their options, and a digest of the numbers.
 """
 
 import contextlib
 import errno
+import hashlib
+import io
 import json
 import os
 import tempfile
-import zipfile
 from collections.abc import Iterator
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import IO, Any
@@ -51,18 +53,28 @@ def save(net: NN, path: str | PathLike[str], names: dict[str, list[str]] | None 
     for k, activation in enumerate(net.activations):
         if activation.name not in ACTIVATIONS:
             raise check.reject(f"activations[{k}]", "one that has a name, to be saved", repr(activation))
+    arrays = {"parameters": net.parameters}
+    if net.standardization is not None:
+        arrays |= net.standardization._asdict()
     header = {
         "format": _FORMAT,
         "version": _VERSION,
         "sizes": [net.in_features, *net.hidden_sizes, net.out_features],
         "activations": [[activation.name, activation.options()] for activation in net.activations],
         "names": names or {},
+        "digest": _digest(arrays),
     }
-    arrays = {"parameters": net.parameters}
-    if net.standardization is not None:
-        arrays |= net.standardization._asdict()
     with whole_file(path) as file:
         np.savez(file, header=np.array(json.dumps(header)), **arrays)  # type: ignore[arg-type]  # its stub
+
+
+def _digest(arrays: dict[str, Any]) -> str:
+    """Of names and numbers; the checks of zip files leave gaps."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager
@@ -105,24 +117,46 @@ def load(path: str | PathLike[str]) -> NN:
 
 def load_with_names(path: str | PathLike[str]) -> tuple[NN, dict[str, list[str]]]:
     """The network in a file, and what its features are called."""
+    data = Path(path).read_bytes()
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("not an npz file")
-            arrays = dict(file)
-        header = json.loads(str(arrays.pop("header")))
-        if header["format"] != _FORMAT or header["version"] != _VERSION:
-            raise ValueError(f"{header['format']}, version {header['version']}")
-        net = _build(header["sizes"], header["activations"], arrays.pop("parameters"))
-        if arrays:
-            net.standardization = _standardization(net, arrays)
-        return net, {key: [str(name) for name in names] for key, names in header["names"].items()}
-    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        return _parse(data)
+    except (Exception, MemoryError) as error:  # whatever goes wrong here, it is the file
         reason = f"{type(error).__name__}: {error}"
         raise FileFormatError(f"{os.fspath(path)} is not a saved network ({reason})") from None
 
 
+def _parse(data: bytes) -> tuple[NN, dict[str, list[str]]]:
+    if not data.startswith(b"PK"):  # NumPy would take other files, too
+        raise ValueError("not an npz file")
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        if unknown := set(file.files) - {"header", "parameters", *Standardization._fields}:
+            raise ValueError(f"unknown arrays {sorted(unknown)}")
+        arrays = {name: _read(file, name, len(data)) for name in file.files}
+    header = json.loads(str(arrays.pop("header")))
+    if header["format"] != _FORMAT or header["version"] != _VERSION:
+        raise ValueError(f"{header['format']!r}, version {header['version']!r}")
+    if header["digest"] != _digest(arrays):
+        raise ValueError("damaged")
+    net = _build(header["sizes"], header["activations"], arrays.pop("parameters"))
+    if arrays:
+        net.standardization = _standardization(net, arrays)
+    return net, {key: [str(name) for name in names] for key, names in header["names"].items()}
+
+
+def _read(file: Any, name: str, n_bytes: int) -> Any:
+    """An array of the file, which is not compressed, so no part of it is larger than the whole."""
+    if file.zip.getinfo(f"{name}.npy").file_size > n_bytes:
+        raise ValueError(f"{name} is larger than the file")
+    return file[name]
+
+
 def _build(sizes: list[int], activations: list[Any], parameters: Any) -> NN:
+    sizes = [check.integer("a size", size, 1) for size in sizes]
+    if len(sizes) != len(activations) + 1 or len(sizes) < 2:
+        raise ValueError(f"{len(sizes)} sizes and {len(activations)} activations")
+    count = sum(n_out * (n_in + 1) for n_in, n_out in pairwise(sizes))
+    if parameters.shape != (count,):
+        raise ValueError(f"parameters of shape {parameters.shape}, not ({count},)")
     behind: list[Activation] = [ACTIVATIONS[name](**options) for name, options in activations]
     return NN(
         sizes[0],
