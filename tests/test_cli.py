@@ -179,8 +179,8 @@ def test_saved_fit_can_be_loaded(tmp_path: Path, capsys: Any) -> None:
     path = tmp_path / "net.npz"
     assert main(["fit", "--preset", "fast", "--iterations", "10", "--save", str(path)]) == 0
     assert load(path).hidden_sizes == [16, 16]
-    assert main(["fit", "--iterations", "10", "--save", str(tmp_path / "nowhere" / "net.npz")]) == 1
-    assert capsys.readouterr().err.count("No such folder") == 1
+    assert main(["fit", "--iterations", "10", "--save", str(tmp_path / "nowhere" / "net.npz")]) == 2
+    assert "--save must be a file in a folder that exists" in capsys.readouterr().err
 
 
 def test_closed_standard_output_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

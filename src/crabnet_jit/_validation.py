@@ -41,8 +41,9 @@ def choice(name: str, value: object, options: Iterable[str]) -> str:
     names = list(options)
     if isinstance(value, str) and value in names:
         return value
-    near = difflib.get_close_matches(str(value).lower(), names, 1, 0.5) if isinstance(value, str) else []
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    by_lower = {known.lower(): known for known in names}
+    near = difflib.get_close_matches(str(value).lower(), by_lower, 1, 0.5) if isinstance(value, str) else []
+    hint = f"; did you mean {by_lower[near[0]]!r}?" if near else ""
     raise reject(name, f"one of {', '.join(names)}", f"{value!r}{hint}")
 
 

@@ -37,17 +37,20 @@ class Activation:
     ----------
     name : str
         By which networks know it.
-    a : float
-        The number in its formula, where there is one.
     dy_dx : ndarray or None
         The derivative at the last input of `forward`; None before.
     """
 
     name: ClassVar[str] = ""
-    a: float = 0.0
 
     def __init__(self) -> None:
+        self._a = 0.0
         self.dy_dx: Array | None = None
+
+    @property
+    def a(self) -> float:
+        """The number in its formula, where there is one."""
+        return self._a
 
     def get_output(self, x: ArrayLike) -> Array:
         """f(x) for x (n_samples, n_features); keeps nothing."""
@@ -170,7 +173,7 @@ class LeakyReLU(Activation):
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         super().__init__()
-        self.a = check.finite("negative_slope", negative_slope)
+        self._a = check.finite("negative_slope", negative_slope)
 
     def options(self) -> dict[str, Any]:
         """The slope."""
@@ -200,7 +203,7 @@ class ELU(Activation):
 
     def __init__(self, alpha: float = 1.0) -> None:
         super().__init__()
-        self.a = check.finite("alpha", alpha)
+        self._a = check.finite("alpha", alpha)
 
     def options(self) -> dict[str, Any]:
         """The scale."""
@@ -319,7 +322,7 @@ class Sine(Activation):
 
     def __init__(self, frequency: float = 30.0) -> None:
         super().__init__()
-        self.a = check.number("frequency", frequency, 0.0, open_low=True)
+        self._a = check.number("frequency", frequency, 0.0, open_low=True)
 
     def options(self) -> dict[str, Any]:
         """The factor."""

@@ -68,6 +68,7 @@ def say(text: str) -> None:
 def fit(options: argparse.Namespace) -> None:
     """Fit a network to the article's Gaussian."""
     check.choice("preset", options.preset, PRESETS)
+    _check_save(options)
     check.integer("iterations", options.iterations, 0)
     schedule = SCHEDULES[check.choice("schedule", options.schedule, SCHEDULES)](options)
     rng = StdRng(options.seed)
@@ -120,8 +121,9 @@ def train(options: argparse.Namespace) -> None:
             raise check.reject(f"--{name}", "different columns", ",".join(given))
     if both := [name for name in options.outputs if name in options.inputs]:
         raise check.reject("--outputs", "columns that are no inputs", both[0])
-    if options.save is not None and not Path(options.save).absolute().parent.is_dir():
-        raise check.reject("--save", "in a folder that exists", repr(options.save))
+    _check_save(options)
+    if options.save is not None and Path(options.save).resolve() == Path(options.file).resolve():
+        raise check.reject("--save", "another file than the data", repr(options.save))
     table = read_table(options.file, _delimiter(options))
     x, y = columns(table, options.inputs), columns(table, options.outputs)
     weights = None if options.weights is None else columns(table, [options.weights])[:, 0]
@@ -163,6 +165,14 @@ def train(options: argparse.Namespace) -> None:
         files.save(net, options.save, {"inputs": options.inputs, "outputs": options.outputs})
 
 
+def _check_save(options: argparse.Namespace) -> None:
+    """Before a training, not after it."""
+    if options.save is not None and (
+        not Path(options.save).absolute().parent.is_dir() or Path(options.save).is_dir()
+    ):
+        raise check.reject("--save", "a file in a folder that exists", repr(options.save))
+
+
 def _delimiter(options: argparse.Namespace) -> str | None:
     """The delimiter that was asked for."""
     delimiter: str | None = options.delimiter
@@ -188,9 +198,14 @@ def predict(options: argparse.Namespace) -> None:
     for name in predicted:
         if name in table.header:
             raise TableError(f"{table.source}: has a column {name!r} already")
-    text = format_table(table, predicted, net.predict(columns(table, inputs)))
+    values = net.predict(columns(table, inputs))
+    if not np.isfinite(values).all():
+        line = table.lines[int((~np.isfinite(values)).any(axis=1).argmax())]
+        raise TableError(f"{table.source}, line {line}: the prediction is too large for a number")
+    text = format_table(table, predicted, values)
     if options.output is None:
-        print(text, end="", flush=True)
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.flush()
     else:
         with files.whole_file(options.output) as file:
             file.write(text.encode())

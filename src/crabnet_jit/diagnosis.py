@@ -82,7 +82,8 @@ def diagnose(net: NN, x: ArrayLike, y: ArrayLike | None = None, loss: Loss | str
     2      8      relu             0%   5.45         0.00322    1.00
     3      1      identity         0%   23.7         0.005      nan
     <BLANKLINE>
-    Outputs grow 2.4-fold from layer to layer: they explode in a deep network. ...
+    Outputs grow 2.37-fold from layer to layer: they explode in a deep network. ...
+    Gradients grow 2.95-fold from layer to layer on the way back: they explode. ...
     Layer 2: its units are nearly alike (mean correlation 1.00), so they count as few. ...
     """
     twin = net.__class__.__new__(net.__class__)
@@ -134,7 +135,7 @@ def _similarity(outputs: Array) -> float:
 
 
 def _fold(growth: float) -> str:
-    return f"{1 / max(growth, 1e-300):.1f}-fold"
+    return f"{1 / max(growth, 1e-300):.3g}-fold"
 
 
 def _hints(layers: list[LayerDiagnosis], input_rms: float) -> list[str]:
@@ -150,7 +151,7 @@ def _hints(layers: list[LayerDiagnosis], input_rms: float) -> list[str]:
         growth = (layers[-1].activation_rms / input_rms) ** (1 / len(layers))
         if growth > _GROWS:
             hints.append(
-                f"Outputs grow {growth:.1f}-fold from layer to layer: they explode in a deep network. "
+                f"Outputs grow {growth:.3g}-fold from layer to layer: they explode in a deep network. "
                 "Weights are too large or of one sign; try init='glorot_uniform', or 'he_uniform' with ReLU."
             )
         elif growth < _SHRINKS:
@@ -158,17 +159,17 @@ def _hints(layers: list[LayerDiagnosis], input_rms: float) -> list[str]:
                 f"Outputs shrink {_fold(growth)} from layer to layer: they vanish in a deep network. Weights "
                 "are too small; try init='glorot_uniform', or 'he_uniform' with ReLU."
             )
-    if hidden and layers[-1].gradient_rms > 0:
-        growth = (layers[0].gradient_rms / layers[-1].gradient_rms) ** (1 / len(hidden))
+    if len(hidden) > 1 and hidden[-1].gradient_rms > 0:
+        growth = (hidden[0].gradient_rms / hidden[-1].gradient_rms) ** (1 / (len(hidden) - 1))
         if growth > _GROWS:
             hints.append(
-                f"Gradients grow {growth:.1f}-fold from layer to layer on the way back: they explode. Try "
+                f"Gradients grow {growth:.3g}-fold from layer to layer on the way back: they explode. Try "
                 "clip_norm, a smaller learning rate, or another start (init)."
             )
         elif growth < _SHRINKS:
             hints.append(
                 f"Gradients shrink {_fold(growth)} from layer to layer on the way back: they vanish, and the "
-                "first layers hardly learn. Try SiLU or ReLU in place of sigmoid or tanh, fewer layers, or "
+                "first layers hardly learn. Try SiLU or ReLU instead of sigmoid or tanh, fewer layers, or "
                 "another start (init)."
             )
     for k, layer in enumerate(hidden):

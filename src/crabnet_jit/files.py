@@ -53,6 +53,7 @@ def save(net: NN, path: str | PathLike[str], names: dict[str, list[str]] | None 
     for k, activation in enumerate(net.activations):
         if activation.name not in ACTIVATIONS:
             raise check.reject(f"activations[{k}]", "one that has a name, to be saved", repr(activation))
+    check.array("net.parameters", net.parameters, net.dtype)
     arrays = {"parameters": net.parameters}
     if net.standardization is not None:
         arrays |= net.standardization._asdict()
@@ -80,16 +81,22 @@ def _digest(arrays: dict[str, Any]) -> str:
 @contextlib.contextmanager
 def whole_file(path: str | PathLike[str]) -> Iterator[IO[bytes]]:
     """A file to write to that takes its place when it is complete, and leaves nothing if it is not."""
-    target = Path(path)
-    if not target.absolute().parent.is_dir():
+    target = Path(path).resolve()
+    if target.exists() and not target.is_file():  # a device or a pipe stays what it is
+        buffer = io.BytesIO()  # since many cannot seek
+        yield buffer
+        target.write_bytes(buffer.getvalue())
+        return
+    if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "No such folder", str(target.parent))
-    descriptor, temporary = tempfile.mkstemp(dir=target.absolute().parent, prefix=f".{target.name}.")
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # as for any new file; a temporary one is private
+        # A temporary file is private.
+        os.chmod(temporary, target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
         os.replace(temporary, target)
     except BaseException:
         os.unlink(temporary)

@@ -54,12 +54,15 @@ def score(net: NN, x: ArrayLike, y: ArrayLike) -> Scores:
     return Scores(len(targets), np.sqrt((errors**2).mean(axis=0)), np.abs(errors).mean(axis=0), r2)
 
 
-def _mean_and_std(values: Array) -> tuple[Array, Array]:
-    """Of every feature; 1 in place of the standard deviation of one that is constant."""
+def _mean_and_std(values: Array, weights: Array) -> tuple[Array, Array]:
+    """Of every feature, weighted; 1 in place of the standard deviation of one that is constant."""
+    values = values[weights > 0]
+    weights = weights[weights > 0]
     scale = np.abs(values).max(axis=0)  # first, since a square may overflow
     scale = np.where(scale > 0, scale, 1.0)
     relative = values / scale
-    mean, std = relative.mean(axis=0), relative.std(axis=0)
+    mean = np.average(relative, axis=0, weights=weights)
+    std = np.sqrt(np.average((relative - mean) ** 2, axis=0, weights=weights))
     std = np.where(std > 1e-12, std, 1.0 / scale)
     return mean * scale, std * scale
 
@@ -163,21 +166,26 @@ def fit(
         init=init_for(init, activation),
         dtype=dtype,
     )
-    validation_set = None
+    validation_set = validation_weights = None
     if isinstance(validation, tuple):
         if len(validation) != 2:
             raise check.reject("validation", "a number or a pair (x, y)", f"{len(validation)} items")
         validation_set = check.pairs(validation[0], _targets(criterion, validation[1], targets.shape[1]))
+        for name, given, known in zip(("x", "y"), validation_set, (inputs, targets), strict=True):
+            check.samples(f"validation {name}", given, known.shape[1])
     elif validation is not None:
         share = check.number("validation", validation, 0.0, 1.0, open_low=True)
         if n_samples < 2:
             raise check.reject("x", "at least two samples, to set one aside", "1")
         train, aside = split(n_samples, share, rng)
         validation_set = inputs[aside], targets[aside]
+        validation_weights = weights[aside]
         inputs, targets, weights = inputs[train], targets[train], weights[train]
     if standardize:
         scaled_targets = targets if criterion.is_regression else np.zeros_like(targets)
-        net.standardization = Standardization(*_mean_and_std(inputs), *_mean_and_std(scaled_targets))
+        net.standardization = Standardization(
+            *_mean_and_std(inputs, weights), *_mean_and_std(scaled_targets, weights)
+        )
     source = ArraySource(*_scaled(net, inputs, targets), batch_size, sample_weight=weights, rng=rng)
     if not callable(learning_rate):
         rate = check.number("learning_rate", learning_rate, 0.0)
@@ -195,7 +203,9 @@ def fit(
         trainer.run(n_iterations)
         net.fit_history = FitHistory(trainer.history.losses, [], [])
     else:
-        objective = Objective(net, *_scaled(net, *validation_set), loss=criterion)
+        objective = Objective(
+            net, *_scaled(net, *validation_set), loss=criterion, sample_weight=validation_weights
+        )
         net.fit_history = _run_with_validation(trainer, objective, n_iterations)
     return net
 
@@ -212,15 +222,19 @@ def _run_with_validation(trainer: Trainer, objective: Objective, n_iterations: i
         losses.append(loss)
         if loss < least:
             best[:], least = net.parameters, loss
+    if not np.isfinite(least):
+        raise FloatingPointError("no validation loss is finite; a smaller learning_rate may help")
     net.parameters = best
     return FitHistory(trainer.history.losses, iterations, losses)
 
 
 def init_for(init: str, activation: Any) -> str:
     """The rule that "auto" stands for, and any other as it is."""
-    if init != "auto":
+    if not isinstance(init, str) or init != "auto":
         return init
-    first = activation if isinstance(activation, (Activation, str)) else next(iter(activation), "tanh")
+    first = activation
+    if isinstance(activation, (list, tuple)):
+        first = activation[0] if activation else "tanh"
     kind = as_activation("activation", first)
     if isinstance(kind, Sine):
         return "siren"

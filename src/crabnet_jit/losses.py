@@ -38,18 +38,21 @@ class Loss:
     ----------
     name : str
         By which trainers know it.
-    a : float
-        The number in its formula, where there is one.
     dL_dx : ndarray or None
         The gradient of the last `forward`; None before.
     """
 
     name: ClassVar[str] = ""
-    a: float = 0.0
     is_regression: ClassVar[bool] = True  # targets have units, and may be standardised
 
     def __init__(self) -> None:
+        self._a = 0.0
         self.dL_dx: Array | None = None
+
+    @property
+    def a(self) -> float:
+        """The number in its formula, where there is one."""
+        return self._a
 
     def get_output(self, x: ArrayLike, target: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """The loss of predictions x against targets, both (n_samples, n_features); keeps nothing."""
@@ -157,7 +160,7 @@ class Huber(Loss):
 
     def __init__(self, delta: float = 1.0) -> None:
         super().__init__()
-        self.a = check.number("delta", delta, 0.0, open_low=True)
+        self._a = check.number("delta", delta, 0.0, open_low=True)
 
     def __repr__(self) -> str:
         return f"Huber(delta={self.a!r})"

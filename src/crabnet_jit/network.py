@@ -126,8 +126,9 @@ class NN:
             check.integer("out_features", out_features, 1),
         ]
         n_hidden = len(sizes) - 2
-        if isinstance(activation, (Activation, str)):
-            activations = [as_activation("activation", activation) for _ in range(n_hidden)]
+        if isinstance(activation, str) or not isinstance(activation, Sequence):
+            one = as_activation("activation", activation)
+            activations = [as_activation("activation", one) for _ in range(n_hidden)]
         else:
             activations = [as_activation(f"activation[{k}]", value) for k, value in enumerate(activation)]
             if len(activations) != n_hidden:
@@ -156,8 +157,8 @@ class NN:
             part = slice(row[W_START], row[B_START] + row[N_OUT])
             W_and_b, dL_dW_and_dL_db = self._parameters[part], self._gradients[part]
             layers.append(LinearLayer(n_in, n_out, parameters=W_and_b, gradients=dL_dW_and_dL_db))
-        self.layers = tuple(layers)
-        self.activations = tuple(activations)
+        self._layers = tuple(layers)
+        self._activations = tuple(activations)
         self.standardization: Standardization | None = None
         self.fit_history: FitHistory | None = None
 
@@ -168,7 +169,7 @@ class NN:
             layer.parameters[:] = INITIALIZERS[rule](rng, place)
 
     def _take_parameters(self, init: Any) -> None:
-        if isinstance(init, np.ndarray) or not any(isinstance(part, (tuple, list)) for part in init):
+        if not isinstance(init, (list, tuple)) or not any(isinstance(part, (tuple, list)) for part in init):
             self._parameters[:] = check.same_shape("init", init, self._parameters.shape, self.dtype)
             return
         if len(init) != len(self.layers):
@@ -196,6 +197,16 @@ class NN:
     def out_features(self) -> int:
         """Width of the output."""
         return self._sizes[-1]
+
+    @property
+    def layers(self) -> tuple[LinearLayer, ...]:
+        """The linear layers."""
+        return self._layers
+
+    @property
+    def activations(self) -> tuple[Activation, ...]:
+        """One for each layer, the last one's being the `output_activation`."""
+        return self._activations
 
     @property
     def dtype(self) -> np.dtype[Any]:

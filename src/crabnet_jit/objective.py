@@ -1,7 +1,7 @@
 """What is minimised: a loss with penalties, and the loss of a whole data set as a function of theta."""
 
 import math
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numba import types
@@ -109,6 +109,12 @@ class Objective:
         self._theta = aligned_zeros(net.parameters.size, dtype=net.dtype)
         self._network = with_calls(net.kernel_view(), self._objective)._replace(parameters=self._theta)
         self._workspace = net.workspace(width, self._theta.size)
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} cannot be copied or pickled, it holds addresses of machine code; "
+            "copy or pickle its network"
+        )
 
     def loss_and_gradient(self, theta: ArrayLike) -> tuple[float, Array]:
         """The loss and its gradient, a new float64 array, at theta (n_parameters,).

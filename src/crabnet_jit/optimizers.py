@@ -45,6 +45,7 @@ class Optimizer:
 
     def init(self, parameters: Array) -> OptimizerState:
         """The state before the first step, for a flat buffer of parameters."""
+        check.buffer("parameters", parameters, parameters.size, parameters.dtype)
         buffers = aligned_zeros(self._n_buffers * parameters.size, dtype=parameters.dtype)
         return OptimizerState(buffers, np.array(self._numbers(), dtype=np.float64))
 
@@ -65,6 +66,7 @@ class Optimizer:
         check.buffer("parameters", parameters, parameters.size, parameters.dtype)
         check.buffer("gradients", gradients, parameters.size, parameters.dtype)
         check.buffer("state.buffers", state.buffers, self._n_buffers * parameters.size, parameters.dtype)
+        check.buffer("state.numbers", state.numbers, len(self._numbers()), np.dtype(np.float64))
         rate = check.number("learning_rate", learning_rate, 0.0)
         entry.update[self._rule](parameters, gradients, *state, rate)
 

@@ -6,6 +6,7 @@ rates; a trainer calls it for each chunk. What it gives for an iteration may dep
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -238,9 +239,15 @@ def rates_of(schedule: Schedule, first: int, n: int) -> Rates:
     """
     if n == 0:
         return np.empty(0)
-    rates = np.ascontiguousarray(schedule(np.arange(first, first + n)), dtype=np.float64)
-    if rates.shape != (n,):
-        raise check.reject(f"learning_rate of {n} iterations", f"of shape ({n},)", f"shape {rates.shape}")
+    given: Any = schedule(np.arange(first, first + n))
+    try:
+        given = np.asarray(given)
+    except ValueError as error:
+        raise check.reject(f"learning_rate of {n} iterations", "an array of numbers", str(error)) from None
+    if given.shape != (n,) or given.dtype.kind not in "iuf":
+        came = f"shape {given.shape} and {given.dtype}"
+        raise check.reject(f"learning_rate of {n} iterations", f"numbers of shape ({n},)", came)
+    rates = np.ascontiguousarray(given, dtype=np.float64)
     if not (rates.min() >= 0 and rates.max() < math.inf):
         at = int((~((rates >= 0) & (rates < math.inf))).argmax())
         raise check.reject(

@@ -47,6 +47,7 @@ class Source(Protocol):
         Their first axis counts the iterations from `iteration` on. A batch lies in the first
         `batch_size` columns of its panels, panel after panel. weight (…, 1, …) holds each sample's share of
         the batch's mean, 1 / batch_size, and 0 behind the batch: a source leaves it or overwrites all of it.
+        Inputs behind the batch do not count, but must be finite.
         """
 
 
@@ -233,6 +234,11 @@ class ArraySource(_Sized):
     def n_samples(self) -> int:
         """Samples of the data set."""
         return int(self._data[0].shape[0])
+
+    @property
+    def targets(self) -> Array:
+        """Targets of the data set (n_samples, out_features); not to be changed."""
+        return self._data[1]
 
     @property
     def n_batches(self) -> int:

@@ -43,6 +43,8 @@ def read_table(path: str, delimiter: str | None = None) -> Table:
         If the file can not be read.
     """
     source = "standard input" if path == "-" else path
+    if path == "-" and sys.stdin is None:
+        raise TableError(f"{source} is closed")
     data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     try:
         text = data.decode("utf-8-sig")

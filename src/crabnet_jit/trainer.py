@@ -1,6 +1,7 @@
 """The training run: chunks of iterations in compiled code, Python in control between them."""
 
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import numpy as np
 
@@ -11,11 +12,11 @@ from crabnet_jit.kernels.network import Batches, Rule
 from crabnet_jit.losses import Loss, as_loss
 from crabnet_jit.network import NN
 from crabnet_jit.objective import kernel_objective, with_calls
-from crabnet_jit.optimizers import Optimizer, as_optimizer
+from crabnet_jit.optimizers import Optimizer, OptimizerState, as_optimizer
 from crabnet_jit.panels import Array, aligned_zeros, panel_shape, plain_weights
 from crabnet_jit.random import StdRng, as_rng
 from crabnet_jit.schedules import ExponentialDecay, Schedule, as_schedule, rates_of
-from crabnet_jit.sources import Source, UniformSource
+from crabnet_jit.sources import ArraySource, Source, UniformSource
 from crabnet_jit.targets import StandardGaussian
 
 # Python takes about 10 us for a chunk; this is 1.5 ms of the article's job …
@@ -156,6 +157,8 @@ class Trainer:
         log_every: int = 10_000,
         chunk_size: int | None = None,
     ) -> None:
+        if not isinstance(net, NN):
+            raise check.reject("net", "an NN", repr(net))
         for name in ("in_features", "out_features"):
             of_net, of_source = getattr(net, name), getattr(source, name)
             if of_source != of_net:
@@ -163,12 +166,14 @@ class Trainer:
         self._net = net
         self._source = source
         self._loss = as_loss("loss", loss)
+        if isinstance(source, ArraySource):
+            self._loss.check_targets("y", source.targets)
         self._optimizer = as_optimizer("optimizer", optimizer)
         schedule = ExponentialDecay() if learning_rate is None else learning_rate
         self._learning_rate = as_schedule("learning_rate", schedule)
         self._objective = kernel_objective(net, self._loss, l1, l2, clip_value, clip_norm)
-        self.optimizer_state = self._optimizer.init(net.parameters)
-        self._rule = Rule(self._optimizer.code(net.dtype), *self.optimizer_state)
+        self._optimizer_state = self._optimizer.init(net.parameters)
+        self._rule = Rule(self._optimizer.code(net.dtype), *self._optimizer_state)
         self.history = History(log_every)
 
         batch_size = check.integer("source.batch_size", source.batch_size, 1)
@@ -178,7 +183,7 @@ class Trainer:
         self._is_constant = bool(getattr(source, "is_constant", False))
         fitting = _chunk_iterations(net, n_panels * width, self._dropout.n_units, self._is_constant)
         n = fitting if chunk_size is None else check.integer("chunk_size", chunk_size, 1)
-        self.chunk_size = n
+        self._chunk_size = n
         n_batches = 1 if self._is_constant else n
         self._batches = Batches(
             aligned_zeros(n_batches, n_panels, net.in_features, width, dtype=net.dtype),
@@ -190,6 +195,12 @@ class Trainer:
             source.fill(0, *self._batches[:3])
         self._workspace = net.workspace(width, 0)._replace(gradients=net.gradients)
         self._losses = aligned_zeros(n)
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} cannot be copied or pickled, it holds addresses of machine code; "
+            "copy or pickle its network"
+        )
 
     @property
     def net(self) -> NN:
@@ -212,9 +223,19 @@ class Trainer:
         return self._optimizer
 
     @property
+    def optimizer_state(self) -> OptimizerState:
+        """What the optimiser remembers; its arrays are the run's own."""
+        return self._optimizer_state
+
+    @property
     def learning_rate(self) -> Schedule:
         """The schedule."""
         return self._learning_rate
+
+    @property
+    def chunk_size(self) -> int:
+        """Iterations in one compiled call."""
+        return self._chunk_size
 
     def compile(self) -> None:
         """Compile what a run needs, or load it from the cache on disk; otherwise the first run does it."""
@@ -238,7 +259,8 @@ class Trainer:
         Raises
         ------
         FloatingPointError
-            If a loss is infinite or NaN: the run has diverged. The history ends with that loss.
+            If a loss is infinite or NaN: the run has diverged. The history ends with that loss. Also if
+            parameters are, at the end.
         """
         left = check.integer("n_iterations", n_iterations, 0)
         while left > 0:
@@ -261,6 +283,11 @@ class Trainer:
                     "the run diverged; a smaller learning_rate may help"
                 )
             left -= n
+        if not np.isfinite(self._net.parameters).all():
+            raise FloatingPointError(
+                f"parameters are not finite after iteration {self.history.losses.size - 1}: "
+                "the run diverged; a smaller learning_rate may help"
+            )
         return self.history
 
     def _keep_chunk(self, n: int) -> list[tuple[int, float]]:

@@ -1,0 +1,563 @@
+"""`crabnet-jit train` and `predict` on CSV files."""
+
+import csv
+import io
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from crabnet_jit import NN, load, save, score
+from crabnet_jit.cli import main
+
+FAST = ["--iterations", "300", "--hidden", "8", "--learning-rate", "0.02"]
+
+
+class Run:
+    """The command line in a folder of its own: exit code, standard output and error."""
+
+    def __init__(self, folder: Path, capsys: Any) -> None:
+        self.folder = folder
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        try:
+            code: Any = main(list(arguments))
+        except SystemExit as stop:
+            code = stop.code
+        out, err = self._capsys.readouterr()
+        return code, out, err
+
+    def train(self, file: str, *arguments: str) -> tuple[int, str, str]:
+        return self("train", file, "--inputs", "x,y", "--outputs", "z", *FAST, *arguments)
+
+    def write(self, name: str, content: str | bytes) -> str:
+        data = content.encode() if isinstance(content, str) else content
+        (self.folder / name).write_bytes(data)
+        return name
+
+    def files(self) -> list[str]:
+        return sorted(os.listdir(self.folder))
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(tmp_path)
+    return Run(tmp_path, capsys)
+
+
+def points(n: int = 60, delimiter: str = ",", end: str = "\n") -> str:
+    rng = np.random.default_rng(1)
+    lines = [delimiter.join(["x", "y", "z"])]
+    for x, y in rng.uniform(-1, 1, (n, 2)):
+        lines.append(delimiter.join([repr(float(x)), repr(float(y)), repr(float(100 + 7 * x - y))]))
+    return end.join(lines) + end
+
+
+def assert_error(result: tuple[int, str, str], code: int, *messages: str) -> None:
+    """One line on standard error, nothing on standard output, and no traceback."""
+    assert (result[0], result[1]) == (code, "")
+    assert result[2].count("\n") == 1
+    assert result[2].endswith("\n")
+    assert re.match(r"crabnet-jit( train| predict)?: error: .", result[2])
+    for message in messages:
+        assert message in result[2]
+
+
+def model(run: Run, n_inputs: int = 2) -> str:
+    """A file with a network that predicts 2 x + y + 0.5, or the like."""
+    weights = [2.0, 1.0, 1.0, 1.0][:n_inputs]
+    names = {"inputs": ["x", "y", "u", "v"][:n_inputs], "outputs": ["z"]}
+    save(NN(n_inputs, [], 1, init=[*weights, 0.5]), run.folder / "model.npz", names)
+    return "model.npz"
+
+
+# ---- as the README has it ----
+
+
+def test_the_readmes_example(run: Run) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 10, (500, 2))
+    z = 1000 + 50 * np.sin(x[:, 0]) + x[:, 1] ** 2 + rng.normal(size=500)
+    table = "".join(f"{a!r},{b!r},{c!r}\n" for a, b, c in np.column_stack([x, z]).tolist())
+    run.write("points.csv", "x,y,z\n" + table)
+    arguments = "points.csv --inputs x,y --outputs z --hidden 32,32 --activation tanh --save model.npz"
+    code, out, err = run("train", *arguments.split())
+    assert (code, out) == (0, "")
+    lines = err.splitlines()
+    assert re.fullmatch(r"20000 iterations in \S+ s, compiling included", lines[0])
+    pattern = r"(training|validation), (\d+) rows, z: RMSE (\S+), MAE (\S+), R2 (\S+)"
+    parts = [re.fullmatch(pattern, line) for line in lines[1:]]
+    assert [part and part.group(1, 2) for part in parts] == [("training", "400"), ("validation", "100")]
+    assert all(part is not None and float(part.group(5)) > 0.99 for part in parts)
+
+    assert run("predict", "model.npz", "points.csv", "--output", "predicted.csv") == (0, "", "")
+    assert run.files() == ["model.npz", "points.csv", "predicted.csv"]
+    with open("predicted.csv", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["x", "y", "z", "z_predicted"]
+    assert [",".join(row[:3]) for row in rows[1:]] == table.splitlines()
+    net = load("model.npz")
+    np.testing.assert_array_equal([float(row[3]) for row in rows[1:]], net.predict(x)[:, 0])
+    assert score(net, x, z).r2[0] > 0.99
+
+
+def test_options_reach_the_fit(run: Run) -> None:
+    run.write("points.csv", points())
+    arguments = "--activation relu --optimizer rmsprop --loss huber --l1 0.001 --l2 0.001 --clip-norm 1"
+    arguments += " --clip-value 1 --dropout 0.1 --dtype float32 --init he_normal --batch-size 7 --seed 5"
+    arguments += " --validation 0.5 --no-standardize --hidden 6,5 --iterations 30 --save model.npz"
+    code, out, err = run("train", "points.csv", "--inputs", "y,x", "--outputs", "z", *arguments.split())
+    assert (code, out) == (0, "")
+    assert "training, 30 rows, z: " in err
+    net = load("model.npz")
+    assert (net.in_features, net.hidden_sizes, net.out_features) == (2, [6, 5], 1)
+    assert [activation.name for activation in net.activations] == ["relu", "relu", "identity"]
+    assert net.dtype == np.float32
+    assert net.standardization is None
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--seed", "2"],
+        ["--l1", "0.1"],
+        ["--l2", "0.1"],
+        ["--clip-norm", "0.01"],
+        ["--clip-value", "0.001"],
+        ["--dropout", "0.3"],
+        ["--batch-size", "5"],
+        ["--optimizer", "sgd"],
+        ["--loss", "mae"],
+        ["--init", "lecun_normal"],
+        ["--activation", "sigmoid"],
+        ["--learning-rate", "0.01"],
+        ["--iterations", "299"],
+        ["--validation", "0.3"],
+        ["--weights", "w"],
+        ["--no-standardize"],
+    ],
+)
+def test_every_option_changes_the_result(option: list[str], run: Run) -> None:
+    lines = points().splitlines()
+    weighted = [lines[0] + ",w", *(f"{line},{k}" for k, line in enumerate(lines[1:]))]
+    run.write("points.csv", "\n".join(weighted))
+    results = []
+    for k, more in enumerate(([], [], option)):
+        assert run.train("points.csv", *more, "--save", f"{k}.npz")[0] == 0
+        results.append(load(f"{k}.npz").parameters.tobytes())
+    assert results[0] == results[1]
+    assert results[0] != results[2]
+
+
+def test_several_outputs_and_the_order_of_inputs(run: Run) -> None:
+    run.write("points.csv", points())
+    arguments = ["--inputs", "z", "--outputs", "y,x", "--save", "model.npz"]
+    code, _, err = run("train", "points.csv", *arguments, *FAST)
+    assert code == 0
+    assert [line.split(",")[2].split(":")[0].strip() for line in err.splitlines()[1:]] == ["y", "x", "y", "x"]
+    _, out, _ = run("predict", "model.npz", "points.csv")
+    assert out.splitlines()[0] == "x,y,z,y_predicted,x_predicted"
+
+
+def test_no_validation(run: Run) -> None:
+    run.write("points.csv", points())
+    code, out, err = run.train("points.csv", "--validation", "0")
+    assert (code, out) == (0, "")
+    assert "training, 60 rows, z: " in err
+    assert "validation" not in err
+
+
+def test_one_row(run: Run) -> None:
+    run.write("one.csv", "x,y,z\n1,2,3\n")
+    assert_error(run.train("one.csv"), 2, "must have two rows or more, to set one aside for validation")
+    code, _, err = run.train("one.csv", "--validation", "0")
+    assert code == 0
+    assert "training, 1 rows, z: " in err
+
+
+def test_weights_column(run: Run) -> None:
+    rows = "".join(f"{k % 7},{k % 5},{(k % 2) * 10},{(k % 2) * 3 + 1}\n" for k in range(70))
+    run.write("points.csv", "x,y,z,w\n" + rows)
+    options = [
+        "--weights",
+        "w",
+        "--validation",
+        "0",
+        "--hidden",
+        "",
+        "--iterations",
+        "2000",
+        "--save",
+        "m.npz",
+    ]
+    assert run.train("points.csv", *options)[0] == 0
+    assert load("m.npz").predict([[3.0, 2.0]])[0, 0] == pytest.approx(8, abs=0.3)
+    assert_error(run.train("points.csv", "--weights", "v"), 2, "must be one of x, y, z, w", "'v'")
+    run.write("points.csv", "x,y,z,w\n1,2,3,1\n2,3,4,-1\n3,4,5,1\n")
+    assert_error(
+        run.train("points.csv", "--weights", "w", "--validation", "0"), 2, "at least 0 everywhere, got -1.0"
+    )
+
+
+def test_labels_for_cross_entropy_are_a_column_of_probabilities_each(run: Run) -> None:
+    rows = "".join(f"{k % 7},{k % 5},{k % 2},{1 - k % 2}\n" for k in range(70))
+    run.write("points.csv", "x,y,a,b\n" + rows)
+    arguments = ["train", "points.csv", "--inputs", "x,y", *FAST]
+    assert run(*arguments, "--outputs", "a,b", "--loss", "cross_entropy")[0] == 0
+    assert run(*arguments, "--outputs", "a", "--loss", "binary_cross_entropy")[0] == 0
+    assert_error(
+        run(*arguments, "--outputs", "y,a", "--inputs", "x", "--loss", "cross_entropy"),
+        2,
+        "must be from 0 to 1, got",
+    )
+    assert_error(
+        run(*arguments, "--outputs", "a", "--loss", "cross_entropy"),
+        2,
+        "must be probabilities with a sum of 1 in each row",
+    )
+    run.write("labels.csv", "x,y,z\n1,2,0\n1,3,5\n2,2,1\n")
+    assert_error(run.train("labels.csv", "--loss", "binary_cross_entropy"), 2, "must be from 0 to 1, got 5.0")
+
+
+# ---- tables ----
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("x,y\n1,2\n3,4\n", "x,y,z_predicted\n1,2,4.5\n3,4,10.5\n"),
+        ("x,y\n1,2", "x,y,z_predicted\n1,2,4.5\n"),
+        ("y,x\n2,1\n", "y,x,z_predicted\n2,1,4.5\n"),
+        ("x;y\n1;2\n", "x;y;z_predicted\n1;2;4.5\n"),
+        ("x\ty\n1\t2\n", "x\ty\tz_predicted\n1\t2\t4.5\n"),
+        ("x|y\n1|2\n", "x|y|z_predicted\n1|2|4.5\n"),
+        ("\ufeffx,y\n1,2\n", "x,y,z_predicted\n1,2,4.5\n"),
+        ("x,y\r\n1,2\r\n", "x,y,z_predicted\n1,2,4.5\n"),
+        ("\n\nx,y\n\n1,2\n \n\n3,4\n\n", "x,y,z_predicted\n1,2,4.5\n3,4,10.5\n"),
+        ('"x","y"\n"1","2"\n', "x,y,z_predicted\n1,2,4.5\n"),
+        ('name,x,y\n"a,b",1,2\n', 'name,x,y,z_predicted\n"a,b",1,2,4.5\n'),
+        ('name,x,y\n"say ""a""",1,2\n', 'name,x,y,z_predicted\n"say ""a""",1,2,4.5\n'),
+        ('name,x,y\n"two\nlines",1,2\n', 'name,x,y,z_predicted\n"two\nlines",1,2,4.5\n'),
+        ("näme,x,y\n✓,1,2\n", "näme,x,y,z_predicted\n✓,1,2,4.5\n"),
+        ("x , y\n 1 , 2 \n", "x,y,z_predicted\n 1 , 2 ,4.5\n"),
+        ("name,x,y\n,1e0,+2.000\n", "name,x,y,z_predicted\n,1e0,+2.000,4.5\n"),
+        ("name,x,y\nabc,0.10,-0\n", "name,x,y,z_predicted\nabc,0.10,-0,0.7\n"),
+        ('"x,1",x,y\n7,1,2\n', '"x,1",x,y,z_predicted\n7,1,2,4.5\n'),
+    ],
+)
+def test_predict_keeps_the_columns_and_adds_one(content: str, expected: str, run: Run) -> None:
+    model(run)
+    run.write("points.csv", content)
+    assert run("predict", "model.npz", "points.csv") == (0, expected, "")
+    assert run("predict", "model.npz", "points.csv", "--output", "out.csv") == (0, "", "")
+    assert Path("out.csv").read_bytes() == expected.encode()
+
+
+@pytest.mark.parametrize("option", [",", ";", "\\t", "\t", "|", " ", "§"])
+def test_a_delimiter_that_is_asked_for(option: str, run: Run) -> None:
+    model(run)
+    delimiter = "\t" if option == "\\t" else option
+    run.write("points.csv", f"x{delimiter}y\n1{delimiter}2\n")
+    code, out, _ = run("predict", "model.npz", "points.csv", "--delimiter", option)
+    assert (code, out) == (0, f"x{delimiter}y{delimiter}z_predicted\n1{delimiter}2{delimiter}4.5\n")
+
+
+@pytest.mark.parametrize("option", ["", ",,", '"', "\n", "\\n"])
+def test_bad_delimiters(option: str, run: Run) -> None:
+    model(run)
+    run.write("points.csv", "x,y\n1,2\n")
+    result = run("predict", "model.npz", "points.csv", "--delimiter", option)
+    assert_error(result, 2, "--delimiter must be one character")
+
+
+def test_one_column_needs_no_delimiter(run: Run) -> None:
+    model(run, 1)
+    run.write("points.csv", "x\n1\n2\n")
+    assert run("predict", "model.npz", "points.csv") == (0, "x,z_predicted\n1,2.5\n2,4.5\n", "")
+
+
+def test_numbers_are_written_in_full(run: Run) -> None:
+    run.write("points.csv", points())
+    assert run.train("points.csv", "--save", "model.npz")[0] == 0
+    _, out, _ = run("predict", "model.npz", "points.csv")
+    rows = list(csv.reader(io.StringIO(out)))[1:]
+    x = np.array([[float(cell) for cell in row[:2]] for row in rows])
+    expected = load("model.npz").predict(x)[:, 0]
+    np.testing.assert_array_equal([float(row[3]) for row in rows], expected)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_form_of_a_file_does_not_change_the_fit(delimiter: str, end: str, run: Run) -> None:
+    run.write("plain.csv", points())
+    run.write("other.csv", "\ufeff" + points(delimiter=delimiter, end=end))
+    for name in ("plain", "other"):
+        assert run.train(f"{name}.csv", "--save", f"{name}.npz")[0] == 0
+    np.testing.assert_array_equal(load("plain.npz").parameters, load("other.npz").parameters)
+
+
+class Input:
+    """Standard input with these bytes."""
+
+    def __init__(self, content: bytes) -> None:
+        self.buffer = io.BytesIO(content)
+
+
+def test_standard_input(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.write("points.csv", points())
+    assert run.train("points.csv", "--save", "a.npz")[0] == 0
+    monkeypatch.setattr(sys, "stdin", Input(points().encode()))
+    assert run.train("-", "--save", "b.npz")[0] == 0
+    np.testing.assert_array_equal(load("a.npz").parameters, load("b.npz").parameters)
+    model(run)
+    monkeypatch.setattr(sys, "stdin", Input(b"x,y\n1,2\n"))
+    assert run("predict", "model.npz", "-") == (0, "x,y,z_predicted\n1,2,4.5\n", "")
+    monkeypatch.setattr(sys, "stdin", Input(b"x,y\n1,b\n"))
+    assert_error(run("predict", "model.npz", "-"), 2, "standard input, line 2, column 'y'")
+    monkeypatch.setattr(sys, "stdin", Input(b""))
+    assert_error(run("predict", "model.npz", "-"), 2, "standard input: must have a header and rows, is empty")
+
+
+BAD_TABLES = [
+    (b"", "must have a header and rows, is empty"),
+    (b"\n \n\r\n", "must have a header and rows, is empty"),
+    (b"\xef\xbb\xbf", "must have a header and rows, is empty"),
+    (b"x,y,z\n", "must have rows below the header, has none"),
+    (b"x,y,z", "must have rows below the header, has none"),
+    (b"x,y,z\n\n\n", "must have rows below the header, has none"),
+    (b"x,y,z\n1,2\n", "line 2: must have 3 columns as the header has, has 2 (delimiter ',')"),
+    (b"x,y,z\n1,2,3\n\n1,2,3,4\n", "line 4: must have 3 columns as the header has, has 4"),
+    (b"x,y,z,x\n1,2,3,4\n", "column 4 must have a name of its own, has 'x'"),
+    (b"x,y,,z\n1,2,3,4\n", "column 3 must have a name of its own, has ''"),
+    (b"x,y,z\n1,2,3\n4,abc,6\n", "line 3, column 'y': must be a finite number, got 'abc'"),
+    (b'x,y,z\n1,2,3\n"4\n",5,6\n7,,9\n', "line 5, column 'y': must be a finite number, got ''"),
+    (b"x,y,z\n1,2,3\n4,nan,6\n", "line 3, column 'y': must be a finite number, got 'nan'"),
+    (b"x,y,z\n1,2,3\n4,1e999,6\n", "line 3, column 'y': must be a finite number, got '1e999'"),
+    (b"x,y,z\n1,2,3\n4,1_000,6\n", "line 3, column 'y': must be a finite number, got '1_000'"),
+    (b'x,y,z\n1,2,3\n4,"1,5",6\n', "line 3, column 'y': must be a finite number, got '1,5'"),
+    (b"x,y,z\n1,2,3\n4,0x10,6\n", "line 3, column 'y': must be a finite number, got '0x10'"),
+    (b"x,y,z\n1,\xff,3\n", "line 2: not text in UTF-8"),
+    ("x,y,z\n1,2,3\n".encode("utf-16"), "line 1: not text in UTF-8"),
+    (b'x,y,z\n1,"2,3\n', "line 2: unexpected end of data"),
+    (b'x,y,z\n1,"2"a,3\n', "line 2: "),
+    (b"a,b,c\n1,2,3\n", "column must be one of a, b, c, got 'x'"),
+    (b"x1,why,z\n1,2,3\n", "got 'x'; did you mean 'x1'? (delimiter ',')"),
+    (b"X,Y,Z\n1,2,3\n", "column must be one of X, Y, Z, got 'x'"),
+    (b"x:y:z\n1:2:3\n", "column must be one of x:y:z, got 'x'"),
+    (b"x,y,z\n" + b"1," * 100_000 + b"3\n", "line 2: must have 3 columns"),
+    (b"x,y,z\n1,2," + b"9" * 200_000 + b"\n", "line 2"),
+    (b"x,y,z\n1,2,3\0\n", "line 2"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), BAD_TABLES)
+def test_bad_tables(content: bytes, message: str, run: Run) -> None:
+    run.write("bad.csv", content)
+    assert_error(run.train("bad.csv", "--save", "new.npz"), 2, "bad.csv", message)
+    save(NN(3, [], 1, rng=1), "three.npz", {"inputs": ["x", "y", "z"], "outputs": ["u"]})
+    result = run("predict", "three.npz", "bad.csv", "--output", "new.csv")
+    assert_error(result, 2, "bad.csv", message)
+    assert run.files() == ["bad.csv", "three.npz"]
+
+
+def test_cells_of_other_columns_may_be_anything(run: Run) -> None:
+    rows = "".join(f"text,{k % 7},,{k % 5},nan,{k % 3}\n" for k in range(40))
+    run.write("points.csv", "a,x,b,y,c,z\n" + rows)
+    assert run.train("points.csv")[0] == 0
+
+
+def test_an_output_column_that_is_there_already(run: Run) -> None:
+    model(run)
+    run.write("points.csv", "x,y,z_predicted\n1,2,3\n")
+    result = run("predict", "model.npz", "points.csv", "--output", "out.csv")
+    assert_error(result, 2, "points.csv: has a column 'z_predicted' already")
+    assert run.files() == ["model.npz", "points.csv"]
+
+
+def test_a_model_without_names(run: Run) -> None:
+    save(NN(2, [], 2, init=[1.0, 0.0, 0.0, 1.0, 0.0, 0.5]), "model.npz")
+    run.write("points.csv", "x1,x0\n1,2\n")
+    assert run("predict", "model.npz", "points.csv")[1] == "x1,x0,y0_predicted,y1_predicted\n1,2,2.0,1.5\n"
+
+
+def test_a_model_that_fit_saved(run: Run) -> None:
+    assert run("fit", "--iterations", "10", "--save", "model.npz")[0] == 0
+    run.write("points.csv", "x,y\n0,0\n")
+    code, out, err = run("predict", "model.npz", "points.csv")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == "x,y,z_predicted"
+
+
+# ---- bad options ----
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--activation tahn", "activation must be one of"),
+        ("--activation tahn", "did you mean 'tanh'?"),
+        ("--loss msa", "loss must be one of mse, mae"),
+        ("--optimizer addam", "did you mean 'adam'?"),
+        ("--init he", "init must be one of"),
+        ("--dtype float16", "dtype must be float32 or float64, got 'float16'"),
+        ("--dtype", "argument --dtype: expected one argument"),
+        ("--hidden 8,x", "argument --hidden: must be integers separated by commas"),
+        ("--hidden 0", "hidden_sizes[0] must be an integer of at least 1, got 0"),
+        ("--iterations 0", "n_iterations must be an integer of at least 1, got 0"),
+        ("--iterations 1.5", "argument --iterations: invalid int value: '1.5'"),
+        ("--batch-size 0", "batch_size must be"),
+        ("--learning-rate nan", "learning_rate must be"),
+        ("--learning-rate=-1", "learning_rate must be"),
+        ("--validation 1", "validation must be a number of at least 0 and below 1, got 1.0"),
+        ("--validation=-0.1", "validation must be"),
+        ("--validation nan", "validation must be"),
+        ("--l1=-1", "l1 must be"),
+        ("--l2 inf", "l2 must be"),
+        ("--clip-norm 0", "clip_norm must be"),
+        ("--clip-value=-1", "clip_value must be"),
+        ("--dropout 1", "dropout must be"),
+        ("--seed -1", "seed must be an integer from 0"),
+        ("--seed 99999999999999999999", "seed must be an integer from 0"),
+        ("--unknown", "unrecognized arguments: --unknown"),
+        ("--inputs x,x", "--inputs must be different columns, got x,x"),
+        ("--outputs z,z", "--outputs must be different columns, got z,z"),
+        ("--outputs x", "--outputs must be columns that are no inputs, got x"),
+        ("--inputs x,", "column must be one of x, y, z, got ''"),
+        ("--inputs x;y", "column must be one of x, y, z, got 'x;y'"),
+    ],
+)
+def test_bad_options_of_train(arguments: str, message: str, run: Run) -> None:
+    run.write("points.csv", points(10))
+    assert_error(run.train("points.csv", *arguments.split(), "--save", "new.npz"), 2, message)
+    assert run.files() == ["points.csv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train", "the following arguments are required: file, --inputs, --outputs"),
+        ("train points.csv --inputs x", "the following arguments are required: --outputs"),
+        ("predict model.npz", "the following arguments are required: file"),
+        ("predict model.npz points.csv more", "unrecognized arguments: more"),
+    ],
+)
+def test_missing_arguments(arguments: str, message: str, run: Run) -> None:
+    code, out, err = run(*arguments.split())
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
+def test_missing_files_are_system_errors(run: Run) -> None:
+    assert_error(run.train("missing.csv"), 1, "No such file or directory: 'missing.csv'")
+    assert_error(run.train("."), 1, "Is a directory")
+    run.write("points.csv", "x,y\n1,2\n")
+    assert_error(run("predict", "missing.npz", "points.csv"), 1, "No such file or directory: 'missing.npz'")
+    model(run)
+    assert_error(run("predict", "model.npz", "missing.csv"), 1, "No such file or directory: 'missing.csv'")
+
+
+@pytest.mark.parametrize("content", [b"", b"x,y\n1,2\n", b"PK\x03\x04", b"\x80\x04."])
+def test_a_model_that_is_none(content: bytes, run: Run) -> None:
+    run.write("model.npz", content)
+    run.write("points.csv", "x,y\n1,2\n")
+    result = run("predict", "model.npz", "points.csv", "--output", "out.csv")
+    assert_error(result, 2, "model.npz is not a saved network")
+    assert run.files() == ["model.npz", "points.csv"]
+
+
+def test_where_a_model_can_not_be_saved(run: Run) -> None:
+    run.write("points.csv", points(10))
+    result = run.train("points.csv", "--save", "missing/model.npz")
+    assert_error(result, 2, "--save must be a file in a folder that exists, got 'missing/model.npz'")
+    run.write("file", "")
+    assert_error(run.train("points.csv", "--save", "file/model.npz"), 2, "--save must be a file in a folder")
+    os.mkdir("folder")
+    assert_error(run.train("points.csv", "--save", "folder"), 2, "--save must be a file in a folder")
+    assert_error(
+        run.train("points.csv", "--save", "points.csv"), 2, "--save must be another file than the data"
+    )
+    assert run.files() == ["file", "folder", "points.csv"]
+    assert os.listdir("folder") == []
+
+
+def test_where_predictions_can_not_be_written(run: Run) -> None:
+    model(run)
+    run.write("points.csv", "x,y\n1,2\n")
+    os.mkdir("folder")
+    for path, message in (("missing/out.csv", "No such f"), ("folder", "Is a directory")):
+        assert_error(run("predict", "model.npz", "points.csv", "--output", path), 1, message)
+    assert run.files() == ["folder", "model.npz", "points.csv"]
+
+
+def test_errors_leave_old_files_as_they_are(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    model(run)
+    run.write("points.csv", points(10))
+    run.write("out.csv", "old")
+    before = Path("model.npz").read_bytes()
+    assert_error(run.train("points.csv", "--activation", "no", "--save", "model.npz"), 2)
+    run.write("bad.csv", "x,y\n1,a\n")
+    assert_error(run("predict", "model.npz", "bad.csv", "--output", "out.csv"), 2)
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("crabnet_jit.files.os.fsync", full)
+    code, out, err = run.train("points.csv", "--save", "model.npz")
+    assert (code, out) == (1, "")
+    assert err.endswith("crabnet-jit train: error: [Errno 28] No space left on device\n")
+    assert_error(run("predict", "model.npz", "points.csv", "--output", "out.csv"), 1, "No space left")
+    assert Path("model.npz").read_bytes() == before
+    assert Path("out.csv").read_text() == "old"
+    assert run.files() == ["bad.csv", "model.npz", "out.csv", "points.csv"]
+
+
+def test_predictions_may_replace_their_own_file(run: Run) -> None:
+    model(run)
+    run.write("points.csv", "x,y\n1,2\n")
+    assert run("predict", "model.npz", "points.csv", "--output", "points.csv")[0] == 0
+    assert Path("points.csv").read_text() == "x,y,z_predicted\n1,2,4.5\n"
+
+
+def test_divergence_is_told_and_nothing_saved(run: Run) -> None:
+    run.write("points.csv", points())
+    code, out, err = run.train(
+        "points.csv",
+        "--optimizer",
+        "sgd",
+        "--activation",
+        "relu",
+        "--learning-rate",
+        "1e9",
+        "--save",
+        "m.npz",
+    )
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "the run diverged" in err
+    assert run.files() == ["points.csv"]
+
+
+def test_an_interrupt_saves_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    run.write("points.csv", points())
+    monkeypatch.setattr("crabnet_jit.fitting.Trainer.run", interrupted)
+    assert run.train("points.csv", "--save", "m.npz") == (130, "", "crabnet-jit train: interrupted\n")
+    assert run.files() == ["points.csv"]
+
+
+@pytest.mark.parametrize("command", ["train", "predict"])
+def test_help_names_the_options(command: str, run: Run) -> None:
+    code, out, err = run(command, "--help")
+    assert (code, err) == (0, "")
+    options = {
+        "train": ["--inputs", "--outputs", "--weights", "--validation", "--loss", "--save", "huber", "siren"],
+        "predict": ["--output", "--delimiter", "NAME_predicted"],
+    }
+    for option in options[command]:
+        assert option in out

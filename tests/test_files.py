@@ -1,0 +1,437 @@
+"""Networks as files."""
+
+import contextlib
+import io
+import json
+import os
+import pickle
+import pickletools
+import stat
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from crabnet_jit import (
+    ACTIVATIONS,
+    ELU,
+    GELU,
+    NN,
+    Activation,
+    CustomActivation,
+    FileFormatError,
+    InvalidArgumentError,
+    LeakyReLU,
+    Sine,
+    Standardization,
+    fit,
+    load,
+    save,
+)
+from crabnet_jit.files import _digest, load_with_names
+
+POINTS = np.random.default_rng(0).normal(size=(50, 2))
+
+
+def network(**options: Any) -> NN:
+    net = NN(2, [5, 3], 2, rng=1, **{"init": "glorot_uniform", "activation": "tanh", **options})
+    net.parameters += 0.01
+    return net
+
+
+def assert_same(net: NN, other: NN) -> None:
+    assert other.parameters.tobytes() == net.parameters.tobytes()
+    assert other.dtype == net.dtype
+    assert other.predict(POINTS).tobytes() == net.predict(POINTS).tobytes()
+    assert other.get_output(POINTS).tobytes() == net.get_output(POINTS).tobytes()
+    assert other.activations == net.activations
+    assert [other.in_features, other.hidden_sizes, other.out_features] == [2, net.hidden_sizes, 2]
+    assert (other.standardization is None) == (net.standardization is None)
+    for kept, given in zip(other.standardization or (), net.standardization or (), strict=True):
+        np.testing.assert_array_equal(kept, given)
+
+
+# ---- there and back ----
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_comes_back(activation: str, dtype: str, tmp_path: Path) -> None:
+    net = network(activation=activation, output_activation=activation, dtype=dtype)
+    save(net, tmp_path / "net.npz")
+    assert_same(net, load(tmp_path / "net.npz"))
+
+
+@pytest.mark.parametrize(
+    "activation", [LeakyReLU(0.25), LeakyReLU(-1e-300), ELU(0.1), GELU("tanh"), Sine(7.1), Sine(1 / 3)]
+)
+def test_options_of_activations_are_kept(activation: Activation, tmp_path: Path) -> None:
+    net = network(activation=[activation, "relu"], output_activation=activation)
+    save(net, tmp_path / "net.npz")
+    other = load(tmp_path / "net.npz")
+    assert other.activations[0].options() == activation.options()
+    assert other.activations[1].name == "relu"
+    assert_same(net, other)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_standardisation_comes_back(dtype: str, tmp_path: Path) -> None:
+    x = 1e6 + POINTS
+    net = fit(x, np.column_stack([1e-6 * x[:, 0], np.ones(50)]), n_iterations=20, dtype=dtype)
+    save(net, tmp_path / "net.npz")
+    other = load(tmp_path / "net.npz")
+    assert_same(net, other)
+    assert isinstance(other.standardization, Standardization)
+    assert other.fit_history is None
+
+
+@pytest.mark.parametrize("hidden_sizes", [[], [1], [7, 8, 9, 10]])
+def test_any_sizes(hidden_sizes: list[int], tmp_path: Path) -> None:
+    net = NN(2, hidden_sizes, 2, rng=1, init="he_normal")
+    save(net, tmp_path / "net.npz")
+    assert_same(net, load(tmp_path / "net.npz"))
+
+
+def test_numbers_at_the_edges_of_float64(tmp_path: Path) -> None:
+    numbers = [5e-324, -5e-324, 1.7976931348623157e308, -0.0, 0.1, 2.0**-1022]
+    net = NN(2, [], 2, init=numbers)
+    save(net, tmp_path / "net.npz")
+    assert load(tmp_path / "net.npz").parameters.tobytes() == np.array(numbers).tobytes()
+
+
+def test_a_loaded_network_can_be_trained_and_saved_again(tmp_path: Path) -> None:
+    net = network()
+    save(net, tmp_path / "net.npz")
+    nets = [net, load(tmp_path / "net.npz")]
+    for one in nets:
+        one.forward(POINTS)
+        one.backward(np.ones((50, 2)))
+        one.sgd(0.01)
+    assert_same(*nets)
+    save(nets[1], tmp_path / "net.npz")
+    assert_same(nets[0], load(tmp_path / "net.npz"))
+
+
+def test_names_of_features(tmp_path: Path) -> None:
+    names = {"inputs": ["größe", "a,b"], "outputs": ['"', ""]}
+    save(network(), tmp_path / "net.npz", names)
+    assert load_with_names(tmp_path / "net.npz")[1] == names
+    save(network(), tmp_path / "net.npz")
+    assert load_with_names(tmp_path / "net.npz")[1] == {}
+
+
+@pytest.mark.parametrize("name", ["net.npz", "no_ending", "net.model", "mödell ✓.npz", "a" * 200])
+@pytest.mark.parametrize("as_text", [True, False])
+def test_the_file_has_the_name_that_was_asked_for(name: str, as_text: bool, tmp_path: Path) -> None:
+    path = tmp_path / name
+    save(network(), str(path) if as_text else path)
+    assert os.listdir(tmp_path) == [name]
+    assert_same(network(), load(str(path) if as_text else path))
+
+
+def test_a_path_relative_to_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(network(), "net.npz")
+    assert_same(network(), load("net.npz"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
+def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    save(network(), tmp_path / "net.npz")
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("other", "net.npz")]
+    assert modes[0] == modes[1]
+
+
+def test_saving_does_not_change_the_network(tmp_path: Path) -> None:
+    net = network()
+    before = net.parameters.tobytes()
+    save(net, tmp_path / "net.npz")
+    assert net.parameters.tobytes() == before
+
+
+# ---- no pickle ----
+
+
+def test_there_is_no_pickle_inside(tmp_path: Path) -> None:
+    save(fit(POINTS, POINTS, n_iterations=5), tmp_path / "net.npz")
+    with zipfile.ZipFile(tmp_path / "net.npz") as archive:
+        assert set(archive.namelist()) == {
+            f"{name}.npy" for name in ("header", "parameters", "x_mean", "x_std", "y_mean", "y_std")
+        }
+        for name in archive.namelist():
+            content = archive.read(name)
+            assert not np.load(io.BytesIO(content), allow_pickle=False).dtype.hasobject
+            with pytest.raises(Exception):  # noqa: B017, PT011  # whatever pickletools says of what is none
+                pickletools.dis(content, out=io.StringIO())
+
+
+class Bomb:
+    """Its unpickling leaves a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("key", ["header", "parameters", "x_mean", "extra"])
+def test_a_pickle_is_not_opened(key: str, tmp_path: Path) -> None:
+    path, mark = tmp_path / "net.npz", tmp_path / "mark"
+    arrays = contents(network())
+    arrays[key] = np.array([Bomb(mark)], dtype=object)
+    np.savez(path, **arrays)
+    with pytest.raises(FileFormatError, match="is not a saved network"):
+        load(path)
+    with open(path, "wb") as file:
+        pickle.dump(Bomb(mark), file)
+    with pytest.raises(FileFormatError, match="is not a saved network"):
+        load(path)
+    assert not mark.exists()
+
+
+# ---- what can not be saved ----
+
+
+def test_a_custom_activation_is_rejected_and_nothing_written(tmp_path: Path) -> None:
+    square = CustomActivation(lambda x: x * x, lambda x: 2 * x)
+    for k, net in enumerate((network(activation=["tanh", square]), network(output_activation=square))):
+        with pytest.raises(
+            InvalidArgumentError, match=rf"activations\[{k + 1}\] must be one that has a name, to be saved"
+        ):
+            save(net, tmp_path / "net.npz")
+    assert os.listdir(tmp_path) == []
+    save(network(), tmp_path / "net.npz")
+    with pytest.raises(InvalidArgumentError):
+        save(network(activation=square), tmp_path / "net.npz")
+    assert_same(network(), load(tmp_path / "net.npz"))
+
+
+@pytest.mark.parametrize("where", ["missing/net.npz", "", "file/net.npz"])
+def test_a_file_that_can_not_be_written_is_an_os_error(where: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r".+"):
+        save(network(), tmp_path / where)
+    assert os.listdir(tmp_path) == ["file"]
+    assert not [name for name in os.listdir(tmp_path.parent) if name.startswith(f".{tmp_path.name}")]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, MemoryError])
+def test_an_interrupted_save_leaves_the_old_file(
+    error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "net.npz"
+    save(network(), path)
+    before = path.read_bytes()
+
+    def interrupted(file: Any, **arrays: Any) -> None:
+        file.write(before[:100])
+        raise error("now")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("crabnet_jit.files.np.savez", interrupted)
+        with pytest.raises(error):
+            save(network(activation="relu"), path)
+    for name in ("fsync", "replace", "chmod"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"crabnet_jit.files.os.{name}", lambda *_: (_ for _ in ()).throw(error("now")))
+            with pytest.raises(error):
+                save(network(activation="relu"), path)
+    assert os.listdir(tmp_path) == ["net.npz"]
+    assert path.read_bytes() == before
+
+
+# ---- what is no network ----
+
+
+def contents(net: NN) -> dict[str, Any]:
+    """The arrays of a file."""
+    header = {
+        "format": "crabnet_jit network",
+        "version": 1,
+        "sizes": [2, *net.hidden_sizes, 2],
+        "activations": [[activation.name, activation.options()] for activation in net.activations],
+        "names": {},
+    }
+    return {"header": np.array(json.dumps(header)), "parameters": net.parameters.copy()}
+
+
+def seal(arrays: dict[str, Any]) -> dict[str, Any]:
+    """The arrays with a header that has their digest, so that other checks are reached."""
+    with contextlib.suppress(KeyError, ValueError, RecursionError):
+        header = json.loads(str(arrays["header"]))
+        if isinstance(header, dict) and "digest" not in header:
+            rest = {name: values for name, values in arrays.items() if name != "header"}
+            return arrays | {"header": np.array(json.dumps(header | {"digest": _digest(rest)}))}
+    return arrays
+
+
+def with_header(**changes: Any) -> dict[str, Any]:
+    arrays = contents(network())
+    header = json.loads(str(arrays["header"])) | changes
+    arrays["header"] = np.array(json.dumps({key: value for key, value in header.items() if value != "gone"}))
+    return arrays
+
+
+def test_the_contents_that_are_changed_below_are_those_of_a_file(tmp_path: Path) -> None:
+    np.savez(tmp_path / "net.npz", **seal(with_header()))
+    assert_same(network(), load(tmp_path / "net.npz"))
+
+
+def without(key: str) -> dict[str, Any]:
+    arrays = contents(network())
+    del arrays[key]
+    return arrays
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"a": np.arange(3)},
+        {},
+        without("header"),
+        without("parameters"),
+        contents(network()) | {"header": np.array("{")},
+        contents(network()) | {"header": np.array("[]")},
+        contents(network()) | {"header": np.array("null")},
+        contents(network()) | {"header": np.array(b"\xff")},
+        contents(network()) | {"header": np.arange(4)},
+        contents(network()) | {"header": np.array("[" * 100_000)},
+        with_header(format="other"),
+        with_header(version=2),
+        with_header(version=None),
+        with_header(sizes=[2, 5, 3]),
+        with_header(sizes=[2, 5, 3, 0]),
+        with_header(sizes=[2, -5, 3, 2]),
+        with_header(sizes=[2, 5.5, 3, 2]),
+        with_header(sizes=[2, "5", 3, 2]),
+        with_header(sizes=[]),
+        with_header(sizes=[2]),
+        with_header(sizes=3),
+        with_header(sizes=None),
+        with_header(sizes="gone"),
+        with_header(sizes=[2, 10**7, 10**7, 2]),
+        with_header(sizes=[2, 2**62, 3, 2]),
+        with_header(activations=[]),
+        with_header(activations=[["tanh", {}]] * 2),
+        with_header(activations=[["tanh", {}]] * 4),
+        with_header(activations=[["tahn", {}]] * 3),
+        with_header(activations=[["tanh", {"a": 1}]] * 3),
+        with_header(activations=[["custom", {}]] * 3),
+        with_header(activations=[["sine", {"frequency": -1}]] * 3),
+        with_header(activations=[["sine", {"frequency": None}]] * 3),
+        with_header(activations=[["tanh", []]] * 3),
+        with_header(activations=[["tanh"]] * 3),
+        with_header(activations=["tanh"] * 3),
+        with_header(activations=[[["tanh"], {}]] * 3),
+        with_header(names="gone"),
+        with_header(digest=None),
+        with_header(digest="0" * 64),
+        with_header(digest=_digest({"parameters": np.zeros(41)})),
+        with_header(names=[]),
+        with_header(names={"inputs": 3}),
+        contents(network()) | {"parameters": np.zeros(3)},
+        contents(network()) | {"parameters": np.full(41, np.nan)},
+        contents(network()) | {"parameters": np.zeros(41, np.int64)},
+        contents(network()) | {"parameters": np.zeros(41, np.float16)},
+        contents(network()) | {"parameters": np.zeros(41, complex)},
+        contents(network()) | {"parameters": np.array("text")},
+        contents(network()) | {"parameters": np.zeros((41, 1))},
+        contents(network()) | {"x_mean": np.zeros(2)},
+        contents(network()) | {"x_mean": np.zeros(2), "x_std": np.ones(2), "y_mean": np.zeros(2)},
+        contents(network()) | dict.fromkeys(("x_mean", "x_std", "y_mean", "y_std"), np.ones(3)),
+        contents(network()) | dict.fromkeys(("x_mean", "x_std", "y_mean", "y_std"), np.array([1, np.inf])),
+        contents(network()) | dict.fromkeys(("x_mean", "x_std", "y_mean", "y_std"), np.array(["a", "b"])),
+    ],
+)
+def test_other_arrays_are_no_network(arrays: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "net.npz"
+    np.savez(path, **seal(arrays))
+    with pytest.raises(FileFormatError, match=r"net\.npz is not a saved network \(.+\)"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0", b"PK", b"x,y\n1,2\n", b"PK\x05\x06" + 18 * b"\0", b"\x93NUMPY", os.urandom(1000)]
+)
+def test_other_files_are_no_network(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "net.npz"
+    path.write_bytes(content)
+    with pytest.raises(FileFormatError, match=r"net\.npz is not a saved network"):
+        load(path)
+
+
+def test_an_array_alone_is_no_network(tmp_path: Path) -> None:
+    np.save(tmp_path / "net.npy", np.arange(10.0))
+    with pytest.raises(FileFormatError, match="not an npz file"):
+        load(tmp_path / "net.npy")
+
+
+def test_what_is_missing_or_a_folder_is_an_os_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (
+        tmp_path / "missing.npz",
+        tmp_path,
+        tmp_path / "missing" / "net.npz",
+        tmp_path / "file" / "net.npz",
+        tmp_path / ("a" * 1000),
+    ):
+        with pytest.raises(OSError, match=r".+"):
+            load(path)
+
+
+def test_a_truncated_file_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "net.npz"
+    save(fit(POINTS, POINTS, hidden_sizes=(3,), n_iterations=5), path)
+    content = path.read_bytes()
+    for size in [*range(0, 200), *range(200, len(content), 37), len(content) - 1]:
+        path.write_bytes(content[:size])
+        with pytest.raises(FileFormatError, match="is not a saved network"):
+            load(path)
+
+
+def test_a_flipped_bit_is_told_or_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "net.npz"
+    net = fit(POINTS, POINTS, hidden_sizes=(3,), n_iterations=5)
+    save(net, path)
+    content = bytearray(path.read_bytes())
+    directory = content.index(b"PK\x01\x02")
+    rng = np.random.default_rng(1)
+    told = 0
+    for place in [*rng.choice(directory, 100, replace=False), *range(directory, len(content))]:
+        bit = 1 << int(rng.integers(8))
+        content[place] ^= bit
+        path.write_bytes(content)
+        content[place] ^= bit
+        try:
+            other = load(path)
+        except (FileFormatError, OSError):
+            told += 1
+        else:
+            assert_same(net, other)
+    assert told > 200
+
+
+def test_links_modes_and_devices_stay(tmp_path: Path) -> None:
+    real, link = tmp_path / "real.npz", tmp_path / "link.npz"
+    save(network(), real)
+    real.chmod(0o600)
+    link.symlink_to(real)
+    save(network(), link)
+    assert link.is_symlink()
+    assert real.stat().st_mode & 0o777 == 0o600
+    null = Path(os.devnull)
+    save(network(), null)
+    assert not null.is_file()
+
+
+def test_parameters_that_could_not_be_loaded_are_not_saved(tmp_path: Path) -> None:
+    net = network()
+    net.parameters[0] = np.nan
+    with pytest.raises(InvalidArgumentError, match=r"net\.parameters must be finite"):
+        save(net, tmp_path / "net.npz")
+    assert not list(tmp_path.iterdir())
