@@ -1091,7 +1091,7 @@ def test_divergence_in_the_last_step_is_an_error() -> None:
 
 
 def test_a_trainer_checks_targets_against_the_loss() -> None:
-    with pytest.raises(InvalidArgumentError, match="y must be from 0 to 1, got 10.0"):
+    with pytest.raises(InvalidArgumentError, match=r"y must be from 0 to 1, got 10\.0"):
         Trainer(NN(1, [], 1, rng=1), ArraySource([[1.0]], [10.0]), loss="binary_cross_entropy")
 
 
