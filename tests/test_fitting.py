@@ -1127,3 +1127,16 @@ def test_a_constant_source_is_asked_once() -> None:
     assert asked == [0]
     np.testing.assert_array_equal(runs[0], runs[2])
     assert runs[1][0] != runs[0][0]
+
+
+def test_a_fit_tells_how_it_goes() -> None:
+    x, y = waves(100)
+    told: list[tuple[int, float, float | None]] = []
+    net = fit(x, y, n_iterations=100, validation=0.2, on_check=lambda *values: told.append(values))
+    assert net.fit_history is not None
+    assert [done for done, _, _ in told] == [*range(2, 101, 2)]
+    assert [loss for _, _, loss in told] == net.fit_history.validation_losses
+    assert [loss for _, loss, _ in told] == pytest.approx(net.fit_history.losses.reshape(50, 2).mean(axis=1))
+    told.clear()
+    fit(x, y, n_iterations=3, on_check=lambda *values: told.append(values))
+    assert [(done, loss) for done, _, loss in told] == [(1, None), (2, None), (3, None)]

@@ -1,6 +1,7 @@
 """What the command line does, once its options are parsed."""
 
 import argparse
+import functools
 import sys
 import time
 from collections.abc import Callable
@@ -151,6 +152,7 @@ def train(options: argparse.Namespace) -> None:
         validation=(x[validation], y[validation]) if share > 0 else None,
         seed=rng,
         dtype=options.dtype,
+        on_check=functools.partial(_say_progress, options.iterations),
         l1=options.l1,
         l2=options.l2,
         clip_norm=options.clip_norm,
@@ -163,6 +165,13 @@ def train(options: argparse.Namespace) -> None:
         _say_scores("validation", options.outputs, score(net, x[validation], y[validation]))
     if options.save is not None:
         files.save(net, options.save, {"inputs": options.inputs, "outputs": options.outputs})
+
+
+def _say_progress(n_iterations: int, done: int, loss: float, validation_loss: float | None) -> None:
+    """A line for each tenth of the iterations."""
+    if done * 10 // n_iterations > (done - 1) * 10 // n_iterations:
+        more = "" if validation_loss is None else f", validation loss {validation_loss:.6g}"
+        say(f"{done} of {n_iterations} iterations: loss {loss:.6g}{more}")
 
 
 def _check_save(options: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 """Fitting a network to a data set in one call."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,8 @@ from crabnet_jit.schedules import Cosine, Schedule
 from crabnet_jit.sources import ArraySource
 from crabnet_jit.trainer import Trainer
 
-_CHECKS = 50  # of the validation loss in a fit
+_CHECKS = 50  # in a fit
+OnCheck = Callable[[int, float, float | None], object]
 
 
 class Scores(NamedTuple):
@@ -91,6 +92,7 @@ def fit(
     validation: float | tuple[ArrayLike, ArrayLike] | None = None,
     seed: StdRng | int = 0,
     dtype: DTypeLike = np.float64,
+    on_check: OnCheck | None = None,
     **options: Any,
 ) -> NN:
     """A network fitted to a data set.
@@ -124,6 +126,9 @@ def fit(
         parameters of its least validation loss, out of 50 taken on the way.
     seed : StdRng or int, default 0
         For initial parameters, then the validation set, then the order of samples and dropout.
+    on_check : callable, optional
+        Called 50 times with the number of iterations done, the mean loss since the last call, and the
+        validation loss or None.
     **options
         Others of `Trainer`: l1, l2, clip_value, clip_norm, dropout.
 
@@ -199,32 +204,38 @@ def fit(
         rng=StdRng(rng.state["seed"], stream=1),
         **options,
     )
-    if validation_set is None:
-        trainer.run(n_iterations)
-        net.fit_history = FitHistory(trainer.history.losses, [], [])
-    else:
+    objective = None
+    if validation_set is not None:
         objective = Objective(
             net, *_scaled(net, *validation_set), loss=criterion, sample_weight=validation_weights
         )
-        net.fit_history = _run_with_validation(trainer, objective, n_iterations)
+    net.fit_history = _run(trainer, objective, n_iterations, on_check)
     return net
 
 
-def _run_with_validation(trainer: Trainer, objective: Objective, n_iterations: int) -> FitHistory:
-    """Train, and leave the network with the parameters of the least validation loss."""
+def _run(
+    trainer: Trainer, validation: Objective | None, n_iterations: int, on_check: OnCheck | None
+) -> FitHistory:
+    """Train, and leave the network with the parameters of the least validation loss, if there is one."""
     net, best, least = trainer.net, trainer.net.parameters.copy(), np.inf
     iterations: list[int] = []
     losses: list[float] = []
     for end in np.unique(np.linspace(0, n_iterations, _CHECKS + 1).astype(int))[1:]:
-        trainer.run(int(end) - trainer.history.losses.size)
-        loss, _ = objective.loss_and_gradient(net.parameters)
-        iterations.append(int(end))
-        losses.append(loss)
-        if loss < least:
-            best[:], least = net.parameters, loss
-    if not np.isfinite(least):
-        raise FloatingPointError("no validation loss is finite; a smaller learning_rate may help")
-    net.parameters = best
+        done = trainer.history.losses.size
+        trainer.run(int(end) - done)
+        loss = None
+        if validation is not None:
+            loss, _ = validation.loss_and_gradient(net.parameters)
+            iterations.append(int(end))
+            losses.append(loss)
+            if loss < least:
+                best[:], least = net.parameters, loss
+        if on_check is not None:
+            on_check(int(end), float(trainer.history.losses[done:].mean()), loss)
+    if validation is not None:
+        if not np.isfinite(least):
+            raise FloatingPointError("no validation loss is finite; a smaller learning_rate may help")
+        net.parameters = best
     return FitHistory(trainer.history.losses, iterations, losses)
 
 
