@@ -361,6 +361,13 @@ from crabnet_jit import NN, StandardGaussian, Trainer, UniformSource
 net = NN(2, [9, 5], 1, rng=1)
 history = Trainer(net, UniformSource(StandardGaussian(), batch_size=19, rng=2)).run(50)
 print(net.parameters.tobytes().hex(), history.losses.tobytes().hex())
+for dtype in ("float64", "float32"):
+    activation = ["tanh", "gelu", "sine", "softplus", "elu"]
+    net = NN(2, [3] * 5, 1, rng=1, activation=activation, init="glorot_uniform", dtype=dtype)
+    source = UniformSource(StandardGaussian(), batch_size=19, rng=2)
+    options = {"loss": "log_cosh", "optimizer": "adamw", "clip_norm": 0.5, "l1": 1e-3, "dropout": 0.1}
+    history = Trainer(net, source, learning_rate=1e-2, **options).run(50)
+    print(net.parameters.tobytes().hex(), history.losses.tobytes().hex())
 """
     results = set()
     for processor in ({}, {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": ""}):
