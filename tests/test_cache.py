@@ -162,7 +162,7 @@ def test_a_cache_that_can_not_be_written_is_no_error(tmp_path: Path, monkeypatch
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_kernels_made_by_one_function_have_files_of_their_own() -> None:
+def test_kernels_made_by_one_function_have_files_of_their_own(tmp_path: Path) -> None:
     program = """
 import numpy as np
 from crabnet_jit.kernels.entry import activation_forward
@@ -172,7 +172,13 @@ for name in ("tanh", "sigmoid"):
     print(round(y[0, 0], 6), len(activation_forward[name].stats.cache_hits))
 """
     outputs = [
-        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
         for _ in range(2)
     ]
     assert outputs[1] == "0.462117 1\n0.622459 1\n"
