@@ -248,7 +248,7 @@ def rates_of(schedule: Schedule, first: int, n: int) -> Rates:
         came = f"shape {given.shape} and {given.dtype}"
         raise check.reject(f"learning_rate of {n} iterations", f"numbers of shape ({n},)", came)
     rates = np.ascontiguousarray(given, dtype=np.float64)
-    if not (rates.min() >= 0 and rates.max() < math.inf):
+    if not (np.minimum.reduce(rates) >= 0 and np.maximum.reduce(rates) < math.inf):
         at = int((~((rates >= 0) & (rates < math.inf))).argmax())
         raise check.reject(
             f"learning_rate of iteration {first + at}", "finite and at least 0", f"{rates[at]}"
