@@ -46,7 +46,7 @@ def gaussian(x: Any) -> Any:
 
 def rates(n_iterations: int) -> Any:
     """The learning rate of every iteration, that of `crabnet_jit.Cosine`."""
-    from crabnet_jit import Cosine  # noqa: PLC0415  # after the number of threads is set
+    from crabnet_jit import Cosine  # after the number of threads is set
 
     top = 0.02 if n_iterations <= 50_000 else 0.01  # long runs get further with small steps
     return Cosine(top, n_iterations, warmup=min(WARMUP, n_iterations // 10))(np.arange(n_iterations))
@@ -54,7 +54,7 @@ def rates(n_iterations: int) -> Any:
 
 def initial_parameters(seed: int) -> list[tuple[Any, Any]]:
     """(W, b) of each layer."""
-    from crabnet_jit import NN  # noqa: PLC0415
+    from crabnet_jit import NN
 
     net = NN(2, HIDDEN, 1, seed, init="lecun_normal")
     return [(layer.W.copy(), layer.b[:, 0].copy()) for layer in net.layers]
@@ -62,7 +62,7 @@ def initial_parameters(seed: int) -> list[tuple[Any, Any]]:
 
 def crabnet_jit() -> Fit:
     """The project."""
-    from crabnet_jit import NN, StandardGaussian, StdRng, Trainer, UniformSource  # noqa: PLC0415
+    from crabnet_jit import NN, StandardGaussian, StdRng, Trainer, UniformSource
 
     def fit(n_iterations: int, seed: int) -> tuple[float, Any]:
         rng = StdRng(seed)
@@ -79,7 +79,7 @@ def crabnet_jit() -> Fit:
 
 def article() -> Fit:
     """The project with the article's configuration: 2-8-8-1, ReLU, plain gradient descent."""
-    from crabnet_jit import NN, StandardGaussian, StdRng, Trainer, UniformSource  # noqa: PLC0415
+    from crabnet_jit import NN, StandardGaussian, StdRng, Trainer, UniformSource
 
     def fit(n_iterations: int, seed: int) -> tuple[float, Any]:
         rng = StdRng(seed)
@@ -95,7 +95,7 @@ def article() -> Fit:
 def lbfgs() -> Fit:
     """The project with L-BFGS on a fixed sample, a grid of 40 x 40 points; SciPy's iterations."""
     import_module("scipy.optimize")
-    from crabnet_jit import NN, Objective  # noqa: PLC0415
+    from crabnet_jit import NN, Objective
 
     axis = np.linspace(-3, 3, 40)
     x = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)

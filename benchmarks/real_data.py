@@ -54,7 +54,7 @@ JOBS = (
 
 def load(job: Job, seed: int) -> Split:
     """Shuffle, split, standardise."""
-    import numpy as np  # noqa: PLC0415  # after the number of threads is set
+    import numpy as np  # after the number of threads is set
 
     datasets: Any = import_module("sklearn.datasets")
     x, y = getattr(datasets, f"load_{job.data}")(return_X_y=True)
@@ -79,7 +79,7 @@ def score(job: Job, outputs: Any, targets: Any) -> float:
 
 def initial_parameters(job: Job, split: Split, seed: int) -> list[tuple[Any, Any]]:
     """(W, b) of each layer, by K. He's rule."""
-    from crabnet_jit import NN  # noqa: PLC0415
+    from crabnet_jit import NN
 
     net = NN(split.x.shape[1], job.hidden, split.y.shape[1], seed, init="he_normal")
     return [(layer.W.copy(), layer.b[:, 0].copy()) for layer in net.layers]
@@ -87,7 +87,7 @@ def initial_parameters(job: Job, split: Split, seed: int) -> list[tuple[Any, Any
 
 def fit_here(job: Job, split: Split, parameters: list[tuple[Any, Any]], seed: int) -> tuple[float, Any]:
     """The project."""
-    from crabnet_jit import NN, ArraySource, Trainer  # noqa: PLC0415
+    from crabnet_jit import NN, ArraySource, Trainer
 
     net = NN(split.x.shape[1], job.hidden, split.y.shape[1], activation=job.activation, init=parameters)
     start = time.perf_counter()

@@ -34,7 +34,7 @@ def torch_step(hidden: int, batch_size: int, dtype: str) -> Callable[[], object]
     """One step of plain SGD in PyTorch, eager, on given data; None if it is not installed."""
     if importlib.util.find_spec("torch") is None:
         return None
-    import torch  # noqa: PLC0415  # an optional peer
+    import torch  # an optional peer
 
     torch.set_num_threads(1)
     torch.set_default_dtype(getattr(torch, dtype))
@@ -75,10 +75,10 @@ def measure(hidden: int, batch_size: int, dtype: str, rounds: int) -> dict[str, 
 
 def plot(grid: Grid, peak: float, dtype: str, path: Path) -> None:
     """Microseconds and GFLOP/s over size, one line for each batch size."""
-    import matplotlib as mpl  # noqa: PLC0415  # optional
+    import matplotlib as mpl  # optional
 
     mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415  # after the choice of backend
+    from matplotlib import pyplot as plt  # after the choice of backend
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for k, batch_size in enumerate(BATCH):

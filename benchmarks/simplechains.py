@@ -73,7 +73,7 @@ def initial_parameters() -> list[tuple[Any, Any]]:
 
 def run_crabnet_jit(epochs: int) -> Result:
     """The project."""
-    from crabnet_jit import NN, ArraySource, Trainer  # noqa: PLC0415  # in its own process only
+    from crabnet_jit import NN, ArraySource, Trainer  # in its own process only
 
     def trainer() -> Trainer:
         net = NN(
@@ -172,7 +172,7 @@ def main() -> None:
         use_cores(2 if "2" in sys.argv[2] else 1)
         print(json.dumps(PROGRAMS[sys.argv[2]](int(sys.argv[3]))))
         return
-    from .common import Peak, best_seconds, describe_machine, training_flops  # noqa: PLC0415
+    from .common import Peak, best_seconds, describe_machine, training_flops
 
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.simplechains", description=__doc__.split("\n", maxsplit=1)[0]
