@@ -148,9 +148,11 @@ class NN:
         # The gradient of a ReLU is part of the loops of the layer behind it, and nothing is behind the last.
         codes[-1] = activations[-1].address(dtype) if codes[-1] == RELU else codes[-1]
         self._layout[:, ACTIVATION] = codes
-        self._a = np.array([activation.a for activation in activations])
+        self._n_units = unit_count(self._layout)
         n_parameters = parameter_count(self._layout)
         self._parameters = aligned_zeros(n_parameters, dtype=dtype)
+        a = np.array([activation.a for activation in activations])
+        self._network = Network(self._layout, a, self._parameters, 1 if max(codes) > RELU else None)
         self._gradients = aligned_zeros(n_parameters, dtype=dtype)
         layers = []
         for (n_in, n_out), row in zip(pairwise(sizes), self._layout, strict=True):
@@ -216,12 +218,11 @@ class NN:
     @property
     def n_units(self) -> int:
         """Units of all layers, those of the output included."""
-        return unit_count(self._layout)
+        return self._n_units
 
     def kernel_view(self) -> Network:
         """The network as kernels see it; the parameters are this network's own."""
-        calls = 1 if (self._layout[:, ACTIVATION] > RELU).any() else None
-        return Network(self._layout, self._a, self._parameters, calls)
+        return self._network
 
     # A copy's layers must be views of the copy's buffers, so copying and pickling rebuild them.
     def __getstate__(self) -> dict[str, Any]:
@@ -250,18 +251,19 @@ class NN:
     def _get_output(self, rows: Array) -> Array:
         panels = pack(rows)
         n_panels, width = panels.shape[1], panels.shape[3]
-        y = aligned_zeros(1, n_panels, self.out_features, width, dtype=self.dtype)
-        predict(self.kernel_view(), panels, self.no_masks(), self.workspace(width, 0), y)
+        y = np.empty((1, n_panels, self._sizes[-1], width), rows.dtype)
+        masks = np.empty((0, 0), rows.dtype)  # no dropout
+        predict(self._network, panels, masks, self.workspace(width), y)
         return unpack(y, rows.shape[0])
 
-    def workspace(self, width: int, n_gradients: int) -> Workspace:
-        """What kernels need for a panel of this width (kernels/network.py)."""
-        kept, slopes, errors = (aligned_zeros(self.n_units * width, dtype=self.dtype) for _ in range(3))
-        return Workspace(kept, slopes, errors, aligned_zeros(n_gradients, dtype=self.dtype))
-
-    def no_masks(self) -> Array:
-        """What stands for dropout where there is none."""
-        return np.empty((0, 0), self.dtype)
+    def workspace(self, width: int, gradients: Array | None = None) -> Workspace:
+        """What kernels need for a panel of this width (kernels/network.py); without gradients, forward."""
+        size = self.n_units * width
+        both = aligned_zeros(2 * size, dtype=self._parameters.dtype)
+        activations, derivatives = both[:size], both[size:]
+        if gradients is None:
+            return Workspace(activations, derivatives, activations, activations)
+        return Workspace(activations, derivatives, aligned_zeros(size, dtype=self.dtype), gradients)
 
     def predict(self, x: ArrayLike) -> Array:
         """Output (n_samples, out_features) for x (n_samples, in_features), in the units of the data.

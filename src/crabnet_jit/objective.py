@@ -108,7 +108,7 @@ class Objective:
         self._objective = kernel_objective(net, self.loss, l1, l2)
         self._theta = aligned_zeros(net.parameters.size, dtype=net.dtype)
         self._network = with_calls(net.kernel_view(), self._objective)._replace(parameters=self._theta)
-        self._workspace = net.workspace(width, self._theta.size)
+        self._workspace = net.workspace(width, aligned_zeros(self._theta.size, dtype=net.dtype))
 
     def __getstate__(self) -> NoReturn:
         raise TypeError(

@@ -23,10 +23,10 @@ def aligned_zeros(*shape: int, dtype: DTypeLike = np.float64) -> Array:
     A vector then lies in one line of the cache. With all buffers of the article's job aligned, an
     iteration takes 301 ns in place of 342.
     """
-    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-    raw = np.zeros(n_bytes + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + n_bytes].view(dtype).reshape(shape)
+    size = math.prod(shape)
+    raw = np.zeros(size + 16, dtype)
+    start = -raw.ctypes.data % 64 // raw.itemsize
+    return raw[start : start + size].reshape(shape)
 
 
 def panel_shape(n_samples: int, dtype: DTypeLike = np.float64) -> tuple[int, int]:

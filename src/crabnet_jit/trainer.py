@@ -193,7 +193,7 @@ class Trainer:
         )
         if self._is_constant:
             source.fill(0, *self._batches[:3])
-        self._workspace = net.workspace(width, 0)._replace(gradients=net.gradients)
+        self._workspace = net.workspace(width, net.gradients)
         self._losses = aligned_zeros(n)
 
     def __getstate__(self) -> NoReturn:
