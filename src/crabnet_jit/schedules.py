@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crabnet_jit import _validation as check
+from crabnet_jit.kernels.entry import exponential_decay
 
 Iterations = NDArray[np.int64]
 Rates = NDArray[np.float64]
@@ -71,9 +72,8 @@ class ExponentialDecay:
         start, rate = self._reached
         if first < start:
             start, rate = 0, self.learning_rate
-        factors = np.full(first - start + n + 1, self.decay)
-        factors[0] = rate
-        rates: Rates = np.multiply.accumulate(factors)[1:]  # rounded after every step, as in the original
+        rates = np.empty(first - start + n)
+        exponential_decay(rate, self.decay, rates)
         self._reached = first + n, float(rates[-1])
         return rates[first - start :]
 
@@ -237,8 +237,6 @@ def rates_of(schedule: Schedule, first: int, n: int) -> Rates:
     InvalidArgumentError
         If the schedule gives anything but n finite numbers of at least 0.
     """
-    if n == 0:
-        return np.empty(0)
     given: Any = schedule(np.arange(first, first + n))
     try:
         given = np.asarray(given)

@@ -298,7 +298,7 @@ class Trainer:
 
     def _run_chunk(self, n: int) -> None:
         first = self.history.losses.size
-        rates = rates_of(self._learning_rate, first, n)
+        rates = rates_of(self._learning_rate, first, max(n, 1))[:n]  # of one iteration to compile
         batches = (
             self._batches if n == self.chunk_size else Batches(*(panels[:n] for panels in self._batches))
         )

@@ -16,6 +16,7 @@ from crabnet_jit.kernels import (
     network,
     optimizers,
     penalties,
+    schedule,
     uniform,
 )
 from crabnet_jit.kernels._jit import entry
@@ -30,6 +31,8 @@ linear_forward = entry(linear.linear_forward, "linear_forward")
 linear_backward_parameters = entry(linear.linear_backward_parameters, "linear_backward_parameters")
 linear_backward_input = entry(linear.linear_backward_input, "linear_backward_input")
 sgd_update = entry(optimizers.sgd_update, "sgd_update")
+
+exponential_decay = entry(schedule.exponential_decay, "exponential_decay")
 
 predict = entry(network.predict, "predict")
 train = entry(network.train, "train")
