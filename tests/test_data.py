@@ -334,7 +334,7 @@ def two_waves(x: Any) -> Any:
     return np.column_stack([np.sin(x[:, 0]), np.cos(x).sum(axis=1)])
 
 
-@numba.njit  # type: ignore[untyped-decorator]
+@numba.njit  # type: ignore[untyped-decorator]  # Numba has no types
 def compiled_wave(a: float, b: float) -> float:
     return float(np.sin(a) * b)
 
@@ -524,7 +524,7 @@ def test_a_value_that_is_not_finite_is_told_with_its_place(wrong: float) -> None
     def hole(x: Any) -> Any:
         return np.where(x[:, 0] == a_wrong, wrong, x[:, 1])
 
-    @numba.njit  # type: ignore[untyped-decorator]
+    @numba.njit  # type: ignore[untyped-decorator]  # Numba has no types
     def compiled_hole(a: float, b: float) -> float:
         return wrong if a == a_wrong else b
 

@@ -265,7 +265,8 @@ def test_the_parameters_of_the_least_validation_loss_are_restored(dtype: str) ->
     assert least < 0.8 * history.validation_losses[-1]
     assert validation_loss(net, x[40:], y[40:]) == least
     assert validation_loss(last, x[40:], y[40:]) == history.validation_losses[-1]
-    np.testing.assert_array_equal(history.losses, last.fit_history.losses)  # type: ignore[union-attr]
+    assert last.fit_history is not None
+    np.testing.assert_array_equal(history.losses, last.fit_history.losses)
     assert history.validation_iterations == [60 * (k + 1) for k in range(50)]
     best = history.validation_iterations[history.validation_losses.index(least)]
     assert best < 3000

@@ -372,11 +372,8 @@ class CustomActivation(Activation):
         """The functions."""
         return {"function": self._functions[0], "derivative": self._functions[1]}
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.options()
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+    def __reduce__(self) -> Any:
+        return CustomActivation, self._functions  # compiled again
 
 
 #: The activations that have a name.

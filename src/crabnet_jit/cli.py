@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from crabnet_jit import ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, FileFormatError, InvalidArgumentError
 from crabnet_jit import __version__ as version
@@ -38,11 +38,11 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(preset: str = "article") -> argparse.ArgumentParser:
     parser = _Parser(prog="crabnet-jit", description="Train small neural networks in compiled loops.")
     parser.add_argument("--version", action="version", version=f"crabnet-jit {version}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_fit(commands)
+    _add_fit(commands, PRESETS[preset])
     _add_train(commands)
     _add_predict(commands)
     return parser
@@ -57,7 +57,7 @@ def _command(commands: "argparse._SubParsersAction[_Parser]", name: str, text: s
     )
 
 
-def _add_fit(commands: "argparse._SubParsersAction[_Parser]") -> None:
+def _add_fit(commands: "argparse._SubParsersAction[_Parser]", preset: dict[str, Any]) -> None:
     fit = _command(
         commands,
         "fit",
@@ -68,10 +68,10 @@ def _add_fit(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "--preset", default="article", metavar="NAME", help=f"defaults for the options: {', '.join(PRESETS)}"
     )
     fit.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the random stream, any u64")
-    _add_network(fit, **PRESETS["article"])
+    _add_network(fit, **preset)
     fit.add_argument(
         "--schedule",
-        default=PRESETS["article"]["schedule"],
+        default=preset["schedule"],
         metavar="NAME",
         help=f"of the learning rate: {', '.join(SCHEDULES)}",
     )
@@ -186,11 +186,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options; those that are not given are the preset's."""
     parser = _parser()
     options = parser.parse_args(argv)
-    if options.command != "fit" or options.preset not in PRESETS:
-        return options
-    fit = parser._subparsers._group_actions[0].choices["fit"]  # type: ignore[union-attr, index]  # set above
-    fit.set_defaults(**PRESETS[options.preset])
-    return parser.parse_args(argv)
+    if options.command == "fit" and options.preset in PRESETS:
+        return _parser(options.preset).parse_args(argv)
+    return options
 
 
 def _abandon_output() -> None:

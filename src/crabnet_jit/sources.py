@@ -5,6 +5,7 @@ and weights. What it writes depends on the iteration alone, so a run can be cut
 into chunks, interrupted and resumed at will. Any object like `Source` will do.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,7 +52,7 @@ class Source(Protocol):
         """
 
 
-class _Sized:
+class _Sized(ABC):
     """Sizes that stay what they were: the buffers of a trainer fit no others."""
 
     def __init__(self, in_features: int, out_features: int, batch_size: int) -> None:
@@ -72,9 +73,9 @@ class _Sized:
         """Samples in an iteration; the most, if they differ."""
         return self._shape[2]
 
+    @abstractmethod
     def fill(self, iteration: int, x: Array, target: Array, weight: Array) -> None:
         """Overwrite the panels with the batches from `iteration` on, see `Source`."""
-        raise NotImplementedError
 
     def batch(self, iteration: int) -> tuple[Array, Array]:
         """Inputs (n, in_features) and targets (n, out_features) of one iteration, at least 0."""
