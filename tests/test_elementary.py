@@ -23,8 +23,6 @@ from crabnet_jit.kernels.trigonometric import sin_cos
 from crabnet_jit.kernels.vector import lanes, load, store
 
 pytestmark = pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63, reason="long double is a double here")
-    np.finfo(np.longdouble).nmant < 63, reason="long double has no more digits than double"
-)
 
 FLOATS = [np.float64, np.float32]
 ALPHA = 1.5  # of ELU
