@@ -85,16 +85,8 @@ def training_arguments(
 ) -> tuple[Any, ...]:
     """Arguments for the kernel `train`: a network of two inputs and one output on random data."""
     trainer = given_data_trainer(random_net(hidden_sizes, dtype=dtype), batch_size, n_iterations)
-    rates = np.full(n_iterations, 1e-4)
-    return (
-        trainer._network,
-        trainer._workspace,
-        trainer._batches,
-        trainer._objective,
-        trainer._rule,
-        rates,
-        trainer._losses,
-    )
+    chunk = trainer._chunks.prepare(0, n_iterations)
+    return trainer._chunks.arguments(chunk._replace(learning_rates=np.full(n_iterations, 1e-4)))
 
 
 def training_flops(hidden_sizes: list[int], batch_size: int, n_in: int = 2, n_out: int = 1) -> int:

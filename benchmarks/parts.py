@@ -118,11 +118,12 @@ def main() -> None:
     trainer = article_trainer()
     n = trainer.chunk_size
     trainer.run(n)
-    batches, rates, kept = trainer._batches, np.full(n, 1e-9), np.empty(n)
+    chunk = trainer._chunks.prepare(0, n)
+    arguments = trainer._chunks.arguments(chunk._replace(learning_rates=np.full(n, 1e-9)))
 
     def compiled() -> None:
-        trainer.source.fill(0, batches.x, batches.target, batches.weight)
-        train(trainer._network, trainer._workspace, batches, trainer._objective, trainer._rule, rates, kept)
+        trainer.source.fill(0, chunk.batches.x, chunk.batches.target, chunk.batches.weight)
+        train(*arguments)
 
     whole, kernels = best_seconds(lambda: trainer.run(n), compiled, rounds=rounds)
 

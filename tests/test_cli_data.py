@@ -509,7 +509,7 @@ def test_errors_leave_old_files_as_they_are(run: Run, monkeypatch: pytest.Monkey
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("crabnet_jit.files.os.fsync", full)
+    monkeypatch.setattr("crabnet_jit.archives.os.fsync", full)
     code, out, err = run.train("points.csv", "--save", "model.npz")
     assert (code, out) == (1, "")
     assert err.endswith("crabnet-jit train: error: [Errno 28] No space left on device\n")

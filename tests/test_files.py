@@ -31,7 +31,8 @@ from crabnet_jit import (
     load,
     save,
 )
-from crabnet_jit.files import _digest, load_with_names
+from crabnet_jit.archives import _digest
+from crabnet_jit.files import load_with_names
 
 POINTS = np.random.default_rng(0).normal(size=(50, 2))
 
@@ -233,12 +234,12 @@ def test_an_interrupted_save_leaves_the_old_file(
         raise error("now")
 
     with monkeypatch.context() as patch:
-        patch.setattr("crabnet_jit.files.np.savez", interrupted)
+        patch.setattr("crabnet_jit.archives.np.savez", interrupted)
         with pytest.raises(error):
             save(network(activation="relu"), path)
     for name in ("fsync", "replace", "chmod"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"crabnet_jit.files.os.{name}", lambda *_: (_ for _ in ()).throw(error("now")))
+            patch.setattr(f"crabnet_jit.archives.os.{name}", lambda *_: (_ for _ in ()).throw(error("now")))
             with pytest.raises(error):
                 save(network(activation="relu"), path)
     assert os.listdir(tmp_path) == ["net.npz"]
@@ -367,15 +368,19 @@ def test_other_files_are_no_network(content: bytes, tmp_path: Path) -> None:
 
 def test_an_array_alone_is_no_network(tmp_path: Path) -> None:
     np.save(tmp_path / "net.npy", np.arange(10.0))
-    with pytest.raises(FileFormatError, match="not an npz file"):
+    with pytest.raises(FileFormatError, match="is not a saved network"):
         load(tmp_path / "net.npy")
 
 
-def test_what_is_missing_or_a_folder_is_an_os_error(tmp_path: Path) -> None:
+def test_a_folder_is_no_network(tmp_path: Path) -> None:
+    with pytest.raises(FileFormatError, match="is not a saved network"):
+        load(tmp_path)
+
+
+def test_what_is_missing_is_an_os_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (
         tmp_path / "missing.npz",
-        tmp_path,
         tmp_path / "missing" / "net.npz",
         tmp_path / "file" / "net.npz",
         tmp_path / ("a" * 1000),

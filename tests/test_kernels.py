@@ -32,15 +32,15 @@ def test_linear(n_out: int, n_in: int, width: int) -> None:
     y, dL_dx = np.full((n_out, width), np.nan), np.full((n_in, width), np.nan)
     dL_dW, dL_db = np.ones((n_out, n_in)), np.ones((n_out, 1))
 
-    entry.linear_forward(W, b, x, y, False)
+    entry.linear_forward(W, b, x, y, False, None)
     np.testing.assert_array_equal(y, W @ x + b)
-    entry.linear_forward(W, b, x, y, True)
+    entry.linear_forward(W, b, x, y, True, None)
     np.testing.assert_array_equal(y, np.maximum(W @ x + b, 0))
-    entry.linear_backward_input(W, dL_dy, x, dL_dx, False)
+    entry.linear_backward_input(W, dL_dy, x, dL_dx, False, None)
     np.testing.assert_array_equal(dL_dx, W.T @ dL_dy)
-    entry.linear_backward_input(W, dL_dy, x, dL_dx, True)
+    entry.linear_backward_input(W, dL_dy, x, dL_dx, True, None)
     np.testing.assert_array_equal(dL_dx, np.where(x > 0, W.T @ dL_dy, 0))
-    entry.linear_backward_parameters(dL_dy, x, dL_dW, dL_db)
+    entry.linear_backward_parameters(dL_dy, x, dL_dW, dL_db, None)
     np.testing.assert_array_equal(dL_dW, 1 + dL_dy @ x.T)
     np.testing.assert_array_equal(dL_db, 1 + dL_dy.sum(axis=1, keepdims=True))
 
@@ -71,7 +71,7 @@ def test_mse_counts_only_the_samples(n_samples: int) -> None:
 def test_rectified_layer_keeps_nan() -> None:
     W, b, x = np.ones((5, 1)), np.zeros((5, 1)), np.array([[-1.0, np.nan] * 8])
     y = np.empty((5, 16))
-    entry.linear_forward(W, b, x, y, True)
+    entry.linear_forward(W, b, x, y, True, None)
     np.testing.assert_array_equal(y, [[0.0, np.nan] * 8] * 5)
 
 
@@ -151,7 +151,7 @@ def test_one_sum_for_every_shape_of_tile() -> None:
     x, dL_dy = GENERATOR.normal(size=(1, 48)), GENERATOR.normal(size=(1, 48))
     for n_out, n_in in [(1, 1), (4, 2), (1, 8), (2, 8), (3, 11), (9, 3)]:
         dL_dW, dL_db = np.zeros((n_out, n_in)), np.zeros((n_out, 1))
-        entry.linear_backward_parameters(dL_dy.repeat(n_out, 0), x.repeat(n_in, 0), dL_dW, dL_db)
+        entry.linear_backward_parameters(dL_dy.repeat(n_out, 0), x.repeat(n_in, 0), dL_dW, dL_db, None)
         assert np.unique(dL_dW).size == 1
         assert np.unique(dL_db).size == 1
         if n_out == n_in == 1:
@@ -160,14 +160,14 @@ def test_one_sum_for_every_shape_of_tile() -> None:
 
 
 _OUTSIDE = {
-    "a column of W": "linear_forward(ones(4, 1), ones(4, 1), ones(2, 16), ones(4, 16), False)",
-    "half a tile": "linear_forward(ones(4, 2), ones(4, 1), ones(2, 24), ones(4, 24), False)",
+    "a column of W": "linear_forward(ones(4, 1), ones(4, 1), ones(2, 16), ones(4, 16), False, None)",
+    "half a tile": "linear_forward(ones(4, 2), ones(4, 1), ones(2, 24), ones(4, 24), False, None)",
     "the end of a vector": 'activation_forward["relu"](ones(1, 12), 0.0, ones(1, 12), ones(1, 12))',
     "too few parameters": "predict(network._replace(parameters=ones(104)), ones(1, 1, 2, 16), ones(0, 0), "
     "workspace, ones(1, 1, 1, 16))",
     "too few iterations": "train(network, workspace, Batches(ones(2, 1, 2, 16), ones(1, 1, 1, 16), "
     "ones(2, 1, 1, 16), ones(2, 1, 0, 16)), Objective(0, 0.0, 0, ones(4)), Rule(0, ones(0), ones(0)), "
-    "ones(2), ones(2))",
+    "ones(2), np.zeros(1, np.uint8), ones(2))",
     "a workspace too small": "fill_uniform(np.ones(8, np.uint32), np.uint64(0), np.uint64(0), 100, 52, "
     "ones(2), ones(2), 16, np.ones(128 * 4, np.uint64), ones(3, 1, 2, 320))",
 }
@@ -182,7 +182,7 @@ from crabnet_jit.kernels.layout import make_layout
 from crabnet_jit.kernels.network import Batches, Network, Objective, Rule, Workspace
 ones = lambda *shape: np.ones(shape)
 network = Network(make_layout([2, 8, 8, 1]), ones(3), ones(105), None)
-workspace = Workspace(ones(272), ones(272), ones(272), ones(105))
+workspace = Workspace(ones(272), ones(272), ones(272), ones(105), None)
 try:
     {_OUTSIDE[name]}
 except IndexError as error:

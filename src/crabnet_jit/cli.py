@@ -1,20 +1,24 @@
 """The command line: `fit` learns the article's Gaussian, `train` and `predict` work on CSV files."""
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from crabnet_jit import ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, FileFormatError, InvalidArgumentError
 from crabnet_jit import __version__ as version
-from crabnet_jit.commands import PRESETS, SCHEDULES, fit, predict, say, train
+from crabnet_jit.commands import PRESETS, SCHEDULES, fit, predict, saved_options, say, train
 from crabnet_jit.tables import TableError
 
 _FAILED = 1
 _USAGE_ERROR = 2
 _INTERRUPTED = 128 + signal.SIGINT
+_TERMINATED = 128 + signal.SIGTERM
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,13 +42,16 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
-def _parser(preset: str = "article") -> argparse.ArgumentParser:
+def _parser(preset: str = "article", saved: dict[str, Any] | None = None) -> argparse.ArgumentParser:
+    """Options have the defaults of a preset, and before those the ones that a checkpoint has saved."""
     parser = _Parser(prog="crabnet-jit", description="Train small neural networks in compiled loops.")
     parser.add_argument("--version", action="version", version=f"crabnet-jit {version}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_fit(commands, PRESETS[preset])
     _add_train(commands)
     _add_predict(commands)
+    if saved is not None:
+        commands.choices[saved["command"]].set_defaults(**saved)
     return parser
 
 
@@ -85,7 +92,37 @@ def _add_fit(commands: "argparse._SubParsersAction[_Parser]", preset: dict[str, 
     fit.add_argument(
         "--log-every", type=int, default=10_000, metavar="N", help="iterations between log lines"
     )
-    fit.add_argument("--save", metavar="FILE", help="write the network there")
+    _add_run(fit)
+
+
+def _add_run(parser: _Parser) -> None:
+    parser.add_argument("--save", metavar="FILE", help="write the network there")
+    parser.add_argument(
+        "--checkpoint", metavar="FILE", help="save the state of the run there, also on Ctrl-C and SIGTERM"
+    )
+    parser.add_argument(
+        "--checkpoint-every", type=int, default=100_000, metavar="N", help="iterations between two saves"
+    )
+    parser.add_argument(
+        "--resume",
+        metavar="FILE",
+        help="go on from a checkpoint; options that are not given are those of its run",
+    )
+    parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="end the run then, at the latest")
+    parser.add_argument(
+        "--log-file", metavar="FILE", help="rows of iteration, running loss and rate: .csv or .jsonl"
+    )
+    parser.add_argument(
+        "--on-divergence",
+        default="raise",
+        metavar="WHAT",
+        help="if a loss is not finite: raise (an error), skip (the step), lower_rate (go back)",
+    )
+    parser.add_argument(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="a progress bar on standard error; by default if that is a terminal",
+    )
 
 
 def _add_network(
@@ -166,7 +203,10 @@ def _add_train(commands: "argparse._SubParsersAction[_Parser]") -> None:
     )
     train.add_argument("--no-standardize", action="store_true", help="take numbers as they are")
     train.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the random stream, any u64")
-    train.add_argument("--save", metavar="FILE", help="write the network there")
+    train.add_argument(
+        "--patience", type=int, metavar="N", help="end after so many validation losses without a better one"
+    )
+    _add_run(train)
 
 
 def _add_predict(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -183,12 +223,14 @@ def _add_predict(commands: "argparse._SubParsersAction[_Parser]") -> None:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options; those that are not given are the preset's."""
-    parser = _parser()
-    options = parser.parse_args(argv)
-    if options.command == "fit" and options.preset in PRESETS:
-        return _parser(options.preset).parse_args(argv)
-    return options
+    """The options; those that are not given are those of the checkpoint to go on from, or the preset's."""
+    options = _parser().parse_args(argv)
+    preset = getattr(options, "preset", "article")
+    resume = getattr(options, "resume", None)
+    if preset not in PRESETS:
+        return options  # for an error
+    saved = None if resume is None else saved_options(options.command, resume)
+    return _parser(preset, saved).parse_args(argv)
 
 
 def _abandon_output() -> None:
@@ -200,26 +242,52 @@ def _abandon_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which is answered as Ctrl-C is."""
+
+
+def _terminate(_number: int, _frame: object) -> NoReturn:
+    raise Terminated
+
+
+@contextlib.contextmanager
+def _signals(command: str) -> Iterator[None]:
+    """SIGTERM as an exception, and warnings as lines on standard error."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _terminate) if is_main else None
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: say(f"{command}: warning: {message}")
+            yield
+    finally:
+        if is_main:
+            signal.signal(signal.SIGTERM, before)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    options = _parse(argv)
+    command = "crabnet-jit"
     try:
+        options = _parse(argv)
+        command = f"crabnet-jit {options.command}"
         if sys.stdout is None:
             raise OSError("standard output is closed")
-        {"fit": fit, "train": train, "predict": predict}[options.command](options)
+        with _signals(command):
+            {"fit": fit, "train": train, "predict": predict}[options.command](options)
     except (InvalidArgumentError, TableError, FileFormatError) as error:
         code, message = _USAGE_ERROR, f"error: {error}"
     except MemoryError as error:
         code, message = _FAILED, f"error: not enough memory: {error}"
     except FloatingPointError as error:
         code, message = _FAILED, str(error)
-    except KeyboardInterrupt:
-        code, message = _INTERRUPTED, "interrupted"
+    except KeyboardInterrupt as error:
+        is_terminated = isinstance(error, Terminated)
+        code, message = (_TERMINATED, "terminated") if is_terminated else (_INTERRUPTED, "interrupted")
     except OSError as error:
         code, message = _FAILED, "" if isinstance(error, BrokenPipeError) else f"error: {error}"
         _abandon_output()
     else:
         return 0
     if message:
-        say(f"crabnet-jit {options.command}: {' '.join(message.split())}")
+        say(f"{command}: {' '.join(message.split())}")
     return code

@@ -1,10 +1,11 @@
 """What the command line does, once its options are parsed."""
 
 import argparse
+import contextlib
 import functools
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ import numpy as np
 
 from crabnet_jit import _validation as check
 from crabnet_jit import files
+from crabnet_jit.archives import FileFormatError, whole_file
+from crabnet_jit.callbacks import Callback, Checkpoint, LogFile, TimeBudget
+from crabnet_jit.checkpoints import read_checkpoint
 from crabnet_jit.fitting import Scores, init_for, score, split
 from crabnet_jit.fitting import fit as fit_network
 from crabnet_jit.network import NN
+from crabnet_jit.progress import ProgressBar
 from crabnet_jit.random import StdRng
 from crabnet_jit.schedules import Constant, Cosine, ExponentialDecay, OneCycle, Schedule
 from crabnet_jit.sources import UniformSource
@@ -66,10 +71,69 @@ def say(text: str) -> None:
         print(text, file=sys.stderr)
 
 
+#: Options that a checkpoint does not keep: where a run reads and writes, and how it is watched.
+_NOT_KEPT = {
+    "file", "inputs", "outputs", "save", "checkpoint", "checkpoint_every", "resume", "time_limit", "log_file",
+    "progress",
+}  # fmt: skip
+
+
+def saved_options(command: str, path: str) -> dict[str, Any]:
+    """The options of the run that wrote a checkpoint."""
+    options = read_checkpoint(path).options
+    if options.get("command") != command or not all(
+        isinstance(value, (str, int, float)) for value in options.values()
+    ):
+        raise FileFormatError(f"{path} is not a checkpoint of crabnet-jit {command}")
+    return options
+
+
+class _Watch:
+    """The callbacks that options ask for, and what is said about them."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.callbacks: list[Callback] = []
+        self.bar: ProgressBar | None = None
+        is_terminal = sys.stderr is not None and sys.stderr.isatty()
+        if is_terminal if options.progress is None else options.progress:
+            self.bar = ProgressBar()
+            self.callbacks.append(self.bar)
+        if options.time_limit is not None:
+            self.callbacks.append(TimeBudget(options.time_limit))
+        if options.log_file is not None:
+            self.callbacks.append(LogFile(options.log_file))
+        self._checkpoint = options.checkpoint
+        if options.checkpoint is not None:
+            kept = {
+                name: ",".join(map(str, value)) if isinstance(value, list) else value
+                for name, value in vars(options).items()
+                if name not in _NOT_KEPT and value is not None
+            }
+            self.callbacks.append(Checkpoint(options.checkpoint, options.checkpoint_every, kept))
+
+    @contextlib.contextmanager
+    def interrupted(self) -> Iterator[None]:
+        """Say how to go on after Ctrl-C."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self._checkpoint is not None and Path(self._checkpoint).exists():
+                say(f"go on with --resume {self._checkpoint}")
+            raise
+
+    def print(self, text: str) -> None:
+        """A line on standard output."""
+        if self.bar is not None:
+            self.bar.print(text)
+        else:
+            print(text, flush=True)
+
+
 def fit(options: argparse.Namespace) -> None:
     """Fit a network to the article's Gaussian."""
     check.choice("preset", options.preset, PRESETS)
     _check_save(options)
+    watch = _Watch(options)
     check.integer("iterations", options.iterations, 0)
     schedule = SCHEDULES[check.choice("schedule", options.schedule, SCHEDULES)](options)
     rng = StdRng(options.seed)
@@ -84,16 +148,32 @@ def fit(options: argparse.Namespace) -> None:
     )
     source = UniformSource(StandardGaussian(), _LOW, _HIGH, options.batch_size, rng)
     trainer = Trainer(
-        net, source, optimizer=options.optimizer, learning_rate=schedule, log_every=options.log_every
+        net,
+        source,
+        optimizer=options.optimizer,
+        learning_rate=schedule,
+        log_every=options.log_every,
+        keep_losses=0,
+        on_divergence=options.on_divergence,
     )
+    if options.resume is not None:
+        trainer.load_checkpoint(options.resume)
+    first = trainer.iteration
+    if options.iterations < first:
+        raise check.reject("iterations", f"at least the {first} that are done", str(options.iterations))
     start = time.perf_counter()
     trainer.compile()
     compiled = time.perf_counter()
     try:
-        trainer.run(options.iterations, on_log=_print_log_line)
+        with watch.interrupted():
+            trainer.run(
+                options.iterations - first,
+                on_log=lambda i, loss: watch.print(f"Iter {i}, loss: {loss!r}"),
+                callbacks=watch.callbacks,
+            )
     finally:
         seconds = time.perf_counter() - compiled
-        done = trainer.history.losses.size
+        done = trainer.iteration - first
         say(
             f"{done} iterations: {compiled - start:.2f} s compiling, {seconds:.3f} s training, "
             f"{1e6 * seconds / max(done, 1):.3f} us per iteration"
@@ -101,10 +181,6 @@ def fit(options: argparse.Namespace) -> None:
     say(f"mean squared error on a grid of 101 x 101 points: {grid_error(net):.3g}")
     if options.save is not None:
         files.save(net, options.save, {"inputs": ["x", "y"], "outputs": ["z"]})
-
-
-def _print_log_line(iteration: int, loss: float) -> None:
-    print(f"Iter {iteration}, loss: {loss!r}", flush=True)
 
 
 def grid_error(net: NN) -> float:
@@ -135,30 +211,37 @@ def train(options: argparse.Namespace) -> None:
         if len(x) < 2:
             raise TableError(f"{table.source}: must have two rows or more, to set one aside for validation")
         training, validation = split(len(x), share, rng)
+    watch = _Watch(options)
     start = time.perf_counter()
-    net = fit_network(
-        x[training],
-        y[training],
-        hidden_sizes=options.hidden,
-        activation=options.activation,
-        init=options.init,
-        loss=options.loss,
-        optimizer=options.optimizer,
-        learning_rate=options.learning_rate,
-        n_iterations=options.iterations,
-        batch_size=options.batch_size,
-        sample_weight=None if weights is None else weights[training],
-        standardize=not options.no_standardize,
-        validation=(x[validation], y[validation]) if share > 0 else None,
-        seed=rng,
-        dtype=options.dtype,
-        on_check=functools.partial(_say_progress, options.iterations),
-        l1=options.l1,
-        l2=options.l2,
-        clip_norm=options.clip_norm,
-        clip_value=options.clip_value,
-        dropout=options.dropout,
-    )
+    on_check = None if watch.bar is not None else functools.partial(_say_progress, options.iterations)
+    with watch.interrupted():
+        net = fit_network(
+            x[training],
+            y[training],
+            hidden_sizes=options.hidden,
+            activation=options.activation,
+            init=options.init,
+            loss=options.loss,
+            optimizer=options.optimizer,
+            learning_rate=options.learning_rate,
+            n_iterations=options.iterations,
+            batch_size=options.batch_size,
+            sample_weight=None if weights is None else weights[training],
+            standardize=not options.no_standardize,
+            validation=(x[validation], y[validation]) if share > 0 else None,
+            seed=rng,
+            dtype=options.dtype,
+            on_check=on_check,
+            patience=options.patience,
+            callbacks=watch.callbacks,
+            resume=options.resume,
+            on_divergence=options.on_divergence,
+            l1=options.l1,
+            l2=options.l2,
+            clip_norm=options.clip_norm,
+            clip_value=options.clip_value,
+            dropout=options.dropout,
+        )
     say(f"{options.iterations} iterations in {time.perf_counter() - start:.2f} s, compiling included")
     _say_scores("training", options.outputs, score(net, x[training], y[training]))
     if share > 0:
@@ -216,5 +299,5 @@ def predict(options: argparse.Namespace) -> None:
         sys.stdout.buffer.write(text.encode())
         sys.stdout.buffer.flush()
     else:
-        with files.whole_file(options.output) as file:
+        with whole_file(options.output) as file:
             file.write(text.encode())

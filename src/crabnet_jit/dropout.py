@@ -11,7 +11,7 @@ from crabnet_jit.kernels.entry import fill_masks
 from crabnet_jit.kernels.layout import ACTIVATION
 from crabnet_jit.network import NN
 from crabnet_jit.panels import Array
-from crabnet_jit.random import StdRng
+from crabnet_jit.random import RngState, StdRng
 
 
 class Dropout:
@@ -22,6 +22,8 @@ class Dropout:
     network : Network
         The network as kernels see it. With dropout, all its activations are called, since those that
         are part of the linear layer's loops know no masks.
+    layer_rates : list of float
+        Of each hidden layer.
     n_units : int
         Rows of a mask: all hidden units, or 0 without dropout.
     """
@@ -37,6 +39,7 @@ class Dropout:
                 raise check.reject("dropout", allowed, f"{len(of_layers)} of them")
         else:
             of_layers = [check.fraction("dropout", rates)] * n_hidden
+        self.layer_rates = of_layers
         self._rng = rng.copy()
         self._rates = np.repeat(np.array(of_layers), net.hidden_sizes)
         self.network = net.kernel_view()
@@ -46,6 +49,15 @@ class Dropout:
             layout = self.network.layout.copy()
             layout[:-1, ACTIVATION] = [activation.address(net.dtype) for activation in net.activations[:-1]]
             self.network = self.network._replace(layout=layout, calls=1)
+
+    @property
+    def stream(self) -> RngState:
+        """Where the draws begin; assign to begin elsewhere."""
+        return self._rng.state
+
+    @stream.setter
+    def stream(self, state: RngState) -> None:
+        self._rng.state = state
 
     def fill(self, iteration: int, masks: Array) -> None:
         """Overwrite masks (n_iterations, n_panels, n_units, width) from `iteration` on."""

@@ -1,6 +1,7 @@
 """Fitting a network to a data set in one call."""
 
 from collections.abc import Callable, Sequence
+from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from crabnet_jit import _validation as check
 from crabnet_jit.activations import Activation, ReLU, Sine, as_activation
+from crabnet_jit.callbacks import Callback, EarlyStopping, Run
 from crabnet_jit.losses import CrossEntropy, Loss, as_loss
 from crabnet_jit.network import NN, FitHistory, Standardization
 from crabnet_jit.objective import Objective
@@ -93,6 +95,9 @@ def fit(
     seed: StdRng | int = 0,
     dtype: DTypeLike = np.float64,
     on_check: OnCheck | None = None,
+    patience: int | None = None,
+    callbacks: Sequence[Callback] = (),
+    resume: str | PathLike[str] | None = None,
     **options: Any,
 ) -> NN:
     """A network fitted to a data set.
@@ -123,14 +128,20 @@ def fit(
         standard deviation 1. The network keeps how, and `predict` undoes it.
     validation : float or (x, y), optional
         A data set, or the share of samples that is set aside for one, between 0 and 1. The network gets the
-        parameters of its least validation loss, out of 50 taken on the way.
+        parameters of its least validation loss, out of up to 51 taken on the way.
     seed : StdRng or int, default 0
         For initial parameters, then the validation set, then the order of samples and dropout.
     on_check : callable, optional
-        Called 50 times with the number of iterations done, the mean loss since the last call, and the
-        validation loss or None.
+        Called after each fiftieth of the iterations, with the number of iterations done, the mean loss since
+        the last call, and the validation loss or None.
+    patience : int, optional
+        Needs `validation`: the fit ends when so many validation losses on end were no better.
+    callbacks : sequence of Callback
+        Others to be called in the run, such as `ProgressBar()`, `TimeBudget(60)` or `Checkpoint("fit.npz")`.
+    resume : path-like, optional
+        A checkpoint of the same call, to go on from.
     **options
-        Others of `Trainer`: l1, l2, clip_value, clip_norm, dropout.
+        Others of `Trainer`: l1, l2, clip_value, clip_norm, dropout, on_divergence.
 
     Returns
     -------
@@ -171,21 +182,9 @@ def fit(
         init=init_for(init, activation),
         dtype=dtype,
     )
-    validation_set = validation_weights = None
-    if isinstance(validation, tuple):
-        if len(validation) != 2:
-            raise check.reject("validation", "a number or a pair (x, y)", f"{len(validation)} items")
-        validation_set = check.pairs(validation[0], _targets(criterion, validation[1], targets.shape[1]))
-        for name, given, known in zip(("x", "y"), validation_set, (inputs, targets), strict=True):
-            check.samples(f"validation {name}", given, known.shape[1])
-    elif validation is not None:
-        share = check.number("validation", validation, 0.0, 1.0, open_low=True)
-        if n_samples < 2:
-            raise check.reject("x", "at least two samples, to set one aside", "1")
-        train, aside = split(n_samples, share, rng)
-        validation_set = inputs[aside], targets[aside]
-        validation_weights = weights[aside]
-        inputs, targets, weights = inputs[train], targets[train], weights[train]
+    (inputs, targets, weights), validation_set = _split_off(
+        validation, criterion, (inputs, targets, weights), rng
+    )
     if standardize:
         scaled_targets = targets if criterion.is_regression else np.zeros_like(targets)
         net.standardization = Standardization(
@@ -204,39 +203,71 @@ def fit(
         rng=StdRng(rng.state["seed"], stream=1),
         **options,
     )
-    objective = None
+    stopping = None
+    every = -(-n_iterations // _CHECKS)
     if validation_set is not None:
-        objective = Objective(
-            net, *_scaled(net, *validation_set), loss=criterion, sample_weight=validation_weights
-        )
-    net.fit_history = _run(trainer, objective, n_iterations, on_check)
+        x_aside, y_aside, weights_aside = validation_set
+        scaled = _scaled(net, x_aside, y_aside)
+        validation_loss = Objective(net, *scaled, loss=criterion, sample_weight=weights_aside)
+        stopping = EarlyStopping(patience, validation_loss, every)
+    elif patience is not None:
+        raise check.reject("patience", "None without validation", repr(patience))
+    checks: list[Callback] = [] if stopping is None else [stopping]
+    if on_check is not None:
+        checks.append(_Report(every, on_check, stopping))
+    if resume is not None:
+        trainer.load_checkpoint(resume)
+    history = trainer.run(max(0, n_iterations - trainer.iteration), callbacks=[*checks, *callbacks])
+    if stopping is not None and stopping.best_parameters is None:
+        raise FloatingPointError("no validation loss is finite; a smaller learning_rate may help")
+    validated = ([], []) if stopping is None else (stopping.iterations, stopping.losses)
+    net.fit_history = FitHistory(history.losses, *validated)
     return net
 
 
-def _run(
-    trainer: Trainer, validation: Objective | None, n_iterations: int, on_check: OnCheck | None
-) -> FitHistory:
-    """Train, and leave the network with the parameters of the least validation loss, if there is one."""
-    net, best, least = trainer.net, trainer.net.parameters.copy(), np.inf
-    iterations: list[int] = []
-    losses: list[float] = []
-    for end in np.unique(np.linspace(0, n_iterations, _CHECKS + 1).astype(int))[1:]:
-        done = trainer.history.losses.size
-        trainer.run(int(end) - done)
-        loss = None
-        if validation is not None:
-            loss, _ = validation.loss_and_gradient(net.parameters)
-            iterations.append(int(end))
-            losses.append(loss)
-            if loss < least:
-                best[:], least = net.parameters, loss
-        if on_check is not None:
-            on_check(int(end), float(trainer.history.losses[done:].mean()), loss)
-    if validation is not None:
-        if not np.isfinite(least):
-            raise FloatingPointError("no validation loss is finite; a smaller learning_rate may help")
-        net.parameters = best
-    return FitHistory(trainer.history.losses, iterations, losses)
+_Samples = tuple[Array, Array, Array]  # x, y, weights
+
+
+def _split_off(
+    validation: Any, loss: Loss, samples: _Samples, rng: StdRng
+) -> tuple[_Samples, _Samples | None]:
+    """The samples to train on, and those of the validation set, if one is wanted."""
+    inputs, targets, weights = samples
+    if validation is None:
+        return samples, None
+    if isinstance(validation, tuple):
+        if len(validation) != 2:
+            raise check.reject("validation", "a number or a pair (x, y)", f"{len(validation)} items")
+        x, y = check.pairs(validation[0], _targets(loss, validation[1], targets.shape[1]))
+        check.samples("validation x", x, inputs.shape[1])
+        check.samples("validation y", y, targets.shape[1])
+        return samples, (x, y, np.ones(len(x)))
+    share = check.number("validation", validation, 0.0, 1.0, open_low=True)
+    if len(inputs) < 2:
+        raise check.reject("x", "at least two samples, to set one aside", "1")
+    train, aside = split(len(inputs), share, rng)
+    return (
+        (inputs[train], targets[train], weights[train]),
+        (inputs[aside], targets[aside], weights[aside]),
+    )
+
+
+class _Report(Callback):
+    """Tells `on_check` how a fit goes."""
+
+    def __init__(self, every: int, on_check: OnCheck, stopping: EarlyStopping | None) -> None:
+        self.every = every
+        self._on_check = on_check
+        self._stopping = stopping
+
+    def __call__(self, run: Run) -> None:
+        n = min(run.iteration - (self.called_at or 0), run.history.losses.size)
+        loss = float(run.history.losses[run.history.losses.size - n :].mean())
+        self._on_check(run.iteration, loss, None if self._stopping is None else self._stopping.losses[-1])
+
+    def finish(self, run: Run, error: BaseException | None) -> None:
+        if error is None and self.called_at != run.iteration:
+            self(run)
 
 
 def init_for(init: str, activation: Any) -> str:

@@ -194,8 +194,8 @@ class LinearLayer:
         x_panel, dL_dy_panel = pack_one(x), pack_one(dL_dy)
         dL_dx = np.empty_like(x_panel)
         self.gradients[:] = 0.0
-        linear_backward_parameters(dL_dy_panel, x_panel, self.dL_dW, self.dL_db)
-        linear_backward_input(self.W, dL_dy_panel, x_panel, dL_dx, False)
+        linear_backward_parameters(dL_dy_panel, x_panel, self.dL_dW, self.dL_db, None)
+        linear_backward_input(self.W, dL_dy_panel, x_panel, dL_dx, False, None)
         return unpack_one(dL_dx, x.shape[0])
 
     def sgd(self, learning_rate: float) -> None:
@@ -206,5 +206,5 @@ class LinearLayer:
 def _linear(W: Array, b: Array, x: Array) -> Array:
     panel = pack_one(x)
     y = np.empty((W.shape[0], panel.shape[1]), W.dtype)
-    linear_forward(W, b, panel, y, False)
+    linear_forward(W, b, panel, y, False, None)
     return unpack_one(y, x.shape[0])

@@ -262,8 +262,8 @@ class NN:
         both = aligned_zeros(2 * size, dtype=self._parameters.dtype)
         activations, derivatives = both[:size], both[size:]
         if gradients is None:
-            return Workspace(activations, derivatives, activations, activations)
-        return Workspace(activations, derivatives, aligned_zeros(size, dtype=self.dtype), gradients)
+            return Workspace(activations, derivatives, activations, activations, None)
+        return Workspace(activations, derivatives, aligned_zeros(size, dtype=self.dtype), gradients, None)
 
     def predict(self, x: ArrayLike) -> Array:
         """Output (n_samples, out_features) for x (n_samples, in_features), in the units of the data.

@@ -9,15 +9,18 @@ from numba.np.numpy_support import from_dtype
 from numpy.typing import ArrayLike
 
 from crabnet_jit import _validation as check
+from crabnet_jit.interruption import Interruptible
 from crabnet_jit.kernels import entry
 from crabnet_jit.kernels.address import address_of
 from crabnet_jit.kernels.layout import INLINED
-from crabnet_jit.kernels.network import Batches, Network
+from crabnet_jit.kernels.network import Batches, Network, Workspace
 from crabnet_jit.kernels.network import Objective as KernelObjective
 from crabnet_jit.kernels.penalties import CLIP_NORM, CLIP_VALUE, L1, L2
 from crabnet_jit.losses import Loss, as_loss
 from crabnet_jit.network import NN
 from crabnet_jit.panels import Array, aligned_zeros, pack, panel_shape
+
+_LONG_PRODUCTS = 2**27  # some 10 ms
 
 
 def kernel_objective(
@@ -41,6 +44,11 @@ def with_calls(network: Network, objective: KernelObjective, update: int = INLIN
     """The network as kernels see it, ready for a run with this objective and update rule."""
     addresses = objective.loss, objective.penalize, update
     return network if all(address == INLINED for address in addresses) else network._replace(calls=1)
+
+
+def is_long(n_columns: int, net: NN) -> bool:
+    """Whether the gradients of so many samples take so long that a signal should not wait for them."""
+    return 3 * n_columns * net.parameters.size > _LONG_PRODUCTS
 
 
 class Objective:
@@ -108,6 +116,7 @@ class Objective:
         self._objective = kernel_objective(net, self.loss, l1, l2)
         self._theta = aligned_zeros(net.parameters.size, dtype=net.dtype)
         self._network = with_calls(net.kernel_view(), self._objective)._replace(parameters=self._theta)
+        self._is_long = is_long(n_panels * width, net)
         self._workspace = net.workspace(width, aligned_zeros(self._theta.size, dtype=net.dtype))
 
     def __getstate__(self) -> NoReturn:
@@ -122,8 +131,19 @@ class Objective:
         theta has the order of `NN.parameters`. Not to be called from several threads at once.
         """
         self._theta[:] = check.same_shape("theta", theta, self._theta.shape, self.net.dtype)
-        loss = entry.loss_and_gradients(self._network, self._workspace, self._batches, self._objective)
+        if not self._is_long:
+            loss = self._run_kernel(self._workspace)
+        else:
+            with Interruptible() as interruptible:
+                workspace = self._workspace._replace(interrupt=interruptible.flag)
+                loss = self._run_kernel(workspace)
+                while interruptible.is_interrupted():
+                    loss = self._run_kernel(workspace)
         return float(loss), self._workspace.gradients.astype(np.float64)
+
+    def _run_kernel(self, workspace: Workspace) -> float:
+        loss: float = entry.loss_and_gradients(self._network, workspace, self._batches, self._objective)
+        return loss
 
     def minimize(
         self, max_iterations: int = 1000, *, history_size: int = 20, gradient_tolerance: float = 1e-8

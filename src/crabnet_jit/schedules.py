@@ -19,7 +19,15 @@ Rates = NDArray[np.float64]
 Schedule = Callable[[Iterations], Rates]
 
 
-class Constant:
+class _Schedule:
+    """Has a repr that shows how it was made."""
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={value!r}" for name, value in vars(self).items() if not name.startswith("_"))
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class Constant(_Schedule):
     """The same rate always.
 
     Parameters
@@ -43,7 +51,7 @@ class Constant:
         return np.full(iterations.shape, self.learning_rate)
 
 
-class ExponentialDecay:
+class ExponentialDecay(_Schedule):
     """learning_rate * decay^(i + 1) in iteration i, multiplied up one by one as in the original.
 
     Parameters
@@ -78,7 +86,7 @@ class ExponentialDecay:
         return rates[first - start :]
 
 
-class StepDecay:
+class StepDecay(_Schedule):
     """learning_rate * factor^(i // every) in iteration i.
 
     Parameters
@@ -109,7 +117,7 @@ class StepDecay:
         return rates
 
 
-class Cosine:
+class Cosine(_Schedule):
     """Half a cosine from `learning_rate` down to `final_rate`, after a linear warm-up from 0 [1]_.
 
     In iteration i it is learning_rate * (i + 1) / warmup while i < warmup; then
@@ -155,7 +163,7 @@ class Cosine:
         return np.where(iterations < self.warmup, rising, falling)
 
 
-class OneCycle:
+class OneCycle(_Schedule):
     """Half a cosine up to `learning_rate`, and another one down [1]_.
 
     From learning_rate / start_divisor, and to learning_rate / final_divisor. With

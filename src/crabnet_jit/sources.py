@@ -5,6 +5,7 @@ and weights. What it writes depends on the iteration alone, so a run can be cut
 into chunks, interrupted and resumed at will. Any object like `Source` will do.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from crabnet_jit.kernels.entry import fill_minibatches
 from crabnet_jit.kernels.minibatch import permutation_draws
 from crabnet_jit.kernels.uniform import buffer_size
 from crabnet_jit.panels import Array, aligned_zeros, panel_shape, plain_weights, unpack
-from crabnet_jit.random import StdRng, as_rng, interval_scale
+from crabnet_jit.random import RngState, StdRng, as_rng, interval_scale
 from crabnet_jit.targets import Target, as_target
 
 _DRAWS_AT_ONCE = 2048  # half of a cache of 32 KB
@@ -27,7 +28,9 @@ class Source(Protocol):
     """Batches for training.
 
     A source that gives the same batch always may say so, by an attribute `is_constant` that is True; it is
-    then asked once.
+    then asked once. One that takes draws from a stream may have an attribute `stream`, a dict as
+    `StdRng.state`, and an attribute `configuration`, plain values; checkpoints keep both, assign the first
+    and compare the second.
     """
 
     @property
@@ -52,11 +55,26 @@ class Source(Protocol):
         """
 
 
-class _Sized(ABC):
-    """Sizes that stay what they were: the buffers of a trainer fit no others."""
+class _Drawn(ABC):
+    """Batches by draws from a random stream; of sizes that stay: a trainer's buffers fit no others."""
 
-    def __init__(self, in_features: int, out_features: int, batch_size: int) -> None:
+    def __init__(self, in_features: int, out_features: int, batch_size: int, rng: StdRng) -> None:
         self._shape = in_features, out_features, batch_size
+        self._rng = rng.copy()
+
+    @property
+    def stream(self) -> RngState:
+        """Where its draws begin; assign to begin elsewhere."""
+        return self._rng.state
+
+    @stream.setter
+    def stream(self, state: RngState) -> None:
+        self._rng.state = state
+
+    @property
+    @abstractmethod
+    def configuration(self) -> dict[str, Any]:
+        """What else its batches depend on, as plain values; not functions."""
 
     @property
     def in_features(self) -> int:
@@ -92,7 +110,7 @@ class _Sized(ABC):
         return self.batch_size
 
 
-class UniformSource(_Sized):
+class UniformSource(_Drawn):
     """Fresh samples of a target every iteration, uniform on a box.
 
     Parameters
@@ -145,13 +163,19 @@ class UniformSource(_Sized):
             if corner.size not in (1, in_features):
                 raise check.reject(name, f"a number or of shape ({in_features},)", f"shape {corner.shape}")
         out_features = check.integer("target.out_features", self._target.out_features, 1)
-        super().__init__(in_features, out_features, check.integer("batch_size", batch_size, 1))
+        size = check.integer("batch_size", batch_size, 1)
+        super().__init__(in_features, out_features, size, as_rng("rng", rng))
         self._low = lows * np.ones(in_features)
         box = zip(self._low, highs * np.ones(in_features), strict=True)
         self._scale = np.array([interval_scale(float(a), float(b)) for a, b in box])
-        self._rng = as_rng("rng", rng).copy()
         at_once = max(1, _DRAWS_AT_ONCE // (self.batch_size * self.in_features))
         self._workspace_size = buffer_size(self.batch_size, self.in_features, at_once)
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The box and the sizes."""
+        box = {"low": self._low.tolist(), "scale": self._scale.tolist()}
+        return {"kind": "UniformSource", **box, "batch_size": self.batch_size}
 
     @property
     def target(self) -> Target:
@@ -178,7 +202,7 @@ def _corner(name: str, values: ArrayLike) -> Array:
     return corner
 
 
-class ArraySource(_Sized):
+class ArraySource(_Drawn):
     """Minibatches of a data set, in a new random order every epoch.
 
     Parameters
@@ -224,12 +248,35 @@ class ArraySource(_Sized):
         if sample_weight is not None:
             weights = check.sample_weights("sample_weight", sample_weight, n_samples)
         size = min(check.integer("batch_size", batch_size, 1), n_samples)
-        super().__init__(inputs.shape[1], targets.shape[1], size)
+        super().__init__(inputs.shape[1], targets.shape[1], size, as_rng("rng", rng))
         self._data = inputs.copy(), targets.copy(), weights
+        self._digest: str | None = None
         self._n_draws = permutation_draws(n_samples) if shuffle and size < n_samples else 0
-        self._rng = as_rng("rng", rng).copy()
         # An epoch and its order, kept for the next chunk; a thread takes it out while it works.
         self._orders: list[tuple[int, Array]] = []
+
+    @property
+    def stream(self) -> RngState:
+        """Where its draws begin; assign to begin elsewhere."""
+        return self._rng.state
+
+    @stream.setter
+    def stream(self, state: RngState) -> None:
+        self._rng.state = state
+        self._orders = []
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The sizes, and a digest of the data."""
+        if self._digest is None:
+            self._digest = hashlib.sha256(b"".join(part.tobytes() for part in self._data)).hexdigest()
+        is_shuffled = self._n_draws > 0
+        return {
+            "kind": "ArraySource",
+            "data": self._digest,
+            "batch_size": self.batch_size,
+            "shuffle": is_shuffled,
+        }
 
     @property
     def n_samples(self) -> int:

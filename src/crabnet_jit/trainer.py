@@ -1,79 +1,65 @@
 """The training run: chunks of iterations in compiled code, Python in control between them."""
 
+import math
+import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from os import PathLike
+from typing import Any, NoReturn
 
 import numpy as np
 
 from crabnet_jit import _validation as check
+from crabnet_jit.callbacks import Callback, Run, as_callback, keyed
+from crabnet_jit.checkpoints import Saved, TrainerState, describe, read_checkpoint, write_checkpoint
+from crabnet_jit.chunks import Chunk, Chunks
 from crabnet_jit.dropout import Dropout
-from crabnet_jit.kernels.entry import train
-from crabnet_jit.kernels.network import Batches, Rule
+from crabnet_jit.history import WINDOW, History
+from crabnet_jit.interruption import Interruptible
 from crabnet_jit.losses import Loss, as_loss
 from crabnet_jit.network import NN
-from crabnet_jit.objective import kernel_objective, with_calls
+from crabnet_jit.objective import kernel_objective
 from crabnet_jit.optimizers import Optimizer, OptimizerState, as_optimizer
-from crabnet_jit.panels import Array, aligned_zeros, panel_shape, plain_weights
+from crabnet_jit.panels import panel_shape
 from crabnet_jit.random import StdRng, as_rng
 from crabnet_jit.schedules import ExponentialDecay, Schedule, as_schedule, rates_of
 from crabnet_jit.sources import ArraySource, Source, UniformSource
 from crabnet_jit.targets import StandardGaussian
 
-# Python takes about 10 us for a chunk; this is 1.5 ms of the article's job …
-_CHUNK_ITERATIONS = 4000
-_CHUNK_NUMBERS = 2**18  # … this bounds a chunk of large batches: 2 MB of samples and targets
-_CHUNK_PRODUCTS = 2**30  # … and this one of large networks: about 0.2 s, which Ctrl-C has to wait
-
-_WINDOW = 1001
-_NOT_RUN = -5e-324  # no loss is this
+_POLICIES = ("raise", "skip", "lower_rate")
+_RETURN_EVERY = 1000  # iterations; "lower_rate" goes back to the last but one multiple
+_LOWEST_RATE_SCALE = 2.0**-30
 
 
-class History:
-    """The loss of every iteration, and the original's log of it.
+class DivergenceError(FloatingPointError):
+    """The loss of an iteration, or what its step would make of the parameters, is infinite or NaN.
 
     Attributes
     ----------
-    losses : ndarray, shape (n_iterations,)
-        The loss of each batch, before the step it led to.
-    log : list of (int, float)
-        Iteration and running loss, for every iteration that is a multiple of `log_every`.
+    iteration : int
+        The first such iteration. Its step was not taken.
+    loss : float
+        Its loss.
+    last_loss : float or None
+        The last finite loss before it.
     """
 
-    def __init__(self, log_every: int) -> None:
-        self.log_every = check.integer("log_every", log_every, 1)
-        self.log: list[tuple[int, float]] = []
-        self._losses = np.empty(0)
-        self._count = 0
+    def __init__(self, iteration: int, loss: float, last_loss: float | None) -> None:
+        super().__init__(iteration, loss, last_loss)
+        self.iteration, self.loss, self.last_loss = iteration, loss, last_loss
 
-    @property
-    def losses(self) -> Array:
-        """The loss of each batch, before the step it led to; read-only."""
-        view = self._losses[: self._count]
-        view.flags.writeable = False
-        return view
-
-    def running_loss(self, iteration: int) -> float:
-        """Sum of the last 1,001 losses up to `iteration`, divided by 1,000.
-
-        That is the original's rule: its queue settles at 1,001 entries, and the divisor is
-        1,000 even while there are fewer.
-        """
-        check.integer("iteration", iteration, 0, self._count - 1)
-        return float(self._losses[max(0, iteration + 1 - _WINDOW) : iteration + 1].sum()) / 1000
-
-    def extend(self, losses: Array) -> list[tuple[int, float]]:
-        """Add the losses of the next iterations; return the new entries of the log."""
-        start, end = self._count, self._count + losses.size
-        if end > self._losses.size:
-            grown = np.empty(max(end, 2 * self._losses.size))
-            grown[:start] = self._losses[:start]
-            self._losses = grown
-        self._losses[start:end] = losses
-        self._count = end
-        first = -(-start // self.log_every) * self.log_every
-        entries = [(i, self.running_loss(i)) for i in range(first, end, self.log_every)]
-        self.log += entries
-        return entries
+    def __str__(self) -> str:
+        what = f"the loss became {self.loss} in iteration {self.iteration}"
+        if math.isfinite(self.loss):
+            what = f"parameters would become infinite or NaN in iteration {self.iteration}"
+        before = "no loss was finite"
+        if self.last_loss is not None:
+            before = f"the last finite loss was {self.last_loss:.6g}"
+        return (
+            f"{what}: the run diverged; {before}. Likely causes: a learning_rate that is too large (a "
+            "smaller learning_rate or clip_norm may help), data that are not standardised, large initial "
+            "parameters. The parameters are those before that step"
+        )
 
 
 class Trainer:
@@ -107,6 +93,13 @@ class Trainer:
         A generator or a seed for dropout. It does not move.
     log_every : int, default 10000
         Iterations between two entries of the log.
+    keep_losses : int, optional
+        How many of the last losses the history keeps at least; by default all, 8 bytes for each.
+    on_divergence : {"raise", "skip", "lower_rate"}, default "raise"
+        What to do when a loss, or what its step would make of the parameters, is infinite or NaN: raise
+        `DivergenceError`; go on without that step; or go back, 1,000 to 2,000 iterations or to the start,
+        and go on with half the learning rate. After 1,001 such losses on end, or 30 halvings, it is an
+        error, too.
     chunk_size : int, optional
         Iterations in one compiled call. The result does not depend on it, not in a bit.
 
@@ -114,6 +107,8 @@ class Trainer:
     ----------
     history : History
         All iterations so far.
+    iteration : int
+        How many those are.
     chunk_size : int
         Iterations in one compiled call.
     net, source, loss, optimizer, learning_rate
@@ -155,6 +150,8 @@ class Trainer:
         dropout: float | Sequence[float] = 0.0,
         rng: StdRng | int = 0,
         log_every: int = 10_000,
+        keep_losses: int | None = None,
+        on_divergence: str = "raise",
         chunk_size: int | None = None,
     ) -> None:
         if not isinstance(net, NN):
@@ -171,35 +168,35 @@ class Trainer:
         self._optimizer = as_optimizer("optimizer", optimizer)
         schedule = ExponentialDecay() if learning_rate is None else learning_rate
         self._learning_rate = as_schedule("learning_rate", schedule)
-        self._objective = kernel_objective(net, self._loss, l1, l2, clip_value, clip_norm)
         self._optimizer_state = self._optimizer.init(net.parameters)
-        self._rule = Rule(self._optimizer.code(net.dtype), *self._optimizer_state)
-        self.history = History(log_every)
-
+        objective = kernel_objective(net, self._loss, l1, l2, clip_value, clip_norm)
         batch_size = check.integer("source.batch_size", source.batch_size, 1)
         n_panels, width = panel_shape(batch_size, net.dtype)
         self._dropout = Dropout(net, dropout, as_rng("rng", rng), n_panels, width)
-        self._network = with_calls(self._dropout.network, self._objective, self._rule.update)
-        self._is_constant = bool(getattr(source, "is_constant", False))
-        fitting = _chunk_iterations(net, n_panels * width, self._dropout.n_units, self._is_constant)
-        n = fitting if chunk_size is None else check.integer("chunk_size", chunk_size, 1)
-        self._chunk_size = n
-        n_batches = 1 if self._is_constant else n
-        self._batches = Batches(
-            aligned_zeros(n_batches, n_panels, net.in_features, width, dtype=net.dtype),
-            aligned_zeros(n_batches, n_panels, net.out_features, width, dtype=net.dtype),
-            plain_weights(n_batches, batch_size, net.dtype),
-            aligned_zeros(n, n_panels, self._dropout.n_units, width, dtype=net.dtype),
+        self._chunks = Chunks(
+            net,
+            source,
+            objective,
+            self._optimizer.code(net.dtype),
+            self._optimizer_state,
+            self._dropout,
+            self._learning_rate,
+            None if chunk_size is None else check.integer("chunk_size", chunk_size, 1),
         )
-        if self._is_constant:
-            source.fill(0, *self._batches[:3])
-        self._workspace = net.workspace(width, net.gradients)
-        self._losses = aligned_zeros(n)
+        self.history = History(log_every, keep_losses)
+        self._on_divergence = check.choice("on_divergence", on_divergence, _POLICIES)
+        self._rate_scale = 1.0
+        self._last_rate = math.nan
+        self._return_points: tuple[TrainerState, ...] = ()
+        self._untold: deque[tuple[int, float]] = deque()  # entries of the log that on_log has not seen
+        self._callback_states: dict[str, Any] = {}
+        self._is_running = threading.Lock()
+        self._options = l1, l2, clip_value, clip_norm, on_divergence
 
     def __getstate__(self) -> NoReturn:
         raise TypeError(
             f"{type(self).__name__} cannot be copied or pickled, it holds addresses of machine code; "
-            "copy or pickle its network"
+            "copy or pickle its network, or use save_checkpoint"
         )
 
     @property
@@ -235,14 +232,36 @@ class Trainer:
     @property
     def chunk_size(self) -> int:
         """Iterations in one compiled call."""
-        return self._chunk_size
+        return self._chunks.size
+
+    @property
+    def iteration(self) -> int:
+        """Iterations done."""
+        return self.history.n_iterations
+
+    @property
+    def last_rate(self) -> float:
+        """The learning rate of the last iteration done; NaN before the first."""
+        if math.isnan(self._last_rate) and self.iteration > 0:
+            self._last_rate = (
+                float(rates_of(self._learning_rate, self.iteration - 1, 1)[0]) * self._rate_scale
+            )
+        return self._last_rate
 
     def compile(self) -> None:
         """Compile what a run needs, or load it from the cache on disk; otherwise the first run does it."""
-        self._run_chunk(0)
+        self._chunks.run(self._chunks.prepare(self.iteration, 0))
 
-    def run(self, n_iterations: int, on_log: Callable[[int, float], None] | None = None) -> History:
+    def run(
+        self,
+        n_iterations: int,
+        on_log: Callable[[int, float], object] | None = None,
+        callbacks: Sequence[Callback | Callable[[Run], object]] = (),
+    ) -> History:
         """Train for `n_iterations` more iterations.
+
+        Ctrl-C is answered at once, in the main thread: `KeyboardInterrupt` is raised between two iterations,
+        and the trainer can go on from there.
 
         Parameters
         ----------
@@ -250,6 +269,9 @@ class Trainer:
             At least 0.
         on_log : callable, optional
             Called with iteration and running loss as each entry of the log becomes known.
+        callbacks : sequence of Callback or callable, optional
+            Called now and then, see `Callback`; a plain function is called with the `Run` after every
+            `log_every` iterations.
 
         Returns
         -------
@@ -258,62 +280,176 @@ class Trainer:
 
         Raises
         ------
-        FloatingPointError
-            If a loss is infinite or NaN: the run has diverged. The history ends with that loss. Also if
-            parameters are, at the end.
+        DivergenceError
+            A FloatingPointError, if a loss or the parameters would be infinite or NaN, see `on_divergence`.
+            The history ends before that iteration.
+        RuntimeError
+            If the trainer is running already.
         """
-        left = check.integer("n_iterations", n_iterations, 0)
-        while left > 0:
-            n = min(left, self.chunk_size)
-            entries: list[tuple[int, float]] = []
-            self._losses[n - 1] = _NOT_RUN
-            try:
-                self._run_chunk(n)
-            finally:
-                # Ctrl-C in the compiled call is raised behind it, when the parameters are updated.
-                if self._losses[n - 1] != _NOT_RUN:
-                    entries = self._keep_chunk(n)
-            if on_log is not None:
-                for entry in entries:
-                    on_log(*entry)
-            last = self.history.losses[-1]
-            if not np.isfinite(last):
-                raise FloatingPointError(
-                    f"the loss became {last} in iteration {self.history.losses.size - 1}: "
-                    "the run diverged; a smaller learning_rate may help"
-                )
-            left -= n
-        if not np.isfinite(self._net.parameters).all():
-            raise FloatingPointError(
-                f"parameters are not finite after iteration {self.history.losses.size - 1}: "
-                "the run diverged; a smaller learning_rate may help"
+        end = self.iteration + check.integer("n_iterations", n_iterations, 0)
+        checked = [as_callback(callback, self.history.log_every) for callback in callbacks]
+        if not self._is_running.acquire(blocking=False):
+            raise RuntimeError(
+                "the trainer is running already, in another thread or in a callback of its own"
             )
+        try:
+            self._run(Run(self, end, checked, self._callback_states), on_log)
+        finally:
+            self._is_running.release()
         return self.history
 
-    def _keep_chunk(self, n: int) -> list[tuple[int, float]]:
-        """Take a chunk that has run into the history, up to a loss that is not finite."""
-        losses = self._losses[:n]
-        finite = np.isfinite(losses)
-        return self.history.extend(losses if finite.all() else losses[: finite.argmin() + 1])
+    def _run(self, run: Run, on_log: Callable[[int, float], object] | None) -> None:
+        with Interruptible() as interruptible:
+            try:
+                run.start()
+                while self.iteration < run.end and not run.is_stopped:
+                    try:
+                        self._advance(run.next_pause(), interruptible)
+                    finally:
+                        self._tell(on_log)
+                    run.call_due()
+            except BaseException as error:
+                if not isinstance(error, Exception):  # Ctrl-C, perhaps when some were told
+                    self._tell(on_log)
+                run.finish(error)
+                raise
+            run.finish(None)
 
-    def _run_chunk(self, n: int) -> None:
-        first = self.history.losses.size
-        rates = rates_of(self._learning_rate, first, max(n, 1))[:n]  # of one iteration to compile
-        batches = (
-            self._batches if n == self.chunk_size else Batches(*(panels[:n] for panels in self._batches))
+    def _tell(self, on_log: Callable[[int, float], object] | None) -> None:
+        while self._untold:
+            entry = self._untold.popleft()
+            if on_log is not None:
+                on_log(*entry)
+
+    def _advance(self, pause: int, interruptible: Interruptible) -> None:
+        """Train until the iteration `pause`, or the end of a chunk; less if a signal comes."""
+        first = self.iteration
+        if self._on_divergence == "lower_rate":
+            if first % _RETURN_EVERY == 0 and all(state.iteration < first for state in self._return_points):
+                self._return_points = *self._return_points[-1:], self.state()._replace(return_points=())
+            pause = min(pause, first + _RETURN_EVERY - first % _RETURN_EVERY)
+        chunk = self._chunks.prepare(first, min(pause - first, self.chunk_size), self._rate_scale)
+        interruptible.hold()
+        try:
+            n_done = self._chunks.run(chunk, interruptible.flag)
+            self._keep(chunk, n_done)
+            if interruptible.is_interrupted():
+                if n_done == 0:  # so that signals without end do not keep it from going on
+                    self._keep(chunk, self._chunks.run(chunk.part(0, 1)))
+            elif n_done < chunk.losses.size:
+                self._diverged(float(chunk.losses[n_done]))
+        finally:
+            interruptible.release()
+
+    def _keep(self, chunk: Chunk, n_done: int) -> None:
+        if n_done > 0:
+            self._untold += self.history.extend(chunk.losses[:n_done])
+            self._last_rate = float(chunk.learning_rates[n_done - 1])
+
+    def _diverged(self, loss: float) -> None:
+        """Raise an error for the step of this iteration, or do as `on_divergence` says."""
+        window = self.history.window()
+        finite = window[np.isfinite(window)]
+        error = DivergenceError(self.iteration, loss, float(finite[-1]) if finite.size > 0 else None)
+        if self._on_divergence == "skip" and (finite.size > 0 or window.size < WINDOW):
+            self.history.events.append((self.iteration, "skipped a step"))
+            self._untold += self.history.extend(np.array([loss]))
+        elif self._on_divergence == "lower_rate" and self._rate_scale > _LOWEST_RATE_SCALE:
+            point, scale = self._return_points[0], self._rate_scale / 2
+            event = f"went back from iteration {self.iteration}, with {scale:g} of the learning rate"
+            self._go_to(point._replace(rate_scale=scale, return_points=(point,)), event)
+        else:
+            raise error
+
+    def state(self) -> TrainerState:
+        """A copy of all that a run depends on besides its configuration."""
+        return TrainerState(
+            self.iteration,
+            self._rate_scale,
+            getattr(self._source, "stream", None),
+            self._dropout.stream,
+            self._net.parameters.copy(),
+            self._optimizer_state.buffers.copy(),
+            self._optimizer_state.numbers.copy(),
+            self.history.window(),
+            self._return_points,
         )
-        if not self._is_constant:
-            self._source.fill(first, batches.x, batches.target, batches.weight)
-        self._dropout.fill(first, batches.masks)
-        train(self._network, self._workspace, batches, self._objective, self._rule, rates, self._losses[:n])
 
+    def _go_to(self, state: TrainerState, event: str) -> None:
+        self._net.parameters[:] = state.parameters
+        self._optimizer_state.buffers[:] = state.optimizer_buffers
+        self._optimizer_state.numbers[:] = state.optimizer_numbers
+        if state.source_stream is not None:
+            self._source.stream = state.source_stream  # type: ignore[attr-defined]  # it had one
+        self._dropout.stream = state.dropout_stream
+        self._rate_scale, self._return_points = state.rate_scale, state.return_points
+        self._last_rate = math.nan
+        self._untold.clear()
+        self.history.go_to(state.iteration, state.window, event)
 
-def _chunk_iterations(net: NN, n_columns: int, n_mask_rows: int, is_constant: bool) -> int:
-    """Iterations that make a chunk of a good size."""
-    rows = n_mask_rows if is_constant else n_mask_rows + net.in_features + net.out_features + 1
-    numbers = max(1, n_columns * rows)
-    products = 3 * n_columns * net.parameters.size
-    return max(1, min(_CHUNK_ITERATIONS, _CHUNK_NUMBERS // numbers, _CHUNK_PRODUCTS // products))
+    def save_checkpoint(
+        self,
+        path: str | PathLike[str],
+        callbacks: Sequence[Callback] = (),
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        """Write the state of the run to a file; one that was there is replaced when the new one is complete.
+
+        Parameters
+        ----------
+        path : path-like
+            By custom with the ending .npz.
+        callbacks : sequence of Callback
+            Those of the run, whose states are kept, too.
+        options : dict, optional
+            Anything else, of what JSON has.
+
+        Raises
+        ------
+        OSError
+            If the file can not be written. What was there is as it was.
+        """
+        states = {key: callback.state() for key, callback in keyed(callbacks)}
+        write_checkpoint(path, Saved(self.state(), self.configuration(), states, options or {}))
+
+    def load_checkpoint(self, path: str | PathLike[str]) -> None:
+        """Go on from a file that `save_checkpoint` wrote, bit for bit as if the run had not stopped.
+
+        The trainer must be made as the other one was: network, data, optimiser and all other arguments
+        but `chunk_size`, `log_every` and `keep_losses`. Its source and dropout take the other one's random
+        streams. Functions are not compared. The next `run` gives its callbacks the states they had, if they
+        are the same ones in the same order.
+
+        Raises
+        ------
+        FileFormatError
+            If the file is something else, damaged, or of another run. The trainer is as it was.
+        OSError
+            If it can not be read.
+        """
+        saved = read_checkpoint(path, Saved(self.state(), self.configuration(), {}, {}))
+        self._go_to(saved.state, "resumed")
+        self._callback_states = saved.callbacks
+
+    def configuration(self) -> dict[str, Any]:
+        """What must be the same for a run to be resumed, as plain values."""
+        l1, l2, clip_value, clip_norm, on_divergence = self._options
+        net = self._net
+        return {
+            "sizes": [net.in_features, *net.hidden_sizes, net.out_features],
+            "activations": [describe(activation) for activation in net.activations],
+            "dtype": str(net.dtype),
+            "loss": describe(self._loss),
+            "optimizer": describe(self._optimizer),
+            "learning_rate": describe(self._learning_rate),
+            "l1": float(l1),
+            "l2": float(l2),
+            "clip_value": clip_value if clip_value is None else float(clip_value),
+            "clip_norm": clip_norm if clip_norm is None else float(clip_norm),
+            "dropout": self._dropout.layer_rates,
+            "on_divergence": on_divergence,
+            "source": getattr(self._source, "configuration", type(self._source).__name__),
+        }
 
 
 def warmup() -> None:

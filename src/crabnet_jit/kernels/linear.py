@@ -3,6 +3,9 @@
 Panels have one row per feature and one column per sample, see the package's
 docstring. Shapes: W (n_out, n_in), b (n_out, 1), x (n_in, width), y (n_out, width).
 
+A layer may be so large that it takes seconds, so all stop in the middle when `interrupt` is set
+(interrupt.py), unless it is None; their caller has to look there, too.
+
 Tiles of 4 x 2 vectors keep the multiply-add units busy: 8 sums run side by side, enough
 to hide a latency of 4 cycles, and 8 multiply-adds need 6 loads.
 """
@@ -10,6 +13,7 @@ to hide a latency of 4 cycles, and 8 multiply-adds need 6 loads.
 from typing import Any
 
 from crabnet_jit.kernels._jit import kernel
+from crabnet_jit.kernels.interrupt import is_set
 from crabnet_jit.kernels.tile import (
     tile_add_sums,
     tile_dot,
@@ -23,11 +27,13 @@ from crabnet_jit.kernels.vector import lanes
 
 
 @kernel
-def linear_forward(W: Any, b: Any, x: Any, y: Any, rectify: Any) -> None:
+def linear_forward(W: Any, b: Any, x: Any, y: Any, rectify: Any, interrupt: Any) -> None:
     """y = W x + b, or max(W x + b, 0) if `rectify`. Overwrites y."""
     n_out, width = y.shape
     n_out_by_4 = n_out - n_out % 4
     for s in range(0, width, 2 * lanes(x)):
+        if is_set(interrupt):
+            return
         for o in range(0, n_out_by_4, 4):
             tile = _add_product(tile_full(x, 4, 2, b, o), W, o, x, s)
             tile_store(tile_maximum(tile, 0.0) if rectify else tile, y, o, s)
@@ -37,7 +43,7 @@ def linear_forward(W: Any, b: Any, x: Any, y: Any, rectify: Any) -> None:
 
 
 @kernel
-def linear_backward_input(W: Any, dL_dy: Any, x: Any, dL_dx: Any, rectified: Any) -> None:
+def linear_backward_input(W: Any, dL_dy: Any, x: Any, dL_dx: Any, rectified: Any, interrupt: Any) -> None:
     """dL_dx = W^T dL_dy. Overwrites dL_dx.
 
     If x was `rectified`, dL_dx is the gradient before that: 0 where x is not positive.
@@ -45,6 +51,8 @@ def linear_backward_input(W: Any, dL_dy: Any, x: Any, dL_dx: Any, rectified: Any
     n_in, width = x.shape
     n_in_by_4 = n_in - n_in % 4
     for s in range(0, width, 2 * lanes(x)):
+        if is_set(interrupt):
+            return
         for i in range(0, n_in_by_4, 4):
             tile = _add_product(tile_full(x, 4, 2, 0.0, 0), W.T, i, dL_dy, s)
             tile_store(tile_where_positive(tile, x, i, s) if rectified else tile, dL_dx, i, s)
@@ -62,14 +70,14 @@ def _add_product(tile: Any, A: Any, r: Any, B: Any, s: Any) -> Any:
 
 
 @kernel
-def linear_backward_parameters(dL_dy: Any, x: Any, dL_dW: Any, dL_db: Any) -> None:
+def linear_backward_parameters(dL_dy: Any, x: Any, dL_dW: Any, dL_db: Any, interrupt: Any) -> None:
     """dL_dW += dL_dy x^T and dL_db += dL_dy 1. Columns beyond the batch must be 0 in dL_dy."""
-    _add_row_products(dL_dy, x, dL_dW)
+    _add_row_products(dL_dy, x, dL_dW, interrupt)
     _add_row_sums(dL_dy, dL_db.T)
 
 
 @kernel
-def _add_row_products(A: Any, B: Any, C: Any) -> None:
+def _add_row_products(A: Any, B: Any, C: Any, interrupt: Any) -> None:
     """C += A B^T: every row of A times every row of B, summed over the samples."""
     n_rows, n_columns = C.shape
     rows_by_2 = n_rows - n_rows % 2
@@ -77,6 +85,8 @@ def _add_row_products(A: Any, B: Any, C: Any) -> None:
     columns_by_8 = n_columns - n_columns % 8
     columns_by_2 = n_columns - n_columns % 2
     for c in range(0, columns_by_8, 8):
+        if is_set(interrupt):
+            return
         for r in range(0, rows_by_2, 2):
             _dot_tile(tile_full(A, 2, 8, 0.0, 0), A, r, B, c, C)
         for r in range(rows_by_2, n_rows):

@@ -5,10 +5,12 @@ gradient descent. Anything else is called through its address (address.py), for 
 be None.
 """
 
+import math
 from typing import Any, NamedTuple
 
 from crabnet_jit.kernels._jit import kernel
 from crabnet_jit.kernels.address import call, may_call
+from crabnet_jit.kernels.interrupt import is_set
 from crabnet_jit.kernels.layout import ACTIVATION, INLINED, RELU, Y_START, biases, outputs, weights
 from crabnet_jit.kernels.linear import linear_backward_input, linear_backward_parameters, linear_forward
 from crabnet_jit.kernels.losses import mse_forward
@@ -34,13 +36,15 @@ class Workspace(NamedTuple):
     """What is kept of one panel: a row for each unit, as wide as the panel; and the gradients.
 
     `activations` are the layers' outputs, `derivatives` those of their activations where these are
-    called, `errors` the gradients of the loss with respect to the outputs.
+    called, `errors` the gradients of the loss with respect to the outputs. When `interrupt` is
+    set (interrupt.py), what kernels leave here is unfinished; it may be None.
     """
 
     activations: Any
     derivatives: Any
     errors: Any
     gradients: Any
+    interrupt: Any
 
 
 class Batches(NamedTuple):
@@ -83,7 +87,7 @@ def network_forward(network: Any, x: Any, masks: Any, workspace: Any) -> Any:
         y = outputs(workspace.activations, layout, layer, width)
         W, b = weights(network.parameters, layout, layer), biases(network.parameters, layout, layer)
         activation = layout[layer, ACTIVATION]
-        linear_forward(W, b, h, y, activation == RELU)
+        linear_forward(W, b, h, y, activation == RELU, workspace.interrupt)
         if may_call(network.calls, activation > RELU):
             dy_dz = outputs(workspace.derivatives, layout, layer, width)
             call(activation, (y, network.a[layer], y, dy_dz))
@@ -111,11 +115,12 @@ def network_backward(network: Any, x: Any, workspace: Any) -> None:
             weights(workspace.gradients, layout, layer),
             biases(workspace.gradients, layout, layer),
         )
-        linear_backward_parameters(dL_dz, h, dL_dW, dL_db)
+        linear_backward_parameters(dL_dz, h, dL_dW, dL_db, workspace.interrupt)
         if layer > 0:
             W = weights(network.parameters, layout, layer)
             dL_dh = outputs(workspace.errors, layout, layer - 1, width)
-            linear_backward_input(W, dL_dz, h, dL_dh, layout[layer - 1, ACTIVATION] == RELU)
+            is_relu = layout[layer - 1, ACTIVATION] == RELU
+            linear_backward_input(W, dL_dz, h, dL_dh, is_relu, workspace.interrupt)
 
 
 @kernel
@@ -137,6 +142,8 @@ def batch_gradients(network: Any, workspace: Any, batches: Any, iteration: Any, 
     workspace.gradients[:] = 0.0
     loss = 0.0
     for p in range(batches.x.shape[1]):
+        if is_set(workspace.interrupt):
+            break
         x, target = panel(batches.x, batch, p), panel(batches.target, batch, p)
         weight, masks = panel(batches.weight, batch, p), panel(batches.masks, iteration, p)
         y = network_forward(network, x, masks, workspace)
@@ -151,16 +158,27 @@ def batch_gradients(network: Any, workspace: Any, batches: Any, iteration: Any, 
 
 @kernel
 def train(
-    network: Any, workspace: Any, batches: Any, objective: Any, rule: Any, learning_rates: Any, losses: Any
-) -> None:
-    """A step for every batch of a chunk.
+    network: Any,
+    workspace: Any,
+    batches: Any,
+    objective: Any,
+    rule: Any,
+    learning_rates: Any,
+    interrupt: Any,
+    losses: Any,
+) -> Any:
+    """A step for every batch of a chunk; return how many were taken, and if the parameters are finite.
 
     Reads batches and learning_rates (n_iterations,). Updates the parameters and the rule's state,
     overwrites losses (n_iterations,) with each batch's loss before its step, and leaves the last
-    batch's gradients in the workspace.
+    batch's gradients in the workspace. It ends before the step of a loss that is not finite, and when
+    `interrupt` is set (interrupt.py).
     """
     for iteration in range(losses.size):
-        losses[iteration] = batch_gradients(network, workspace, batches, iteration, objective)
+        loss = batch_gradients(network, workspace, batches, iteration, objective)
+        losses[iteration] = loss
+        if is_set(interrupt) or not abs(loss) < math.inf:
+            return iteration, _is_finite(network.parameters)
         parameters, gradients, rate = network.parameters, workspace.gradients, learning_rates[iteration]
         if may_call(network.calls, objective.penalize != INLINED):
             call(objective.penalize, (parameters, gradients, objective.penalties))
@@ -168,6 +186,15 @@ def train(
             call(rule.update, (parameters, gradients, rule.state, rule.numbers, rate))
         else:
             sgd_update(parameters, gradients, rate)
+    return losses.size, _is_finite(network.parameters)
+
+
+@kernel
+def _is_finite(x: Any) -> Any:
+    is_finite = True
+    for k in range(x.size):
+        is_finite = is_finite and abs(x[k]) < math.inf
+    return is_finite
 
 
 @kernel

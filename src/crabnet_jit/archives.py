@@ -1,0 +1,137 @@
+"""Files of arrays and plain values: NumPy's npz, without pickle and without compression.
+
+One of the arrays, `header`, is a text: JSON with what the file is, its version, a digest of the other
+arrays, and any values that a writer adds.
+"""
+
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import math
+import os
+import stat
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from os import PathLike
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import numpy as np
+
+from crabnet_jit.panels import Array
+
+Path_ = str | PathLike[str]
+T = TypeVar("T")
+
+
+class FileFormatError(ValueError):
+    """A file is not what it should be, damaged, of another version, or of another run."""
+
+
+def write_archive(
+    path: Path_, what: str, version: int, values: dict[str, Any], arrays: dict[str, Any]
+) -> None:
+    """Write a file whole or not at all; a file that was there is replaced when the new one is complete."""
+    header = {"format": f"crabnet_jit {what}", "version": version, **values, "digest": _digest(arrays)}
+    with whole_file(path) as file:
+        np.savez(file, header=np.array(json.dumps(header)), **arrays)
+
+
+def read_archive(
+    path: Path_, what: str, version: int, parse: Callable[[dict[str, Any], dict[str, Array]], T]
+) -> T:
+    """What `parse` makes of the header and the arrays of a file that holds a `what`.
+
+    Raises
+    ------
+    FileFormatError
+        For whatever is wrong with the file, also if `parse` finds it.
+    OSError
+        If it can not be read.
+    """
+    with contextlib.suppress(OSError):
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise FileFormatError(f"{os.fspath(path)} is not a saved {what} (not a file)")
+    data = Path(path).read_bytes()
+    try:
+        arrays = _arrays(data)
+        header = json.loads(str(arrays.pop("header")))
+        kind = f"crabnet_jit {what}"
+        if header["format"] != kind or header["version"] != version:
+            raise ValueError(
+                f"{header['format']!r}, version {header['version']!r}; known is version {version}"
+            )
+        if header["digest"] != _digest(arrays):
+            raise ValueError("damaged")
+        return parse(header, arrays)
+    except (Exception, MemoryError) as error:  # whatever goes wrong here, it is the file
+        reason = f"{type(error).__name__}: {error}"
+        raise FileFormatError(f"{os.fspath(path)} is not a saved {what} ({reason})") from None
+
+
+def _arrays(data: bytes) -> dict[str, Any]:
+    arrays: dict[str, Any] = {}
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for entry in archive.infolist():
+            name = entry.filename.removesuffix(".npy")
+            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > len(data) or name in arrays:
+                raise ValueError(f"not an archive of this kind: {entry.filename!r}")
+            arrays[name] = _array(archive.read(entry))
+    return arrays
+
+
+def _array(data: bytes) -> Array:
+    """An array in NumPy's format, which may not claim to be larger than it is."""
+    stream = io.BytesIO(data)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("an array of an unknown version")
+    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    if dtype.kind not in "fU" or is_fortran or not dtype.isnative:
+        raise ValueError(f"an array of {dtype}")
+    content = data[stream.tell() :]
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(content):
+        raise ValueError(f"an array of shape {shape} in {len(content)} bytes")
+    return np.frombuffer(content, dtype).reshape(shape).copy()
+
+
+def _digest(arrays: dict[str, Any]) -> str:
+    """Of names and numbers; the checks of zip files leave gaps."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def whole_file(path: Path_) -> Iterator[IO[bytes]]:
+    """A file to write to that takes its place when it is complete, and leaves nothing if it is not."""
+    target = Path(path).resolve()
+    if target.exists() and not target.is_file():  # a device or a pipe stays what it is
+        buffer = io.BytesIO()  # since many cannot seek
+        yield buffer
+        target.write_bytes(buffer.getvalue())
+        return
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "No such folder", str(target.parent))
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        # A temporary file is private.
+        os.chmod(temporary, target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,435 @@
+"""What is called in a run, between chunks of iterations: to watch it, to stop it, to keep it."""
+
+import contextlib
+import csv
+import json
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crabnet_jit import _validation as check
+from crabnet_jit.archives import whole_file
+from crabnet_jit.objective import Objective
+from crabnet_jit.panels import Array
+
+if TYPE_CHECKING:
+    from crabnet_jit.history import History
+    from crabnet_jit.network import NN
+    from crabnet_jit.trainer import Trainer
+
+
+class Run:
+    """A run as its callbacks see it.
+
+    Attributes
+    ----------
+    trainer : Trainer
+        Whose run it is. Callbacks may read everything, and save; its parameters are not theirs to change.
+    end : int
+        The iteration at which the run is over.
+    is_stopped : bool
+        Whether a callback has stopped it.
+    """
+
+    def __init__(
+        self, trainer: "Trainer", end: int, callbacks: "Sequence[Callback]", states: dict[str, dict[str, Any]]
+    ) -> None:
+        self.trainer = trainer
+        self.end = end
+        self.callbacks = callbacks
+        self.is_stopped = False
+        self.final_parameters: Array | None = None
+        self._states = states
+        self._start = time.perf_counter()
+
+    @property
+    def net(self) -> "NN":
+        """The network."""
+        return self.trainer.net
+
+    @property
+    def history(self) -> "History":
+        """Losses and log so far."""
+        return self.trainer.history
+
+    @property
+    def iteration(self) -> int:
+        """Iterations done."""
+        return self.trainer.iteration
+
+    @property
+    def running_loss(self) -> float:
+        """That of the last iteration; NaN before the first."""
+        return self.history.running_loss(self.iteration - 1) if self.iteration > 0 else math.nan
+
+    @property
+    def seconds(self) -> float:
+        """Since this run began."""
+        return time.perf_counter() - self._start
+
+    def stop(self, reason: str = "by a callback") -> None:
+        """End the run here, between two iterations."""
+        self.is_stopped = True
+        self.history.events.append((self.iteration, f"stopped: {reason}"))
+
+    def start(self) -> None:
+        """Give callbacks the states of a checkpoint, and call those that were due when it was written."""
+        for key, callback in keyed(self.callbacks):
+            if key in self._states:
+                callback.restore(self._states.pop(key))
+            if callback.called_at is None:
+                callback.called_at = self.iteration
+        for callback in self.callbacks:
+            callback.start(self)
+        self.call_due()
+
+    def next_pause(self) -> int:
+        """The iteration at which some callback is due, or the end."""
+        it = self.iteration
+        return min([self.end, *(it + c.every - it % c.every for c in self.callbacks if c.every is not None)])
+
+    def call_due(self) -> None:
+        """Call those whose time it is."""
+        for callback in self.callbacks:
+            if callback.called_at != self.iteration and self.iteration % (callback.every or 1) == 0:
+                callback(self)
+                callback.called_at = self.iteration
+
+    def finish(self, error: BaseException | None) -> None:
+        """Let all callbacks finish, even if some fail."""
+        with contextlib.ExitStack() as stack:
+            for callback in self.callbacks:
+                stack.callback(callback.finish, self, error)
+        if self.final_parameters is not None:
+            self.net.parameters = self.final_parameters
+
+
+class Callback:
+    """Something to be called in a run; to be subclassed.
+
+    Attributes
+    ----------
+    every : int or None
+        Called when the iterations done are a multiple of it; if None, after every chunk, some milliseconds.
+    called_at : int or None
+        Iterations done when it was last called.
+    """
+
+    every: int | None = None
+    called_at: int | None = None
+
+    def start(self, run: Run) -> None:
+        """Called before the first iteration of a run."""
+
+    def __call__(self, run: Run) -> None:
+        """Called between two iterations."""
+
+    def finish(self, run: Run, error: BaseException | None) -> None:
+        """Called behind the last iteration; with the exception that ends the run, if there is one."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint has to keep: values that JSON has, and arrays of floats."""
+        return {"called_at": self.called_at}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.called_at = state["called_at"]
+
+
+def keyed(callbacks: Sequence[Callback]) -> Iterator[tuple[str, Callback]]:
+    """Callbacks by position and type."""
+    return ((f"{k} {type(callback).__name__}", callback) for k, callback in enumerate(callbacks))
+
+
+def as_callback(value: Any, every: int) -> Callback:
+    """A callback as it is, any other function as one that is called every so many iterations."""
+    if isinstance(value, Callback):
+        return value
+    return Every(every, value)
+
+
+class Every(Callback):
+    """A function that is called with the `Run` when the iterations done are a multiple of `every`.
+
+    Examples
+    --------
+    >>> from crabnet_jit import NN, Every, StandardGaussian, Trainer, UniformSource
+    >>> def watch(run):
+    ...     print(run.iteration, round(run.running_loss, 3))
+    ...     if run.running_loss < 1.5:
+    ...         run.stop()
+    >>> trainer = Trainer(NN(2, [8, 8], 1, rng=1), UniformSource(StandardGaussian(), rng=1))
+    >>> trainer.run(100_000, callbacks=[Every(500, watch)]).n_iterations
+    500 1.065
+    500
+    """
+
+    def __init__(self, every: int, function: Callable[[Run], object]) -> None:
+        self.every = check.integer("every", every, 1)
+        if not callable(function):
+            raise check.reject("callback", "a Callback or a function of a Run", repr(function))
+        self._function = function
+
+    def __call__(self, run: Run) -> None:
+        """Call the function."""
+        self._function(run)
+
+
+class EarlyStopping(Callback):
+    """Stop when a loss no longer falls, and give the network its best parameters.
+
+    Parameters
+    ----------
+    patience : int or None, default 10
+        The run ends when so many checks on end brought no improvement; None: never.
+    validation : Objective, optional
+        Its loss decides; without, the running loss of the training.
+    every : int, default 1000
+        Iterations between two checks.
+    min_delta : float, default 0.0
+        At least 0. What is less below the best loss so far is no improvement.
+    restore_best : bool, default True
+        Whether the network gets the parameters of the best check when the run ends; not if it ends with
+        an exception, such as that of Ctrl-C.
+
+    Attributes
+    ----------
+    iterations, losses : list
+        Of every check: iterations done, and the loss.
+    best_loss : float
+        The least, or infinity.
+    best_parameters : ndarray or None
+        Those it had then.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from crabnet_jit import NN, ArraySource, EarlyStopping, Objective, Trainer
+    >>> x = np.linspace(-1, 1, 40)[:, None]
+    >>> y = np.sin(3 * x) + 0.3 * np.random.default_rng(0).normal(size=x.shape)
+    >>> net = NN(1, [32], 1, rng=1, activation="tanh", init="glorot_uniform")
+    >>> stopping = EarlyStopping(patience=5, validation=Objective(net, x[::2], y[::2]))
+    >>> trainer = Trainer(net, ArraySource(x[1::2], y[1::2], rng=1), optimizer="adam", learning_rate=0.01)
+    >>> history = trainer.run(1_000_000, callbacks=[stopping])
+    >>> history.n_iterations < 50_000
+    True
+    """
+
+    def __init__(
+        self,
+        patience: int | None = 10,
+        validation: Objective | None = None,
+        every: int = 1000,
+        min_delta: float = 0.0,
+        restore_best: bool = True,
+    ) -> None:
+        self.patience = None if patience is None else check.integer("patience", patience, 1)
+        if validation is not None and not isinstance(validation, Objective):
+            raise check.reject("validation", "an Objective", repr(validation))
+        self.validation = validation
+        self.every = check.integer("every", every, 1)
+        self.min_delta = check.number("min_delta", min_delta, 0.0)
+        self.restore_best = restore_best
+        self.iterations: list[int] = []
+        self.losses: list[float] = []
+        self.best_loss = math.inf
+        self.best_parameters: Array | None = None
+        self._best_at = 0  # number of the best check
+
+    def __call__(self, run: Run) -> None:
+        """Take the loss; stop if it is time."""
+        loss = run.running_loss
+        if self.validation is not None:
+            loss, _ = self.validation.loss_and_gradient(run.net.parameters)
+        self.iterations.append(run.iteration)
+        self.losses.append(loss)
+        if loss < self.best_loss - self.min_delta or (self.best_parameters is None and loss < math.inf):
+            self.best_loss, self.best_parameters = loss, run.net.parameters.copy()
+            self._best_at = len(self.losses)
+        elif self.patience is not None and len(self.losses) - self._best_at >= self.patience:
+            run.stop(f"no better loss than {self.best_loss:.6g} in {self.patience} checks")
+
+    def finish(self, run: Run, error: BaseException | None) -> None:
+        """Take the loss at the end, too, and give the network its best parameters."""
+        if error is None:
+            if self.called_at != run.iteration:
+                self(run)
+                self.called_at = run.iteration
+            if self.restore_best:
+                run.final_parameters = self.best_parameters
+
+    def state(self) -> dict[str, Any]:
+        """All checks, and the best parameters."""
+        state: dict[str, Any] = super().state()
+        state |= {"iterations": self.iterations, "losses": self.losses, "best_loss": self.best_loss}
+        if self.best_parameters is not None:
+            state |= {"best_parameters": self.best_parameters, "best_at": self._best_at}
+        return state
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        super().restore(state)
+        self.iterations, self.losses, self.best_loss = (
+            state["iterations"],
+            state["losses"],
+            state["best_loss"],
+        )
+        self.best_parameters, self._best_at = state.get("best_parameters"), state.get("best_at", 0)
+
+
+class TimeBudget(Callback):
+    """Stop after some seconds of a run, between two chunks: some milliseconds later, or an iteration.
+
+    Examples
+    --------
+    >>> from crabnet_jit import NN, StandardGaussian, TimeBudget, Trainer, UniformSource
+    >>> trainer = Trainer(NN(2, [8, 8], 1, rng=1), UniformSource(StandardGaussian(), rng=1))
+    >>> trainer.run(10**12, callbacks=[TimeBudget(0.1)]).n_iterations < 10**8
+    True
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = check.number("seconds", seconds, 0.0)
+
+    def __call__(self, run: Run) -> None:
+        """Stop if it is time."""
+        if run.seconds >= self.seconds:
+            run.stop(f"{self.seconds:g} s are over")
+
+
+class Checkpoint(Callback):
+    """Save the state of the run every so often, and when it ends or is interrupted; not when it diverges.
+
+    A file that can not be written is a warning, and the run goes on; at the end it is an error. What
+    was there before stays as it was.
+
+    Parameters
+    ----------
+    path : path-like
+        The file, in a folder that exists. See `Trainer.load_checkpoint`.
+    every : int, default 100000
+        Iterations between two saves.
+    options : dict, optional
+        Anything to be kept in the file, too, of what JSON has.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from crabnet_jit import NN, Checkpoint, StandardGaussian, Trainer, UniformSource
+    >>> def trainer():
+    ...     return Trainer(NN(2, [8, 8], 1, rng=1), UniformSource(StandardGaussian(), rng=1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     first, second = trainer(), trainer()
+    ...     _ = first.run(1000, callbacks=[Checkpoint(folder + "/run.npz")])
+    ...     second.load_checkpoint(folder + "/run.npz")
+    >>> second.iteration
+    1000
+    >>> bool((first.run(500).losses[-500:] == second.run(500).losses[-500:]).all())
+    True
+    """
+
+    def __init__(
+        self, path: str | PathLike[str], every: int = 100_000, options: dict[str, Any] | None = None
+    ) -> None:
+        self.path = Path(path)
+        self.every = check.integer("every", every, 1)
+        self._options = options
+
+    def start(self, run: Run) -> None:
+        """See that the folder is there, before the work."""
+        if not self.path.absolute().parent.is_dir() or self.path.is_dir():
+            raise check.reject("path", "a file in a folder that exists", repr(str(self.path)))
+
+    def __call__(self, run: Run) -> None:
+        """Save."""
+        try:
+            self._save(run)
+        except OSError as error:
+            warnings.warn(
+                f"no checkpoint after {run.iteration} iterations: {error}", RuntimeWarning, stacklevel=2
+            )
+
+    def finish(self, run: Run, error: BaseException | None) -> None:
+        """Save, unless it has just been done or something is wrong with the run."""
+        if error is None or not isinstance(error, Exception):
+            self._save(run)
+
+    def _save(self, run: Run) -> None:
+        run.trainer.save_checkpoint(self.path, run.callbacks, self._options)
+
+
+class LogFile(Callback):
+    """Rows of iterations done, running loss, learning rate, and seconds since the run began.
+
+    Parameters
+    ----------
+    path : path-like
+        With the ending .csv for comma-separated values with a header, or .jsonl for an object of JSON
+        a line. A run that begins anew replaces the file; one that goes on keeps the rows up to where it is
+        and adds to them.
+    every : int, default 1000
+        Iterations between two rows.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from crabnet_jit import NN, LogFile, StandardGaussian, Trainer, UniformSource
+    >>> trainer = Trainer(NN(2, [8, 8], 1, rng=1), UniformSource(StandardGaussian(), rng=1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "log.csv")
+    ...     _ = trainer.run(2000, callbacks=[LogFile(path)])
+    ...     print(path.read_text())
+    iteration,running_loss,learning_rate,seconds
+    1000,1.587...,0.00198...,...
+    2000,0.518...,0.00196...,...
+    <BLANKLINE>
+    """
+
+    _COLUMNS = ("iteration", "running_loss", "learning_rate", "seconds")
+
+    def __init__(self, path: str | PathLike[str], every: int = 1000) -> None:
+        self.path = Path(path)
+        if self.path.suffix not in (".csv", ".jsonl"):
+            raise check.reject("path", "a name with the ending .csv or .jsonl", repr(str(path)))
+        self.every = check.integer("every", every, 1)
+
+    def start(self, run: Run) -> None:
+        """Begin the file, or keep of it what is before this run."""
+        kept = ",".join(self._COLUMNS) + "\n" if self.path.suffix == ".csv" else ""
+        if run.iteration > 0:
+            with contextlib.suppress(FileNotFoundError):
+                text = self.path.read_text()
+                kept += "".join(
+                    line for line in text.splitlines(True) if self._is_before(line, run.iteration)
+                )
+        with whole_file(self.path) as file:
+            file.write(kept.encode())
+
+    def _is_before(self, line: str, iteration: int) -> bool:
+        """Whether it is a whole row, of an iteration up to this one."""
+        try:
+            first = (
+                line.split(",", maxsplit=1)[0]
+                if self.path.suffix == ".csv"
+                else json.loads(line)["iteration"]
+            )
+            return line.endswith("\n") and int(first) <= iteration
+        except (ValueError, TypeError, KeyError):
+            return False
+
+    def __call__(self, run: Run) -> None:
+        """Add a row."""
+        rate = run.trainer.last_rate
+        row = dict(
+            zip(self._COLUMNS, (run.iteration, run.running_loss, rate, round(run.seconds, 6)), strict=True)
+        )
+        with self.path.open("a", newline="") as file:
+            if self.path.suffix == ".csv":
+                csv.writer(file, lineterminator="\n").writerow(row.values())
+            else:
+                file.write(json.dumps(row) + "\n")

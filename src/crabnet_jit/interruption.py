@@ -1,0 +1,134 @@
+"""Signals while compiled code runs: it comes back at once, and nothing is left half done.
+
+Python handles a signal, such as that of Ctrl-C, between two steps of Python code. A compiled call is one
+such step, however long it takes, and an exception raised behind it could fall between the call and the
+lines that keep its results. So, while an `Interruptible` is entered in the main thread,
+
+- the operating system's part of a signal sets a flag in memory, which kernels look at: Python can be told to
+  write a byte to a file descriptor then (`signal.set_wakeup_fd`), and here that is a file in memory;
+- Python's handlers of SIGINT and SIGTERM wait between `hold` and `release`.
+
+Other threads get no signals; what they run is not interrupted.
+"""
+
+import contextlib
+import functools
+import mmap
+import os
+import signal
+import tempfile
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Flag = NDArray[np.uint8]
+
+#: A flag that nothing sets.
+NEVER: Flag = np.zeros(1, np.uint8)
+
+
+class _SignalFile:
+    """A file in memory, to which the operating system writes a byte for each signal."""
+
+    def __init__(self) -> None:
+        if hasattr(os, "memfd_create"):
+            self.descriptor = os.memfd_create("signals")
+        else:
+            with tempfile.TemporaryFile() as file:
+                self.descriptor = os.dup(file.fileno())
+        os.ftruncate(self.descriptor, mmap.PAGESIZE)
+        os.set_blocking(self.descriptor, False)  # as Python demands
+        self.flag: Flag = np.frombuffer(mmap.mmap(self.descriptor, mmap.PAGESIZE), np.uint8)
+
+    def take(self) -> bytes:
+        """The signals that came since the last time."""
+        n = os.lseek(self.descriptor, 0, os.SEEK_CUR)
+        os.lseek(self.descriptor, 0, os.SEEK_SET)
+        signals = self.flag[:n].tobytes()
+        self.flag[:n] = 0
+        return signals
+
+
+@functools.cache
+def _signal_file() -> _SignalFile | None:
+    """That of the process; None where there can be none."""
+    try:
+        file = _SignalFile()
+        signal.set_wakeup_fd(signal.set_wakeup_fd(file.descriptor))
+    except (OSError, ValueError):  # Windows wants a socket
+        return None
+    return file
+
+
+class Interruptible:
+    """A context in which signals interrupt kernels, but nothing that stands between `hold` and `release`.
+
+    Attributes
+    ----------
+    flag : ndarray of uint8
+        For kernels (kernels/interrupt.py).
+    """
+
+    def __init__(self) -> None:
+        self.flag = NEVER
+        self._file: _SignalFile | None = None
+        self._others_descriptor = -1
+        self._handlers: dict[int, Any] = {}
+        self._is_held = True
+        self._waiting: list[tuple[int, Any]] = []
+
+    def __enter__(self) -> "Interruptible":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                handler = signal.getsignal(number)
+                if callable(handler):
+                    self._handlers[number] = handler
+                    signal.signal(number, self._handle)
+            self._file = _signal_file()
+        if self._file is not None:
+            self.flag = self._file.flag
+            self._others_descriptor = signal.set_wakeup_fd(self._file.descriptor, warn_on_full_buffer=False)
+        self._is_held = False
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_held = True
+        if self._file is not None:
+            self._clear()
+            signal.set_wakeup_fd(self._others_descriptor)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self.release()
+
+    def _handle(self, number: int, frame: Any) -> None:
+        if self._is_held:
+            self._waiting.append((number, frame))
+        else:
+            self._handlers[number](number, frame)
+
+    def hold(self) -> None:
+        """From here on handlers wait."""
+        self._is_held = True
+
+    def release(self) -> None:
+        """Call the handlers of the signals that came meanwhile; one may raise."""
+        self._is_held = False
+        while self._waiting:
+            number, frame = self._waiting.pop(0)
+            self._handlers[number](number, frame)
+
+    def is_interrupted(self) -> bool:
+        """Whether a signal came since the last time; someone else who wants to know of it is told."""
+        came = bool(self.flag[0])
+        if came:
+            self._clear()
+        return came
+
+    def _clear(self) -> None:
+        if self._file is not None:
+            signals = self._file.take()
+            if signals and self._others_descriptor not in (-1, self._file.descriptor):
+                with contextlib.suppress(OSError):  # it is full, or closed
+                    os.write(self._others_descriptor, signals)
