@@ -1,7 +1,7 @@
 """What it costs to watch a run: `python -m benchmarks.control` prints ratios to a run that nobody watches.
 
-The article's job. Runs take turns; each counts with its best time. Then, two trainers in two threads, and how long
-Ctrl-C has to wait in large networks.
+The article's job. Runs take turns; each counts with its best time. Then, two trainers in two threads, and
+how long Ctrl-C has to wait in large networks.
 """
 
 import argparse
@@ -58,6 +58,13 @@ def ways(folder: Path) -> dict[str, Callable[[Trainer], list[Callback]]]:
     }
 
 
+def watched(make: Callable[[Trainer], list[Callback]]) -> Callable[[], object]:
+    """N iterations of a trainer with these callbacks."""
+    trainer = article_trainer()
+    callbacks = make(trainer)
+    return lambda: trainer.run(N, callbacks=callbacks)
+
+
 def thread_ratio(rounds: int) -> float:
     """Time of two trainers in two threads over that of one."""
     trainers = [article_trainer(), article_trainer()]
@@ -84,7 +91,7 @@ def delays(hidden: int, batch_size: int, n: int) -> list[float]:
     random = np.random.default_rng(0)
     result = []
     for _ in range(n):
-        sent = []
+        sent: list[float] = []
 
         def interrupt(sent: list[float] = sent) -> None:
             sent.append(time.perf_counter())
@@ -111,10 +118,7 @@ def main() -> None:
     check_article()
     print(describe_machine())
     with tempfile.TemporaryDirectory() as name:
-        runs = []
-        for make in ways(Path(name)).values():
-            trainer = article_trainer()
-            runs.append(lambda trainer=trainer, callbacks=make(trainer): trainer.run(N, callbacks=callbacks))
+        runs = [watched(make) for make in ways(Path(name)).values()]
         times = best_seconds(*runs, rounds=options.rounds)
         print(f"\n| callbacks, {N} iterations | ns an iteration | more |\n|---|---|---|")
         for way, seconds in zip(ways(Path(name)), times, strict=True):

@@ -1,7 +1,8 @@
-"""A run of 5,000,000 iterations: `python -m benchmarks.long_run` compares it with the original's, and its memory.
+"""A run of 5,000,000 iterations of the article's job: `python -m benchmarks.long_run`.
 
-The article's job; its log is compared with that of the original program, its final state with that of a run that was
-stopped, saved and loaded in the middle. It ends with an error if something is not as it should be.
+Its log is compared with that of the original program, its end with that of a run that was stopped, saved and
+loaded in the middle, its memory with that at the start. It ends with an error if something is not as it
+should be.
 """
 
 import argparse

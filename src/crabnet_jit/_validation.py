@@ -3,7 +3,9 @@
 import difflib
 import math
 import operator
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -160,6 +162,24 @@ def sample_weights(name: str, values: ArrayLike, n_samples: int) -> NDArray[Any]
     scaled = result / result.max()  # the mean of the largest numbers would overflow
     mean_of_1: NDArray[Any] = scaled / scaled.mean()
     return mean_of_1
+
+
+def instance(name: str, value: object, kind: type, allowed: str) -> None:
+    """An object of this kind."""
+    if not isinstance(value, kind):
+        raise reject(name, allowed, repr(value))
+
+
+def path(name: str, value: object) -> Path:
+    """A path that the operating system can be asked for."""
+    try:
+        text = os.fspath(value)  # type: ignore[call-overload]  # the TypeError is the check
+        os.fsencode(text)
+    except (TypeError, UnicodeError):
+        raise reject(name, "a path", repr(value)) from None
+    if not isinstance(text, str) or "\0" in text or not text:
+        raise reject(name, "a path", repr(value))
+    return Path(text)
 
 
 def float_type(name: str, value: object) -> np.dtype[Any]:

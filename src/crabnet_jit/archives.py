@@ -21,6 +21,7 @@ from typing import IO, Any, TypeVar
 
 import numpy as np
 
+from crabnet_jit import _validation as check
 from crabnet_jit.panels import Array
 
 Path_ = str | PathLike[str]
@@ -52,12 +53,9 @@ def read_archive(
     OSError
         If it can not be read.
     """
-    with contextlib.suppress(OSError):
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise FileFormatError(f"{os.fspath(path)} is not a saved {what} (not a file)")
-    data = Path(path).read_bytes()
+    file = check.path("path", path)
     try:
-        arrays = _arrays(data)
+        arrays = _arrays(_content(file))
         header = json.loads(str(arrays.pop("header")))
         kind = f"crabnet_jit {what}"
         if header["format"] != kind or header["version"] != version:
@@ -67,17 +65,33 @@ def read_archive(
         if header["digest"] != _digest(arrays):
             raise ValueError("damaged")
         return parse(header, arrays)
+    except OSError:
+        raise
     except (Exception, MemoryError) as error:  # whatever goes wrong here, it is the file
-        reason = f"{type(error).__name__}: {error}"
-        raise FileFormatError(f"{os.fspath(path)} is not a saved {what} ({reason})") from None
+        reason = f"{type(error).__name__}: {error}"[:500].encode(errors="backslashreplace").decode()
+        raise FileFormatError(f"{file} is not a saved {what} ({reason})") from None
+
+
+def _content(path: Path) -> bytes:
+    """All of a file that begins as an archive does."""
+    with contextlib.suppress(OSError):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError("not a file")
+    with path.open("rb") as file:
+        start = file.read(4)
+        if start != b"PK\x03\x04":
+            raise ValueError("not an archive")
+        return start + file.read()
 
 
 def _arrays(data: bytes) -> dict[str, Any]:
     arrays: dict[str, Any] = {}
+    total = 0
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for entry in archive.infolist():
             name = entry.filename.removesuffix(".npy")
-            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > len(data) or name in arrays:
+            total += entry.file_size  # entries may overlap
+            if entry.compress_type != zipfile.ZIP_STORED or total > len(data) or name in arrays:
                 raise ValueError(f"not an archive of this kind: {entry.filename!r}")
             arrays[name] = _array(archive.read(entry))
     return arrays
@@ -109,7 +123,7 @@ def _digest(arrays: dict[str, Any]) -> str:
 @contextlib.contextmanager
 def whole_file(path: Path_) -> Iterator[IO[bytes]]:
     """A file to write to that takes its place when it is complete, and leaves nothing if it is not."""
-    target = Path(path).resolve()
+    target = check.path("path", path).resolve()
     if target.exists() and not target.is_file():  # a device or a pipe stays what it is
         buffer = io.BytesIO()  # since many cannot seek
         yield buffer

@@ -8,11 +8,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crabnet_jit import _validation as check
-from crabnet_jit.archives import whole_file
+from crabnet_jit.archives import FileFormatError, whole_file
 from crabnet_jit.objective import Objective
 from crabnet_jit.panels import Array
 
@@ -80,9 +79,14 @@ class Run:
         """Give callbacks the states of a checkpoint, and call those that were due when it was written."""
         for key, callback in keyed(self.callbacks):
             if key in self._states:
-                callback.restore(self._states.pop(key))
-            if callback.called_at is None:
+                try:
+                    callback.restore(self._states[key])
+                except Exception as error:
+                    reason = f"{type(error).__name__}: {error}"
+                    raise FileFormatError(f"the checkpoint has no state of {key} ({reason})") from None
+            if callback.called_at is None or callback.called_at > self.iteration:
                 callback.called_at = self.iteration
+        self._states.clear()
         for callback in self.callbacks:
             callback.start(self)
         self.call_due()
@@ -95,14 +99,16 @@ class Run:
     def call_due(self) -> None:
         """Call those whose time it is."""
         for callback in self.callbacks:
+            if callback.called_at is not None and callback.called_at > self.iteration:  # it went back
+                callback.called_at = self.iteration
             if callback.called_at != self.iteration and self.iteration % (callback.every or 1) == 0:
                 callback(self)
                 callback.called_at = self.iteration
 
     def finish(self, error: BaseException | None) -> None:
         """Let all callbacks finish, even if some fail."""
-        with contextlib.ExitStack() as stack:
-            for callback in self.callbacks:
+        with contextlib.ExitStack() as stack:  # whose last one comes first
+            for callback in reversed(self.callbacks):
                 stack.callback(callback.finish, self, error)
         if self.final_parameters is not None:
             self.net.parameters = self.final_parameters
@@ -137,7 +143,7 @@ class Callback:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
-        self.called_at = state["called_at"]
+        self.called_at = check.integer("called_at", state["called_at"], 0)
 
 
 def keyed(callbacks: Sequence[Callback]) -> Iterator[tuple[str, Callback]]:
@@ -228,8 +234,8 @@ class EarlyStopping(Callback):
         restore_best: bool = True,
     ) -> None:
         self.patience = None if patience is None else check.integer("patience", patience, 1)
-        if validation is not None and not isinstance(validation, Objective):
-            raise check.reject("validation", "an Objective", repr(validation))
+        if validation is not None:
+            check.instance("validation", validation, Objective, "an Objective")
         self.validation = validation
         self.every = check.integer("every", every, 1)
         self.min_delta = check.number("min_delta", min_delta, 0.0)
@@ -239,6 +245,11 @@ class EarlyStopping(Callback):
         self.best_loss = math.inf
         self.best_parameters: Array | None = None
         self._best_at = 0  # number of the best check
+
+    def start(self, run: Run) -> None:
+        """See that best parameters, if they come from a checkpoint, are those of this network."""
+        if self.best_parameters is not None:
+            check.same_shape("best_parameters", self.best_parameters, run.net.parameters.shape)
 
     def __call__(self, run: Run) -> None:
         """Take the loss; stop if it is time."""
@@ -266,19 +277,23 @@ class EarlyStopping(Callback):
         """All checks, and the best parameters."""
         state: dict[str, Any] = super().state()
         state |= {"iterations": self.iterations, "losses": self.losses, "best_loss": self.best_loss}
+        state["best_at"] = self._best_at
         if self.best_parameters is not None:
-            state |= {"best_parameters": self.best_parameters, "best_at": self._best_at}
+            state["best_parameters"] = self.best_parameters
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
         super().restore(state)
-        self.iterations, self.losses, self.best_loss = (
-            state["iterations"],
-            state["losses"],
-            state["best_loss"],
-        )
-        self.best_parameters, self._best_at = state.get("best_parameters"), state.get("best_at", 0)
+        self.iterations = [check.integer("iterations", value, 0) for value in state["iterations"]]
+        self.losses = [float(value) for value in state["losses"]]
+        self.best_loss = float(state["best_loss"])
+        if len(self.iterations) != len(self.losses):
+            raise ValueError(f"{len(self.iterations)} iterations and {len(self.losses)} losses")
+        self._best_at = check.integer("best_at", state["best_at"], 0, len(self.losses))
+        self.best_parameters = None
+        if self._best_at > 0:
+            self.best_parameters = check.array("best_parameters", state["best_parameters"])
 
 
 class TimeBudget(Callback):
@@ -335,7 +350,7 @@ class Checkpoint(Callback):
     def __init__(
         self, path: str | PathLike[str], every: int = 100_000, options: dict[str, Any] | None = None
     ) -> None:
-        self.path = Path(path)
+        self.path = check.path("path", path)
         self.every = check.integer("every", every, 1)
         self._options = options
 
@@ -393,20 +408,23 @@ class LogFile(Callback):
     _COLUMNS = ("iteration", "running_loss", "learning_rate", "seconds")
 
     def __init__(self, path: str | PathLike[str], every: int = 1000) -> None:
-        self.path = Path(path)
+        self.path = check.path("path", path)
         if self.path.suffix not in (".csv", ".jsonl"):
             raise check.reject("path", "a name with the ending .csv or .jsonl", repr(str(path)))
         self.every = check.integer("every", every, 1)
+        self._last = 0
 
     def start(self, run: Run) -> None:
         """Begin the file, or keep of it what is before this run."""
+        self._keep(min(run.iteration, self.called_at or 0))
+
+    def _keep(self, iteration: int) -> None:
+        """Write the file anew, with its rows up to an iteration."""
         kept = ",".join(self._COLUMNS) + "\n" if self.path.suffix == ".csv" else ""
-        if run.iteration > 0:
+        if iteration > 0:
             with contextlib.suppress(FileNotFoundError):
                 text = self.path.read_text()
-                kept += "".join(
-                    line for line in text.splitlines(True) if self._is_before(line, run.iteration)
-                )
+                kept += "".join(line for line in text.splitlines(True) if self._is_before(line, iteration))
         with whole_file(self.path) as file:
             file.write(kept.encode())
 
@@ -423,7 +441,10 @@ class LogFile(Callback):
             return False
 
     def __call__(self, run: Run) -> None:
-        """Add a row."""
+        """Add a row; if the run went back, in place of those behind it."""
+        if run.iteration <= self._last:
+            self._keep(run.iteration - 1)
+        self._last = run.iteration
         rate = run.trainer.last_rate
         row = dict(
             zip(self._COLUMNS, (run.iteration, run.running_loss, rate, round(run.seconds, 6)), strict=True)

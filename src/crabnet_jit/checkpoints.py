@@ -14,20 +14,21 @@ from crabnet_jit.random import RngState, StdRng
 
 _KIND = "checkpoint"
 _VERSION = 1
-_NUMBERS = ("iteration", "rate_scale", "source_stream", "dropout_stream")
+_NUMBERS = ("iteration", "rate_scale", "n_skipped", "source_stream", "dropout_stream")
 _ARRAYS = ("parameters", "optimizer_buffers", "optimizer_numbers", "window")
 
 
 class TrainerState(NamedTuple):
     """All that a run depends on besides its configuration.
 
-    `rate_scale` is what "lower_rate" has multiplied the learning rate by. `window` has the last losses, up to
-    1,001. The streams are where the draws of the source and of dropout begin; what an iteration takes of them
+    `rate_scale` is what "lower_rate" has multiplied the learning rate by, `n_skipped` the number of steps
+    that "skip" has left out last, on end. `window` has the last losses, up to 1,001. The streams are where the draws of the source and of dropout begin; what an iteration takes of them
     depends on its number. `return_points` are earlier states that "lower_rate" may go back to.
     """
 
     iteration: int
     rate_scale: float
+    n_skipped: int
     source_stream: RngState | None
     dropout_stream: RngState
     parameters: Array
@@ -114,6 +115,9 @@ def _state(k: int, numbers: dict[str, Any], arrays: dict[str, Array]) -> Trainer
     if window.shape != (min(iteration, WINDOW),) or window.dtype != np.float64:
         raise ValueError(f"a window of {window.dtype}, shape {window.shape}, after {iteration} iterations")
     check.array("parameters", arrays[f"state{k}/parameters"])
+    check.array("optimizer_numbers", arrays[f"state{k}/optimizer_numbers"])
+    if np.isnan(arrays[f"state{k}/optimizer_buffers"]).any():
+        raise ValueError("NaN in the state of the optimiser")
     streams = [numbers["source_stream"], numbers["dropout_stream"]]
     for stream in streams:
         if stream is not None:
@@ -121,6 +125,7 @@ def _state(k: int, numbers: dict[str, Any], arrays: dict[str, Array]) -> Trainer
     return TrainerState(  # type: ignore[misc]  # mypy does not count them
         iteration,
         check.number("rate_scale", numbers["rate_scale"], 0.0, 1.0, open_low=True),
+        check.integer("n_skipped", numbers["n_skipped"], 0),
         *streams,
         *[arrays.pop(f"state{k}/{name}") for name in _ARRAYS],
         return_points=(),
@@ -129,7 +134,7 @@ def _state(k: int, numbers: dict[str, Any], arrays: dict[str, Array]) -> Trainer
 
 def _differences(saved: Saved, like: Saved) -> Iterator[str]:
     for name, value in like.configuration.items():
-        given = saved.configuration.get(name)
+        given = saved.configuration[name]
         if given != value:
             yield f"of another run: its {name} is {given}, here it is {value}"
     for state in (saved.state, *saved.state.return_points):

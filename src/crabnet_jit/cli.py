@@ -21,6 +21,11 @@ _INTERRUPTED = 128 + signal.SIGINT
 _TERMINATED = 128 + signal.SIGTERM
 
 
+# The shortest command lines that are complete, and options that a resumed run may have of its own.
+_LEAST = {"fit": ["fit"], "train": ["train", "-", "--inputs", "x", "--outputs", "y"]}
+_MAY_CHANGE = {"iterations", "log_every"}
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line instead of argparse's usage and message."""
@@ -42,16 +47,17 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
-def _parser(preset: str = "article", saved: dict[str, Any] | None = None) -> argparse.ArgumentParser:
-    """Options have the defaults of a preset, and before those the ones that a checkpoint has saved."""
+def _parser(
+    preset: str = "article", command: str = "fit", saved: dict[str, Any] | None = None
+) -> argparse.ArgumentParser:
+    """Options have the defaults of a preset, and before those the ones that a command's checkpoint has."""
     parser = _Parser(prog="crabnet-jit", description="Train small neural networks in compiled loops.")
     parser.add_argument("--version", action="version", version=f"crabnet-jit {version}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_fit(commands, PRESETS[preset])
     _add_train(commands)
     _add_predict(commands)
-    if saved is not None:
-        commands.choices[saved["command"]].set_defaults(**saved)
+    commands.choices[command].set_defaults(**(saved or {}))
     return parser
 
 
@@ -226,11 +232,20 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options; those that are not given are those of the checkpoint to go on from, or the preset's."""
     options = _parser().parse_args(argv)
     preset = getattr(options, "preset", "article")
-    resume = getattr(options, "resume", None)
     if preset not in PRESETS:
         return options  # for an error
-    saved = None if resume is None else saved_options(options.command, resume)
-    return _parser(preset, saved).parse_args(argv)
+    if getattr(options, "resume", None) is None:
+        return _parser(preset).parse_args(argv)
+    saved = saved_options(options.command, options.resume, set(vars(options)))
+    parser = _parser(preset, options.command, saved)
+    resumed, as_saved = parser.parse_args(argv), parser.parse_args(_LEAST[options.command])
+    for name in saved.keys() - _MAY_CHANGE:
+        if getattr(resumed, name) != getattr(as_saved, name):
+            given = f"--{name.replace('_', '-')}"
+            raise InvalidArgumentError(
+                f"{given} must be {saved[name]}, as in {options.resume}, got {getattr(resumed, name)}"
+            )
+    return resumed
 
 
 def _abandon_output() -> None:

@@ -6,6 +6,7 @@ import functools
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +79,20 @@ _NOT_KEPT = {
 }  # fmt: skip
 
 
-def saved_options(command: str, path: str) -> dict[str, Any]:
-    """The options of the run that wrote a checkpoint."""
-    options = read_checkpoint(path).options
+def saved_options(command: str, path: str, known: set[str]) -> dict[str, Any]:
+    """The options of the run that wrote a checkpoint, of those that are known."""
+    saved = read_checkpoint(path)
+    options = saved.options
     if options.get("command") != command or not all(
         isinstance(value, (str, int, float)) for value in options.values()
     ):
         raise FileFormatError(f"{path} is not a checkpoint of crabnet-jit {command}")
-    return options
+    sizes = saved.configuration.get("sizes")
+    if not isinstance(sizes, list) or options.get("hidden") != ",".join(map(str, sizes[1:-1])):
+        raise FileFormatError(f"{path} is not a saved checkpoint (its options are of another network)")
+    if sum(n_out * (n_in + 1) for n_in, n_out in pairwise(sizes)) != saved.state.parameters.size:
+        raise FileFormatError(f"{path} is not a saved checkpoint (its parameters are of another network)")
+    return {name: value for name, value in options.items() if name in known - _NOT_KEPT}
 
 
 class _Watch:
@@ -242,7 +249,9 @@ def train(options: argparse.Namespace) -> None:
             clip_value=options.clip_value,
             dropout=options.dropout,
         )
-    say(f"{options.iterations} iterations in {time.perf_counter() - start:.2f} s, compiling included")
+    assert net.fit_history is not None
+    done = net.fit_history.n_iterations
+    say(f"{done} iterations, {time.perf_counter() - start:.2f} s, compiling included")
     _say_scores("training", options.outputs, score(net, x[training], y[training]))
     if share > 0:
         _say_scores("validation", options.outputs, score(net, x[validation], y[validation]))

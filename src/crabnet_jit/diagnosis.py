@@ -86,6 +86,7 @@ def diagnose(net: NN, x: ArrayLike, y: ArrayLike | None = None, loss: Loss | str
     Gradients grow 2.95-fold from layer to layer on the way back: they explode. ...
     Layer 2: its units are nearly alike (mean correlation 1.00), so they count as few. ...
     """
+    check.instance("net", net, NN, "an NN")
     twin = net.__class__.__new__(net.__class__)
     twin.__setstate__(net.__getstate__())
     outputs = twin.forward(x)

@@ -37,6 +37,7 @@ def save(net: NN, path: str | PathLike[str], names: dict[str, list[str]] | None 
     OSError
         If the file can not be written. Nothing is left of it then.
     """
+    check.instance("net", net, NN, "an NN")
     for k, activation in enumerate(net.activations):
         if activation.name not in ACTIVATIONS:
             raise check.reject(f"activations[{k}]", "one that has a name, to be saved", repr(activation))

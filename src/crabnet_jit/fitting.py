@@ -48,6 +48,7 @@ def score(net: NN, x: ArrayLike, y: ArrayLike) -> Scores:
     >>> score(net, [[0.0], [1.0]], [0.0, 2.0]).r2
     array([1.])
     """
+    check.instance("net", net, NN, "an NN")
     inputs, targets = check.pairs(x, y)
     targets = check.samples("y", targets, net.out_features)
     errors = targets - net.predict(inputs)
@@ -221,7 +222,7 @@ def fit(
     if stopping is not None and stopping.best_parameters is None:
         raise FloatingPointError("no validation loss is finite; a smaller learning_rate may help")
     validated = ([], []) if stopping is None else (stopping.iterations, stopping.losses)
-    net.fit_history = FitHistory(history.losses, *validated)
+    net.fit_history = FitHistory(history.losses, *validated, history.n_iterations)
     return net
 
 

@@ -25,8 +25,8 @@ class GradientCheck(NamedTuple):
     worst : str
         The parameter with the largest error, such as "layers[1].W[3, 0]".
     error : float
-        Its error: the difference of the two derivatives over the larger one, or over a thousandth of the
-        largest of all, if that is more.
+        Its error: the difference of the two derivatives over the larger one; or over a thousandth of the
+        largest of all, or over what rounding makes of it, if that is more.
     derivative : float
         The one that training uses.
     difference_quotient : float
@@ -54,10 +54,10 @@ class GradientCheck(NamedTuple):
 def check_gradients(
     net: NN, x: ArrayLike, y: ArrayLike, loss: Loss | str = "mse", *, tolerance: float = 1e-4
 ) -> GradientCheck:
-    """Compare the gradient of a loss with central differences, parameter by parameter.
+    """Compare the gradient of a loss with differences, parameter by parameter.
 
-    (L(p + h) - L(p - h)) / 2h for every parameter p, with two sizes of h, of which the better one counts,
-    since a ReLU may bend between p - h and p + h. It takes four evaluations for each parameter, in float64.
+    (L(p + h) - L(p - h)) / 2h for every parameter p; and since a ReLU may bend there, also the differences to
+    either side, and a smaller h; the best one counts. Four evaluations for each parameter, in float64.
 
     Parameters
     ----------
@@ -87,6 +87,7 @@ def check_gradients(
     >>> print(check_gradients(net, [[0.1, 0.2], [0.3, -0.4]], [1.0, 2.0]))
     gradients are WRONG: the worst is layers[0].W[2, 1], ... relative error 0.5
     """
+    check.instance("net", net, NN, "an NN")
     tolerance = check.number("tolerance", tolerance, 0.0, open_low=True)
     twin = net
     if net.dtype != np.float64:
@@ -101,16 +102,25 @@ def check_gradients(
         theta[k] = kept
         return result
 
-    _, derivatives = objective.loss_and_gradient(theta)
-    quotients = np.empty((len(_STEPS), theta.size))
+    loss_here, derivatives = objective.loss_and_gradient(theta)
+    quotients = np.empty((len(_STEPS), 3, theta.size))  # to both sides, to the left, to the right
     for k, p in enumerate(theta):
         for row, step in enumerate(_STEPS):
             low, high = p - step * max(1.0, abs(p)), p + step * max(1.0, abs(p))
-            quotients[row, k] = (loss_at(k, high) - loss_at(k, low)) / (high - low)
+            below, above = loss_at(k, low), loss_at(k, high)
+            quotients[row, :, k] = (
+                (above - below) / (high - low),
+                (loss_here - below) / (p - low),
+                (above - loss_here) / (high - p),
+            )
+    quotients = quotients.reshape(-1, theta.size)
     if not (np.isfinite(derivatives).all() and np.isfinite(quotients).all()):
         at = int((~np.isfinite(derivatives) | ~np.isfinite(quotients).all(axis=0)).argmax())
         raise FloatingPointError(f"the derivative for {_name(net, at)} is infinite or NaN")
-    least = max(1e-3 * np.abs(quotients[0]).max(), 1e-300)
+    rounding = 1e-15 * abs(loss_here) / _STEPS[0]
+    least = max(
+        1e-3 * np.abs(quotients[0]).max(), 1e-4 * np.abs(quotients).max(), rounding / tolerance, 1e-300
+    )
     sizes = np.maximum(np.maximum(np.abs(derivatives), np.abs(quotients)), least)
     relative = np.abs(derivatives - quotients) / sizes
     errors = relative.min(axis=0)

@@ -91,10 +91,12 @@ class History:
     def go_to(self, iteration: int, window: Array, event: str) -> None:
         """Continue after `iteration` iterations, of which `window` has the last losses."""
         kept = iteration - self.first_iteration
-        if window.size <= kept <= self._count:
+        own = self._losses[max(0, kept - window.size) : kept]
+        if 0 <= kept <= self._count and np.array_equal(own, window, equal_nan=True):
             self._count = kept
-        else:
+            self.log = [entry for entry in self.log if entry[0] < iteration]
+        else:  # it is another run's, or no longer kept
             self._losses, self._count = window.copy(), window.size
+            self.log = []
         self.n_iterations = iteration
-        self.log = [entry for entry in self.log if entry[0] < iteration]
         self.events.append((iteration, event))

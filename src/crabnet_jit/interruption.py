@@ -62,6 +62,10 @@ def _signal_file() -> _SignalFile | None:
     return file
 
 
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_signal_file.cache_clear)  # the child needs a file of its own
+
+
 class Interruptible:
     """A context in which signals interrupt kernels, but nothing that stands between `hold` and `release`.
 
@@ -119,9 +123,9 @@ class Interruptible:
             number, frame = self._waiting.pop(0)
             self._handlers[number](number, frame)
 
-    def is_interrupted(self) -> bool:
-        """Whether a signal came since the last time; someone else who wants to know of it is told."""
-        came = bool(self.flag[0])
+    def is_interrupted(self, flag: Flag) -> bool:
+        """Whether this flag is set, which is cleared then; someone else who wants to know of it is told."""
+        came = bool(flag[0])
         if came:
             self._clear()
         return came

@@ -42,13 +42,15 @@ class Standardization(NamedTuple):
 class FitHistory(NamedTuple):
     """What happened in a fit.
 
-    The loss of every iteration; and, with validation, the iterations after which its loss was taken, and
-    these losses. Losses are those of standardised targets, where targets are standardised.
+    The loss of every iteration, from the last 1,001 before a checkpoint on if it was resumed; with
+    validation, the iterations after which its loss was taken, and these losses; and the number of
+    iterations. Losses are those of standardised targets, where targets are standardised.
     """
 
     losses: Array
     validation_iterations: list[int]
     validation_losses: list[float]
+    n_iterations: int
 
 
 class NN:

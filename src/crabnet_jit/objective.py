@@ -99,6 +99,7 @@ class Objective:
         l1: float = 0.0,
         l2: float = 0.0,
     ) -> None:
+        check.instance("net", net, NN, "an NN")
         self.net = net
         self.loss = as_loss("loss", loss)
         inputs, targets = check.pairs(x, y)
@@ -137,7 +138,7 @@ class Objective:
             with Interruptible() as interruptible:
                 workspace = self._workspace._replace(interrupt=interruptible.flag)
                 loss = self._run_kernel(workspace)
-                while interruptible.is_interrupted():
+                while interruptible.is_interrupted(interruptible.flag):
                     loss = self._run_kernel(workspace)
         return float(loss), self._workspace.gradients.astype(np.float64)
 

@@ -72,7 +72,9 @@ class ProgressBar(Callback):
         rate = (run.iteration - self._began_at) / max(run.seconds, 1e-9)
         left = (run.end - run.iteration) / max(rate, 1e-9)
         file = sys.stderr if self._file is None else self._file
-        if file is not None:
+        if file is None:
+            return
+        with contextlib.suppress(OSError, ValueError):  # it is closed: nobody looks
             print(
                 f"{run.iteration} of {run.end} iterations, {rate:.3g} a second, "
                 f"running loss {run.running_loss:.6g}, {left:.0f} s left",

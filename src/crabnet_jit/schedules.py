@@ -19,6 +19,15 @@ Rates = NDArray[np.float64]
 Schedule = Callable[[Iterations], Rates]
 
 
+_AT_ONCE = 2**16
+
+
+def _checked(iterations: Iterations) -> Iterations:
+    if not isinstance(iterations, np.ndarray) or iterations.dtype.kind not in "iu" or iterations.ndim != 1:
+        raise check.reject("iterations", "a one-dimensional array of integers", repr(iterations))
+    return iterations
+
+
 class _Schedule:
     """Has a repr that shows how it was made."""
 
@@ -48,7 +57,7 @@ class Constant(_Schedule):
 
     def __call__(self, iterations: Iterations) -> Rates:
         """The rates of the given iterations."""
-        return np.full(iterations.shape, self.learning_rate)
+        return np.full(_checked(iterations).shape, self.learning_rate)
 
 
 class ExponentialDecay(_Schedule):
@@ -76,14 +85,20 @@ class ExponentialDecay(_Schedule):
 
     def __call__(self, iterations: Iterations) -> Rates:
         """The rates of the given consecutive iterations."""
-        first, n = int(iterations[0]), iterations.size
+        rates = np.empty(_checked(iterations).size)
+        if rates.size == 0:
+            return rates
+        first = int(iterations[0])
         start, rate = self._reached
         if first < start:
             start, rate = 0, self.learning_rate
-        rates = np.empty(first - start + n)
+        while start < first:
+            skipped = np.empty(min(first - start, _AT_ONCE))
+            exponential_decay(rate, self.decay, skipped)
+            start, rate = start + skipped.size, float(skipped[-1])
         exponential_decay(rate, self.decay, rates)
-        self._reached = first + n, float(rates[-1])
-        return rates[first - start :]
+        self._reached = first + rates.size, float(rates[-1])
+        return rates
 
 
 class StepDecay(_Schedule):
@@ -113,7 +128,8 @@ class StepDecay(_Schedule):
 
     def __call__(self, iterations: Iterations) -> Rates:
         """The rates of the given iterations."""
-        rates: Rates = self.learning_rate * self.factor ** (iterations // self.every).astype(np.float64)
+        steps = (_checked(iterations) // self.every).astype(np.float64)
+        rates: Rates = self.learning_rate * self.factor**steps
         return rates
 
 
@@ -157,7 +173,7 @@ class Cosine(_Schedule):
 
     def __call__(self, iterations: Iterations) -> Rates:
         """The rates of the given iterations."""
-        t = np.clip((iterations - self.warmup) / (self.n_iterations - self.warmup), 0.0, 1.0)
+        t = np.clip((_checked(iterations) - self.warmup) / (self.n_iterations - self.warmup), 0.0, 1.0)
         falling = _half_cosine(self.learning_rate, self.final_rate, t)
         rising = self.learning_rate * (iterations + 1) / max(self.warmup, 1)
         return np.where(iterations < self.warmup, rising, falling)
@@ -218,6 +234,7 @@ class OneCycle(_Schedule):
 
     def __call__(self, iterations: Iterations) -> Rates:
         """The rates of the given iterations."""
+        _checked(iterations)
         top, end = self.warmup_fraction * self.n_iterations - 1, self.n_iterations - 1
         up = _half_cosine(
             self.learning_rate / self.start_divisor, self.learning_rate, np.clip(iterations / top, 0.0, 1.0)

@@ -12,10 +12,10 @@ import numpy as np
 from crabnet_jit import _validation as check
 from crabnet_jit.callbacks import Callback, Run, as_callback, keyed
 from crabnet_jit.checkpoints import Saved, TrainerState, describe, read_checkpoint, write_checkpoint
-from crabnet_jit.chunks import Chunk, Chunks
+from crabnet_jit.chunks import Chunks
 from crabnet_jit.dropout import Dropout
-from crabnet_jit.history import WINDOW, History
-from crabnet_jit.interruption import Interruptible
+from crabnet_jit.history import History
+from crabnet_jit.interruption import NEVER, Interruptible
 from crabnet_jit.losses import Loss, as_loss
 from crabnet_jit.network import NN
 from crabnet_jit.objective import kernel_objective
@@ -29,6 +29,7 @@ from crabnet_jit.targets import StandardGaussian
 _POLICIES = ("raise", "skip", "lower_rate")
 _RETURN_EVERY = 1000  # iterations; "lower_rate" goes back to the last but one multiple
 _LOWEST_RATE_SCALE = 2.0**-30
+_MOST_SKIPPED = 1000  # on end
 
 
 class DivergenceError(FloatingPointError):
@@ -98,7 +99,7 @@ class Trainer:
     on_divergence : {"raise", "skip", "lower_rate"}, default "raise"
         What to do when a loss, or what its step would make of the parameters, is infinite or NaN: raise
         `DivergenceError`; go on without that step; or go back, 1,000 to 2,000 iterations or to the start,
-        and go on with half the learning rate. After 1,001 such losses on end, or 30 halvings, it is an
+        and go on with half the learning rate. After 1,000 skipped steps on end, or 30 halvings, it is an
         error, too.
     chunk_size : int, optional
         Iterations in one compiled call. The result does not depend on it, not in a bit.
@@ -154,8 +155,7 @@ class Trainer:
         on_divergence: str = "raise",
         chunk_size: int | None = None,
     ) -> None:
-        if not isinstance(net, NN):
-            raise check.reject("net", "an NN", repr(net))
+        check.instance("net", net, NN, "an NN")
         for name in ("in_features", "out_features"):
             of_net, of_source = getattr(net, name), getattr(source, name)
             if of_source != of_net:
@@ -186,11 +186,13 @@ class Trainer:
         self.history = History(log_every, keep_losses)
         self._on_divergence = check.choice("on_divergence", on_divergence, _POLICIES)
         self._rate_scale = 1.0
+        self._n_skipped = 0
         self._last_rate = math.nan
         self._return_points: tuple[TrainerState, ...] = ()
         self._untold: deque[tuple[int, float]] = deque()  # entries of the log that on_log has not seen
         self._callback_states: dict[str, Any] = {}
         self._is_running = threading.Lock()
+        self._is_in_vain = False  # a signal came before the last chunk's first step was done
         self._options = l1, l2, clip_value, clip_norm, on_divergence
 
     def __getstate__(self) -> NoReturn:
@@ -309,9 +311,11 @@ class Trainer:
                         self._tell(on_log)
                     run.call_due()
             except BaseException as error:
-                if not isinstance(error, Exception):  # Ctrl-C, perhaps when some were told
-                    self._tell(on_log)
-                run.finish(error)
+                try:
+                    if not isinstance(error, Exception):  # Ctrl-C, perhaps when some were told
+                        self._tell(on_log)
+                finally:
+                    run.finish(error)
                 raise
             run.finish(None)
 
@@ -328,33 +332,35 @@ class Trainer:
             if first % _RETURN_EVERY == 0 and all(state.iteration < first for state in self._return_points):
                 self._return_points = *self._return_points[-1:], self.state()._replace(return_points=())
             pause = min(pause, first + _RETURN_EVERY - first % _RETURN_EVERY)
-        chunk = self._chunks.prepare(first, min(pause - first, self.chunk_size), self._rate_scale)
+        n, flag = min(pause - first, self.chunk_size), interruptible.flag
+        if self._is_in_vain:  # signals without end must not keep it from going on
+            n, flag = 1, NEVER
+        chunk = self._chunks.prepare(first, n, self._rate_scale)
         interruptible.hold()
         try:
-            n_done = self._chunks.run(chunk, interruptible.flag)
-            self._keep(chunk, n_done)
-            if interruptible.is_interrupted():
-                if n_done == 0:  # so that signals without end do not keep it from going on
-                    self._keep(chunk, self._chunks.run(chunk.part(0, 1)))
-            elif n_done < chunk.losses.size:
-                self._diverged(float(chunk.losses[n_done]))
+            n_done = self._chunks.run(chunk, flag)
+            is_interrupted = interruptible.is_interrupted(flag)
+            self._is_in_vain = is_interrupted and n_done == 0
+            if n_done > 0:
+                self._n_skipped = 0
+                self._untold += self.history.extend(chunk.losses[:n_done])
+                self._last_rate = float(chunk.learning_rates[n_done - 1])
+            if n_done < n and not is_interrupted:
+                self._diverged(float(chunk.losses[n_done]), float(chunk.learning_rates[n_done]))
         finally:
             interruptible.release()
 
-    def _keep(self, chunk: Chunk, n_done: int) -> None:
-        if n_done > 0:
-            self._untold += self.history.extend(chunk.losses[:n_done])
-            self._last_rate = float(chunk.learning_rates[n_done - 1])
-
-    def _diverged(self, loss: float) -> None:
+    def _diverged(self, loss: float, learning_rate: float) -> None:
         """Raise an error for the step of this iteration, or do as `on_divergence` says."""
         window = self.history.window()
         finite = window[np.isfinite(window)]
         error = DivergenceError(self.iteration, loss, float(finite[-1]) if finite.size > 0 else None)
-        if self._on_divergence == "skip" and (finite.size > 0 or window.size < WINDOW):
+        if self._on_divergence == "skip" and self._n_skipped < _MOST_SKIPPED:
+            self._n_skipped += 1
+            self._last_rate = learning_rate
             self.history.events.append((self.iteration, "skipped a step"))
             self._untold += self.history.extend(np.array([loss]))
-        elif self._on_divergence == "lower_rate" and self._rate_scale > _LOWEST_RATE_SCALE:
+        elif self._return_points and self._rate_scale > _LOWEST_RATE_SCALE:  # "lower_rate"
             point, scale = self._return_points[0], self._rate_scale / 2
             event = f"went back from iteration {self.iteration}, with {scale:g} of the learning rate"
             self._go_to(point._replace(rate_scale=scale, return_points=(point,)), event)
@@ -366,6 +372,7 @@ class Trainer:
         return TrainerState(
             self.iteration,
             self._rate_scale,
+            self._n_skipped,
             getattr(self._source, "stream", None),
             self._dropout.stream,
             self._net.parameters.copy(),
@@ -383,6 +390,7 @@ class Trainer:
             self._source.stream = state.source_stream  # type: ignore[attr-defined]  # it had one
         self._dropout.stream = state.dropout_stream
         self._rate_scale, self._return_points = state.rate_scale, state.return_points
+        self._n_skipped = state.n_skipped
         self._last_rate = math.nan
         self._untold.clear()
         self.history.go_to(state.iteration, state.window, event)
