@@ -51,7 +51,7 @@ def choice(name: str, value: object, options: Iterable[str]) -> str:
 
 def sizes(name: str, values: Iterable[object]) -> list[int]:
     """A sequence of integers of at least 1."""
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable) or np.ndim(values) == 0:  # type: ignore[arg-type]  # it may be a generator
         raise reject(name, "a sequence of integers of at least 1", repr(values))
     return [integer(f"{name}[{k}]", value, 1) for k, value in enumerate(values)]
 
@@ -164,6 +164,19 @@ def sample_weights(name: str, values: ArrayLike, n_samples: int) -> NDArray[Any]
     return mean_of_1
 
 
+def flag(name: str, value: object) -> bool:
+    """True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise reject(name, "True or False", repr(value))
+    return bool(value)
+
+
+def function(name: str, value: object) -> None:
+    """Something that can be called, or None."""
+    if value is not None and not callable(value):
+        raise reject(name, "a function", repr(value))
+
+
 def instance(name: str, value: object, kind: type, allowed: str) -> None:
     """An object of this kind."""
     if not isinstance(value, kind):
@@ -188,14 +201,17 @@ def float_type(name: str, value: object) -> np.dtype[Any]:
         try:
             if value is not None and dtype == value:
                 return dtype
-        except TypeError:  # nothing that NumPy knows
+        except (TypeError, ValueError):  # nothing that NumPy knows, or an array
             break
     raise reject(name, "float32 or float64", repr(value))
 
 
-def buffer(name: str, values: NDArray[Any], size: int, dtype: np.dtype[Any]) -> None:
-    """An array that kernels can write to: flat, contiguous, of this size and type."""
-    float_type(f"{name}.dtype", dtype)
+def buffer(name: str, values: object, like: NDArray[Any] | None = None, size: int | None = None) -> None:
+    """An array that kernels can write to: flat, contiguous; of this size, and of the type of another one."""
+    if not isinstance(values, np.ndarray):
+        raise reject(name, "an array", repr(values))
+    size = values.size if size is None else size
+    dtype = float_type(f"{name}.dtype", values.dtype if like is None else like.dtype)
     flags = values.flags
     if values.shape != (size,) or values.dtype != dtype or not flags.c_contiguous or not flags.writeable:
         came = f"{values.dtype} of shape {values.shape}" + ("" if flags.writeable else ", read-only")

@@ -85,6 +85,8 @@ class Activation:
 
     @property
     def _kernel(self) -> Any:
+        if self.name not in entry.activation_forward:
+            raise check.reject("activation", "one that has a formula, such as ReLU()", repr(self))
         return entry.activation_forward[self.name]
 
     def address(self, dtype: np.dtype[Any]) -> int:

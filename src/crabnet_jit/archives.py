@@ -37,8 +37,12 @@ def write_archive(
 ) -> None:
     """Write a file whole or not at all; a file that was there is replaced when the new one is complete."""
     header = {"format": f"crabnet_jit {what}", "version": version, **values, "digest": _digest(arrays)}
+    try:
+        text = json.dumps(header)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise check.reject(f"all of a {what}", "of what JSON has", str(error)) from None
     with whole_file(path) as file:
-        np.savez(file, header=np.array(json.dumps(header)), **arrays)
+        np.savez(file, header=np.array(text), **arrays)
 
 
 def read_archive(

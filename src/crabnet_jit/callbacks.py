@@ -6,7 +6,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -86,9 +86,9 @@ class Run:
                     raise FileFormatError(f"the checkpoint has no state of {key} ({reason})") from None
             if callback.called_at is None or callback.called_at > self.iteration:
                 callback.called_at = self.iteration
-        self._states.clear()
         for callback in self.callbacks:
             callback.start(self)
+        self._states.clear()
         self.call_due()
 
     def next_pause(self) -> int:
@@ -106,12 +106,17 @@ class Run:
                 callback.called_at = self.iteration
 
     def finish(self, error: BaseException | None) -> None:
-        """Let all callbacks finish, even if some fail."""
-        with contextlib.ExitStack() as stack:  # whose last one comes first
-            for callback in reversed(self.callbacks):
-                stack.callback(callback.finish, self, error)
+        """Let all callbacks finish, even if some fail; the first exception is raised behind the last."""
+        failures = []
+        for callback in self.callbacks:
+            try:
+                callback.finish(self, error)
+            except BaseException as failure:
+                failures.append(failure)
         if self.final_parameters is not None:
             self.net.parameters = self.final_parameters
+        if failures:
+            raise failures[0]
 
 
 class Callback:
@@ -143,7 +148,8 @@ class Callback:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
-        self.called_at = check.integer("called_at", state["called_at"], 0)
+        called_at = state["called_at"]
+        self.called_at = None if called_at is None else check.integer("called_at", called_at, 0)
 
 
 def keyed(callbacks: Sequence[Callback]) -> Iterator[tuple[str, Callback]]:
@@ -151,11 +157,11 @@ def keyed(callbacks: Sequence[Callback]) -> Iterator[tuple[str, Callback]]:
     return ((f"{k} {type(callback).__name__}", callback) for k, callback in enumerate(callbacks))
 
 
-def as_callback(value: Any, every: int) -> Callback:
-    """A callback as it is, any other function as one that is called every so many iterations."""
-    if isinstance(value, Callback):
-        return value
-    return Every(every, value)
+def as_callbacks(values: Any, every: int) -> list[Callback]:
+    """Callbacks as they are, any other functions as ones that are called every so many iterations."""
+    if not isinstance(values, Iterable):
+        raise check.reject("callbacks", "a sequence of callbacks", repr(values))
+    return [value if isinstance(value, Callback) else Every(every, value) for value in values]
 
 
 class Every(Callback):
@@ -239,7 +245,7 @@ class EarlyStopping(Callback):
         self.validation = validation
         self.every = check.integer("every", every, 1)
         self.min_delta = check.number("min_delta", min_delta, 0.0)
-        self.restore_best = restore_best
+        self.restore_best = check.flag("restore_best", restore_best)
         self.iterations: list[int] = []
         self.losses: list[float] = []
         self.best_loss = math.inf
@@ -248,8 +254,9 @@ class EarlyStopping(Callback):
 
     def start(self, run: Run) -> None:
         """See that best parameters, if they come from a checkpoint, are those of this network."""
-        if self.best_parameters is not None:
-            check.same_shape("best_parameters", self.best_parameters, run.net.parameters.shape)
+        best, own = self.best_parameters, run.net.parameters
+        if best is not None and (best.shape != own.shape or best.dtype != own.dtype):
+            raise FileFormatError(f"best parameters of {best.dtype}, shape {best.shape}, for another network")
 
     def __call__(self, run: Run) -> None:
         """Take the loss; stop if it is time."""
@@ -293,7 +300,8 @@ class EarlyStopping(Callback):
         self._best_at = check.integer("best_at", state["best_at"], 0, len(self.losses))
         self.best_parameters = None
         if self._best_at > 0:
-            self.best_parameters = check.array("best_parameters", state["best_parameters"])
+            self.best_parameters = state["best_parameters"]
+            check.array("best_parameters", self.best_parameters)
 
 
 class TimeBudget(Callback):
@@ -416,7 +424,8 @@ class LogFile(Callback):
 
     def start(self, run: Run) -> None:
         """Begin the file, or keep of it what is before this run."""
-        self._keep(min(run.iteration, self.called_at or 0))
+        self._last = min(run.iteration, self.called_at or 0)
+        self._keep(self._last)
 
     def _keep(self, iteration: int) -> None:
         """Write the file anew, with its rows up to an iteration."""

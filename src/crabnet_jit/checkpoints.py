@@ -14,6 +14,7 @@ from crabnet_jit.random import RngState, StdRng
 
 _KIND = "checkpoint"
 _VERSION = 1
+_LAST = 2**53  # iteration
 _NUMBERS = ("iteration", "rate_scale", "n_skipped", "source_stream", "dropout_stream")
 _ARRAYS = ("parameters", "optimizer_buffers", "optimizer_numbers", "window")
 
@@ -22,8 +23,9 @@ class TrainerState(NamedTuple):
     """All that a run depends on besides its configuration.
 
     `rate_scale` is what "lower_rate" has multiplied the learning rate by, `n_skipped` the number of steps
-    that "skip" has left out last, on end. `window` has the last losses, up to 1,001. The streams are where the draws of the source and of dropout begin; what an iteration takes of them
-    depends on its number. `return_points` are earlier states that "lower_rate" may go back to.
+    that "skip" has left out last, on end. `window` has the last losses, up to 1,001. The streams are where
+    the draws of the source and of dropout begin; what an iteration takes of them depends on its number.
+    `return_points` are earlier states that "lower_rate" may go back to.
     """
 
     iteration: int
@@ -110,7 +112,7 @@ def read_checkpoint(path: str | PathLike[str], like: Saved | None = None) -> Sav
 
 
 def _state(k: int, numbers: dict[str, Any], arrays: dict[str, Array]) -> TrainerState:
-    iteration = check.integer("iteration", numbers["iteration"], 0)
+    iteration = check.integer("iteration", numbers["iteration"], 0, _LAST)
     window = arrays[f"state{k}/window"]
     if window.shape != (min(iteration, WINDOW),) or window.dtype != np.float64:
         raise ValueError(f"a window of {window.dtype}, shape {window.shape}, after {iteration} iterations")
@@ -136,7 +138,7 @@ def _differences(saved: Saved, like: Saved) -> Iterator[str]:
     for name, value in like.configuration.items():
         given = saved.configuration[name]
         if given != value:
-            yield f"of another run: its {name} is {given}, here it is {value}"
+            yield f"of another run: its {name} is {given!r}, here it is {value!r}"
     for state in (saved.state, *saved.state.return_points):
         for name in _ARRAYS[:3]:
             given, value = getattr(state, name), getattr(like.state, name)

@@ -3,6 +3,7 @@
 import copy
 from typing import Any, NamedTuple
 
+from crabnet_jit import _validation as check
 from crabnet_jit.dropout import Dropout
 from crabnet_jit.interruption import NEVER, Flag
 from crabnet_jit.kernels.entry import train
@@ -66,7 +67,7 @@ class Chunks:
         self._objective = objective
         self._rule = Rule(update, *state)
         self._network = with_calls(dropout.network, objective, update)
-        self._is_constant = bool(getattr(source, "is_constant", False))
+        self._is_constant = check.flag("source.is_constant", getattr(source, "is_constant", False))
         fitting = _fitting_size(net, n_panels * width, dropout.n_units, self._is_constant)
         self.size = n = fitting if size is None else size
         n_batches = 1 if self._is_constant else n

@@ -88,7 +88,9 @@ def saved_options(command: str, path: str, known: set[str]) -> dict[str, Any]:
     ):
         raise FileFormatError(f"{path} is not a checkpoint of crabnet-jit {command}")
     sizes = saved.configuration.get("sizes")
-    if not isinstance(sizes, list) or options.get("hidden") != ",".join(map(str, sizes[1:-1])):
+    if not isinstance(sizes, list) or not all(type(size) is int for size in sizes):
+        raise FileFormatError(f"{path} is not a saved checkpoint (its sizes are {sizes!r})")
+    if options.get("hidden") != ",".join(map(str, sizes[1:-1])):
         raise FileFormatError(f"{path} is not a saved checkpoint (its options are of another network)")
     if sum(n_out * (n_in + 1) for n_in, n_out in pairwise(sizes)) != saved.state.parameters.size:
         raise FileFormatError(f"{path} is not a saved checkpoint (its parameters are of another network)")

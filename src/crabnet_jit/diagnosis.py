@@ -121,7 +121,8 @@ def diagnose(net: NN, x: ArrayLike, y: ArrayLike | None = None, loss: Loss | str
 
 
 def _rms(values: Array) -> float:
-    return float(np.sqrt((values.astype(np.float64) ** 2).mean()))
+    with np.errstate(over="ignore"):
+        return float(np.sqrt((values.astype(np.float64) ** 2).mean()))
 
 
 def _similarity(outputs: Array) -> float:

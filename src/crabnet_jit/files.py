@@ -76,7 +76,7 @@ def _parse(header: dict[str, Any], arrays: dict[str, Array]) -> tuple[NN, dict[s
         raise ValueError(f"unknown arrays {sorted(unknown)}")
     net = _build(header["sizes"], header["activations"], arrays.pop("parameters"))
     if arrays:
-        net.standardization = _standardization(net, arrays)
+        net.standardization = Standardization(**arrays)
     return net, {key: [str(name) for name in names] for key, names in header["names"].items()}
 
 
@@ -97,13 +97,3 @@ def _build(sizes: list[int], activations: list[Any], parameters: Any) -> NN:
         init=parameters,
         dtype=parameters.dtype,
     )
-
-
-def _standardization(net: NN, arrays: dict[str, Any]) -> Standardization:
-    widths = {
-        "x_mean": net.in_features,
-        "x_std": net.in_features,
-        "y_mean": net.out_features,
-        "y_std": net.out_features,
-    }
-    return Standardization(*(check.same_shape(name, arrays[name], (n,)) for name, n in widths.items()))

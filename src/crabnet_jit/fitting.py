@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from crabnet_jit import _validation as check
 from crabnet_jit.activations import Activation, ReLU, Sine, as_activation
-from crabnet_jit.callbacks import Callback, EarlyStopping, Run
+from crabnet_jit.callbacks import Callback, EarlyStopping, Run, as_callbacks
 from crabnet_jit.losses import CrossEntropy, Loss, as_loss
 from crabnet_jit.network import NN, FitHistory, Standardization
 from crabnet_jit.objective import Objective
@@ -51,11 +51,13 @@ def score(net: NN, x: ArrayLike, y: ArrayLike) -> Scores:
     check.instance("net", net, NN, "an NN")
     inputs, targets = check.pairs(x, y)
     targets = check.samples("y", targets, net.out_features)
-    errors = targets - net.predict(inputs)
-    variance = ((targets - targets.mean(axis=0)) ** 2).sum(axis=0)
-    is_constant = variance == 0
-    r2 = 1 - (errors**2).sum(axis=0) / np.where(is_constant, np.nan, variance)
-    return Scores(len(targets), np.sqrt((errors**2).mean(axis=0)), np.abs(errors).mean(axis=0), r2)
+    predictions = net.predict(inputs)
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite, then
+        errors = targets - predictions
+        variance = ((targets - targets.mean(axis=0)) ** 2).sum(axis=0)
+        is_constant = variance == 0
+        r2 = 1 - (errors**2).sum(axis=0) / np.where(is_constant, np.nan, variance)
+        return Scores(len(targets), np.sqrt((errors**2).mean(axis=0)), np.abs(errors).mean(axis=0), r2)
 
 
 def _mean_and_std(values: Array, weights: Array) -> tuple[Array, Array]:
@@ -67,8 +69,8 @@ def _mean_and_std(values: Array, weights: Array) -> tuple[Array, Array]:
     relative = values / scale
     mean = np.average(relative, axis=0, weights=weights)
     std = np.sqrt(np.average((relative - mean) ** 2, axis=0, weights=weights))
-    std = np.where(std > 1e-12, std, 1.0 / scale)
-    return mean * scale, std * scale
+    constant = std <= 1e-12
+    return mean * scale, np.where(constant, 1.0, np.where(constant, 1.0, std) * scale)
 
 
 def split(n_samples: int, fraction: float, rng: StdRng) -> tuple[Array, Array]:
@@ -166,6 +168,7 @@ def fit(
     True
     """
     criterion = as_loss("loss", loss)
+    check.function("on_check", on_check)
     inputs, targets = check.pairs(x, _targets(criterion, y))
     n_samples = inputs.shape[0]
     n_iterations = check.integer("n_iterations", n_iterations, 1)
@@ -186,7 +189,7 @@ def fit(
     (inputs, targets, weights), validation_set = _split_off(
         validation, criterion, (inputs, targets, weights), rng
     )
-    if standardize:
+    if check.flag("standardize", standardize):
         scaled_targets = targets if criterion.is_regression else np.zeros_like(targets)
         net.standardization = Standardization(
             *_mean_and_std(inputs, weights), *_mean_and_std(scaled_targets, weights)
@@ -218,7 +221,9 @@ def fit(
         checks.append(_Report(every, on_check, stopping))
     if resume is not None:
         trainer.load_checkpoint(resume)
-    history = trainer.run(max(0, n_iterations - trainer.iteration), callbacks=[*checks, *callbacks])
+    history = trainer.run(
+        max(0, n_iterations - trainer.iteration), callbacks=[*checks, *as_callbacks(callbacks, every)]
+    )
     if stopping is not None and stopping.best_parameters is None:
         raise FloatingPointError("no validation loss is finite; a smaller learning_rate may help")
     validated = ([], []) if stopping is None else (stopping.iterations, stopping.losses)
@@ -299,7 +304,10 @@ def _scaled(net: NN, x: Array, y: Array) -> tuple[Array, Array]:
     if net.standardization is None:
         return x, y
     x_mean, x_std, y_mean, y_std = net.standardization
-    return (x - x_mean) / x_std, (y - y_mean) / y_std
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = (x - x_mean) / x_std, (y - y_mean) / y_std
+    names = "x, standardised,", "y, standardised,"
+    return check.array(names[0], scaled[0]), check.array(names[1], scaled[1])
 
 
 def one_hot(name: str, labels: Array, n_classes: int | None = None) -> Array:

@@ -85,7 +85,7 @@ def check_gradients(
     >>> wrong = CustomActivation(lambda x: x * x, lambda x: x)  # should be 2 * x
     >>> net = NN(2, [3], 1, rng=1, activation=wrong)
     >>> print(check_gradients(net, [[0.1, 0.2], [0.3, -0.4]], [1.0, 2.0]))
-    gradients are WRONG: the worst is layers[0].W[2, 1], ... relative error 0.5
+    gradients are WRONG: the worst is layers[0].W[...], ... relative error 0.5
     """
     check.instance("net", net, NN, "an NN")
     tolerance = check.number("tolerance", tolerance, 0.0, open_low=True)
@@ -113,19 +113,19 @@ def check_gradients(
                 (loss_here - below) / (p - low),
                 (above - loss_here) / (high - p),
             )
-    quotients = quotients.reshape(-1, theta.size)
-    if not (np.isfinite(derivatives).all() and np.isfinite(quotients).all()):
-        at = int((~np.isfinite(derivatives) | ~np.isfinite(quotients).all(axis=0)).argmax())
+    candidates = quotients.reshape(-1, theta.size)
+    if not (np.isfinite(derivatives).all() and np.isfinite(candidates).all()):
+        at = int((~np.isfinite(derivatives) | ~np.isfinite(candidates).all(axis=0)).argmax())
         raise FloatingPointError(f"the derivative for {_name(net, at)} is infinite or NaN")
     rounding = 1e-15 * abs(loss_here) / _STEPS[0]
     least = max(
-        1e-3 * np.abs(quotients[0]).max(), 1e-4 * np.abs(quotients).max(), rounding / tolerance, 1e-300
+        1e-3 * np.abs(candidates[0]).max(), 1e-4 * np.abs(candidates).max(), rounding / tolerance, 1e-300
     )
-    sizes = np.maximum(np.maximum(np.abs(derivatives), np.abs(quotients)), least)
-    relative = np.abs(derivatives - quotients) / sizes
+    sizes = np.maximum(np.maximum(np.abs(derivatives), np.abs(candidates)), least)
+    relative = np.abs(derivatives - candidates) / sizes
     errors = relative.min(axis=0)
     worst = int(errors.argmax())
-    error, quotient = float(errors[worst]), quotients[relative[:, worst].argmin(), worst]
+    error, quotient = float(errors[worst]), candidates[relative[:, worst].argmin(), worst]
     return GradientCheck(
         error <= tolerance, _name(net, worst), error, float(derivatives[worst]), float(quotient), errors
     )

@@ -135,9 +135,9 @@ class LinearLayer:
         self._out_features = check.integer("out_features", out_features, 1)
         size = self.out_features * (self.in_features + 1)
         self._parameters = as_rng("rng", rng).random(size) if parameters is None else parameters
-        self._gradients = np.zeros(size, self._parameters.dtype) if gradients is None else gradients
-        for name, buffer in (("parameters", self._parameters), ("gradients", self._gradients)):
-            check.buffer(name, buffer, size, self._parameters.dtype)
+        check.buffer("parameters", self._parameters, size=size)
+        self._gradients = np.zeros_like(self._parameters) if gradients is None else gradients
+        check.buffer("gradients", self._gradients, self._parameters, size)
         self.dy_dW: Array | None = None
 
     @property

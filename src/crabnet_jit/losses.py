@@ -93,6 +93,8 @@ class Loss:
 
     @property
     def _kernel(self) -> Any:
+        if self.name not in entry.loss_forward:
+            raise check.reject("loss", "one that has a formula, such as MSE()", repr(self))
         return entry.loss_forward[self.name]
 
     def code(self, dtype: np.dtype[Any]) -> int:

@@ -163,7 +163,7 @@ class NN:
             layers.append(LinearLayer(n_in, n_out, parameters=W_and_b, gradients=dL_dW_and_dL_db))
         self._layers = tuple(layers)
         self._activations = tuple(activations)
-        self.standardization: Standardization | None = None
+        self._standardization: Standardization | None = None
         self.fit_history: FitHistory | None = None
 
     def _initialize(self, rule: str, rng: StdRng) -> None:
@@ -216,6 +216,27 @@ class NN:
     def dtype(self) -> np.dtype[Any]:
         """Type of the parameters, float64 or float32."""
         return self._parameters.dtype
+
+    @property
+    def standardization(self) -> Standardization | None:
+        """What `predict` does to inputs and undoes to outputs."""
+        return self._standardization
+
+    @standardization.setter
+    def standardization(self, value: Standardization | None) -> None:
+        if value is not None:
+            allowed = "None or a Standardization"
+            if not isinstance(value, tuple) or len(value) != len(Standardization._fields):
+                raise check.reject("standardization", allowed, repr(value))
+            parts = []
+            for name, part in zip(Standardization._fields, value, strict=True):
+                width = self.in_features if name.startswith("x") else self.out_features
+                checked = check.same_shape(f"standardization.{name}", part, (width,)).copy()
+                if name.endswith("std") and checked.min() <= 0:
+                    raise check.reject(f"standardization.{name}", "above 0", f"{checked.min()}")
+                parts.append(checked)
+            value = Standardization(*parts)
+        self._standardization = value
 
     @property
     def n_units(self) -> int:
@@ -277,8 +298,9 @@ class NN:
             return self.get_output(x)
         rows = check.samples("x", x, self.in_features)
         x_mean, x_std, y_mean, y_std = self.standardization
-        inputs = check.array("x, standardised,", (rows - x_mean) / x_std, self.dtype)
-        return self._get_output(inputs) * y_std + y_mean
+        with np.errstate(over="ignore", invalid="ignore"):
+            inputs = check.array("x, standardised,", (rows - x_mean) / x_std, self.dtype)
+            return self._get_output(inputs) * y_std + y_mean
 
     def forward(self, x: ArrayLike) -> Array:
         """Output (n_samples, out_features) for x (n_samples, in_features), layer by layer.

@@ -156,7 +156,7 @@ class Objective:
         max_iterations : int, default 1000
             At least 1.
         history_size : int, default 20
-            Corrections that L-BFGS keeps, at least 1.
+            Corrections that L-BFGS keeps, from 1 to 10,000.
         gradient_tolerance : float, default 1e-8
             It stops where no component of the gradient is larger.
 
@@ -171,7 +171,7 @@ class Objective:
             Without SciPy: `pip install crabnet-jit[scipy]`.
         """
         check.integer("max_iterations", max_iterations, 1)
-        check.integer("history_size", history_size, 1)
+        check.integer("history_size", history_size, 1, 10_000)
         check.number("gradient_tolerance", gradient_tolerance, 0.0)
         try:
             from scipy.optimize import minimize

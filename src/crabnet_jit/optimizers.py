@@ -45,7 +45,7 @@ class Optimizer:
 
     def init(self, parameters: Array) -> OptimizerState:
         """The state before the first step, for a flat buffer of parameters."""
-        check.buffer("parameters", parameters, parameters.size, parameters.dtype)
+        check.buffer("parameters", parameters)
         buffers = aligned_zeros(self._n_buffers * parameters.size, dtype=parameters.dtype)
         return OptimizerState(buffers, np.array(self._numbers(), dtype=np.float64))
 
@@ -63,16 +63,23 @@ class Optimizer:
         learning_rate : float
             At least 0.
         """
-        check.buffer("parameters", parameters, parameters.size, parameters.dtype)
-        check.buffer("gradients", gradients, parameters.size, parameters.dtype)
-        check.buffer("state.buffers", state.buffers, self._n_buffers * parameters.size, parameters.dtype)
-        check.buffer("state.numbers", state.numbers, len(self._numbers()), np.dtype(np.float64))
+        check.instance("state", state, OptimizerState, "an OptimizerState")
+        check.buffer("parameters", parameters)
+        check.buffer("gradients", gradients, parameters, parameters.size)
+        check.buffer("state.buffers", state.buffers, parameters, self._n_buffers * parameters.size)
+        check.buffer("state.numbers", state.numbers, np.empty(0), len(self._numbers()))
         rate = check.number("learning_rate", learning_rate, 0.0)
-        entry.update[self._rule](parameters, gradients, *state, rate)
+        self._kernel(parameters, gradients, *state, rate)
 
     def code(self, dtype: np.dtype[Any]) -> int:
         """Address of the compiled rule for parameters of this type."""
-        return _address(entry.update[self._rule], dtype)
+        return _address(self._kernel, dtype)
+
+    @property
+    def _kernel(self) -> Any:
+        if self._rule not in entry.update:
+            raise check.reject("optimizer", "one that has a rule, such as SGD()", repr(self))
+        return entry.update[self._rule]
 
 
 class SGD(Optimizer):
@@ -111,7 +118,7 @@ class SGD(Optimizer):
 
     def __init__(self, momentum: float = 0.0, nesterov: bool = False) -> None:
         self.momentum = check.fraction("momentum", momentum)
-        self.nesterov = bool(nesterov)
+        self.nesterov = check.flag("nesterov", nesterov)
         if self.nesterov and self.momentum == 0:
             raise check.reject("momentum", "above 0 with nesterov", repr(momentum))
 

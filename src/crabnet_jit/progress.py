@@ -38,6 +38,8 @@ class ProgressBar(Callback):
 
     def __init__(self, interval: float = 0.1, file: IO[str] | None = None) -> None:
         self._interval = check.number("interval", interval, 0.0, open_low=True)
+        if file is not None and not hasattr(file, "write"):
+            raise check.reject("file", "a text file", repr(file))
         self._file = file
         self._bar: Any = None
         self._next = 0.0

@@ -16,6 +16,7 @@ from crabnet_jit.panels import round_up
 _U64_MAX = 2**64 - 1
 #: Draws in a stream: 2**64 blocks of 8.
 PERIOD = 2**67
+_MOST = 2**48  # numbers at once
 
 
 class RngState(TypedDict):
@@ -169,7 +170,10 @@ class StdRng:
 
     def _count(self, size: int | tuple[int, ...] | None) -> int:
         shape = size if isinstance(size, tuple) else (1 if size is None else size,)
-        return math.prod(check.integer("size", n, 0) for n in shape)
+        n = math.prod(check.integer("size", n, 0) for n in shape)
+        if n > _MOST:
+            raise MemoryError(f"{n} random numbers")
+        return n
 
     def _uniform(self, bits: int, scale: float, low: float, n: int) -> NDArray[np.float64]:
         """The next n numbers `(u64 >> (64 - bits)) * 2**-bits * scale + low`."""

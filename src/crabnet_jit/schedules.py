@@ -175,7 +175,7 @@ class Cosine(_Schedule):
         """The rates of the given iterations."""
         t = np.clip((_checked(iterations) - self.warmup) / (self.n_iterations - self.warmup), 0.0, 1.0)
         falling = _half_cosine(self.learning_rate, self.final_rate, t)
-        rising = self.learning_rate * (iterations + 1) / max(self.warmup, 1)
+        rising = self.learning_rate * np.minimum((iterations + 1) / max(self.warmup, 1), 1.0)
         return np.where(iterations < self.warmup, rising, falling)
 
 

@@ -251,7 +251,8 @@ class ArraySource(_Drawn):
         super().__init__(inputs.shape[1], targets.shape[1], size, as_rng("rng", rng))
         self._data = inputs.copy(), targets.copy(), weights
         self._digest: str | None = None
-        self._n_draws = permutation_draws(n_samples) if shuffle and size < n_samples else 0
+        is_shuffled = check.flag("shuffle", shuffle) and size < n_samples
+        self._n_draws = permutation_draws(n_samples) if is_shuffled else 0
         # An epoch and its order, kept for the next chunk; a thread takes it out while it works.
         self._orders: list[tuple[int, Array]] = []
 

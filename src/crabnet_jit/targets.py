@@ -67,21 +67,25 @@ class _ArrayFunction:
         self._function = function
         self.in_features = in_features
         self.out_features = 1
-        values = np.asarray(self._call(examples))
+        values = self._call(examples)
         if values.ndim == 2:
             self.out_features = values.shape[1]
         self._values(examples)
 
-    def _call(self, rows: Array) -> ArrayLike:
+    def _call(self, rows: Array) -> Array:
         try:
-            return self._function(rows)
+            given = self._function(rows)
         except Exception as error:
             error.add_note(f"raised by the target function for x of shape {rows.shape}")
             raise
+        try:
+            return np.asarray(given)
+        except ValueError as error:
+            raise check.reject("target(x)", "an array of numbers", str(error)) from None
 
     def _values(self, rows: Array) -> Array:
         n = rows.shape[0]
-        given = np.asarray(self._call(rows.copy()))  # theirs to change
+        given = self._call(rows.copy())  # theirs to change
         if given.shape not in ((n,), (n, self.out_features)) or given.dtype.kind not in "biuf":
             allowed = f"({n},)" if self.out_features == 1 else f"({n}, {self.out_features})"
             came = f"{given.dtype} of shape {given.shape}"

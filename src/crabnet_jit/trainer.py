@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from crabnet_jit import _validation as check
-from crabnet_jit.callbacks import Callback, Run, as_callback, keyed
+from crabnet_jit.callbacks import Callback, Run, as_callbacks, keyed
 from crabnet_jit.checkpoints import Saved, TrainerState, describe, read_checkpoint, write_checkpoint
 from crabnet_jit.chunks import Chunks
 from crabnet_jit.dropout import Dropout
@@ -156,8 +156,10 @@ class Trainer:
         chunk_size: int | None = None,
     ) -> None:
         check.instance("net", net, NN, "an NN")
+        if not all(hasattr(source, name) for name in ("in_features", "out_features", "batch_size", "fill")):
+            raise check.reject("source", "a Source", repr(source))
         for name in ("in_features", "out_features"):
-            of_net, of_source = getattr(net, name), getattr(source, name)
+            of_net, of_source = getattr(net, name), check.integer(f"source.{name}", getattr(source, name), 1)
             if of_source != of_net:
                 raise check.reject(f"source.{name}", f"the network's {of_net}", repr(of_source))
         self._net = net
@@ -181,7 +183,7 @@ class Trainer:
             self._optimizer_state,
             self._dropout,
             self._learning_rate,
-            None if chunk_size is None else check.integer("chunk_size", chunk_size, 1),
+            None if chunk_size is None else check.integer("chunk_size", chunk_size, 1, 2**31),
         )
         self.history = History(log_every, keep_losses)
         self._on_divergence = check.choice("on_divergence", on_divergence, _POLICIES)
@@ -289,7 +291,8 @@ class Trainer:
             If the trainer is running already.
         """
         end = self.iteration + check.integer("n_iterations", n_iterations, 0)
-        checked = [as_callback(callback, self.history.log_every) for callback in callbacks]
+        check.function("on_log", on_log)
+        checked = as_callbacks(callbacks, self.history.log_every)
         if not self._is_running.acquire(blocking=False):
             raise RuntimeError(
                 "the trainer is running already, in another thread or in a callback of its own"
@@ -417,8 +420,10 @@ class Trainer:
         OSError
             If the file can not be written. What was there is as it was.
         """
-        states = {key: callback.state() for key, callback in keyed(callbacks)}
-        write_checkpoint(path, Saved(self.state(), self.configuration(), states, options or {}))
+        states = {key: callback.state() for key, callback in keyed(as_callbacks(callbacks, 1))}
+        kept = {} if options is None else options
+        check.instance("options", kept, dict, "a dict")
+        write_checkpoint(path, Saved(self.state(), self.configuration(), states, kept))
 
     def load_checkpoint(self, path: str | PathLike[str]) -> None:
         """Go on from a file that `save_checkpoint` wrote, bit for bit as if the run had not stopped.

@@ -29,6 +29,9 @@ IDENTITY, RELU = range(2)
 INLINED = 0  # in place of an address, for a loss or an update rule that is compiled into the run
 
 
+_MOST = 2**48  # parameters: whoever has the memory for so many, gets more
+
+
 def make_layout(sizes: Sequence[int]) -> NDArray[np.int64]:
     """Layout of a network with the given sizes: inputs, hidden layers, outputs.
 
@@ -40,6 +43,8 @@ def make_layout(sizes: Sequence[int]) -> NDArray[np.int64]:
         rows.append((n_in, n_out, start, start + n_out * n_in, y_start, RELU))
         start += n_out * n_in + n_out
         y_start += n_out
+        if start > _MOST:
+            raise MemoryError(f"a network of {start} parameters or more")
     layout = np.array(rows, dtype=np.int64)
     layout[-1, ACTIVATION] = IDENTITY
     return layout
