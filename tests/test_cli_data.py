@@ -91,7 +91,7 @@ def test_the_readmes_example(run: Run) -> None:
     lines = err.splitlines()
     for k, line in enumerate(lines[:10], 1):
         assert re.fullmatch(rf"{2000 * k} of 20000 iterations: loss \S+, validation loss \S+", line)
-    assert re.fullmatch(r"20000 iterations in \S+ s, compiling included", lines[10])
+    assert re.fullmatch(r"20000 iterations, \S+ s, compiling included", lines[10])
     pattern = r"(training|validation), (\d+) rows, z: RMSE (\S+), MAE (\S+), R2 (\S+)"
     parts = [re.fullmatch(pattern, line) for line in lines[11:]]
     assert [part and part.group(1, 2) for part in parts] == [("training", "400"), ("validation", "100")]

@@ -49,9 +49,18 @@ def choice(name: str, value: object, options: Iterable[str]) -> str:
     raise reject(name, f"one of {', '.join(names)}", f"{value!r}{hint}")
 
 
+def is_iterable(value: object) -> bool:
+    """Whether it has items; an array without dimensions has none."""
+    try:
+        iter(value)  # type: ignore[call-overload]  # the TypeError is the check
+    except TypeError:
+        return False
+    return True
+
+
 def sizes(name: str, values: Iterable[object]) -> list[int]:
     """A sequence of integers of at least 1."""
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable) or np.ndim(values) == 0:  # type: ignore[arg-type]  # it may be a generator
+    if isinstance(values, (str, bytes)) or not is_iterable(values):
         raise reject(name, "a sequence of integers of at least 1", repr(values))
     return [integer(f"{name}[{k}]", value, 1) for k, value in enumerate(values)]
 

@@ -11,8 +11,8 @@ import io
 import json
 import math
 import os
+import secrets
 import stat
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from os import PathLike
@@ -22,6 +22,7 @@ from typing import IO, Any, TypeVar
 import numpy as np
 
 from crabnet_jit import _validation as check
+from crabnet_jit.kernels._signals import held
 from crabnet_jit.panels import Array
 
 Path_ = str | PathLike[str]
@@ -36,6 +37,7 @@ def write_archive(
     path: Path_, what: str, version: int, values: dict[str, Any], arrays: dict[str, Any]
 ) -> None:
     """Write a file whole or not at all; a file that was there is replaced when the new one is complete."""
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     header = {"format": f"crabnet_jit {what}", "version": version, **values, "digest": _digest(arrays)}
     try:
         text = json.dumps(header)
@@ -135,21 +137,21 @@ def whole_file(path: Path_) -> Iterator[IO[bytes]]:
         return
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "No such folder", str(target.parent))
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        # A temporary file is private.
-        os.chmod(temporary, target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with held():  # signals wait, so that nothing is left over
+        # Not tempfile's, whose files are private: the mode is that of any new file.
+        temporary = target.parent / f".{target.name[:100]}.{secrets.token_hex(4)}"
+        descriptor = os.open(
+            temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666
+        )
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            if target.exists():
+                os.chmod(temporary, target.stat().st_mode & 0o777)
+            os.replace(temporary, target)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise

@@ -6,12 +6,13 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from crabnet_jit import _validation as check
 from crabnet_jit.archives import FileFormatError, whole_file
+from crabnet_jit.kernels._signals import held
 from crabnet_jit.objective import Objective
 from crabnet_jit.panels import Array
 
@@ -43,6 +44,7 @@ class Run:
         self.is_stopped = False
         self.final_parameters: Array | None = None
         self._states = states
+        self._started: list[Callback] = []
         self._start = time.perf_counter()
 
     @property
@@ -87,6 +89,7 @@ class Run:
             if callback.called_at is None or callback.called_at > self.iteration:
                 callback.called_at = self.iteration
         for callback in self.callbacks:
+            self._started.append(callback)
             callback.start(self)
         self._states.clear()
         self.call_due()
@@ -106,17 +109,17 @@ class Run:
                 callback.called_at = self.iteration
 
     def finish(self, error: BaseException | None) -> None:
-        """Let all callbacks finish, even if some fail; the first exception is raised behind the last."""
+        """Let callbacks that were started finish, even if some fail; then raise the first exception."""
         failures = []
-        for callback in self.callbacks:
+        for callback in self._started:
             try:
                 callback.finish(self, error)
             except BaseException as failure:
                 failures.append(failure)
         if self.final_parameters is not None:
             self.net.parameters = self.final_parameters
-        if failures:
-            raise failures[0]
+        if failures:  # Ctrl-C before all else
+            raise next((failure for failure in failures if not isinstance(failure, Exception)), failures[0])
 
 
 class Callback:
@@ -159,7 +162,7 @@ def keyed(callbacks: Sequence[Callback]) -> Iterator[tuple[str, Callback]]:
 
 def as_callbacks(values: Any, every: int) -> list[Callback]:
     """Callbacks as they are, any other functions as ones that are called every so many iterations."""
-    if not isinstance(values, Iterable):
+    if not check.is_iterable(values):
         raise check.reject("callbacks", "a sequence of callbacks", repr(values))
     return [value if isinstance(value, Callback) else Every(every, value) for value in values]
 
@@ -251,40 +254,54 @@ class EarlyStopping(Callback):
         self.best_loss = math.inf
         self.best_parameters: Array | None = None
         self._best_at = 0  # number of the best check
+        self._before_end: dict[str, Any] | None = None  # the state before the check at an end
 
     def start(self, run: Run) -> None:
-        """See that best parameters, if they come from a checkpoint, are those of this network."""
+        """Forget the loss at an end; see what comes from a checkpoint; stop if it is time already."""
+        if self._before_end is not None:
+            self.restore(self._before_end)
         best, own = self.best_parameters, run.net.parameters
         if best is not None and (best.shape != own.shape or best.dtype != own.dtype):
             raise FileFormatError(f"best parameters of {best.dtype}, shape {best.shape}, for another network")
+        self._stop_if_due(run)
 
     def __call__(self, run: Run) -> None:
         """Take the loss; stop if it is time."""
         loss = run.running_loss
         if self.validation is not None:
             loss, _ = self.validation.loss_and_gradient(run.net.parameters)
-        self.iterations.append(run.iteration)
-        self.losses.append(loss)
-        if loss < self.best_loss - self.min_delta or (self.best_parameters is None and loss < math.inf):
-            self.best_loss, self.best_parameters = loss, run.net.parameters.copy()
-            self._best_at = len(self.losses)
-        elif self.patience is not None and len(self.losses) - self._best_at >= self.patience:
+        with held():  # all of it or nothing
+            self.called_at = run.iteration
+            self.iterations.append(run.iteration)
+            self.losses.append(loss)
+            if loss < self.best_loss - self.min_delta or (self.best_parameters is None and loss < math.inf):
+                self.best_loss, self.best_parameters = loss, run.net.parameters.copy()
+                self._best_at = len(self.losses)
+        self._stop_if_due(run)
+
+    def _stop_if_due(self, run: Run) -> None:
+        if self.patience is not None and len(self.losses) - self._best_at >= self.patience:
             run.stop(f"no better loss than {self.best_loss:.6g} in {self.patience} checks")
 
     def finish(self, run: Run, error: BaseException | None) -> None:
-        """Take the loss at the end, too, and give the network its best parameters."""
+        """Take the loss at the end, too, and give the network its best parameters.
+
+        A run that goes on from there, in whatever way, forgets that loss, as if it had not ended.
+        """
         if error is None:
             if self.called_at != run.iteration:
+                self._before_end = self.state()
                 self(run)
-                self.called_at = run.iteration
             if self.restore_best:
                 run.final_parameters = self.best_parameters
 
     def state(self) -> dict[str, Any]:
         """All checks, and the best parameters."""
-        state: dict[str, Any] = super().state()
-        state |= {"iterations": self.iterations, "losses": self.losses, "best_loss": self.best_loss}
-        state["best_at"] = self._best_at
+        if self._before_end is not None:
+            return self._before_end
+        state = super().state()
+        state |= {"iterations": [*self.iterations], "losses": [*self.losses]}
+        state |= {"best_loss": self.best_loss, "best_at": self._best_at}
         if self.best_parameters is not None:
             state["best_parameters"] = self.best_parameters
         return state
@@ -292,6 +309,7 @@ class EarlyStopping(Callback):
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
         super().restore(state)
+        self._before_end = None
         self.iterations = [check.integer("iterations", value, 0) for value in state["iterations"]]
         self.losses = [float(value) for value in state["losses"]]
         self.best_loss = float(state["best_loss"])
@@ -393,7 +411,7 @@ class LogFile(Callback):
     path : path-like
         With the ending .csv for comma-separated values with a header, or .jsonl for an object of JSON
         a line. A run that begins anew replaces the file; one that goes on keeps the rows up to where it is
-        and adds to them.
+        and adds to them. A row that can not be written is a warning, and the run goes on.
     every : int, default 1000
         Iterations between two rows.
 
@@ -421,6 +439,7 @@ class LogFile(Callback):
             raise check.reject("path", "a name with the ending .csv or .jsonl", repr(str(path)))
         self.every = check.integer("every", every, 1)
         self._last = 0
+        self._is_torn = False  # the last row may not be whole
 
     def start(self, run: Run) -> None:
         """Begin the file, or keep of it what is before this run."""
@@ -432,7 +451,7 @@ class LogFile(Callback):
         kept = ",".join(self._COLUMNS) + "\n" if self.path.suffix == ".csv" else ""
         if iteration > 0:
             with contextlib.suppress(FileNotFoundError):
-                text = self.path.read_text()
+                text = self.path.read_text(errors="replace")
                 kept += "".join(line for line in text.splitlines(True) if self._is_before(line, iteration))
         with whole_file(self.path) as file:
             file.write(kept.encode())
@@ -451,15 +470,17 @@ class LogFile(Callback):
 
     def __call__(self, run: Run) -> None:
         """Add a row; if the run went back, in place of those behind it."""
-        if run.iteration <= self._last:
-            self._keep(run.iteration - 1)
-        self._last = run.iteration
-        rate = run.trainer.last_rate
-        row = dict(
-            zip(self._COLUMNS, (run.iteration, run.running_loss, rate, round(run.seconds, 6)), strict=True)
-        )
-        with self.path.open("a", newline="") as file:
-            if self.path.suffix == ".csv":
-                csv.writer(file, lineterminator="\n").writerow(row.values())
-            else:
-                file.write(json.dumps(row) + "\n")
+        values = run.iteration, run.running_loss, run.trainer.last_rate, round(run.seconds, 6)
+        row = dict(zip(self._COLUMNS, values, strict=True))
+        try:
+            if run.iteration <= self._last or self._is_torn:
+                self._keep(min(run.iteration - 1, self._last))
+            self._is_torn = True
+            with self.path.open("a", newline="") as file:
+                if self.path.suffix == ".csv":
+                    csv.writer(file, lineterminator="\n").writerow(row.values())
+                else:
+                    file.write(json.dumps(row) + "\n")
+            self._last, self._is_torn = run.iteration, False
+        except OSError as error:
+            warnings.warn(f"no row after {run.iteration} iterations: {error}", RuntimeWarning, stacklevel=2)

@@ -1,5 +1,6 @@
 """The state of a run as a file, from which it goes on bit for bit."""
 
+import json
 from collections.abc import Iterator
 from os import PathLike
 from typing import Any, NamedTuple
@@ -96,7 +97,7 @@ def read_checkpoint(path: str | PathLike[str], like: Saved | None = None) -> Sav
             key: {**values} for key, values in header["callbacks"].items()
         }
         for place in [place for place in arrays if place.startswith("callbacks/")]:
-            _, key, name = place.split("/")
+            _, key, name = place.split("/", 2)
             callbacks[key][name] = arrays.pop(place)
         states = [_state(k, numbers, arrays) for k, numbers in enumerate(header["states"])]
         if arrays or len(states) > 3:
@@ -135,7 +136,7 @@ def _state(k: int, numbers: dict[str, Any], arrays: dict[str, Array]) -> Trainer
 
 
 def _differences(saved: Saved, like: Saved) -> Iterator[str]:
-    for name, value in like.configuration.items():
+    for name, value in json.loads(json.dumps(like.configuration)).items():
         given = saved.configuration[name]
         if given != value:
             yield f"of another run: its {name} is {given!r}, here it is {value!r}"

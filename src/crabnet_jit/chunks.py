@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from crabnet_jit import _validation as check
 from crabnet_jit.dropout import Dropout
-from crabnet_jit.interruption import NEVER, Flag
+from crabnet_jit.kernels._signals import NEVER, Flag
 from crabnet_jit.kernels.entry import train
 from crabnet_jit.kernels.network import Batches, Objective, Rule
 from crabnet_jit.network import NN
@@ -77,12 +77,16 @@ class Chunks:
             plain_weights(n_batches, source.batch_size, net.dtype),
             aligned_zeros(n, n_panels, dropout.n_units, width, dtype=net.dtype),
         )
-        if self._is_constant:
-            source.fill(0, *self._batches[:3])
+        self.fill_constant()
         self._workspace = net.workspace(width, net.gradients)
         self._is_long = is_long(n_panels * width, net)
         self._losses = aligned_zeros(n)
         self._changing = net.parameters, *state  # by a step
+
+    def fill_constant(self) -> None:
+        """Take the batch of a source that gives the same one always."""
+        if self._is_constant:
+            self._source.fill(0, *self._batches[:3])
 
     def prepare(self, first: int, n: int, rate_scale: float = 1.0) -> Chunk:
         """Fill the buffers for n iterations from `first` on; what users wrote is called here."""
@@ -111,7 +115,7 @@ class Chunks:
         if is_finite:
             return int(n_done)
         n = chunk.losses.size
-        if n == 1:
+        if n <= 1:
             return 0
         first_half = self.run(chunk.part(0, n // 2), interrupt)
         if first_half < n // 2:

@@ -3,7 +3,10 @@
 import argparse
 import contextlib
 import functools
+import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -138,6 +141,28 @@ class _Watch:
             print(text, flush=True)
 
 
+def _leave(number: int, _frame: object) -> None:
+    """End the process here."""
+    say("interrupted while compiling")
+    os._exit(128 + number)
+
+
+_leave.is_immediate = True  # type: ignore[attr-defined]  # it does not raise
+
+
+@contextlib.contextmanager
+def _nothing_to_keep() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the process at once, without a wait for the compiler."""
+    is_main = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+    before = {number: signal.signal(number, _leave) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def fit(options: argparse.Namespace) -> None:
     """Fit a network to the article's Gaussian."""
     check.choice("preset", options.preset, PRESETS)
@@ -171,7 +196,8 @@ def fit(options: argparse.Namespace) -> None:
     if options.iterations < first:
         raise check.reject("iterations", f"at least the {first} that are done", str(options.iterations))
     start = time.perf_counter()
-    trainer.compile()
+    with _nothing_to_keep():
+        trainer.compile()
     compiled = time.perf_counter()
     try:
         with watch.interrupted():

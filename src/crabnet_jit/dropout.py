@@ -32,8 +32,8 @@ class Dropout:
         self, net: NN, rates: float | Sequence[float], rng: StdRng, n_panels: int, width: int
     ) -> None:
         n_hidden = len(net.hidden_sizes)
-        is_number = isinstance(rates, (str, bytes)) or np.ndim(rates) == 0
-        if isinstance(rates, (Sequence, np.ndarray)) and not is_number:
+        is_text = isinstance(rates, (str, bytes))
+        if isinstance(rates, (Sequence, np.ndarray)) and check.is_iterable(rates) and not is_text:
             of_layers = [check.fraction(f"dropout[{k}]", rate) for k, rate in enumerate(rates)]
             if len(of_layers) != n_hidden:
                 allowed = f"a number, or one for each of {n_hidden} hidden layers"

@@ -38,6 +38,8 @@ def save(net: NN, path: str | PathLike[str], names: dict[str, list[str]] | None 
         If the file can not be written. Nothing is left of it then.
     """
     check.instance("net", net, NN, "an NN")
+    names = {} if names is None else names
+    check.instance("names", names, dict, "a dict")
     for k, activation in enumerate(net.activations):
         if activation.name not in ACTIVATIONS:
             raise check.reject(f"activations[{k}]", "one that has a name, to be saved", repr(activation))
@@ -48,7 +50,7 @@ def save(net: NN, path: str | PathLike[str], names: dict[str, list[str]] | None 
     values = {
         "sizes": [net.in_features, *net.hidden_sizes, net.out_features],
         "activations": [[activation.name, activation.options()] for activation in net.activations],
-        "names": names or {},
+        "names": names,
     }
     write_archive(path, _KIND, _VERSION, values, arrays)
 

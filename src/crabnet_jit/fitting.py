@@ -136,7 +136,7 @@ def fit(
         For initial parameters, then the validation set, then the order of samples and dropout.
     on_check : callable, optional
         Called after each fiftieth of the iterations, with the number of iterations done, the mean loss since
-        the last call, and the validation loss or None.
+        the last call (or of the last 1,001, just after `resume`), and the validation loss or None.
     patience : int, optional
         Needs `validation`: the fit ends when so many validation losses on end were no better.
     callbacks : sequence of Callback

@@ -9,8 +9,8 @@ from numba.np.numpy_support import from_dtype
 from numpy.typing import ArrayLike
 
 from crabnet_jit import _validation as check
-from crabnet_jit.interruption import Interruptible
 from crabnet_jit.kernels import entry
+from crabnet_jit.kernels._signals import Interruptible
 from crabnet_jit.kernels.address import address_of
 from crabnet_jit.kernels.layout import INLINED
 from crabnet_jit.kernels.network import Batches, Network, Workspace
@@ -138,7 +138,7 @@ class Objective:
             with Interruptible() as interruptible:
                 workspace = self._workspace._replace(interrupt=interruptible.flag)
                 loss = self._run_kernel(workspace)
-                while interruptible.is_interrupted(interruptible.flag):
+                while interruptible.is_interrupted():
                     loss = self._run_kernel(workspace)
         return float(loss), self._workspace.gradients.astype(np.float64)
 

@@ -1,9 +1,10 @@
 """The training run: chunks of iterations in compiled code, Python in control between them."""
 
+import contextlib
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from typing import Any, NoReturn
 
@@ -15,7 +16,7 @@ from crabnet_jit.checkpoints import Saved, TrainerState, describe, read_checkpoi
 from crabnet_jit.chunks import Chunks
 from crabnet_jit.dropout import Dropout
 from crabnet_jit.history import History
-from crabnet_jit.interruption import NEVER, Interruptible
+from crabnet_jit.kernels._signals import Interruptible
 from crabnet_jit.losses import Loss, as_loss
 from crabnet_jit.network import NN
 from crabnet_jit.objective import kernel_objective
@@ -156,7 +157,8 @@ class Trainer:
         chunk_size: int | None = None,
     ) -> None:
         check.instance("net", net, NN, "an NN")
-        if not all(hasattr(source, name) for name in ("in_features", "out_features", "batch_size", "fill")):
+        sizes = ("in_features", "out_features", "batch_size")
+        if not all(hasattr(source, n) for n in sizes) or not callable(getattr(source, "fill", None)):
             raise check.reject("source", "a Source", repr(source))
         for name in ("in_features", "out_features"):
             of_net, of_source = getattr(net, name), check.integer(f"source.{name}", getattr(source, name), 1)
@@ -172,7 +174,7 @@ class Trainer:
         self._learning_rate = as_schedule("learning_rate", schedule)
         self._optimizer_state = self._optimizer.init(net.parameters)
         objective = kernel_objective(net, self._loss, l1, l2, clip_value, clip_norm)
-        batch_size = check.integer("source.batch_size", source.batch_size, 1)
+        batch_size = check.integer("source.batch_size", source.batch_size, 1, 2**48)
         n_panels, width = panel_shape(batch_size, net.dtype)
         self._dropout = Dropout(net, dropout, as_rng("rng", rng), n_panels, width)
         self._chunks = Chunks(
@@ -194,7 +196,6 @@ class Trainer:
         self._untold: deque[tuple[int, float]] = deque()  # entries of the log that on_log has not seen
         self._callback_states: dict[str, Any] = {}
         self._is_running = threading.Lock()
-        self._is_in_vain = False  # a signal came before the last chunk's first step was done
         self._options = l1, l2, clip_value, clip_norm, on_divergence
 
     def __getstate__(self) -> NoReturn:
@@ -254,7 +255,8 @@ class Trainer:
 
     def compile(self) -> None:
         """Compile what a run needs, or load it from the cache on disk; otherwise the first run does it."""
-        self._chunks.run(self._chunks.prepare(self.iteration, 0))
+        with Interruptible() as interruptible, self._alone(interruptible):
+            self._chunks.run(self._chunks.prepare(self.iteration, 0))
 
     def run(
         self,
@@ -290,37 +292,46 @@ class Trainer:
         RuntimeError
             If the trainer is running already.
         """
-        end = self.iteration + check.integer("n_iterations", n_iterations, 0)
+        n = check.integer("n_iterations", n_iterations, 0)
         check.function("on_log", on_log)
         checked = as_callbacks(callbacks, self.history.log_every)
-        if not self._is_running.acquire(blocking=False):
-            raise RuntimeError(
-                "the trainer is running already, in another thread or in a callback of its own"
-            )
-        try:
-            self._run(Run(self, end, checked, self._callback_states), on_log)
-        finally:
-            self._is_running.release()
+        with Interruptible() as interruptible, self._alone(interruptible):
+            self._run(Run(self, self.iteration + n, checked, self._callback_states), on_log, interruptible)
         return self.history
 
-    def _run(self, run: Run, on_log: Callable[[int, float], object] | None) -> None:
-        with Interruptible() as interruptible:
-            try:
-                run.start()
-                while self.iteration < run.end and not run.is_stopped:
-                    try:
-                        self._advance(run.next_pause(), interruptible)
-                    finally:
-                        self._tell(on_log)
-                    run.call_due()
-            except BaseException as error:
+    @contextlib.contextmanager
+    def _alone(self, interruptible: Interruptible) -> Iterator[None]:
+        """What must not happen twice at a time."""
+        interruptible.hold()
+        if not self._is_running.acquire(blocking=False):
+            raise RuntimeError("the trainer is running, in another thread or in a callback of its own")
+        try:
+            interruptible.release()
+            yield
+        finally:
+            self._is_running.release()
+
+    def _run(
+        self, run: Run, on_log: Callable[[int, float], object] | None, interruptible: Interruptible
+    ) -> None:
+        try:
+            run.start()
+            while self.iteration < run.end and not run.is_stopped:
                 try:
-                    if not isinstance(error, Exception):  # Ctrl-C, perhaps when some were told
-                        self._tell(on_log)
+                    self._advance(run.next_pause(), interruptible)
                 finally:
-                    run.finish(error)
-                raise
-            run.finish(None)
+                    self._tell(on_log)
+                run.call_due()
+        except BaseException as error:
+            interruptible.hold()  # further signals wait until all is saved
+            try:
+                if not isinstance(error, Exception):  # Ctrl-C, perhaps when some were told
+                    self._tell(on_log)
+            finally:
+                run.finish(error)
+            raise
+        run.finish(None)
+        interruptible.hold()
 
     def _tell(self, on_log: Callable[[int, float], object] | None) -> None:
         while self._untold:
@@ -335,15 +346,12 @@ class Trainer:
             if first % _RETURN_EVERY == 0 and all(state.iteration < first for state in self._return_points):
                 self._return_points = *self._return_points[-1:], self.state()._replace(return_points=())
             pause = min(pause, first + _RETURN_EVERY - first % _RETURN_EVERY)
-        n, flag = min(pause - first, self.chunk_size), interruptible.flag
-        if self._is_in_vain:  # signals without end must not keep it from going on
-            n, flag = 1, NEVER
+        n = min(pause - first, self.chunk_size)
         chunk = self._chunks.prepare(first, n, self._rate_scale)
         interruptible.hold()
         try:
-            n_done = self._chunks.run(chunk, flag)
-            is_interrupted = interruptible.is_interrupted(flag)
-            self._is_in_vain = is_interrupted and n_done == 0
+            n_done = self._chunks.run(chunk, interruptible.flag)
+            is_interrupted = interruptible.is_interrupted()
             if n_done > 0:
                 self._n_skipped = 0
                 self._untold += self.history.extend(chunk.losses[:n_done])
@@ -392,6 +400,7 @@ class Trainer:
         if state.source_stream is not None:
             self._source.stream = state.source_stream  # type: ignore[attr-defined]  # it had one
         self._dropout.stream = state.dropout_stream
+        self._chunks.fill_constant()
         self._rate_scale, self._return_points = state.rate_scale, state.return_points
         self._n_skipped = state.n_skipped
         self._last_rate = math.nan
@@ -440,9 +449,11 @@ class Trainer:
         OSError
             If it can not be read.
         """
-        saved = read_checkpoint(path, Saved(self.state(), self.configuration(), {}, {}))
-        self._go_to(saved.state, "resumed")
-        self._callback_states = saved.callbacks
+        with Interruptible() as interruptible, self._alone(interruptible):
+            saved = read_checkpoint(path, Saved(self.state(), self.configuration(), {}, {}))
+            interruptible.hold()
+            self._go_to(saved.state, "resumed")
+            self._callback_states = saved.callbacks
 
     def configuration(self) -> dict[str, Any]:
         """What must be the same for a run to be resumed, as plain values."""

@@ -4,6 +4,7 @@ No fastmath anywhere: NaN stays NaN, and a sum is added up in the order in which
 the loop is written, so the bits do not depend on what the optimiser fancied.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import numba
 from numba.core import config
 
 from crabnet_jit.kernels._cache import KernelCache, cache_directory
+from crabnet_jit.kernels._signals import held
 
 if config.DISABLE_JIT:
     raise ImportError("crabnet_jit is made of compiled code: unset NUMBA_DISABLE_JIT")
@@ -29,6 +31,17 @@ def kernel(function: Callable[..., Any]) -> Any:
     return numba.njit(no_cpython_wrapper=True, **_OPTIONS)(function)
 
 
+def _without_signals(compile_entry: Callable[..., Any]) -> Callable[..., Any]:
+    """Signals wait: LLVM calls Python back in the middle, and swallows an exception that is raised there."""
+
+    @functools.wraps(compile_entry)
+    def compile_held(signature: Any) -> Any:
+        with held():
+            return compile_entry(signature)
+
+    return compile_held
+
+
 def entry(kernel: Any, name: str | None = None) -> Any:
     """The same kernel for calls from Python; it lets other threads run.
 
@@ -36,6 +49,7 @@ def entry(kernel: Any, name: str | None = None) -> Any:
     function must not have one, since the cache would not notice a change of that.
     """
     compiled = numba.njit(nogil=True, **_OPTIONS)(kernel.py_func)
+    compiled.compile = _without_signals(compiled.compile)
     if name is not None and _DIRECTORY is not None:
         compiled._cache = KernelCache(name, _DIRECTORY)
     return compiled

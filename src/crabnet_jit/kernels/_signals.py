@@ -4,9 +4,9 @@ Python handles a signal, such as that of Ctrl-C, between two steps of Python cod
 such step, however long it takes, and an exception raised behind it could fall between the call and the
 lines that keep its results. So, while an `Interruptible` is entered in the main thread,
 
-- the operating system's part of a signal sets a flag in memory, which kernels look at: Python can be told to
-  write a byte to a file descriptor then (`signal.set_wakeup_fd`), and here that is a file in memory;
-- Python's handlers of SIGINT and SIGTERM wait between `hold` and `release`.
+- the operating system's part of a signal writes its number to memory, where kernels look: Python can be
+  told to write it to a file descriptor (`signal.set_wakeup_fd`), and here that is a file in memory;
+- Python's handlers wait between `hold` and `release`.
 
 Other threads get no signals; what they run is not interrupted.
 """
@@ -18,6 +18,7 @@ import os
 import signal
 import tempfile
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,11 @@ Flag = NDArray[np.uint8]
 
 #: A flag that nothing sets.
 NEVER: Flag = np.zeros(1, np.uint8)
+
+_INTERRUPTING = {signal.SIGINT, signal.SIGTERM}  # kernels/interrupt.py
+_MOST_SIGNALS = 2**20  # in one compiled call; later ones are not seen before its end
+_NAMES = "SIGINT SIGTERM SIGALRM SIGHUP SIGQUIT SIGUSR1 SIGUSR2 SIGVTALRM SIGPROF"  # handlers may raise
+_HANDLED = [getattr(signal, name) for name in _NAMES.split() if hasattr(signal, name)]
 
 
 class _SignalFile:
@@ -38,16 +44,16 @@ class _SignalFile:
         else:
             with tempfile.TemporaryFile() as file:
                 self.descriptor = os.dup(file.fileno())
-        os.ftruncate(self.descriptor, mmap.PAGESIZE)
+        os.ftruncate(self.descriptor, _MOST_SIGNALS)
         os.set_blocking(self.descriptor, False)  # as Python demands
-        self.flag: Flag = np.frombuffer(mmap.mmap(self.descriptor, mmap.PAGESIZE), np.uint8)
+        self.flag: Flag = np.frombuffer(mmap.mmap(self.descriptor, _MOST_SIGNALS), np.uint8)
 
     def take(self) -> bytes:
         """The signals that came since the last time."""
         n = os.lseek(self.descriptor, 0, os.SEEK_CUR)
-        os.lseek(self.descriptor, 0, os.SEEK_SET)
         signals = self.flag[:n].tobytes()
         self.flag[:n] = 0
+        os.lseek(self.descriptor, 0, os.SEEK_SET)  # last, so that the next one is found at the start
         return signals
 
 
@@ -69,6 +75,8 @@ if hasattr(os, "register_at_fork"):
 class Interruptible:
     """A context in which signals interrupt kernels, but nothing that stands between `hold` and `release`.
 
+    A handler with an attribute `is_immediate` that is true does not wait; it should not raise an exception.
+
     Attributes
     ----------
     flag : ndarray of uint8
@@ -85,9 +93,9 @@ class Interruptible:
 
     def __enter__(self) -> "Interruptible":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _HANDLED:
                 handler = signal.getsignal(number)
-                if callable(handler):
+                if callable(handler) and not getattr(handler, "is_immediate", False):
                     self._handlers[number] = handler
                     signal.signal(number, self._handle)
             self._file = _signal_file()
@@ -100,9 +108,9 @@ class Interruptible:
     def __exit__(self, *_: object) -> None:
         self._is_held = True
         if self._file is not None:
-            self._clear()
             signal.set_wakeup_fd(self._others_descriptor)
-        for number, handler in self._handlers.items():
+            self._take()
+        for number, handler in reversed(self._handlers.items()):  # that of Ctrl-C last
             signal.signal(number, handler)
         self.release()
 
@@ -123,16 +131,24 @@ class Interruptible:
             number, frame = self._waiting.pop(0)
             self._handlers[number](number, frame)
 
-    def is_interrupted(self, flag: Flag) -> bool:
-        """Whether this flag is set, which is cleared then; someone else who wants to know of it is told."""
-        came = bool(flag[0])
-        if came:
-            self._clear()
-        return came
+    def is_interrupted(self) -> bool:
+        """Whether signals came that interrupt kernels; all that came are forgotten then."""
+        return bool(self.flag[0]) and not _INTERRUPTING.isdisjoint(self._take())
 
-    def _clear(self) -> None:
-        if self._file is not None:
-            signals = self._file.take()
-            if signals and self._others_descriptor not in (-1, self._file.descriptor):
-                with contextlib.suppress(OSError):  # it is full, or closed
-                    os.write(self._others_descriptor, signals)
+    def _take(self) -> bytes:
+        """The signals that came; someone else who wants to know of them is told."""
+        if self._file is None:
+            return b""
+        signals = self._file.take()
+        if signals and self._others_descriptor not in (-1, self._file.descriptor):
+            with contextlib.suppress(OSError):  # it is full, or closed
+                os.write(self._others_descriptor, signals)
+        return signals
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """A block in which handlers wait until its end."""
+    with Interruptible() as interruptible:
+        interruptible.hold()
+        yield
