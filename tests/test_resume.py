@@ -499,23 +499,6 @@ def test_the_troubles_are_real() -> None:
     assert np.isfinite(parameters.history.losses).all()
 
 
-def network_target(x: Any) -> Any:
-    W = np.linspace(-1, 1, 32).reshape(2, 16)
-    return np.tanh(x @ W) @ W[0]
-
-
-@pytest.mark.parametrize("batch_size", [1, 3, 16])
-def test_a_target_of_matrix_products_in_any_chunks(batch_size: int) -> None:
-    def run(chunk_size: int) -> Trainer:
-        source = UniformSource(network_target, [-3, -3], [3, 3], batch_size, rng=1)
-        trainer = Trainer(NN(2, [4], 1, rng=1), source, learning_rate=1e-3, chunk_size=chunk_size)
-        trainer.run(300)
-        return trainer
-
-    assert_same(run(1), run(1000))
-    assert_same(run(7), run(1000))
-
-
 # ---- loading ----
 
 

@@ -162,9 +162,11 @@ def keyed(callbacks: Sequence[Callback]) -> Iterator[tuple[str, Callback]]:
 
 def as_callbacks(values: Any, every: int) -> list[Callback]:
     """Callbacks as they are, any other functions as ones that are called every so many iterations."""
-    if not check.is_iterable(values):
-        raise check.reject("callbacks", "a sequence of callbacks", repr(values))
-    return [value if isinstance(value, Callback) else Every(every, value) for value in values]
+    try:
+        items = list(values)
+    except TypeError:
+        raise check.reject("callbacks", "a sequence of callbacks", repr(values)) from None
+    return [item if isinstance(item, Callback) else Every(every, item) for item in items]
 
 
 class Every(Callback):

@@ -136,7 +136,7 @@ def fit(
         For initial parameters, then the validation set, then the order of samples and dropout.
     on_check : callable, optional
         Called after each fiftieth of the iterations, with the number of iterations done, the mean loss since
-        the last call (or of the last 1,001, just after `resume`), and the validation loss or None.
+        the last call, and the validation loss or None.
     patience : int, optional
         Needs `validation`: the fit ends when so many validation losses on end were no better.
     callbacks : sequence of Callback
@@ -265,11 +265,28 @@ class _Report(Callback):
         self.every = every
         self._on_check = on_check
         self._stopping = stopping
+        self._earlier = np.empty(0)  # losses since the last call, of the run before a checkpoint
+
+    def start(self, run: Run) -> None:
+        self._history, self._began_at = run.history, run.iteration
+
+    def _losses(self) -> Array:
+        """Since the last call."""
+        first = self._began_at if self._earlier.size > 0 else self.called_at or 0
+        own = self._history.losses[max(0, first - self._history.first_iteration) :]
+        return np.concatenate([self._earlier, own])
 
     def __call__(self, run: Run) -> None:
-        n = min(run.iteration - (self.called_at or 0), run.history.losses.size)
-        loss = float(run.history.losses[run.history.losses.size - n :].mean())
+        loss = float(self._losses().mean())
+        self._earlier = np.empty(0)
         self._on_check(run.iteration, loss, None if self._stopping is None else self._stopping.losses[-1])
+
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"losses": self._losses()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        self._earlier = np.asarray(state["losses"])
 
     def finish(self, run: Run, error: BaseException | None) -> None:
         if error is None and self.called_at != run.iteration:

@@ -274,7 +274,7 @@ class Trainer:
         n_iterations : int
             At least 0.
         on_log : callable, optional
-            Called with iteration and running loss as each entry of the log becomes known.
+            Called with iteration and running loss as each entry of the log becomes known; Ctrl-C waits.
         callbacks : sequence of Callback or callable, optional
             Called now and then, see `Callback`; a plain function is called with the `Run` after every
             `log_every` iterations.
@@ -304,7 +304,9 @@ class Trainer:
         """What must not happen twice at a time."""
         interruptible.hold()
         if not self._is_running.acquire(blocking=False):
-            raise RuntimeError("the trainer is running, in another thread or in a callback of its own")
+            raise RuntimeError(
+                "the trainer is running already, in another thread or in a callback of its own"
+            )
         try:
             interruptible.release()
             yield
@@ -320,24 +322,28 @@ class Trainer:
                 try:
                     self._advance(run.next_pause(), interruptible)
                 finally:
-                    self._tell(on_log)
+                    self._tell(on_log, interruptible)
                 run.call_due()
         except BaseException as error:
             interruptible.hold()  # further signals wait until all is saved
             try:
                 if not isinstance(error, Exception):  # Ctrl-C, perhaps when some were told
-                    self._tell(on_log)
+                    self._tell(on_log, interruptible)
             finally:
                 run.finish(error)
             raise
         run.finish(None)
         interruptible.hold()
 
-    def _tell(self, on_log: Callable[[int, float], object] | None) -> None:
-        while self._untold:
-            entry = self._untold.popleft()
-            if on_log is not None:
-                on_log(*entry)
+    def _tell(self, on_log: Callable[[int, float], object] | None, interruptible: Interruptible) -> None:
+        interruptible.hold()
+        try:
+            while self._untold:
+                entry = self._untold.popleft()
+                if on_log is not None:
+                    on_log(*entry)
+        finally:
+            interruptible.release()
 
     def _advance(self, pause: int, interruptible: Interruptible) -> None:
         """Train until the iteration `pause`, or the end of a chunk; less if a signal comes."""

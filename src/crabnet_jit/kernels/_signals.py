@@ -50,10 +50,10 @@ class _SignalFile:
 
     def take(self) -> bytes:
         """The signals that came since the last time."""
-        n = os.lseek(self.descriptor, 0, os.SEEK_CUR)
+        n = int((self.flag == 0).argmax())  # not the file's position: one may come at this moment
         signals = self.flag[:n].tobytes()
         self.flag[:n] = 0
-        os.lseek(self.descriptor, 0, os.SEEK_SET)  # last, so that the next one is found at the start
+        os.lseek(self.descriptor, 0, os.SEEK_SET)
         return signals
 
 
@@ -88,7 +88,7 @@ class Interruptible:
         self._file: _SignalFile | None = None
         self._others_descriptor = -1
         self._handlers: dict[int, Any] = {}
-        self._is_held = True
+        self._n_held = 1
         self._waiting: list[tuple[int, Any]] = []
 
     def __enter__(self) -> "Interruptible":
@@ -102,11 +102,11 @@ class Interruptible:
         if self._file is not None:
             self.flag = self._file.flag
             self._others_descriptor = signal.set_wakeup_fd(self._file.descriptor, warn_on_full_buffer=False)
-        self._is_held = False
+        self._n_held = 0
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._is_held = True
+        self._n_held = 1
         if self._file is not None:
             signal.set_wakeup_fd(self._others_descriptor)
             self._take()
@@ -115,29 +115,29 @@ class Interruptible:
         self.release()
 
     def _handle(self, number: int, frame: Any) -> None:
-        if self._is_held:
+        if self._n_held > 0:
             self._waiting.append((number, frame))
         else:
             self._handlers[number](number, frame)
 
     def hold(self) -> None:
-        """From here on handlers wait."""
-        self._is_held = True
+        """From here on handlers wait, until as many calls of `release`."""
+        self._n_held += 1
 
     def release(self) -> None:
         """Call the handlers of the signals that came meanwhile; one may raise."""
-        self._is_held = False
-        while self._waiting:
+        self._n_held -= 1
+        while self._waiting and self._n_held == 0:
             number, frame = self._waiting.pop(0)
             self._handlers[number](number, frame)
 
     def is_interrupted(self) -> bool:
         """Whether signals came that interrupt kernels; all that came are forgotten then."""
-        return bool(self.flag[0]) and not _INTERRUPTING.isdisjoint(self._take())
+        return not _INTERRUPTING.isdisjoint(self._take())
 
     def _take(self) -> bytes:
         """The signals that came; someone else who wants to know of them is told."""
-        if self._file is None:
+        if self._file is None or not self.flag[0]:
             return b""
         signals = self._file.take()
         if signals and self._others_descriptor not in (-1, self._file.descriptor):
