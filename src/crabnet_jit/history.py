@@ -9,6 +9,7 @@ from crabnet_jit.panels import Array
 
 #: Losses in a running loss: the original's queue settles at so many.
 WINDOW = 1001
+_PIECE = 2**20
 
 
 class History:
@@ -67,7 +68,7 @@ class History:
     def extend(self, losses: Array) -> list[tuple[int, float]]:
         """Add the losses of the next iterations; return the new entries of the log."""
         start, end = self.n_iterations, self.n_iterations + losses.size
-        self._make_room(losses.size)
+        self.reserve(losses.size)
         self._losses[self._count : self._count + losses.size] = losses
         self._count += losses.size
         self.n_iterations = end
@@ -76,12 +77,15 @@ class History:
         self.log += entries
         return entries
 
-    def _make_room(self, n: int) -> None:
+    def reserve(self, n: int) -> None:
+        """Make room for n more losses; piece by piece, so that Ctrl-C need not wait for all."""
         if self._count + n <= self._losses.size:
             return
         kept = self._count if self._keep is None else min(self._count, self._keep)
-        grown = np.empty(max(kept + n, 2 * kept))
-        grown[:kept] = self._losses[self._count - kept : self._count]
+        grown, old = np.empty(max(kept + n, 2 * kept)), self._losses[self._count - kept : self._count]
+        for start in range(0, kept, _PIECE):
+            stop = min(start + _PIECE, kept)
+            grown[start:stop] = old[start:stop]
         self._losses, self._count = grown, kept
 
     def window(self) -> Array:

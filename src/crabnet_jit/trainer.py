@@ -354,6 +354,7 @@ class Trainer:
             pause = min(pause, first + _RETURN_EVERY - first % _RETURN_EVERY)
         n = min(pause - first, self.chunk_size)
         chunk = self._chunks.prepare(first, n, self._rate_scale)
+        self.history.reserve(n)
         interruptible.hold()
         try:
             n_done = self._chunks.run(chunk, interruptible.flag)
