@@ -199,3 +199,31 @@ assert allocations(1) == allocations(1000), (allocations(1), allocations(1000))
 """
     environment = {**os.environ, "NUMBA_NRT_STATS": "1"}
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+
+
+def test_kernels_of_several_processes_do_not_take_one_anothers_place(tmp_path: Path) -> None:
+    program = """
+import sys
+import numpy as np
+from crabnet_jit.kernels.entry import activation_forward
+formulas = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0), "sine": np.sin}
+for name in sys.argv[1:]:
+    x, y, dy_dx = np.linspace(-1, 1, 16).reshape(1, 16), np.empty((1, 16)), np.empty((1, 16))
+    activation_forward[name](x, 1.0, y, dy_dx)
+    np.testing.assert_allclose(y, formulas[name](x), rtol=1e-14, err_msg=name)
+    print(next(iter(activation_forward[name].overloads.values())).fndesc.llvm_func_name)
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+
+    def run(*names: str) -> str:
+        command = [sys.executable, "-c", program, *names]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr[-2000:]
+        return result.stdout
+
+    names = ["tanh", "relu", "sine"]
+    for name in names:
+        run(name)
+    symbols = run(*names).splitlines()
+    assert len(set(symbols)) == 3
+    assert run(*names[::-1]).splitlines() == symbols[::-1]

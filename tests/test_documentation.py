@@ -57,6 +57,13 @@ def test_readme_snippets(snippet: str, tmp_path: Path, monkeypatch: pytest.Monke
         exec(compile(snippet, "README.md", "exec"), {})
 
 
+def test_tests_that_hold_promises_exist() -> None:
+    promised = re.findall(r"`(test_\w+\.py)::(test_\w+)`", (ROOT / "docs/reliability.md").read_text())
+    assert len(promised) > 30
+    for file, name in promised:
+        assert f"def {name}(" in (ROOT / "tests" / file).read_text(), f"{file}::{name}"
+
+
 def test_readme_shows_the_articles_log(published_log: list[tuple[int, float]]) -> None:
     rows = re.findall(r"^\| (\d+) \| (\S+) \| (\S+) \|$", README, re.MULTILINE)
     assert [(int(i), float(article)) for i, _, article in rows] == published_log

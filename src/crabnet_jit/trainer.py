@@ -174,7 +174,7 @@ class Trainer:
         self._learning_rate = as_schedule("learning_rate", schedule)
         self._optimizer_state = self._optimizer.init(net.parameters)
         objective = kernel_objective(net, self._loss, l1, l2, clip_value, clip_norm)
-        batch_size = check.integer("source.batch_size", source.batch_size, 1, 2**48)
+        batch_size = check.integer("source.batch_size", source.batch_size, 1, 2**50)
         n_panels, width = panel_shape(batch_size, net.dtype)
         self._dropout = Dropout(net, dropout, as_rng("rng", rng), n_panels, width)
         self._chunks = Chunks(

@@ -5,6 +5,7 @@ the loop is written, so the bits do not depend on what the optimiser fancied.
 """
 
 import functools
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -42,13 +43,29 @@ def _without_signals(compile_entry: Callable[..., Any]) -> Callable[..., Any]:
     return compile_held
 
 
+def _renamed(function: Any, name: str) -> Any:
+    """A copy of a function that is called by another name in machine code.
+
+    Numba tells functions of one name apart by a number, which counts up in each process. Two that were made
+    by one function, such as two activations, could come from the cache with the same number, out of
+    different processes, and the first would be called in place of the second.
+    """
+    copy = types.FunctionType(
+        function.__code__, function.__globals__, name, function.__defaults__, function.__closure__
+    )
+    copy.__doc__, copy.__module__ = function.__doc__, function.__module__
+    copy.__qualname__ = f"{function.__qualname__}.{name}"
+    return copy
+
+
 def entry(kernel: Any, name: str | None = None) -> Any:
     """The same kernel for calls from Python; it lets other threads run.
 
     It is kept on disk if it has a `name`, which no other kernel may have. One that contains a user's
     function must not have one, since the cache would not notice a change of that.
     """
-    compiled = numba.njit(nogil=True, **_OPTIONS)(kernel.py_func)
+    function = kernel.py_func if name is None else _renamed(kernel.py_func, name)
+    compiled = numba.njit(nogil=True, **_OPTIONS)(function)
     compiled.compile = _without_signals(compiled.compile)
     if name is not None and _DIRECTORY is not None:
         compiled._cache = KernelCache(name, _DIRECTORY)
