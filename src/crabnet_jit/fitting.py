@@ -139,7 +139,7 @@ def fit(
         the last call, and the validation loss or None.
     patience : int, optional
         Needs `validation`: the fit ends when so many validation losses on end were no better.
-    callbacks : sequence of Callback
+    callbacks : sequence of Callback or callable
         Others to be called in the run, such as `ProgressBar()`, `TimeBudget(60)` or `Checkpoint("fit.npz")`.
     resume : path-like, optional
         A checkpoint of the same call, to go on from.
