@@ -21,11 +21,14 @@ _PRINT_TYPES = """
 import pickle, sys
 import numba
 from benchmarks.common import article_trainer
-from crabnet_jit import trainer
+try:
+    from crabnet_jit import chunks as caller
+except ImportError:  # an earlier commit
+    from crabnet_jit import trainer as caller
 def train(*arguments):
     print(pickle.dumps(tuple(map(numba.typeof, arguments))).hex())
     sys.exit()
-trainer.train = train
+caller.train = train
 article_trainer().run(1)
 """
 _PRINT_ASSEMBLY = """
