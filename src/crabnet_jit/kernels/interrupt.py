@@ -13,38 +13,31 @@ import signal
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
-
-from crabnet_jit.kernels._jit import kernel
-from crabnet_jit.kernels.vector import INDEX
 
 INTERRUPT, TERMINATE = int(signal.SIGINT), int(signal.SIGTERM)
 
 
-@kernel
-def is_set(flag: Any) -> Any:
-    """Whether there is a signal that interrupts, at this moment. False if flag is None."""
-    if flag is None:
-        return False
-    k = 0
-    while k < flag.size:
-        number = _now(flag, k)
-        if number == 0:
-            return False
-        if number in (INTERRUPT, TERMINATE):
-            return True
-        k += 1
-    return False
-
-
 @intrinsic
-def _now(typing_context: Any, flag: Any, k: Any) -> Any:
-    """flag[k], read from memory every time."""
+def is_set(typing_context: Any, flag: Any) -> Any:
+    """Whether there is a signal that interrupts, at this moment. False if flag is None."""
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        data = context.make_array(flag)(context, builder, args[0]).data
-        byte = builder.load_atomic(builder.gep(data, [args[1]]), "monotonic", 1)
-        return builder.zext(byte, ir.IntType(64))
+        if isinstance(flag, types.misc.NoneType):
+            return cgutils.false_bit
+        array = context.make_array(flag)(context, builder, args[0])
+        found = cgutils.alloca_once_value(builder, cgutils.false_bit)
+        (size,) = cgutils.unpack_tuple(builder, array.shape)
+        with cgutils.for_range(builder, size) as loop:
+            # From memory every time: something else writes there.
+            number = builder.load_atomic(builder.gep(array.data, [loop.index]), "monotonic", 1)
+            for wanted in (INTERRUPT, TERMINATE):
+                with builder.if_then(builder.icmp_unsigned("==", number, ir.IntType(8)(wanted))):
+                    builder.store(cgutils.true_bit, found)
+                    loop.do_break()
+            with builder.if_then(builder.icmp_unsigned("==", number, ir.IntType(8)(0))):
+                loop.do_break()
+        return builder.load(found)
 
-    return types.int64(flag, INDEX), codegen
+    return types.boolean(flag), codegen

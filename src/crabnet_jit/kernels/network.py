@@ -174,11 +174,12 @@ def train(
     batch's gradients in the workspace. It ends before the step of a loss that is not finite, and when
     `interrupt` is set (interrupt.py).
     """
+    n_done = 0
     for iteration in range(losses.size):
         loss = batch_gradients(network, workspace, batches, iteration, objective)
         losses[iteration] = loss
         if is_set(interrupt) or not abs(loss) < math.inf:
-            return iteration, _is_finite(network.parameters)
+            break
         parameters, gradients, rate = network.parameters, workspace.gradients, learning_rates[iteration]
         if may_call(network.calls, objective.penalize != INLINED):
             call(objective.penalize, (parameters, gradients, objective.penalties))
@@ -186,7 +187,8 @@ def train(
             call(rule.update, (parameters, gradients, rule.state, rule.numbers, rate))
         else:
             sgd_update(parameters, gradients, rate)
-    return losses.size, _is_finite(network.parameters)
+        n_done += 1
+    return n_done, _is_finite(network.parameters)
 
 
 @kernel
