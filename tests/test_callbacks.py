@@ -245,17 +245,17 @@ def test_a_trainer_can_not_run_in_its_own_callback() -> None:
     ("make", "message"),
     [
         (lambda: Every(0, print), "every must be an integer of at least 1, got 0"),
-        (lambda: Every(1, 5), "callback must be a Callback or a function of a Run, got 5"),  # type: ignore[arg-type]
+        (lambda: Every(1, 5), "callback must be a Callback or a function of a Run, got 5"),  # type: ignore[arg-type]  # wrong on purpose
         (lambda: EarlyStopping(0), "patience must be an integer of at least 1"),
         (lambda: EarlyStopping(every=0), "every must be"),
         (lambda: EarlyStopping(min_delta=-1), "min_delta must be"),
-        (lambda: EarlyStopping(validation=LINE), "validation must be an Objective"),  # type: ignore[arg-type]
+        (lambda: EarlyStopping(validation=LINE), "validation must be an Objective"),  # type: ignore[arg-type]  # wrong on purpose
         (lambda: TimeBudget(-1), "seconds must be"),
         (lambda: TimeBudget(float("nan")), "seconds must be"),
         (lambda: Checkpoint("a.npz", 0), "every must be"),
         (lambda: LogFile("a.txt"), "path must be a name with the ending .csv or .jsonl, got 'a.txt'"),
         (lambda: LogFile("a.csv", 0), "every must be"),
-        (lambda: article().run(1, callbacks=[3]), "callback must be a Callback or a function of a Run"),  # type: ignore[list-item]
+        (lambda: article().run(1, callbacks=[3]), "callback must be a Callback or a function of a Run"),  # type: ignore[list-item]  # wrong on purpose
         (lambda: article(on_divergence="ignore"), "on_divergence must be one of raise, skip, lower_rate"),
         (lambda: article(keep_losses=-1), "keep_losses must be an integer of at least 0"),
     ],
@@ -270,7 +270,7 @@ def test_bad_callbacks_are_found_before_the_first_iteration() -> None:
     trainer = article()
     recorder = Recorder()
     with pytest.raises(InvalidArgumentError):
-        trainer.run(100, callbacks=[recorder, 3])  # type: ignore[list-item]
+        trainer.run(100, callbacks=[recorder, 3])  # type: ignore[list-item]  # wrong on purpose
     assert trainer.iteration == 0
     assert recorder.calls == []
     trainer.run(1)
@@ -1134,7 +1134,7 @@ def test_callbacks_are_called_again_behind_a_return_but_never_at_0() -> None:
     for rate, every in ((1.135, 1000), (1.05, 3000)):
         seen = calls[every] = []
         trainer = straight(rate, on_divergence="lower_rate")
-        trainer.run(4000, callbacks=[Every(every, lambda run, seen=seen: seen.append(run.iteration))])  # type: ignore[misc]
+        trainer.run(4000, callbacks=[Every(every, lambda run, seen=seen: seen.append(run.iteration))])  # type: ignore[misc]  # a lambda's default
         assert len(trainer.history.events) == 1
     assert calls[1000] == [1000, 1000, 2000, 3000, 4000]
     assert calls[3000] == [3000, 3000]
