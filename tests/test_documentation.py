@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import crabnet_jit
-from crabnet_jit import NN, StandardGaussian, StdRng, Trainer, UniformSource
+from crabnet_jit import NN, StandardGaussian, StdRng, Trainer, UniformSource, plotting
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -42,6 +42,16 @@ def test_every_public_thing_is_documented_and_what_can_be_called_has_an_example(
         thing = getattr(crabnet_jit, name)
         if callable(thing):
             assert ">>>" in thing.__doc__, name
+
+
+def test_every_picture_has_an_example_and_those_of_its_docstring_exist() -> None:
+    for name in plotting.__all__:
+        text = getattr(plotting, name).__doc__
+        assert ">>>" in text, name
+        pictures = re.findall(r"\.\. image:: /(\S+)", text)
+        assert pictures or name == "save_figure", name
+        for picture in pictures:
+            assert (ROOT / picture).is_file(), picture
 
 
 @pytest.mark.parametrize("snippet", re.findall(r"```python\n(.*?)```", README, re.DOTALL))

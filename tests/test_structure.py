@@ -1,6 +1,7 @@
 """Imports go one way: kernels know nothing of objects, objects nothing of the edge."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import crabnet_jit
 
 PACKAGE = Path(crabnet_jit.__file__).parent
-EDGE = {"cli", "commands", "tables", "__main__"}
+EDGE = {"cli", "commands", "pictures", "plotting", "tables", "__main__"}
 
 
 def imports(path: Path) -> set[str]:
@@ -37,6 +38,22 @@ def test_kernels_import_only_numpy_numba_and_kernels(path: Path) -> None:
 def test_objects_do_not_import_the_edge(path: Path) -> None:
     for name in imports(path):
         assert not name.startswith(tuple(f"crabnet_jit.{edge}" for edge in EDGE))
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(p for p in PACKAGE.rglob("*.py") if p.parent.name != "plotting"),
+    ids=lambda path: path.relative_to(PACKAGE).as_posix(),
+)
+def test_pictures_are_drawn_by_the_plotting_part_alone(path: Path) -> None:
+    drawing = {"matplotlib", "mpl_toolkits", "PIL"}
+    assert not drawing & {name.split(".")[0] for name in imports(path)}
+
+
+def test_the_package_and_its_command_line_do_not_load_matplotlib() -> None:
+    code = "import sys, crabnet_jit.cli; print(sorted({'matplotlib', 'PIL'} & sys.modules.keys()))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
 
 
 def test_jit_options_live_in_one_file() -> None:

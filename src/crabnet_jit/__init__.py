@@ -44,6 +44,7 @@ from crabnet_jit.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, Opti
 from crabnet_jit.progress import ProgressBar
 from crabnet_jit.random import StdRng
 from crabnet_jit.schedules import Constant, Cosine, ExponentialDecay, OneCycle, StepDecay
+from crabnet_jit.snapshots import Snapshots
 from crabnet_jit.sources import ArraySource, Source, UniformSource
 from crabnet_jit.targets import StandardGaussian, Target
 from crabnet_jit.trainer import DivergenceError, Trainer, warmup
@@ -101,6 +102,7 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Sine",
+    "Snapshots",
     "Softplus",
     "Source",
     "StandardGaussian",

@@ -96,15 +96,16 @@ class Run:
 
     def next_pause(self) -> int:
         """The iteration at which some callback is due, or the end."""
-        it = self.iteration
-        return min([self.end, *(it + c.every - it % c.every for c in self.callbacks if c.every is not None)])
+        dues = (callback.next_due(self.iteration) for callback in self.callbacks)
+        return min([self.end, *(due for due in dues if due is not None)])
 
     def call_due(self) -> None:
         """Call those whose time it is."""
         for callback in self.callbacks:
             if callback.called_at is not None and callback.called_at > self.iteration:  # it went back
                 callback.called_at = self.iteration
-            if callback.called_at != self.iteration and self.iteration % (callback.every or 1) == 0:
+            is_due = callback.next_due(self.iteration - 1) in (None, self.iteration)
+            if callback.called_at != self.iteration and is_due:
                 callback(self)
                 callback.called_at = self.iteration
 
@@ -135,6 +136,10 @@ class Callback:
 
     every: int | None = None
     called_at: int | None = None
+
+    def next_due(self, iteration: int) -> int | None:
+        """The first number of iterations done, above this one, at which it is called; None if any will do."""
+        return None if self.every is None else iteration + self.every - iteration % self.every
 
     def start(self, run: Run) -> None:
         """Called before the first iteration of a run."""

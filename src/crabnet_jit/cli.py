@@ -1,4 +1,4 @@
-"""The command line: `fit` learns the article's Gaussian, `train` and `predict` work on CSV files."""
+"""The command line: `fit` learns the article's Gaussian; `train`, `predict`, `plot` are for other data."""
 
 import argparse
 import contextlib
@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from crabnet_jit import ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, FileFormatError, InvalidArgumentError
 from crabnet_jit import __version__ as version
 from crabnet_jit.commands import PRESETS, SCHEDULES, fit, predict, saved_options, say, train
+from crabnet_jit.pictures import KINDS, TARGETS, plot
 from crabnet_jit.tables import TableError
 
 _FAILED = 1
@@ -47,6 +48,15 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
+def _numbers(text: str) -> list[float] | float:
+    """`1,2` as [1.0, 2.0]; one number as it is."""
+    try:
+        numbers = [float(number) for number in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be numbers separated by commas, got {text!r}") from None
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
 def _parser(
     preset: str = "article", command: str = "fit", saved: dict[str, Any] | None = None
 ) -> argparse.ArgumentParser:
@@ -57,6 +67,7 @@ def _parser(
     _add_fit(commands, PRESETS[preset])
     _add_train(commands)
     _add_predict(commands)
+    _add_plot(commands)
     commands.choices[command].set_defaults(**(saved or {}))
     return parser
 
@@ -99,6 +110,17 @@ def _add_fit(commands: "argparse._SubParsersAction[_Parser]", preset: dict[str, 
         "--log-every", type=int, default=10_000, metavar="N", help="iterations between log lines"
     )
     _add_run(fit)
+    fit.add_argument(
+        "--animate", metavar="FILE", help="a film of the surface as it learns: .gif, .mp4, or .png for frames"
+    )
+    fit.add_argument(
+        "--rotate", metavar="FILE", help="a film of the learned surface, turning: the same endings"
+    )
+    _add_frames(fit)
+
+
+def _add_frames(parser: _Parser) -> None:
+    parser.add_argument("--frames", type=int, default=60, metavar="N", help="frames of a film")
 
 
 def _add_run(parser: _Parser) -> None:
@@ -129,6 +151,8 @@ def _add_run(parser: _Parser) -> None:
         action=argparse.BooleanOptionalAction,
         help="a progress bar on standard error; by default if that is a terminal",
     )
+    parser.add_argument("--plot", metavar="FILE", help="draw fit and losses there: .png, .svg, .pdf, ...")
+    parser.add_argument("--show", action="store_true", help="draw them in a window, if there is a display")
 
 
 def _add_network(
@@ -228,6 +252,34 @@ def _add_predict(commands: "argparse._SubParsersAction[_Parser]") -> None:
     predict.add_argument("--output", metavar="FILE", help="write there instead of standard output")
 
 
+def _add_plot(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    plot = _command(
+        commands,
+        "plot",
+        "draw a saved network",
+        "Needs matplotlib. Numbers that begin with a minus are written as in --low=-1,0.",
+    )
+    plot.add_argument("model", help="a file that train or fit saved")
+    plot.add_argument("picture", nargs="?", help="the file to write: .png, .svg, .pdf, ...; .gif or .mp4")
+    plot.add_argument(
+        "--kind",
+        metavar="NAME",
+        help=f"{', '.join(KINDS)}; by default rotate for films, fit with --data, else surface",
+    )
+    plot.add_argument("--data", metavar="FILE", help="CSV with the inputs, and for --kind fit the outputs")
+    plot.add_argument("--delimiter", metavar="CHARACTER", help="found in the header by default")
+    plot.add_argument("--target", metavar="NAME", help=f"draw it, too: {', '.join(TARGETS)}")
+    plot.add_argument("--low", type=_numbers, metavar="NUMBERS", help="of the box to look at, for each input")
+    plot.add_argument("--high", type=_numbers, metavar="NUMBERS", help="the same, upper ends")
+    plot.add_argument(
+        "--at", type=_numbers, metavar="NUMBERS", help="a value for each input that does not vary"
+    )
+    plot.add_argument("--inputs", type=_names, metavar="NAMES", help="those that vary")
+    plot.add_argument("--output", metavar="NAME", help="the one to draw; by default the first")
+    _add_frames(plot)
+    plot.add_argument("--show", action="store_true", help="open a window, if there is a display")
+
+
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options; those that are not given are those of the checkpoint to go on from, or the preset's."""
     options = _parser().parse_args(argv)
@@ -288,9 +340,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is None:
             raise OSError("standard output is closed")
         with _signals(command):
-            {"fit": fit, "train": train, "predict": predict}[options.command](options)
+            {"fit": fit, "train": train, "predict": predict, "plot": plot}[options.command](options)
     except (InvalidArgumentError, TableError, FileFormatError) as error:
         code, message = _USAGE_ERROR, f"error: {error}"
+    except ImportError as error:
+        code, message = _FAILED, f"error: {error}"
     except MemoryError as error:
         code, message = _FAILED, f"error: not enough memory: {error}"
     except FloatingPointError as error:

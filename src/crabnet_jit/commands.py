@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,12 @@ from crabnet_jit.checkpoints import read_checkpoint
 from crabnet_jit.fitting import Scores, init_for, score, split
 from crabnet_jit.fitting import fit as fit_network
 from crabnet_jit.network import NN
+from crabnet_jit.pictures import ARTICLE_NAMES, Pictures
 from crabnet_jit.progress import ProgressBar
 from crabnet_jit.random import StdRng
 from crabnet_jit.schedules import Constant, Cosine, ExponentialDecay, OneCycle, Schedule
 from crabnet_jit.sources import UniformSource
-from crabnet_jit.tables import TableError, columns, format_table, read_table
+from crabnet_jit.tables import TableError, columns, delimiter_of, format_table, read_table
 from crabnet_jit.targets import StandardGaussian
 from crabnet_jit.trainer import Trainer
 
@@ -78,7 +79,7 @@ def say(text: str) -> None:
 #: Options that a checkpoint does not keep: where a run reads and writes, and how it is watched.
 _NOT_KEPT = {
     "file", "inputs", "outputs", "save", "checkpoint", "checkpoint_every", "resume", "time_limit", "log_file",
-    "progress",
+    "progress", "plot", "animate", "rotate", "frames", "show",
 }  # fmt: skip
 
 
@@ -103,8 +104,8 @@ def saved_options(command: str, path: str, known: set[str]) -> dict[str, Any]:
 class _Watch:
     """The callbacks that options ask for, and what is said about them."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.callbacks: list[Callback] = []
+    def __init__(self, options: argparse.Namespace, callbacks: Sequence[Callback]) -> None:
+        self.callbacks = [*callbacks]
         self.bar: ProgressBar | None = None
         is_terminal = sys.stderr is not None and sys.stderr.isatty()
         if is_terminal if options.progress is None else options.progress:
@@ -167,7 +168,8 @@ def fit(options: argparse.Namespace) -> None:
     """Fit a network to the article's Gaussian."""
     check.choice("preset", options.preset, PRESETS)
     _check_save(options)
-    watch = _Watch(options)
+    pictures = Pictures(options)
+    watch = _Watch(options, pictures.callbacks)
     check.integer("iterations", options.iterations, 0)
     schedule = SCHEDULES[check.choice("schedule", options.schedule, SCHEDULES)](options)
     rng = StdRng(options.seed)
@@ -187,7 +189,7 @@ def fit(options: argparse.Namespace) -> None:
         optimizer=options.optimizer,
         learning_rate=schedule,
         log_every=options.log_every,
-        keep_losses=0,
+        keep_losses=None if pictures.need_losses else 0,
         on_divergence=options.on_divergence,
     )
     if options.resume is not None:
@@ -215,7 +217,8 @@ def fit(options: argparse.Namespace) -> None:
         )
     say(f"mean squared error on a grid of 101 x 101 points: {grid_error(net):.3g}")
     if options.save is not None:
-        files.save(net, options.save, {"inputs": ["x", "y"], "outputs": ["z"]})
+        files.save(net, options.save, ARTICLE_NAMES)
+    pictures.draw_fit(trainer)
 
 
 def grid_error(net: NN) -> float:
@@ -236,7 +239,7 @@ def train(options: argparse.Namespace) -> None:
     _check_save(options)
     if options.save is not None and Path(options.save).resolve() == Path(options.file).resolve():
         raise check.reject("--save", "another file than the data", repr(options.save))
-    table = read_table(options.file, _delimiter(options))
+    table = read_table(options.file, delimiter_of(options.delimiter))
     x, y = columns(table, options.inputs), columns(table, options.outputs)
     weights = None if options.weights is None else columns(table, [options.weights])[:, 0]
     rng = StdRng(options.seed)
@@ -246,7 +249,8 @@ def train(options: argparse.Namespace) -> None:
         if len(x) < 2:
             raise TableError(f"{table.source}: must have two rows or more, to set one aside for validation")
         training, validation = split(len(x), share, rng)
-    watch = _Watch(options)
+    pictures = Pictures(options)
+    watch = _Watch(options, pictures.callbacks)
     start = time.perf_counter()
     on_check = None if watch.bar is not None else functools.partial(_say_progress, options.iterations)
     with watch.interrupted():
@@ -285,6 +289,8 @@ def train(options: argparse.Namespace) -> None:
         _say_scores("validation", options.outputs, score(net, x[validation], y[validation]))
     if options.save is not None:
         files.save(net, options.save, {"inputs": options.inputs, "outputs": options.outputs})
+    shown = validation if share > 0 else training
+    pictures.draw_train(net, x[shown], y[shown], options.inputs, options.outputs)
 
 
 def _say_progress(n_iterations: int, done: int, loss: float, validation_loss: float | None) -> None:
@@ -302,16 +308,6 @@ def _check_save(options: argparse.Namespace) -> None:
         raise check.reject("--save", "a file in a folder that exists", repr(options.save))
 
 
-def _delimiter(options: argparse.Namespace) -> str | None:
-    """The delimiter that was asked for."""
-    delimiter: str | None = options.delimiter
-    if delimiter == "\\t":
-        return "\t"
-    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise check.reject("--delimiter", "one character", repr(delimiter))
-    return delimiter
-
-
 def _say_scores(what: str, names: list[str], scores: Scores) -> None:
     for name, rmse, mae, r2 in zip(names, scores.rmse, scores.mae, scores.r2, strict=True):
         say(f"{what}, {scores.n_samples} rows, {name}: RMSE {rmse:.6g}, MAE {mae:.6g}, R2 {r2:.6f}")
@@ -320,9 +316,8 @@ def _say_scores(what: str, names: list[str], scores: Scores) -> None:
 def predict(options: argparse.Namespace) -> None:
     """Predict the outputs for a CSV file."""
     net, names = files.load_with_names(options.model)
-    inputs = names.get("inputs") or [f"x{k}" for k in range(net.in_features)]
-    outputs = names.get("outputs") or [f"y{k}" for k in range(net.out_features)]
-    table = read_table(options.file, _delimiter(options))
+    inputs, outputs = files.feature_names(net, names)
+    table = read_table(options.file, delimiter_of(options.delimiter))
     predicted = [f"{name}_predicted" for name in outputs]
     for name in predicted:
         if name in table.header:

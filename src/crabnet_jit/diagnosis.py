@@ -3,9 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from crabnet_jit import _validation as check
+from crabnet_jit.activations import Activation
 from crabnet_jit.losses import Loss, as_loss
 from crabnet_jit.network import NN
 from crabnet_jit.panels import Array
@@ -86,10 +87,7 @@ def diagnose(net: NN, x: ArrayLike, y: ArrayLike | None = None, loss: Loss | str
     Gradients grow 2.95-fold from layer to layer on the way back: they explode. ...
     Layer 2: its units are nearly alike (mean correlation 1.00), so they count as few. ...
     """
-    check.instance("net", net, NN, "an NN")
-    twin = net.__class__.__new__(net.__class__)
-    twin.__setstate__(net.__getstate__())
-    outputs = twin.forward(x)
+    twin, outputs = _forward(net, x)
     if y is None:
         dL_dy = np.full_like(outputs, 1.0 / outputs.size)
     else:
@@ -102,9 +100,8 @@ def diagnose(net: NN, x: ArrayLike, y: ArrayLike | None = None, loss: Loss | str
     gradient = np.asarray(check.same_shape("dL_dy", dL_dy, outputs.shape, net.dtype))
     for layer, activation, output in zip(twin.layers[::-1], twin.activations[::-1], kept[::-1], strict=True):
         gradient = activation._backward(gradient)
-        assert activation.dy_dx is not None
         assert output is not None
-        is_dead = np.abs(activation.dy_dx).max(axis=0) < _DEAD
+        is_dead = _is_dead(activation)
         layers.insert(
             0,
             LayerDiagnosis(
@@ -118,6 +115,25 @@ def diagnose(net: NN, x: ArrayLike, y: ArrayLike | None = None, loss: Loss | str
         )
         gradient = layer._backward(gradient)
     return Diagnosis(layers, _hints(layers, _rms(check.samples("x", x))))
+
+
+def dead_units(net: NN, x: ArrayLike) -> list[NDArray[np.bool_]]:
+    """For each layer, which units are dead on the samples x, as the network sees them, see `diagnose`."""
+    return [_is_dead(activation) for activation in _forward(net, x)[0].activations]
+
+
+def _forward(net: NN, x: ArrayLike) -> tuple[NN, Array]:
+    """A copy that has gone forward, and its outputs."""
+    check.instance("net", net, NN, "an NN")
+    twin = net.__class__.__new__(net.__class__)
+    twin.__setstate__(net.__getstate__())
+    return twin, twin.forward(x)
+
+
+def _is_dead(activation: Activation) -> NDArray[np.bool_]:
+    assert activation.dy_dx is not None
+    is_dead: NDArray[np.bool_] = np.abs(activation.dy_dx).max(axis=0) < _DEAD
+    return is_dead
 
 
 def _rms(values: Array) -> float:

@@ -73,6 +73,13 @@ def load_with_names(path: str | PathLike[str]) -> tuple[NN, dict[str, list[str]]
     return read_archive(path, _KIND, _VERSION, _parse)
 
 
+def feature_names(net: NN, names: dict[str, list[str]]) -> tuple[list[str], list[str]]:
+    """What inputs and outputs are called: by the names in a file, or else x0, x1, … and y0, y1, … ."""
+    inputs = names.get("inputs") or [f"x{k}" for k in range(net.in_features)]
+    outputs = names.get("outputs") or [f"y{k}" for k in range(net.out_features)]
+    return inputs, outputs
+
+
 def _parse(header: dict[str, Any], arrays: dict[str, Array]) -> tuple[NN, dict[str, list[str]]]:
     if unknown := set(arrays) - {"parameters", *Standardization._fields}:
         raise ValueError(f"unknown arrays {sorted(unknown)}")

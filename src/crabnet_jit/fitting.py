@@ -227,7 +227,7 @@ def fit(
     if stopping is not None and stopping.best_parameters is None:
         raise FloatingPointError("no validation loss is finite; a smaller learning_rate may help")
     validated = ([], []) if stopping is None else (stopping.iterations, stopping.losses)
-    net.fit_history = FitHistory(history.losses, *validated, history.n_iterations)
+    net.fit_history = FitHistory(history, *validated)
     return net
 
 
@@ -320,11 +320,9 @@ def _scaled(net: NN, x: Array, y: Array) -> tuple[Array, Array]:
     """Inputs and targets as the network sees them."""
     if net.standardization is None:
         return x, y
-    x_mean, x_std, y_mean, y_std = net.standardization
     with np.errstate(over="ignore", invalid="ignore"):
-        scaled = (x - x_mean) / x_std, (y - y_mean) / y_std
-    names = "x, standardised,", "y, standardised,"
-    return check.array(names[0], scaled[0]), check.array(names[1], scaled[1])
+        targets = (y - net.standardization.y_mean) / net.standardization.y_std
+    return net.standardize(x), check.array("y, standardised,", targets)
 
 
 def one_hot(name: str, labels: Array, n_classes: int | None = None) -> Array:

@@ -3,9 +3,12 @@
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crabnet_jit import _validation as check
+from crabnet_jit import notebook
 from crabnet_jit.panels import Array
+from crabnet_jit.schedules import Schedule, rates_of
 
 #: Losses in a running loss: the original's queue settles at so many.
 WINDOW = 1001
@@ -26,14 +29,17 @@ class History:
     log : list of (int, float)
         Iteration and running loss, for every iteration that is a multiple of `log_every`.
     events : list of (int, str)
-        Iterations done when the run was resumed, stopped early, set back or skipped a step, and which.
+        Iterations done when the run was resumed, stopped early, interrupted, set back or skipped a step,
+        and which.
     """
 
-    def __init__(self, log_every: int, keep: int | None = None) -> None:
+    def __init__(self, log_every: int, keep: int | None = None, schedule: Schedule | None = None) -> None:
         self.log_every = check.integer("log_every", log_every, 1)
         self._keep = None if keep is None else check.integer("keep_losses", keep, 0) + WINDOW
         self.log: list[tuple[int, float]] = []
         self.events: list[tuple[int, str]] = []
+        self._schedule = schedule
+        self._rate_scales = [(0, 1.0)]  # from which iteration on rates were the schedule's times what
         self._losses = np.empty(0)
         self._count = 0  # of losses that are kept
         self.n_iterations = 0
@@ -65,6 +71,47 @@ class History:
             total = float(window[np.isfinite(window)].sum())
         return total / 1000
 
+    def envelope(self, n_pieces: int = 1000) -> tuple[NDArray[np.int64], Array]:
+        """Iterations and losses that look like all of them in a line: of each piece the least and largest.
+
+        All of them, if there are no more than two a piece. Losses that are not finite are left out of a piece
+        that has others.
+        """
+        losses = self.losses
+        chosen = np.arange(losses.size)
+        if losses.size > 2 * n_pieces:
+            length = -(-losses.size // n_pieces)
+            starts = np.arange(0, losses.size, length)
+            ends = []
+            for choose, instead in ((np.argmin, np.inf), (np.argmax, -np.inf)):
+                padded = np.full(starts.size * length, instead)
+                padded[: losses.size] = np.where(np.isfinite(losses), losses, instead)
+                ends.append(starts + choose(padded.reshape(-1, length), axis=1))
+            chosen = np.unique(ends)
+        return self.first_iteration + chosen, losses[chosen]
+
+    def running_losses(self, n_points: int = 500) -> tuple[NDArray[np.int64], Array]:
+        """Iterations, about n_points of them from the first to the last, and their running losses.
+
+        Of iterations before the 1,000th, which the original's rule makes too small, it is the mean so far.
+        """
+        lowest = self.first_iteration + WINDOW - 1 if self.first_iteration > 0 else 0
+        last = self.n_iterations - 1
+        if lowest > last:
+            return np.empty(0, np.int64), np.empty(0)
+        iterations = np.unique(np.linspace(lowest, last, n_points).round().astype(np.int64))
+        losses = [self.running_loss(int(i)) * max(1.0, 1000 / (int(i) + 1)) for i in iterations]
+        return iterations, np.array(losses)
+
+    def learning_rates(self, iterations: NDArray[np.int64]) -> Array:
+        """The learning rates of some iterations, in ascending order; NaN without a schedule."""
+        if self._schedule is None:
+            return np.full(iterations.shape, np.nan)
+        starts = [start for start, _ in self._rate_scales]
+        scales = [self._rate_scales[k - 1][1] for k in np.searchsorted(starts, iterations, side="right")]
+        rates = [rates_of(self._schedule, int(i), 1)[0] for i in iterations]
+        return np.multiply(rates, scales)
+
     def extend(self, losses: Array) -> list[tuple[int, float]]:
         """Add the losses of the next iterations; return the new entries of the log."""
         start, end = self.n_iterations, self.n_iterations + losses.size
@@ -92,15 +139,25 @@ class History:
         """A copy of the last losses, those that the running loss needs."""
         return self._losses[max(0, self._count - WINDOW) : self._count].copy()
 
-    def go_to(self, iteration: int, window: Array, event: str) -> None:
-        """Continue after `iteration` iterations, of which `window` has the last losses."""
+    def go_to(self, iteration: int, window: Array, event: str, rate_scale: float = 1.0) -> None:
+        """Continue after `iteration` iterations, of which `window` has the last losses.
+
+        From there on, learning rates are those of the schedule times rate_scale.
+        """
         kept = iteration - self.first_iteration
         own = self._losses[max(0, kept - window.size) : kept]
         if 0 <= kept <= self._count and np.array_equal(own, window, equal_nan=True):
             self._count = kept
             self.log = [entry for entry in self.log if entry[0] < iteration]
+            self._rate_scales = [entry for entry in self._rate_scales if entry[0] < iteration]
+            self._rate_scales.append((iteration, rate_scale))
         else:  # it is another run's, or no longer kept
             self._losses, self._count = window.copy(), window.size
             self.log = []
+            self._rate_scales = [(0, rate_scale)]
         self.n_iterations = iteration
         self.events.append((iteration, event))
+
+    def _repr_html_(self) -> str:
+        """In notebooks: a table, and the losses."""
+        return notebook.history_html(self)

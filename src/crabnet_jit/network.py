@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from crabnet_jit import _validation as check
+from crabnet_jit import notebook
 from crabnet_jit.activations import Activation, Sine, as_activation
+from crabnet_jit.history import History
 from crabnet_jit.initializers import INITIALIZERS, LayerPlace
 from crabnet_jit.kernels.entry import predict
 from crabnet_jit.kernels.layout import (
@@ -42,15 +44,27 @@ class Standardization(NamedTuple):
 class FitHistory(NamedTuple):
     """What happened in a fit.
 
-    The loss of every iteration, from the last 1,001 before a checkpoint on if it was resumed; with
-    validation, the iterations after which its loss was taken, and these losses; and the number of
-    iterations. Losses are those of standardised targets, where targets are standardised.
+    The history of its run; with validation, the iterations after which its loss was taken, and these
+    losses. Losses are those of standardised targets, where targets are standardised.
     """
 
-    losses: Array
+    training: History
     validation_iterations: list[int]
     validation_losses: list[float]
-    n_iterations: int
+
+    @property
+    def losses(self) -> Array:
+        """Of every iteration, from the last 1,001 before a checkpoint on if it was resumed; read-only."""
+        return self.training.losses
+
+    @property
+    def n_iterations(self) -> int:
+        """Iterations done."""
+        return self.training.n_iterations
+
+    def _repr_html_(self) -> str:
+        """In notebooks: a table, and the losses."""
+        return notebook.history_html(self.training, self.validation_iterations, self.validation_losses)
 
 
 class NN:
@@ -267,6 +281,10 @@ class NN:
     def __repr__(self) -> str:
         return f"NN({self.in_features}, {self.hidden_sizes}, {self.out_features})"
 
+    def _repr_html_(self) -> str:
+        """In notebooks: a table of the layers, and the losses of the fit."""
+        return notebook.network_html(self)
+
     def get_output(self, x: ArrayLike) -> Array:
         """Output (n_samples, out_features) for x (n_samples, in_features); keeps nothing."""
         return self._get_output(check.samples("x", x, self.in_features, self.dtype))
@@ -294,13 +312,20 @@ class NN:
         The same as `get_output` if `standardization` is None; else inputs are standardised first, and
         outputs brought back to the units of the targets.
         """
+        output = self._get_output(self.standardize(x))
         if self.standardization is None:
-            return self.get_output(x)
-        rows = check.samples("x", x, self.in_features)
-        x_mean, x_std, y_mean, y_std = self.standardization
+            return output
         with np.errstate(over="ignore", invalid="ignore"):
-            inputs = check.array("x, standardised,", (rows - x_mean) / x_std, self.dtype)
-            return self._get_output(inputs) * y_std + y_mean
+            return output * self.standardization.y_std + self.standardization.y_mean
+
+    def standardize(self, x: ArrayLike) -> Array:
+        """Inputs (n_samples, in_features) in the units of the data, as the layers see them."""
+        if self.standardization is None:
+            return check.samples("x", x, self.in_features, self.dtype)
+        rows = check.samples("x", x, self.in_features)
+        with np.errstate(over="ignore", invalid="ignore"):
+            inputs = (rows - self.standardization.x_mean) / self.standardization.x_std
+        return check.array("x, standardised,", inputs, self.dtype)
 
     def forward(self, x: ArrayLike) -> Array:
         """Output (n_samples, out_features) for x (n_samples, in_features), layer by layer.

@@ -83,6 +83,15 @@ def read_table(path: str, delimiter: str | None = None) -> Table:
     return Table(source, delimiter, header, rows, lines)
 
 
+def delimiter_of(given: str | None) -> str | None:
+    """The delimiter that was asked for, where a tab may be written as an escape; None to look for it."""
+    if given == "\\t":
+        return "\t"
+    if given is not None and (len(given) != 1 or given in '"\r\n'):
+        raise check.reject("--delimiter", "one character", repr(given))
+    return given
+
+
 def columns(table: Table, names: Sequence[str]) -> Array:
     """The columns of these names as numbers (n_rows, n_names).
 

@@ -33,6 +33,14 @@ class Target(Protocol):
         """
 
 
+def values_of(target: Target, rows: Array) -> Array:
+    """Values (n_samples, out_features) of a target at rows (n_samples, in_features)."""
+    panels = pack(rows)
+    values = np.empty((1, panels.shape[1], target.out_features, panels.shape[3]))
+    target.fill(panels, values, rows.shape[0])
+    return unpack(values, rows.shape[0])
+
+
 class StandardGaussian:
     """The article's target, 5 exp(-(x^2 + y^2) / 2): a scaled Gaussian, not a density.
 
@@ -49,11 +57,7 @@ class StandardGaussian:
 
     def __call__(self, x: ArrayLike) -> Array:
         """Values (n_samples, 1) at x (n_samples, 2)."""
-        rows = check.samples("x", x, self.in_features)
-        panels = pack(rows)
-        target = np.empty((1, panels.shape[1], self.out_features, panels.shape[3]))
-        self.fill(panels, target, rows.shape[0])
-        return unpack(target, rows.shape[0])
+        return values_of(self, check.samples("x", x, self.in_features))
 
     def fill(self, x: Array, target: Array, n_samples: int) -> None:
         """Overwrite the panels `target` with the values at the panels x."""

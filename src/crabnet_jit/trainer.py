@@ -23,7 +23,7 @@ from crabnet_jit.objective import kernel_objective
 from crabnet_jit.optimizers import Optimizer, OptimizerState, as_optimizer
 from crabnet_jit.panels import panel_shape
 from crabnet_jit.random import StdRng, as_rng
-from crabnet_jit.schedules import ExponentialDecay, Schedule, as_schedule, rates_of
+from crabnet_jit.schedules import ExponentialDecay, Schedule, as_schedule
 from crabnet_jit.sources import ArraySource, Source, UniformSource
 from crabnet_jit.targets import StandardGaussian
 
@@ -187,7 +187,7 @@ class Trainer:
             self._learning_rate,
             None if chunk_size is None else check.integer("chunk_size", chunk_size, 1, 2**31),
         )
-        self.history = History(log_every, keep_losses)
+        self.history = History(log_every, keep_losses, self._learning_rate)
         self._on_divergence = check.choice("on_divergence", on_divergence, _POLICIES)
         self._rate_scale = 1.0
         self._n_skipped = 0
@@ -248,9 +248,7 @@ class Trainer:
     def last_rate(self) -> float:
         """The learning rate of the last iteration done; NaN before the first."""
         if math.isnan(self._last_rate) and self.iteration > 0:
-            self._last_rate = (
-                float(rates_of(self._learning_rate, self.iteration - 1, 1)[0]) * self._rate_scale
-            )
+            self._last_rate = float(self.history.learning_rates(np.array([self.iteration - 1]))[0])
         return self._last_rate
 
     def compile(self) -> None:
@@ -328,6 +326,7 @@ class Trainer:
             interruptible.hold()  # further signals wait until all is saved
             try:
                 if not isinstance(error, Exception):  # Ctrl-C, perhaps when some were told
+                    self.history.events.append((self.iteration, "interrupted"))
                     self._tell(on_log, interruptible)
             finally:
                 run.finish(error)
@@ -412,7 +411,7 @@ class Trainer:
         self._n_skipped = state.n_skipped
         self._last_rate = math.nan
         self._untold.clear()
-        self.history.go_to(state.iteration, state.window, event)
+        self.history.go_to(state.iteration, state.window, event, state.rate_scale)
 
     def save_checkpoint(
         self,

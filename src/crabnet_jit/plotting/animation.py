@@ -1,0 +1,185 @@
+"""Surfaces that move: turning, or learning."""
+
+import copy
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crabnet_jit import _validation as check
+from crabnet_jit.network import NN
+from crabnet_jit.plotting._domain import View
+from crabnet_jit.plotting._figures import canvas_figure
+from crabnet_jit.plotting._films import film_path, write_film
+from crabnet_jit.plotting.surface import SurfacePicture, heights
+from crabnet_jit.snapshots import Snapshots
+
+_ELEVATION, _SWING = 30.0, 15.0  # degrees: of the look at a surface that turns
+_MARGIN = 0.2  # above and below a target, as a share of its range
+
+
+def rotate_surface(
+    net: NN,
+    path: str | PathLike[str],
+    target: Any = None,
+    *,
+    n_frames: int = 60,
+    fps: float = 12.0,
+    dpi: float = 100.0,
+    **view: Any,
+) -> list[Path]:
+    """Write a film of the learned surface, and the target's, that turns once while its pitch swings.
+
+    Parameters
+    ----------
+    net : NN
+        Of two inputs or more.
+    path : path-like
+        A .gif, a .mp4 where ffmpeg is found, or a .png for files film-0000.png, film-0001.png, … They are
+        written when all is drawn, whole or not at all.
+    target : callable or Target, optional
+        What was to be learned, as in `plot_surface`.
+    n_frames : int, default 60
+        At least 1.
+    fps : float, default 12.0
+        Frames a second, above 0 and at most 50.
+    dpi : float, default 100.0
+        Pixels per inch, 10 to 600. A film is 4.6 x 3.6 inches without a target and 7.6 x 3.6 with one.
+    **view
+        What is looked at, as in `plot_surface`: low, high, inputs, at, output, n_points, input_names,
+        output_names. There are 31 points a side by default.
+
+    Returns
+    -------
+    list of Path
+        The files.
+
+    Raises
+    ------
+    InvalidArgumentError
+        As `plot_surface`; for an unknown ending, or a folder that does not exist or can not be written to.
+    OSError
+        If the file can not be written. What was there is as it was.
+
+    Notes
+    -----
+    .. image:: /docs/pictures/rotate.gif
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from crabnet_jit import NN, StandardGaussian
+    >>> from crabnet_jit.plotting import rotate_surface
+    >>> net = NN(2, [8, 8], 1, rng=1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     files = rotate_surface(net, folder + "/surface.gif", StandardGaussian(), n_frames=2, n_points=5)
+    >>> [file.name for file in files]
+    ['surface.gif']
+    """
+    film_path("path", path)
+    n = check.integer("n_frames", n_frames, 1)
+    looked_at = View(net, target, **view)
+    learned = looked_at.learned(net)
+    limits = heights(looked_at, learned)
+    figure = canvas_figure((4.6 if target is None else 7.6, 3.6), dpi)
+    picture = SurfacePicture(looked_at, limits, figure, with_error=False)
+    picture.show(learned)
+
+    def draw(k: int) -> None:
+        turn = k / n
+        for axes in picture.surfaces:
+            axes.view_init(_ELEVATION + _SWING * np.sin(2 * np.pi * turn), -60 + 360 * turn)
+
+    return write_film(figure, draw, n, path, fps, hold=False)
+
+
+def animate_surface(
+    net: NN,
+    snapshots: Snapshots,
+    path: str | PathLike[str],
+    target: Any = None,
+    *,
+    fps: float = 12.0,
+    dpi: float = 100.0,
+    **view: Any,
+) -> list[Path]:
+    """Write a film of the surface while the network learned.
+
+    There is a frame for each snapshot. Heights are shown from a fifth of the target's range below it to a
+    fifth above, without a target in the range of the last surface; what is beyond is drawn there. The scale
+    of the error ends at the median of the frames' largest errors.
+
+    Parameters
+    ----------
+    net : NN
+        The network that has learned. It is not changed.
+    snapshots : Snapshots
+        A callback of its run.
+    path : path-like
+        A .gif, a .mp4 where ffmpeg is found, or a .png for files film-0000.png, film-0001.png, … They are
+        written when all is drawn, whole or not at all.
+    target : callable or Target, optional
+        What was to be learned, as in `plot_surface`.
+    fps : float, default 12.0
+        Frames a second, above 0 and at most 50.
+    dpi : float, default 100.0
+        Pixels per inch, 10 to 600. A film is 4.6 x 3.4 inches without a target and 9.6 x 3.4 with one.
+    **view
+        What is looked at, as in `rotate_surface`.
+
+    Returns
+    -------
+    list of Path
+        The files.
+
+    Raises
+    ------
+    InvalidArgumentError
+        As `rotate_surface`, and for snapshots of another network, or none.
+    OSError
+        If the file can not be written. What was there is as it was.
+
+    Notes
+    -----
+    .. image:: /docs/pictures/learning.gif
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from crabnet_jit import NN, Snapshots, StandardGaussian, Trainer, UniformSource
+    >>> from crabnet_jit.plotting import animate_surface
+    >>> net, target, snapshots = NN(2, [8, 8], 1, rng=1), StandardGaussian(), Snapshots(every=500)
+    >>> _ = Trainer(net, UniformSource(target, rng=1)).run(1000, callbacks=[snapshots])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     files = animate_surface(net, snapshots, folder + "/learning.png", target, n_points=5)
+    >>> [file.name for file in files]
+    ['learning-0000.png', 'learning-0001.png', 'learning-0002.png']
+    """
+    film_path("path", path)
+    looked_at = View(net, target, **view)
+    check.instance("snapshots", snapshots, Snapshots, "Snapshots")
+    if not snapshots.parameters:
+        raise check.reject("snapshots", "those of a run", "none")
+    twin = copy.copy(net)
+    surfaces = []
+    for parameters in snapshots.parameters:
+        if parameters.shape != net.parameters.shape:
+            raise check.reject("snapshots", "of this network", f"parameters of shape {parameters.shape}")
+        twin.parameters = parameters
+        surfaces.append(looked_at.learned(twin))
+    if looked_at.wanted is None:
+        limits, error_limit = heights(looked_at, surfaces[-1]), None
+    else:
+        low, high = float(looked_at.wanted.min()), float(looked_at.wanted.max())
+        margin = _MARGIN * (high - low)
+        limits = low - margin, high + margin
+        error_limit = float(np.median([np.abs(learned - looked_at.wanted).max() for learned in surfaces]))
+    figure = canvas_figure((4.6 if target is None else 9.6, 3.4), dpi)
+    picture = SurfacePicture(looked_at, limits, figure, error_limit=error_limit)
+
+    def draw(k: int) -> None:
+        picture.show(surfaces[k])
+        figure.suptitle(f"{snapshots.iterations[k]:,} iterations")
+
+    return write_film(figure, draw, len(surfaces), path, fps, hold=True)

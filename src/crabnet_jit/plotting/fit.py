@@ -1,0 +1,224 @@
+"""How well a network fits a data set."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import FigureBase
+from numpy.typing import ArrayLike
+
+from crabnet_jit import _validation as check
+from crabnet_jit.fitting import score
+from crabnet_jit.network import NN
+from crabnet_jit.panels import Array
+from crabnet_jit.plotting._domain import feature_names, outputs, point
+from crabnet_jit.plotting._figures import BLUE, ERRORS, GREY, own_or_new
+
+_N_POINTS = 201  # of a curve
+_MARGIN = 0.05  # of a curve on both sides of the data, as a share of their range
+_MOST_SLICES = 6
+_IN_A_ROW = 3
+_DENSE = 300  # samples from which on points are made transparent
+
+
+def plot_fit(
+    net: NN,
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    output: int = 0,
+    at: ArrayLike | None = None,
+    inputs: Sequence[int] | None = None,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    figure: FigureBase | None = None,
+) -> FigureBase:
+    """A network and a data set: the function, predicted against true, and residuals.
+
+    For one input the function is a curve with the data. For two it is the residuals at their places. For more
+    it is slices: each varies one input, over the range of the data, and the others stay at a point; all
+    slices have one scale. Small ticks show where the data are.
+
+    Parameters
+    ----------
+    net : NN
+        As it comes from `fit`, or any other.
+    x : array_like of shape (n_samples, in_features)
+        Inputs in the units of the data.
+    y : array_like of shape (n_samples, out_features) or (n_samples,)
+        Targets.
+    output : int, default 0
+        Which output is shown.
+    at : array_like of shape (in_features,), optional
+        The point that slices go through; by default the median of x.
+    inputs : sequence of int, optional
+        Which inputs slices vary; by default all, or of more than 6 those along which the output changes most.
+    input_names, output_names : sequence of str, optional
+        What features are called; by default x0, x1, … and y0, y1, …
+    figure : Figure or SubFigure, optional
+        Of matplotlib, to draw on; by default a new one of pyplot.
+
+    Returns
+    -------
+    Figure or SubFigure
+        Its axes: for one or two inputs the function, predicted against true, and residuals; for more,
+        predicted against true, residuals, and the slices.
+
+    Raises
+    ------
+    InvalidArgumentError
+        For x or y of other widths than the network's, or outputs that are not finite.
+
+    Notes
+    -----
+    A residual is the true value less the predicted one.
+
+    .. image:: /docs/pictures/fit.png
+
+    .. image:: /docs/pictures/slices.png
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from crabnet_jit import fit
+    >>> from crabnet_jit.plotting import plot_fit
+    >>> x = np.linspace(0, 10, 200)[:, None]
+    >>> net = fit(x, np.sin(x), n_iterations=2000)
+    >>> len(plot_fit(net, x, np.sin(x), input_names=["t"]).axes)
+    3
+    """
+    check.instance("net", net, NN, "an NN")
+    check.integer("output", output, 0, net.out_features - 1)
+    rows, targets = check.pairs(x, y)
+    rows = check.samples("x", rows, net.in_features)
+    true = check.samples("y", targets, net.out_features)[:, output]
+    names = feature_names("input_names", input_names, net.in_features, "x")
+    name = feature_names("output_names", output_names, net.out_features, "y")[output]
+    predicted = outputs(net, rows)[:, output]
+    n = net.in_features
+    if n > 2 or (n == 2 and not (at is None and inputs is None)):
+        centre = point("at", at, np.median(rows, axis=0))
+        slices = _slices(net, rows, centre, output, inputs)
+        n_lines = -(-len(slices) // _IN_A_ROW)
+        figure = own_or_new(figure, figure_size(n, len(slices)))
+        grid = figure.add_gridspec(1 + n_lines, 2 * _IN_A_ROW, height_ratios=[1.5] + [1.0] * n_lines)
+        comparison = figure.add_subplot(grid[0, :_IN_A_ROW])
+        residuals = figure.add_subplot(grid[0, _IN_A_ROW:])
+        shared = None
+        for k, cut in enumerate(slices):
+            line, column = divmod(k, _IN_A_ROW)
+            shared = figure.add_subplot(grid[1 + line, 2 * column : 2 * column + 2], sharey=shared)
+            _draw_slice(shared, cut, rows[:, cut.varied], centre[cut.varied])
+            shared.set(xlabel=names[cut.varied], ylabel=name if column == 0 else "")
+            if k == 0:
+                shared.set_title("slices through the dotted lines", loc="left", fontsize="medium")
+    else:
+        figure = own_or_new(figure, figure_size(n))
+        function, comparison, residuals = figure.subplots(1, 3)
+        if n == 1:
+            _draw_curve(function, net, rows, true, output)
+            function.set(xlabel=names[0], ylabel=name)
+        else:
+            _draw_places(function, rows, true - predicted)
+            function.set(xlabel=names[0], ylabel=names[1], title=f"residuals of {name}")
+    scores = score(net, rows, targets)
+    r2 = scores.r2[output]
+    _draw_comparison(comparison, true, predicted)
+    comparison.set(xlabel=f"{name}, true", ylabel=f"{name}, predicted")
+    comparison.set_title(f"RMSE {scores.rmse[output]:.3g}" + ("" if np.isnan(r2) else f", R² {r2:.4f}"))
+    residuals.axhline(0, color=GREY, linewidth=1)
+    residuals.plot(predicted, true - predicted, ".", color=BLUE, alpha=_alpha(true.size))
+    residuals.set(xlabel=f"{name}, predicted", ylabel="true − predicted", title="residuals")
+    return figure
+
+
+def figure_size(in_features: int, n_slices: int = _MOST_SLICES) -> tuple[float, float]:
+    """Width and height in inches."""
+    n_lines = -(-min(in_features, n_slices) // _IN_A_ROW) if in_features > 2 else 0
+    return 9.6, 3.2 + 2.2 * n_lines
+
+
+class _Slice(NamedTuple):
+    """An output along one input."""
+
+    varied: int
+    along: Array
+    values: Array
+
+
+def _slices(net: NN, rows: Array, centre: Array, output: int, inputs: Sequence[int] | None) -> list[_Slice]:
+    """Those along some inputs, or along all or the most important ones, in their order."""
+    most = net.in_features - 1
+    if inputs is not None:
+        if isinstance(inputs, str) or not check.is_iterable(inputs) or len(inputs) == 0:
+            raise check.reject("inputs", "one or more of the inputs", repr(inputs))
+        return [
+            _slice(net, rows, centre, output, check.integer(f"inputs[{k}]", varied, 0, most))
+            for k, varied in enumerate(inputs)
+        ]
+    slices = [_slice(net, rows, centre, output, varied) for varied in range(net.in_features)]
+    slices.sort(key=lambda cut: float(np.ptp(cut.values)), reverse=True)
+    return sorted(slices[:_MOST_SLICES], key=lambda cut: cut.varied)
+
+
+def _slice(net: NN, rows: Array, centre: Array, output: int, varied: int) -> _Slice:
+    along = _range(rows[:, varied])
+    points = np.tile(centre, (along.size, 1))
+    points[:, varied] = along
+    return _Slice(varied, along, outputs(net, points)[:, output])
+
+
+def _range(values: Array) -> Array:
+    """Points from the least to the largest value, and a little more on both sides."""
+    low, high = float(values.min()), float(values.max())
+    margin = _MARGIN * (high - low) or 0.5
+    return np.linspace(low - margin, high + margin, _N_POINTS)
+
+
+def _draw_slice(axes: Axes, cut: _Slice, values: Array, centre: float) -> None:
+    axes.plot(cut.along, cut.values, color=BLUE)
+    axes.axvline(centre, color=GREY, linestyle=":", linewidth=1)
+    height = axes.get_xaxis_transform()
+    axes.plot(values, np.zeros(values.size), "|", color="black", alpha=_alpha(values.size), transform=height)
+
+
+def _draw_curve(axes: Axes, net: NN, rows: Array, true: Array, output: int) -> None:
+    along = _range(rows[:, 0])
+    axes.plot(rows[:, 0], true, ".", color=GREY, alpha=_alpha(true.size), label="data")
+    axes.plot(along, outputs(net, along[:, None])[:, output], color=BLUE, linewidth=2, label="network")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+
+
+def _draw_places(axes: Axes, rows: Array, residuals: Array) -> None:
+    """Triangles that point up or down as the residual does."""
+    limit = float(np.abs(residuals).max()) or 1.0
+    for marker, chosen in (("^", residuals >= 0), ("v", residuals < 0)):
+        marks = axes.scatter(
+            rows[chosen, 0],
+            rows[chosen, 1],
+            s=14,
+            c=residuals[chosen],
+            cmap=ERRORS,
+            norm=Normalize(-limit, limit),
+            marker=marker,
+            edgecolors="black",
+            linewidths=0.2,
+        )
+    axes.figure.colorbar(marks, ax=axes, shrink=0.8)
+
+
+def _draw_comparison(axes: Axes, true: Array, predicted: Array) -> None:
+    """Points near the diagonal, both axes with one scale."""
+    ends = [min(true.min(), predicted.min()), max(true.max(), predicted.max())]
+    margin = 0.04 * (ends[1] - ends[0]) or 0.5
+    limits = ends[0] - margin, ends[1] + margin
+    axes.plot(limits, limits, color=GREY, linewidth=1)
+    axes.plot(true, predicted, ".", color=BLUE, alpha=_alpha(true.size))
+    axes.set(xlim=limits, ylim=limits, aspect="equal")
+
+
+def _alpha(n: int) -> float:
+    """How opaque each of n points is."""
+    return float(np.clip(_DENSE / n, 0.05, 0.8))

@@ -1,0 +1,132 @@
+"""The losses of a run, its learning rates, and where it was interrupted."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+from crabnet_jit import _validation as check
+from crabnet_jit.history import History
+from crabnet_jit.network import FitHistory
+from crabnet_jit.plotting._figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, own_or_new_axes
+from crabnet_jit.trainer import Trainer
+
+_N_PIECES = 1000  # of which a line of losses is drawn; about as many as pixels
+_N_RATES = 400
+_IN_A_ROW = 5  # entries of the legend
+
+# What an event begins with, and the line that marks it.
+_MARKS = {
+    "resumed": {"color": GREEN, "linestyle": "-"},
+    "stopped": {"color": PURPLE, "linestyle": "--"},
+    "interrupted": {"color": PURPLE, "linestyle": ":"},
+    "went back": {"color": ORANGE, "linestyle": "-."},
+    "skipped": {"color": GREY, "linestyle": ":"},
+}
+
+
+def plot_history(
+    history: History | FitHistory | Trainer, *, ax: Axes | None = None, learning_rate: bool = True
+) -> Axes:
+    """The loss of every iteration, the running loss, and the learning rate.
+
+    The loss is on a logarithmic scale, unless one of them is below 0. Of many losses, the least and the
+    largest of each thousandth of the run are drawn. The running loss is the original's, the sum of the last
+    1,001 losses divided by 1,000; before the 1,000th iteration it is the mean of the losses so far. Vertical
+    lines mark where the run was resumed, stopped, interrupted or set back, or skipped a step.
+
+    Parameters
+    ----------
+    history : History, FitHistory or Trainer
+        What `Trainer.run` returns, or the `fit_history` of a network, which has validation losses, too; or a
+        trainer.
+    ax : Axes, optional
+        Of matplotlib, to draw on; by default those of a new figure of pyplot.
+    learning_rate : bool, default True
+        Whether learning rates are drawn, on a second axis at the right.
+
+    Returns
+    -------
+    Axes
+        Those of the losses. The axis of the learning rates is the last of its figure.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there is no loss yet.
+
+    Notes
+    -----
+    .. image:: /docs/pictures/history.png
+
+    Examples
+    --------
+    >>> from crabnet_jit import NN, StandardGaussian, Trainer, UniformSource
+    >>> from crabnet_jit.plotting import plot_history
+    >>> trainer = Trainer(NN(2, [8, 8], 1, rng=1), UniformSource(StandardGaussian(), rng=1))
+    >>> axes = plot_history(trainer.run(5000))
+    >>> axes.get_yscale()
+    'log'
+    """
+    if not isinstance(history, (History, FitHistory, Trainer)):
+        raise check.reject("history", "a History, a FitHistory or a Trainer", repr(history))
+    check.flag("learning_rate", learning_rate)
+    training = history if isinstance(history, History) else _training(history)
+    if training.losses.size == 0:
+        raise check.reject("history", "one of an iteration or more", "one without losses")
+    axes = own_or_new_axes(ax, (7.0, 3.4))
+    axes.set(xlabel="iteration", ylabel="loss")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    finite = training.losses[np.isfinite(training.losses)]
+    if finite.size > 0 and finite.min() >= 0 and finite.max() > 0:
+        axes.set_yscale("log", nonpositive="mask")
+    lines = axes.plot(*training.envelope(_N_PIECES), color=BLUE, alpha=0.35, linewidth=0.7, label="loss")
+    lines += axes.plot(*training.running_losses(), color=BLUE, linewidth=1.8, label="running loss")
+    if isinstance(history, FitHistory) and history.validation_losses:
+        values = history.validation_iterations, history.validation_losses
+        lines += axes.plot(*values, color=RED, linestyle="-.", label="validation loss")
+    lines += _draw_events(axes, training)
+    if learning_rate:
+        lines += _draw_rates(axes, training)
+    axes.legend(
+        handles=lines,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=min(len(lines), _IN_A_ROW),
+        frameon=False,
+        fontsize="small",
+    )
+    return axes
+
+
+def _training(history: FitHistory | Trainer) -> History:
+    return history.history if isinstance(history, Trainer) else history.training
+
+
+def _draw_events(axes: Axes, history: History) -> list[Any]:
+    """A line at each, and one of each kind for the legend."""
+    lines = []
+    for kind, style in _MARKS.items():
+        at = [iteration for iteration, event in history.events if event.startswith(kind)]
+        if at:
+            label = kind if len(at) == 1 else f"{kind} ({len(at):,} times)"
+            drawn = axes.vlines(
+                np.unique(at), 0, 1, transform=axes.get_xaxis_transform(), label=label, **style
+            )
+            lines.append(drawn)
+    return lines
+
+
+def _draw_rates(axes: Axes, history: History) -> list[Any]:
+    """Learning rates on an axis at the right, if they are known."""
+    last = history.n_iterations - 1
+    iterations = np.unique(np.linspace(history.first_iteration, last, _N_RATES).astype(np.int64))
+    rates = history.learning_rates(iterations)
+    if np.isnan(rates).all():
+        return []
+    right = axes.twinx()
+    right.set(ylabel="learning rate", ylim=(0, 1.08 * rates.max() or 1.0))
+    right.yaxis.set_major_formatter(StrMethodFormatter("{x:.3g}"))
+    return right.plot(iterations, rates, color="black", linestyle=":", linewidth=1.2, label="learning rate")

@@ -1,0 +1,192 @@
+"""Surfaces: a target, what a network has learned of it, and the difference."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import FigureBase
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+
+from crabnet_jit.network import NN
+from crabnet_jit.panels import Array
+from crabnet_jit.plotting._domain import View
+from crabnet_jit.plotting._figures import ERRORS, HEIGHTS, own_or_new
+
+_ELEVATION, _AZIMUTH = 28.0, -55.0  # degrees; where surfaces are looked at from
+_BAR: dict[str, Any] = {"shrink": 0.7, "aspect": 25}
+
+
+def plot_surface(
+    net: NN,
+    target: Any = None,
+    *,
+    low: ArrayLike | None = None,
+    high: ArrayLike | None = None,
+    inputs: Sequence[int] = (0, 1),
+    at: ArrayLike | None = None,
+    output: int = 0,
+    n_points: int = 51,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    figure: FigureBase | None = None,
+) -> FigureBase:
+    """Target and learned function as surfaces with one scale, and a map of the error.
+
+    Parameters
+    ----------
+    net : NN
+        Of two inputs or more.
+    target : callable or Target, optional
+        What was to be learned, as in `UniformSource`. Without it there is the learned surface alone.
+    low, high : float or array_like of shape (in_features,), optional
+        The box to look at, in the units of the data. By default -3 and 3; for a network that standardises
+        its inputs, two standard deviations below and above their means.
+    inputs : (int, int), default (0, 1)
+        Which inputs vary.
+    at : array_like of shape (in_features,), optional
+        The values of the others; by default the middle of the box.
+    output : int, default 0
+        Which output is shown.
+    n_points : int, default 51
+        Points a side of the grid, 2 to 1000.
+    input_names, output_names : sequence of str, optional
+        What features are called; by default x0, x1, … and y0, y1, …
+    figure : Figure or SubFigure, optional
+        Of matplotlib, to draw on; by default a new one of pyplot.
+
+    Returns
+    -------
+    Figure or SubFigure
+        Its axes are target, learned, error and the bars of the two scales; or learned and its bar.
+
+    Raises
+    ------
+    InvalidArgumentError
+        For a network of one input, a target of other widths, or values that are not finite.
+
+    Notes
+    -----
+    .. image:: /docs/pictures/surface.png
+
+    Examples
+    --------
+    >>> from crabnet_jit import NN, StandardGaussian
+    >>> from crabnet_jit.plotting import plot_surface
+    >>> figure = plot_surface(NN(2, [8, 8], 1, rng=1), StandardGaussian())
+    >>> [axes.get_title() for axes in figure.axes[:2]]
+    ['target', 'learned']
+    """
+    view = View(
+        net, target, low=low, high=high, inputs=inputs, at=at, output=output, n_points=n_points,
+        input_names=input_names, output_names=output_names,
+    )  # fmt: skip
+    learned = view.learned(net)
+    picture = SurfacePicture(view, heights(view, learned), figure)
+    picture.show(learned)
+    return picture.figure
+
+
+def figure_size(has_target: bool) -> tuple[float, float]:
+    """Width and height in inches."""
+    return (9.6 if has_target else 4.2), 3.2
+
+
+def heights(view: View, learned: Array) -> tuple[float, float]:
+    """From the lowest to the highest point of target and learned surface."""
+    values = learned if view.wanted is None else np.stack([view.wanted, learned])
+    return float(values.min()), float(values.max())
+
+
+class SurfacePicture:
+    """A picture of one surface, or of two and their difference, in which what is learned can be replaced.
+
+    Parameters
+    ----------
+    view : View
+        The grid, and the target on it.
+    limits : (float, float)
+        Of the heights that are shown; what is beyond is drawn at the limit.
+    figure : Figure or SubFigure, optional
+        To draw on.
+    error_limit : float, optional
+        Largest size of an error that is told apart; by default, and with_error, the largest there is.
+    with_error : bool, default True
+        Whether there is a map of the error, if there is a target.
+    """
+
+    def __init__(
+        self,
+        view: View,
+        limits: tuple[float, float],
+        figure: FigureBase | None,
+        *,
+        error_limit: float | None = None,
+        with_error: bool = True,
+    ) -> None:
+        self._view, self._error_limit = view, error_limit
+        wanted = view.wanted
+        self._limits = limits if limits[0] < limits[1] else (limits[0] - 0.5, limits[1] + 0.5)
+        titles = ["learned"] if wanted is None else ["target", "learned"]
+        maps = ["error"] if wanted is not None and with_error else []
+        self.figure: FigureBase = own_or_new(figure, figure_size(wanted is not None))
+        grid = self.figure.add_gridspec(1, len(titles) + len(maps))
+        self.surfaces = [self._add_surface(grid[k], title) for k, title in enumerate(titles)]
+        if wanted is not None:
+            self._draw_surface(self.surfaces[0], wanted)
+        self._error: Axes | None = None
+        if maps:
+            self._error = self.figure.add_subplot(grid[-1], box_aspect=1)
+            self._error.set(xlabel=view.names[0], ylabel=view.names[1])
+        scale = ScalarMappable(Normalize(*self._limits), HEIGHTS)
+        self.figure.colorbar(scale, ax=self.surfaces, label=view.names[2], **_BAR)
+        self._bar: Any = None
+        self._drawn: list[Any] = []  # what the next `show` replaces
+
+    def show(self, learned: Array) -> None:
+        """Draw what has been learned, in place of what was drawn before."""
+        for artist in self._drawn:
+            artist.remove()
+        self._drawn = [self._draw_surface(self.surfaces[-1], learned)]
+        if self._error is not None and self._view.wanted is not None:
+            self._draw_error(self._error, learned - self._view.wanted)
+
+    def _add_surface(self, place: Any, title: str) -> Any:
+        axes = self.figure.add_subplot(place, projection="3d", azim=_AZIMUTH, elev=_ELEVATION)
+        axes.set(title=title, xlabel=self._view.names[0], ylabel=self._view.names[1], zlim=self._limits)
+        axes.set_box_aspect((1, 1, 0.75), zoom=1.05)
+        axes.tick_params(labelsize="x-small", pad=-2)
+        for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+            axis.set_major_locator(MaxNLocator(4))
+            axis.labelpad = -6
+        return axes
+
+    def _draw_surface(self, axes: Any, heights: Array) -> Any:
+        """Heights beyond the limits are drawn at them: three-dimensional axes do not clip."""
+        x, y = np.meshgrid(self._view.x, self._view.y)
+        z = np.clip(heights, *self._limits)
+        low, high = self._limits
+        colours = {"cmap": HEIGHTS, "vmin": low, "vmax": high}
+        return axes.plot_surface(
+            x, y, z, rstride=1, cstride=1, edgecolor=(0, 0, 0, 0.25), linewidth=0.25, **colours
+        )
+
+    def _draw_error(self, axes: Axes, error: Array) -> None:
+        """Colours for its size, and for its sign in grey, too, lines that are dashed below 0."""
+        limit = float(np.abs(error).max()) if self._error_limit is None else self._error_limit
+        limit = limit if limit > 0 else 1.0
+        mesh = axes.pcolormesh(
+            self._view.x, self._view.y, error, cmap=ERRORS, vmin=-limit, vmax=limit, shading="gouraud"
+        )
+        self._drawn.append(mesh)
+        levels = limit * np.array([-0.75, -0.5, -0.25, 0.25, 0.5, 0.75])
+        if error.max() > levels[3] or error.min() < levels[2]:  # else there is no line to draw
+            lines = axes.contour(self._view.x, self._view.y, error, levels, colors="black", linewidths=0.5)
+            self._drawn.append(lines)
+        if self._bar is None:
+            self._bar = self.figure.colorbar(mesh, ax=axes, **_BAR)
+        rmse = float(np.sqrt((error**2).mean()))
+        axes.set_title(f"learned − target, RMSE {rmse:.3g}")
