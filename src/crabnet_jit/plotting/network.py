@@ -51,8 +51,8 @@ def plot_network(net: NN, x: ArrayLike | None = None, *, max_units: int = 24, ax
     >>> from crabnet_jit import NN
     >>> from crabnet_jit.plotting import plot_network
     >>> axes = plot_network(NN(2, [8, 8], 1, rng=1), np.zeros((1, 2)))
-    >>> axes.texts[0].get_text()
-    'input\\n2 units'
+    >>> axes.texts[0].get_text().splitlines()
+    ['input', '2 units']
     """
     check.instance("net", net, NN, "an NN")
     most = check.integer("max_units", max_units, 1)
