@@ -24,6 +24,7 @@ from crabnet_jit import (
     LogFile,
     Objective,
     ProgressBar,
+    Snapshots,
     StandardGaussian,
     TimeBudget,
     Trainer,
@@ -54,6 +55,7 @@ def ways(folder: Path) -> dict[str, Callable[[Trainer], list[Callback]]]:
             EarlyStopping(None, validation(trainer), 10_000)
         ],
         "log file every 10,000": lambda trainer: [LogFile(folder / "log.csv", 10_000)],
+        "snapshot every 2,000": lambda trainer: [Snapshots(2000, 10**6)],
         "checkpoint every 100,000": lambda trainer: [Checkpoint(folder / "run.npz", 100_000)],
     }
 

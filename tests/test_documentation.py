@@ -7,9 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import crabnet_jit
 from crabnet_jit import NN, StandardGaussian, StdRng, Trainer, UniformSource, plotting
+from docs import make_gallery
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -52,6 +54,16 @@ def test_every_picture_has_an_example_and_those_of_its_docstring_exist() -> None
         assert pictures or name == "save_figure", name
         for picture in pictures:
             assert (ROOT / picture).is_file(), picture
+
+
+def test_the_gallery_is_the_one_that_its_examples_make() -> None:
+    assert (ROOT / "docs/gallery.md").read_text() == make_gallery.text()
+    pictures = {path.name for path in (ROOT / "docs/pictures").iterdir()}
+    assert pictures == {example.picture for example in make_gallery.EXAMPLES}
+    for picture in pictures:
+        with Image.open(ROOT / "docs/pictures" / picture) as image:
+            image.load()
+            assert image.width >= 600
 
 
 @pytest.mark.parametrize("snippet", re.findall(r"```python\n(.*?)```", README, re.DOTALL))

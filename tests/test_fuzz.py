@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import crabnet_jit
 from crabnet_jit import (
@@ -62,6 +63,7 @@ from crabnet_jit import (
     Sigmoid,
     SiLU,
     Sine,
+    Snapshots,
     Softplus,
     StandardGaussian,
     StdRng,
@@ -74,6 +76,7 @@ from crabnet_jit import (
     diagnose,
     fit,
     load,
+    plotting,
     save,
     score,
 )
@@ -321,6 +324,21 @@ def in_a_run(make: Callable[..., Any]) -> Callable[..., Any]:
         return trainer().run(3, callbacks=[make(**arguments)])
 
     return function
+
+
+def on_a_figure(plot: Callable[..., Any]) -> Callable[..., Any]:
+    """Not on one of pyplot, where None is right."""
+
+    def function(figure: Any, **arguments: Any) -> Any:
+        return plot(figure=Figure() if figure is None else figure, **arguments)
+
+    return function
+
+
+def snapshots() -> Snapshots:
+    kept = Snapshots(1)
+    trainer().run(1, callbacks=[kept])
+    return kept
 
 
 def minimized(**arguments: Any) -> Any:
@@ -625,6 +643,74 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
                 "restore_best": True,
             },
         ),
+        "Snapshots": lambda: Call(
+            in_a_run(Snapshots), {"every": 1, "max_snapshots": 2, "iterations": [1, 2]}
+        ),
+        "NN.standardize": lambda: Call(standardized().standardize, {"x": X}),
+        "History.envelope": lambda: called(trainer().history, "envelope", n_pieces=1),
+        "plot_surface": lambda: Call(
+            on_a_figure(plotting.plot_surface),
+            {
+                "net": network(),
+                "target": StandardGaussian(),
+                "low": -1.0,
+                "high": [1.0, 2.0],
+                "inputs": [0, 1],
+                "at": [0.0, 0.0],
+                "output": 0,
+                "n_points": 3,
+                "input_names": ["a", "b"],
+                "output_names": ["c"],
+                "figure": Figure(),
+            },
+        ),
+        "plot_history": lambda: Call(
+            plotting.plot_history,
+            {"history": trainer(), "ax": Figure().add_subplot(), "learning_rate": True},
+        ),
+        "plot_fit": lambda: Call(
+            on_a_figure(plotting.plot_fit),
+            {
+                "net": network(),
+                "x": X,
+                "y": Y,
+                "output": 0,
+                "at": [0.0, 0.0],
+                "inputs": [1],
+                "input_names": ["a", "b"],
+                "output_names": ["c"],
+                "figure": Figure(),
+            },
+        ),
+        "plot_network": lambda: Call(
+            plotting.plot_network,
+            {"net": network(), "x": X, "max_units": 2, "ax": Figure().add_subplot()},
+        ),
+        "rotate_surface": lambda: Call(
+            functools.partial(plotting.rotate_surface, n_points=2),
+            {
+                "net": network(),
+                "path": folder / "film.gif",
+                "target": None,
+                "n_frames": 1,
+                "fps": 10.0,
+                "dpi": 10.0,
+            },
+        ),
+        "animate_surface": lambda: Call(
+            functools.partial(plotting.animate_surface, n_points=2),
+            {
+                "net": network(),
+                "snapshots": snapshots(),
+                "path": folder / "film.png",
+                "target": None,
+                "fps": 10.0,
+                "dpi": 10.0,
+            },
+        ),
+        "save_figure": lambda: Call(
+            plotting.save_figure, {"figure": Figure((1, 1)), "path": folder / "figure.png", "dpi": 20.0}
+        ),
         "TimeBudget": lambda: Call(in_a_run(TimeBudget), {"seconds": 1.0}),
         "Checkpoint": lambda: Call(in_a_run(Checkpoint), {"path": file, "every": 1, "options": {"a": 1}}),
         "LogFile": lambda: Call(in_a_run(LogFile), {"path": table, "every": 1}),
@@ -750,6 +836,9 @@ def standardized() -> NN:
 OPEN_ENDED = {"n_iterations", "seconds", "max_iterations"}  # where a large number is a long run, and right
 FILES = {
     "save",
+    "save_figure",
+    "rotate_surface",
+    "animate_surface",
     "load",
     "Checkpoint",
     "LogFile",
@@ -925,7 +1014,8 @@ def test_all_that_is_public_is_called() -> None:
     text = Path(__file__).read_text()
     shown = {"Callback", "Run", "Source", "Target", "Scores", "Diagnosis", "LayerDiagnosis", "GradientCheck"}
     shown |= {"FitHistory", "Optimizer", "ACTIVATIONS", "INITIALIZERS", "LOSSES", "OPTIMIZERS", "warmup"}
-    assert [name for name in set(crabnet_jit.__all__) - shown if name not in text] == []
+    public = {*crabnet_jit.__all__, *plotting.__all__}
+    assert [name for name in public - shown if name not in text] == []
 
 
 def test_right_arguments_are_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,7 +139,7 @@ def whole_file(path: Path_) -> Iterator[IO[bytes]]:
         raise FileNotFoundError(errno.ENOENT, "No such folder", str(target.parent))
     with held():  # signals wait, so that nothing is left over
         # Not tempfile's, whose files are private: the mode is that of any new file.
-        temporary = target.parent / f".{target.name[:100]}.{secrets.token_hex(4)}"
+        temporary = target.parent / f".{target.name[:50]}.{secrets.token_hex(4)}"
         descriptor = os.open(
             temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666
         )

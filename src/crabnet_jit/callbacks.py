@@ -96,8 +96,9 @@ class Run:
 
     def next_pause(self) -> int:
         """The iteration at which some callback is due, or the end."""
-        dues = (callback.next_due(self.iteration) for callback in self.callbacks)
-        return min([self.end, *(due for due in dues if due is not None)])
+        dues = [due for callback in self.callbacks if (due := callback.next_due(self.iteration)) is not None]
+        pause = min([self.end, *dues])
+        return check.integer("next_due of a callback", pause, self.iteration + 1)
 
     def call_due(self) -> None:
         """Call those whose time it is."""

@@ -167,7 +167,7 @@ def _nothing_to_keep() -> Iterator[None]:
 def fit(options: argparse.Namespace) -> None:
     """Fit a network to the article's Gaussian."""
     check.choice("preset", options.preset, PRESETS)
-    _check_save(options)
+    _check_files(options)
     pictures = Pictures(options)
     watch = _Watch(options, pictures.callbacks)
     check.integer("iterations", options.iterations, 0)
@@ -236,9 +236,7 @@ def train(options: argparse.Namespace) -> None:
             raise check.reject(f"--{name}", "different columns", ",".join(given))
     if both := [name for name in options.outputs if name in options.inputs]:
         raise check.reject("--outputs", "columns that are no inputs", both[0])
-    _check_save(options)
-    if options.save is not None and Path(options.save).resolve() == Path(options.file).resolve():
-        raise check.reject("--save", "another file than the data", repr(options.save))
+    _check_files(options)
     table = read_table(options.file, delimiter_of(options.delimiter))
     x, y = columns(table, options.inputs), columns(table, options.outputs)
     weights = None if options.weights is None else columns(table, [options.weights])[:, 0]
@@ -300,8 +298,16 @@ def _say_progress(n_iterations: int, done: int, loss: float, validation_loss: fl
         say(f"{done} of {n_iterations} iterations: loss {loss:.6g}{more}")
 
 
-def _check_save(options: argparse.Namespace) -> None:
-    """Before a training, not after it."""
+def _check_files(options: argparse.Namespace) -> None:
+    """Before a training, not after it: results need files of their own, and places to be."""
+    taken: dict[Path, str] = {}
+    for name in ("file", "resume", "save", "checkpoint", "log_file", "plot", "animate", "rotate"):
+        path = getattr(options, name, None)
+        if path is None or (name == "checkpoint" and path == options.resume):
+            continue
+        shown = "the data" if name == "file" else f"--{name.replace('_', '-')}"
+        if (other := taken.setdefault(Path(path).resolve(), shown)) != shown:
+            raise check.reject(shown, f"another file than {other}", repr(path))
     if options.save is not None and (
         not Path(options.save).absolute().parent.is_dir() or Path(options.save).is_dir()
     ):

@@ -66,9 +66,10 @@ class History:
         check.integer("iteration", iteration, lowest, self.n_iterations - 1)
         end = iteration + 1 - self.first_iteration
         window = self._losses[max(0, end - WINDOW) : end]
-        total = float(window.sum())
-        if not math.isfinite(total):
-            total = float(window[np.isfinite(window)].sum())
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite, then
+            total = float(window.sum())
+            if not math.isfinite(total):
+                total = float(window[np.isfinite(window)].sum())
         return total / 1000
 
     def envelope(self, n_pieces: int = 1000) -> tuple[NDArray[np.int64], Array]:
@@ -77,6 +78,7 @@ class History:
         All of them, if there are no more than two a piece. Losses that are not finite are left out of a piece
         that has others.
         """
+        check.integer("n_pieces", n_pieces, 1)
         losses = self.losses
         chosen = np.arange(losses.size)
         if losses.size > 2 * n_pieces:
@@ -95,6 +97,7 @@ class History:
 
         Of iterations before the 1,000th, which the original's rule makes too small, it is the mean so far.
         """
+        check.integer("n_points", n_points, 1)
         lowest = self.first_iteration + WINDOW - 1 if self.first_iteration > 0 else 0
         last = self.n_iterations - 1
         if lowest > last:
@@ -139,22 +142,25 @@ class History:
         """A copy of the last losses, those that the running loss needs."""
         return self._losses[max(0, self._count - WINDOW) : self._count].copy()
 
-    def go_to(self, iteration: int, window: Array, event: str, rate_scale: float = 1.0) -> None:
+    def go_to(
+        self, iteration: int, window: Array, event: str, rate_scale: float = 1.0, *, is_own: bool = False
+    ) -> None:
         """Continue after `iteration` iterations, of which `window` has the last losses.
 
-        From there on, learning rates are those of the schedule times rate_scale.
+        From there on, learning rates are those of the schedule times rate_scale. If `is_own`, it is this run
+        that had these losses; otherwise, if it still has the same ones.
         """
         kept = iteration - self.first_iteration
         own = self._losses[max(0, kept - window.size) : kept]
         if 0 <= kept <= self._count and np.array_equal(own, window, equal_nan=True):
             self._count = kept
             self.log = [entry for entry in self.log if entry[0] < iteration]
-            self._rate_scales = [entry for entry in self._rate_scales if entry[0] < iteration]
-            self._rate_scales.append((iteration, rate_scale))
+            is_own = True
         else:  # it is another run's, or no longer kept
             self._losses, self._count = window.copy(), window.size
             self.log = []
-            self._rate_scales = [(0, rate_scale)]
+        scales = [(start, scale) for start, scale in self._rate_scales if is_own and start < iteration]
+        self._rate_scales = [*scales, (iteration if scales else 0, rate_scale)]
         self.n_iterations = iteration
         self.events.append((iteration, event))
 

@@ -2,6 +2,7 @@
 
 import html
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 _WIDTH, _HEIGHT = 480, 180  # pixels
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 34  # margins
+_LARGEST = math.nextafter(math.log10(sys.float_info.max), 0.0)
 _MOST_LABELS = 6  # of an axis
 _MOST_EVENTS = 5  # in a table
 _LINE, _RUNNING, _VALIDATION = "#9ecae1", "#08519c", "#d55e00"
@@ -52,13 +54,13 @@ def history_html(
     if running.size > 0:
         rows.append(["running loss", f"{running[-1]:.6g}"])
         rows.append(["last loss", f"{history.losses[-1]:.6g}"])
-    if len(validation_losses) > 0:
-        best = int(np.argmin(validation_losses))
+    if np.isfinite(validation_losses).any():
+        best = int(np.nanargmin(validation_losses))
         value = f"{validation_losses[best]:.6g} after {validation_iterations[best]:,} iterations"
         rows.append(["least validation loss", value])
     events = [f"{event} after {iteration:,} iterations" for iteration, event in history.events]
     if len(events) > _MOST_EVENTS:
-        events = [f"{len(events) - _MOST_EVENTS} others, then", *events[-_MOST_EVENTS:]]
+        events = [f"{len(events) - _MOST_EVENTS:,} more, before these:", *events[-_MOST_EVENTS:]]
     rows += [["", event] for event in events]
     lines = [
         ("loss", _LINE, 1.0, *history.envelope(300)),
@@ -97,22 +99,24 @@ def _losses_svg(lines: Sequence[tuple[str, str, float, Array, Array]]) -> str:
     def across(x: float) -> float:
         return _LEFT + (x - first) / max(last - first, 1) * (_WIDTH - _LEFT - _RIGHT)
 
-    def down(y: float) -> float:
-        return _TOP + (high - math.log10(y)) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
+    def down(power: float) -> float:
+        return _TOP + (high - power) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
 
     parts = []
-    for value in _ticks(low, high):
-        at = down(value)
+    for power, label in _ticks(low, high):
+        at = down(power)
         parts.append(
             f'<line x1="{_LEFT}" y1="{at:.1f}" x2="{_WIDTH - _RIGHT}" y2="{at:.1f}" stroke="currentColor" '
-            f'stroke-opacity="0.15"/>{_text(_LEFT - 5, at + 4, "end", f"{value:g}")}'
+            f'stroke-opacity="0.15"/>{_text(_LEFT - 5, at + 4, "end", label)}'
         )
     base = _HEIGHT - _BOTTOM
     parts.append(_text(_LEFT, base + 14, "start", f"{first:,}"))
     parts.append(_text(_WIDTH - _RIGHT, base + 14, "end", f"{last:,}"))
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, base + 14, "middle", "iteration"))
     for k, (name, colour, width, x, y) in enumerate(lines):
-        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(map(across, x), map(down, y), strict=True))
+        points = " ".join(
+            f"{a:.1f},{b:.1f}" for a, b in zip(map(across, x), map(down, np.log10(y)), strict=True)
+        )
         left = _LEFT + 120 * k
         parts.append(
             f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{width}"/>'
@@ -125,12 +129,13 @@ def _losses_svg(lines: Sequence[tuple[str, str, float, Array, Array]]) -> str:
     )
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Powers of ten between two logarithms; where there are fewer than two, the ends."""
+def _ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Logarithms and labels of powers of ten between two logarithms; of the ends, if those are too few."""
     powers = range(math.ceil(low), math.floor(high) + 1)
     if len(powers) < 2:
-        return [float(f"{10**low:.2g}"), float(f"{10**high:.2g}")]
-    return [10.0**power for power in powers[:: -(-len(powers) // _MOST_LABELS)]]
+        return [(end, f"{10 ** min(end, _LARGEST):.3g}") for end in (low, high)]
+    chosen = powers[:: -(-len(powers) // _MOST_LABELS)]
+    return [(power, f"{10.0**power:g}" if abs(power) < 5 else f"1e{power}") for power in chosen]
 
 
 def _text(x: float, y: float, anchor: str, text: str) -> str:

@@ -74,10 +74,12 @@ class Pictures:
             from crabnet_jit.plotting.surface import figure_size
 
             width, height = figure_size(has_target=True)
-            with _drawing(self._file, self._is_shown, (width, height + _HISTORY_HEIGHT)) as figure:
-                above, below = figure.subfigures(2, 1, height_ratios=[height, _HISTORY_HEIGHT])
-                plot_surface(net, target, figure=above, **names)
-                plot_history(trainer, ax=below.add_subplot())
+            heights = [height] + [_HISTORY_HEIGHT] * (trainer.history.losses.size > 0)
+            with _drawing(self._file, self._is_shown, (width, sum(heights))) as figure:
+                parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+                plot_surface(net, target, figure=parts[0], **names)
+                for part in parts[1:]:
+                    plot_history(trainer, ax=part.add_subplot())
         if self._films:
             from crabnet_jit.plotting import animate_surface, rotate_surface
 
@@ -104,7 +106,9 @@ class Pictures:
 
 
 def _names(inputs: list[str], outputs: list[str]) -> dict[str, Any]:
-    return {"input_names": inputs, "output_names": outputs}
+    """As options of a picture; a dollar is one, and does not begin a formula."""
+    labels = [[name.replace("$", r"\$") for name in names] for names in (inputs, outputs)]
+    return {"input_names": labels[0], "output_names": labels[1]}
 
 
 @contextlib.contextmanager
@@ -147,7 +151,9 @@ def plot(options: argparse.Namespace) -> None:
     elif kind == "fit":
         raise check.reject("--data", "given for --kind fit", "none")
     choice = _names(inputs, outputs) | {"at": options.at}
-    choice["output"] = _positions("--output", [options.output or outputs[0]], outputs)[0]
+    choice["output"] = _positions(
+        "--output", [outputs[0] if options.output is None else options.output], outputs
+    )[0]
     if options.inputs is not None:
         choice["inputs"] = _positions("--inputs", options.inputs, inputs)
     box = {"low": options.low, "high": options.high}

@@ -1,11 +1,13 @@
 """Parameters kept on the way, for pictures of how a network learns."""
 
+import bisect
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from crabnet_jit import _validation as check
+from crabnet_jit.archives import FileFormatError
 from crabnet_jit.callbacks import Callback, Run
 from crabnet_jit.kernels._signals import held
 from crabnet_jit.panels import Array
@@ -50,7 +52,7 @@ class Snapshots(Callback):
     def __init__(
         self, every: int = 1000, max_snapshots: int = 100, iterations: Sequence[int] | None = None
     ) -> None:
-        self.every = check.integer("every", every, 1)
+        self.every = self._first_every = check.integer("every", every, 1)
         self.max_snapshots = check.integer("max_snapshots", max_snapshots, 2)
         self._chosen: list[int] | None = None
         if iterations is not None:
@@ -67,45 +69,58 @@ class Snapshots(Callback):
         """The next multiple of `every`, or of the chosen iterations."""
         if self._chosen is None:
             return super().next_due(iteration)
-        return next((chosen for chosen in self._chosen if chosen > iteration), _NEVER)
+        k = bisect.bisect_right(self._chosen, iteration)
+        return self._chosen[k] if k < len(self._chosen) else _NEVER
+
+    def _is_due(self, iteration: int) -> bool:
+        return self.next_due(iteration - 1) == iteration
 
     def start(self, run: Run) -> None:
         """Keep what a run that goes on has, and take the first one."""
-        if any(kept.size != run.net.parameters.size for kept in self.parameters):
-            raise check.reject("snapshots", "of the network of this run", "those of another one")
-        self._keep_until(run.iteration)
-        if self.next_due(run.iteration - 1) == run.iteration:
+        own = run.net.parameters
+        for iteration, kept in zip(self.iterations, self.parameters, strict=True):
+            if iteration < run.iteration and (kept.shape != own.shape or kept.dtype != own.dtype):
+                raise FileFormatError("snapshots of another network")
+        self._go_back(run.iteration)
+        if not self.iterations:
+            self.every = self._first_every
+        self._thin_out()
+        if self._is_due(run.iteration):
             self(run)
 
     def __call__(self, run: Run) -> None:
         """Take one; if there are too many, drop every other one."""
         with held():  # all of it or nothing
             self.called_at = run.iteration
-            self._keep_until(run.iteration)
-            self._add(run)
-            while self._chosen is None and len(self.iterations) >= self.max_snapshots:
-                self.every *= 2
-                self._keep_until(run.iteration + 1)
+            self._go_back(run.iteration)
+            self._take(run)
+            self._thin_out()
 
     def finish(self, run: Run, error: BaseException | None) -> None:
-        """Take one at the end, too; a run that goes on from there drops it, if it is no multiple."""
-        if error is None and run.iteration not in self.iterations:
-            self._keep_until(run.iteration)
-            self._add(run)
+        """Take one at the end, too, unless there is an error.
 
-    def _add(self, run: Run) -> None:
+        A run that goes on from there drops it, if it is not due.
+        """
+        self._go_back(run.iteration + 1)
+        if error is None and run.iteration not in self.iterations[-1:]:
+            self._take(run)
+
+    def _take(self, run: Run) -> None:
         self.iterations.append(run.iteration)
         self.parameters.append(run.net.parameters.copy())
 
-    def _keep_until(self, iteration: int) -> None:
-        """Keep those that are due, before this iteration."""
-        kept = [
-            (i, parameters)
-            for i, parameters in zip(self.iterations, self.parameters, strict=True)
-            if i < iteration and self.next_due(i - 1) == i
-        ]
-        self.iterations = [i for i, _ in kept]
-        self.parameters = [parameters for _, parameters in kept]
+    def _go_back(self, iteration: int) -> None:
+        """Drop those of this iteration and behind, and that of an end, if it is not due."""
+        while self.iterations and (self.iterations[-1] >= iteration or not self._is_due(self.iterations[-1])):
+            del self.iterations[-1], self.parameters[-1]
+
+    def _thin_out(self) -> None:
+        """Leave room for one more."""
+        while self._chosen is None and len(self.iterations) >= self.max_snapshots:
+            self.every *= 2
+            kept = [k for k, iteration in enumerate(self.iterations) if self._is_due(iteration)]
+            self.iterations = [self.iterations[k] for k in kept]
+            self.parameters = [self.parameters[k] for k in kept]
 
     def state(self) -> dict[str, Any]:
         """All snapshots."""
@@ -117,6 +132,9 @@ class Snapshots(Callback):
         super().restore(state)
         self.every = check.integer("every", state["every"], 1)
         self.iterations = [check.integer("iterations", value, 0) for value in state["iterations"]]
-        self.parameters = [*check.array("parameters", state["parameters"], state["parameters"].dtype)]
+        kept = state["parameters"]
+        self.parameters = [*check.array("parameters", kept, kept.dtype)]
         if len(self.iterations) != len(self.parameters):
             raise ValueError(f"{len(self.iterations)} iterations and {len(self.parameters)} snapshots")
+        if self.iterations != sorted(set(self.iterations)):
+            raise ValueError("iterations that do not ascend")

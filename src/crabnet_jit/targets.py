@@ -137,7 +137,7 @@ def as_target(function: Any, low: Array, high: Array) -> Target:
 
     A function compiled by Numba takes the coordinates as numbers, any other an array of rows.
     """
-    if hasattr(function, "fill") and hasattr(function, "in_features"):
+    if callable(getattr(function, "fill", None)) and hasattr(function, "in_features"):
         given: Target = function
         return given
     if not callable(function):

@@ -380,7 +380,7 @@ class Trainer:
         elif self._return_points and self._rate_scale > _LOWEST_RATE_SCALE:  # "lower_rate"
             point, scale = self._return_points[0], self._rate_scale / 2
             event = f"went back from iteration {self.iteration}, with {scale:g} of the learning rate"
-            self._go_to(point._replace(rate_scale=scale, return_points=(point,)), event)
+            self._go_to(point._replace(rate_scale=scale, return_points=(point,)), event, is_own=True)
         else:
             raise error
 
@@ -399,7 +399,7 @@ class Trainer:
             self._return_points,
         )
 
-    def _go_to(self, state: TrainerState, event: str) -> None:
+    def _go_to(self, state: TrainerState, event: str, *, is_own: bool = False) -> None:
         self._net.parameters[:] = state.parameters
         self._optimizer_state.buffers[:] = state.optimizer_buffers
         self._optimizer_state.numbers[:] = state.optimizer_numbers
@@ -411,7 +411,7 @@ class Trainer:
         self._n_skipped = state.n_skipped
         self._last_rate = math.nan
         self._untold.clear()
-        self.history.go_to(state.iteration, state.window, event, state.rate_scale)
+        self.history.go_to(state.iteration, state.window, event, state.rate_scale, is_own=is_own)
 
     def save_checkpoint(
         self,

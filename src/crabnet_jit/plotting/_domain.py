@@ -1,6 +1,6 @@
 """Where networks are looked at: boxes, points, grids, and what their features are called."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from crabnet_jit.targets import as_target, values_of
 
 _STDS = 2.0  # from the mean to the sides of a box
 _MOST_POINTS = 1000  # of a side of a grid
+_LARGEST = 1e300  # that is drawn
 
 
 def feature_names(name: str, given: Sequence[str] | None, n: int, letter: str) -> list[str]:
@@ -25,6 +26,28 @@ def feature_names(name: str, given: Sequence[str] | None, n: int, letter: str) -
     if len(names) != n or not all(isinstance(value, str) for value in names):
         raise check.reject(name, f"{n} str, one for each feature", repr(names))
     return names
+
+
+def widened(low: float, high: float, share: float = 0.0) -> tuple[float, float]:
+    """Ends of a range, with this share of it as a margin; a range that is almost nothing gets a large one."""
+    size = max(abs(low), abs(high))
+    margin = share * (high - low) if high - low > 1e-9 * size else 0.5 * max(size, 1.0)
+    return low - margin, high + margin
+
+
+def input_numbers(given: Iterable[int], n: int) -> list[int]:
+    """Which of n inputs are meant."""
+    if isinstance(given, (str, bytes)) or not check.is_iterable(given):
+        raise check.reject("inputs", "a sequence of integers", repr(given))
+    return [check.integer(f"inputs[{k}]", value, 0, n - 1) for k, value in enumerate(given)]
+
+
+def drawable(name: str, values: Array) -> Array:
+    """Numbers that leave room for sums and differences."""
+    largest = float(np.abs(values).max())
+    if not largest <= _LARGEST:
+        raise check.reject(name, f"finite and of size at most {_LARGEST:g}, to be drawn", f"{largest:g}")
+    return values
 
 
 def box(net: NN, low: ArrayLike | None, high: ArrayLike | None) -> tuple[Array, Array]:
@@ -43,7 +66,7 @@ def box(net: NN, low: ArrayLike | None, high: ArrayLike | None) -> tuple[Array, 
             values = np.array(3.0 * sign)
         else:
             values = net.standardization.x_mean + sign * _STDS * net.standardization.x_std
-        ends.append(values * np.ones(net.in_features))
+        ends.append(drawable(name, values * np.ones(net.in_features)))
     if not (ends[0] < ends[1]).all():
         at = int((ends[0] >= ends[1]).argmax())
         raise check.reject("high", f"above low, {ends[0][at]:g}", f"{ends[1][at]:g} for input {at}")
@@ -56,13 +79,8 @@ def point(name: str, given: ArrayLike | None, default: Array) -> Array:
 
 
 def outputs(net: NN, rows: Array) -> Array:
-    """What a network predicts (n_samples, out_features), if it is finite."""
-    values = net.predict(rows)
-    finite = np.isfinite(values).all(axis=1)
-    if not finite.all():
-        at = rows[int(finite.argmin())].tolist()
-        raise check.reject("net", "one whose outputs are finite", f"another value at x = {at}")
-    return values
+    """What a network predicts (n_samples, out_features), if it can be drawn."""
+    return drawable("outputs of net", net.predict(rows))
 
 
 class View:
@@ -85,7 +103,7 @@ class View:
         *,
         low: ArrayLike | None = None,
         high: ArrayLike | None = None,
-        inputs: Sequence[int] = (0, 1),
+        inputs: Iterable[int] = (0, 1),
         at: ArrayLike | None = None,
         output: int = 0,
         n_points: int = 31,
@@ -95,12 +113,10 @@ class View:
         check.instance("net", net, NN, "an NN")
         if net.in_features < 2:
             raise check.reject("net", "a network of two inputs or more", f"in_features {net.in_features}")
-        if isinstance(inputs, str) or not check.is_iterable(inputs) or len(inputs) != 2:
-            raise check.reject("inputs", "two of the inputs", repr(inputs))
-        most = net.in_features - 1
-        first, second = (check.integer(f"inputs[{k}]", value, 0, most) for k, value in enumerate(inputs))
-        if first == second:
-            raise check.reject("inputs", "two different ones", repr(inputs))
+        chosen = input_numbers(inputs, net.in_features)
+        if len(chosen) != 2 or chosen[0] == chosen[1]:
+            raise check.reject("inputs", "two different ones", repr(chosen))
+        first, second = chosen
         self._output = check.integer("output", output, 0, net.out_features - 1)
         n = check.integer("n_points", n_points, 2, _MOST_POINTS)
         lows, highs = box(net, low, high)
@@ -130,4 +146,4 @@ def _values(net: NN, target: Any, lows: Array, highs: Array, rows: Array) -> Arr
         of_net, of_target = getattr(net, name), getattr(checked, name)
         if of_net != of_target:
             raise check.reject(f"target.{name}", f"the network's {of_net}", f"{of_target}")
-    return values_of(checked, rows)
+    return drawable("target(x)", values_of(checked, rows))

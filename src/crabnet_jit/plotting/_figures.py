@@ -3,7 +3,7 @@
 import io
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ try:
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure, FigureBase
-except ImportError as error:
+except (ImportError, ValueError) as error:  # it is missing, or its settings are wrong
     raise ImportError(
         f"pictures need matplotlib: python -m pip install 'crabnet-jit[plot]' ({error})"
     ) from None
@@ -25,6 +25,8 @@ BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 PURPLE, GREY = "#cc79a7", "#8c8c8c"
 HEIGHTS = "viridis"  # from dark to light
 ERRORS = "PuOr"  # from one colour through white to another
+
+_ENDINGS = ("png", "svg", "pdf", "eps", "jpg", "jpeg", "tif", "tiff", "webp")
 
 
 def canvas_figure(size: tuple[float, float], dpi: float = 100.0) -> Figure:
@@ -74,15 +76,14 @@ def show(figure: Figure) -> None:
     pyplot.close(figure)
 
 
-def picture_path(name: str, path: str | PathLike[str], endings: Iterable[str] | None = None) -> Path:
+def picture_path(name: str, path: str | PathLike[str], endings: Sequence[str] = _ENDINGS) -> Path:
     """A path with an ending that can be written, in a folder that can be written to.
 
-    By default the endings are those of matplotlib.
+    By default the endings are those of pictures.
     """
     given = check.path(name, path)
-    known = sorted(FigureCanvasAgg.get_supported_filetypes() if endings is None else endings)
-    if given.suffix.lower().removeprefix(".") not in known:
-        raise check.reject(name, f"a name with the ending .{', .'.join(known)}", repr(str(given)))
+    if given.suffix.lower().removeprefix(".") not in endings:
+        raise check.reject(name, f"a name with the ending .{', .'.join(endings)}", repr(str(given)))
     folder = given.absolute().parent
     if not folder.is_dir() or given.is_dir():
         raise check.reject(name, "a file in a folder that exists", repr(str(given)))
@@ -101,7 +102,7 @@ def save_figure(figure: Figure, path: str | PathLike[str], dpi: float = 150) -> 
     path : path-like
         A file in a folder that exists. Its ending says what it is: .png, .svg, .pdf and others.
     dpi : float, default 150
-        Pixels per inch, above 0 and at most 2400.
+        Pixels per inch, 10 to 2400.
 
     Raises
     ------
@@ -124,7 +125,7 @@ def save_figure(figure: Figure, path: str | PathLike[str], dpi: float = 150) -> 
     check.instance("figure", figure, Figure, "a Figure of matplotlib")
     file = picture_path("path", path)
     drawn = io.BytesIO()
-    resolution = check.number("dpi", dpi, 0.0, 2400.0, open_low=True)
+    resolution = check.number("dpi", dpi, 10.0, 2400.0)
     figure.savefig(drawn, format=file.suffix.lower().removeprefix("."), dpi=resolution)
     with whole_file(file) as target:
         target.write(drawn.getvalue())

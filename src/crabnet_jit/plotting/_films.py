@@ -1,9 +1,9 @@
 """Films of figures: GIF through Pillow, MP4 through ffmpeg, or a PNG for each frame."""
 
 import io
+import os
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
 from subprocess import CalledProcessError
@@ -17,11 +17,13 @@ from PIL import Image
 
 from crabnet_jit import _validation as check
 from crabnet_jit.archives import whole_file
+from crabnet_jit.kernels._signals import held
 from crabnet_jit.plotting._figures import ERRORS, HEIGHTS, picture_path
 
 _ENDINGS = ("gif", "mp4", "png")
 _COLOURS = {HEIGHTS: 64, ERRORS: 40, "gray": 24}  # of a GIF: 128, since with 256 it is a fifth larger
-_FASTEST = 50.0  # frames a second; viewers of GIF slow down faster ones
+_SLOWEST, _FASTEST = 0.1, 50.0  # frames a second; viewers of GIF slow down faster ones
+MOST_FRAMES = 10_000
 _HOLD = 2000  # milliseconds, of the last frame of a GIF
 
 Draw = Callable[[int], None]  # changes a figure so that it shows frame k
@@ -44,21 +46,30 @@ def write_film(
     some time before it begins again.
     """
     file = film_path("path", path)
-    check.number("fps", fps, 0.0, _FASTEST, open_low=True)
+    check.number("fps", fps, _SLOWEST, _FASTEST)
     draw(0)
     figure.canvas.draw()
     figure.set_layout_engine("none")  # nothing moves from frame to frame but what is drawn
-    if file.suffix.lower() == ".mp4":
-        content = {file: _mp4(figure, draw, n_frames, fps)}
-    elif file.suffix.lower() == ".gif":
-        content = {file: _gif(figure, draw, n_frames, fps, hold)}
-    else:
-        names = (file.with_name(f"{file.stem}-{k:04d}{file.suffix}") for k in range(n_frames))
-        content = {name: _png(_image(figure, draw, k)) for k, name in enumerate(names)}
-    with ExitStack() as stack:
-        for name, data in content.items():
-            stack.enter_context(whole_file(name)).write(data)
-    return list(content)
+    if file.suffix.lower() == ".png":
+        return _write_frames(figure, draw, n_frames, file)
+    encode = _gif if file.suffix.lower() == ".gif" else _mp4
+    film = encode(figure, draw, n_frames, fps, hold)
+    with whole_file(file) as target:
+        target.write(film)
+    return [file]
+
+
+def _write_frames(figure: Figure, draw: Draw, n_frames: int, file: Path) -> list[Path]:
+    """Draw all, write all elsewhere, and only then put them into their places."""
+    names = [f"{file.stem}-{k:04d}{file.suffix}" for k in range(n_frames)]
+    frames = [film_path("path", file.with_name(name)) for name in names]
+    content = [_png(_image(figure, draw, k)) for k in range(n_frames)]
+    with held(), tempfile.TemporaryDirectory(dir=file.absolute().parent, prefix=".") as folder:
+        for name, data in zip(names, content, strict=True):
+            Path(folder, name).write_bytes(data)
+        for name, frame in zip(names, frames, strict=True):
+            os.replace(Path(folder, name), frame)
+    return frames
 
 
 def _image(figure: Figure, draw: Draw, k: int) -> Image.Image:
@@ -90,7 +101,7 @@ def _gif(figure: Figure, draw: Draw, n_frames: int, fps: float, hold: bool) -> b
     return data.getvalue()
 
 
-def _mp4(figure: Figure, draw: Draw, n_frames: int, fps: float) -> bytes:
+def _mp4(figure: Figure, draw: Draw, n_frames: int, fps: float, _hold: bool) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         film = Path(folder, "film.mp4")
         writer: Any = FFMpegWriter(fps=fps)  # type: ignore[arg-type]  # ffmpeg takes fractions
@@ -100,5 +111,7 @@ def _mp4(figure: Figure, draw: Draw, n_frames: int, fps: float) -> bytes:
                     draw(k)
                     writer.grab_frame()
         except CalledProcessError as error:
+            if error.__context__ is not None and not isinstance(error.__context__, Exception):
+                raise error.__context__ from None  # Ctrl-C, which ffmpeg has heard, too
             raise OSError(f"ffmpeg failed: {error}") from None
         return film.read_bytes()

@@ -11,11 +11,12 @@ from crabnet_jit import _validation as check
 from crabnet_jit.network import NN
 from crabnet_jit.plotting._domain import View
 from crabnet_jit.plotting._figures import canvas_figure
-from crabnet_jit.plotting._films import film_path, write_film
+from crabnet_jit.plotting._films import MOST_FRAMES, film_path, write_film
 from crabnet_jit.plotting.surface import SurfacePicture, heights
 from crabnet_jit.snapshots import Snapshots
 
 _ELEVATION, _SWING = 30.0, 15.0  # degrees: of the look at a surface that turns
+_ZOOM = 0.9  # leaves room for labels on all sides
 _MARGIN = 0.2  # above and below a target, as a share of its range
 
 
@@ -26,7 +27,7 @@ def rotate_surface(
     *,
     n_frames: int = 60,
     fps: float = 12.0,
-    dpi: float = 100.0,
+    dpi: float = 80.0,
     **view: Any,
 ) -> list[Path]:
     """Write a film of the learned surface, and the target's, that turns once while its pitch swings.
@@ -41,10 +42,10 @@ def rotate_surface(
     target : callable or Target, optional
         What was to be learned, as in `plot_surface`.
     n_frames : int, default 60
-        At least 1.
+        1 to 10,000.
     fps : float, default 12.0
-        Frames a second, above 0 and at most 50.
-    dpi : float, default 100.0
+        Frames a second, 0.1 to 50.
+    dpi : float, default 80.0
         Pixels per inch, 10 to 600. A film is 4.6 x 3.6 inches without a target and 7.6 x 3.6 with one.
     **view
         What is looked at, as in `plot_surface`: low, high, inputs, at, output, n_points, input_names,
@@ -78,12 +79,14 @@ def rotate_surface(
     ['surface.gif']
     """
     film_path("path", path)
-    n = check.integer("n_frames", n_frames, 1)
+    n = check.integer("n_frames", n_frames, 1, MOST_FRAMES)
     looked_at = View(net, target, **view)
     learned = looked_at.learned(net)
     limits = heights(looked_at, learned)
     figure = canvas_figure((4.6 if target is None else 7.6, 3.6), dpi)
-    picture = SurfacePicture(looked_at, limits, figure, with_error=False)
+    picture = SurfacePicture(looked_at, limits, None, figure)
+    for axes in picture.surfaces:
+        axes.set_box_aspect(None, zoom=_ZOOM)
     picture.show(learned)
 
     def draw(k: int) -> None:
@@ -101,7 +104,7 @@ def animate_surface(
     target: Any = None,
     *,
     fps: float = 12.0,
-    dpi: float = 100.0,
+    dpi: float = 80.0,
     **view: Any,
 ) -> list[Path]:
     """Write a film of the surface while the network learned.
@@ -122,8 +125,8 @@ def animate_surface(
     target : callable or Target, optional
         What was to be learned, as in `plot_surface`.
     fps : float, default 12.0
-        Frames a second, above 0 and at most 50.
-    dpi : float, default 100.0
+        Frames a second, 0.1 to 50.
+    dpi : float, default 80.0
         Pixels per inch, 10 to 600. A film is 4.6 x 3.4 inches without a target and 9.6 x 3.4 with one.
     **view
         What is looked at, as in `rotate_surface`.
@@ -176,10 +179,10 @@ def animate_surface(
         limits = low - margin, high + margin
         error_limit = float(np.median([np.abs(learned - looked_at.wanted).max() for learned in surfaces]))
     figure = canvas_figure((4.6 if target is None else 9.6, 3.4), dpi)
-    picture = SurfacePicture(looked_at, limits, figure, error_limit=error_limit)
+    picture = SurfacePicture(looked_at, limits, error_limit, figure)
 
     def draw(k: int) -> None:
         picture.show(surfaces[k])
-        figure.suptitle(f"{snapshots.iterations[k]:,} iterations")
+        figure.suptitle(f"iteration {snapshots.iterations[k]:,}")
 
     return write_film(figure, draw, len(surfaces), path, fps, hold=True)

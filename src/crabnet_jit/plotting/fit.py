@@ -1,6 +1,6 @@
 """How well a network fits a data set."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,11 +13,11 @@ from crabnet_jit import _validation as check
 from crabnet_jit.fitting import score
 from crabnet_jit.network import NN
 from crabnet_jit.panels import Array
-from crabnet_jit.plotting._domain import feature_names, outputs, point
+from crabnet_jit.plotting._domain import drawable, feature_names, input_numbers, outputs, point, widened
 from crabnet_jit.plotting._figures import BLUE, ERRORS, GREY, own_or_new
 
 _N_POINTS = 201  # of a curve
-_MARGIN = 0.05  # of a curve on both sides of the data, as a share of their range
+_MARGIN = 0.05  # on both sides of the data, as a share of their range
 _MOST_SLICES = 6
 _IN_A_ROW = 3
 _DENSE = 300  # samples from which on points are made transparent
@@ -30,7 +30,7 @@ def plot_fit(
     *,
     output: int = 0,
     at: ArrayLike | None = None,
-    inputs: Sequence[int] | None = None,
+    inputs: Iterable[int] | None = None,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     figure: FigureBase | None = None,
@@ -92,8 +92,8 @@ def plot_fit(
     check.instance("net", net, NN, "an NN")
     check.integer("output", output, 0, net.out_features - 1)
     rows, targets = check.pairs(x, y)
-    rows = check.samples("x", rows, net.in_features)
-    true = check.samples("y", targets, net.out_features)[:, output]
+    rows = drawable("x", check.samples("x", rows, net.in_features))
+    true = drawable("y", check.samples("y", targets, net.out_features))[:, output]
     names = feature_names("input_names", input_names, net.in_features, "x")
     name = feature_names("output_names", output_names, net.out_features, "y")[output]
     predicted = outputs(net, rows)[:, output]
@@ -115,10 +115,11 @@ def plot_fit(
             if k == 0:
                 shared.set_title("slices through the dotted lines", loc="left", fontsize="medium")
     else:
+        curve = _slice(net, rows, rows[0], output, 0) if n == 1 else None
         figure = own_or_new(figure, figure_size(n))
         function, comparison, residuals = figure.subplots(1, 3)
-        if n == 1:
-            _draw_curve(function, net, rows, true, output)
+        if curve is not None:
+            _draw_curve(function, curve, rows[:, 0], true)
             function.set(xlabel=names[0], ylabel=name)
         else:
             _draw_places(function, rows, true - predicted)
@@ -148,16 +149,13 @@ class _Slice(NamedTuple):
     values: Array
 
 
-def _slices(net: NN, rows: Array, centre: Array, output: int, inputs: Sequence[int] | None) -> list[_Slice]:
+def _slices(net: NN, rows: Array, centre: Array, output: int, inputs: Iterable[int] | None) -> list[_Slice]:
     """Those along some inputs, or along all or the most important ones, in their order."""
-    most = net.in_features - 1
     if inputs is not None:
-        if isinstance(inputs, str) or not check.is_iterable(inputs) or len(inputs) == 0:
-            raise check.reject("inputs", "one or more of the inputs", repr(inputs))
-        return [
-            _slice(net, rows, centre, output, check.integer(f"inputs[{k}]", varied, 0, most))
-            for k, varied in enumerate(inputs)
-        ]
+        chosen = input_numbers(inputs, net.in_features)
+        if not chosen:
+            raise check.reject("inputs", "one or more of the inputs", "none")
+        return [_slice(net, rows, centre, output, varied) for varied in chosen]
     slices = [_slice(net, rows, centre, output, varied) for varied in range(net.in_features)]
     slices.sort(key=lambda cut: float(np.ptp(cut.values)), reverse=True)
     return sorted(slices[:_MOST_SLICES], key=lambda cut: cut.varied)
@@ -172,9 +170,7 @@ def _slice(net: NN, rows: Array, centre: Array, output: int, varied: int) -> _Sl
 
 def _range(values: Array) -> Array:
     """Points from the least to the largest value, and a little more on both sides."""
-    low, high = float(values.min()), float(values.max())
-    margin = _MARGIN * (high - low) or 0.5
-    return np.linspace(low - margin, high + margin, _N_POINTS)
+    return np.linspace(*widened(values.min(), values.max(), _MARGIN), _N_POINTS)
 
 
 def _draw_slice(axes: Axes, cut: _Slice, values: Array, centre: float) -> None:
@@ -184,10 +180,9 @@ def _draw_slice(axes: Axes, cut: _Slice, values: Array, centre: float) -> None:
     axes.plot(values, np.zeros(values.size), "|", color="black", alpha=_alpha(values.size), transform=height)
 
 
-def _draw_curve(axes: Axes, net: NN, rows: Array, true: Array, output: int) -> None:
-    along = _range(rows[:, 0])
-    axes.plot(rows[:, 0], true, ".", color=GREY, alpha=_alpha(true.size), label="data")
-    axes.plot(along, outputs(net, along[:, None])[:, output], color=BLUE, linewidth=2, label="network")
+def _draw_curve(axes: Axes, curve: _Slice, values: Array, true: Array) -> None:
+    axes.plot(values, true, ".", color=GREY, alpha=_alpha(true.size), label="data")
+    axes.plot(curve.along, curve.values, color=BLUE, linewidth=2, label="network")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
 
 
@@ -211,9 +206,8 @@ def _draw_places(axes: Axes, rows: Array, residuals: Array) -> None:
 
 def _draw_comparison(axes: Axes, true: Array, predicted: Array) -> None:
     """Points near the diagonal, both axes with one scale."""
-    ends = [min(true.min(), predicted.min()), max(true.max(), predicted.max())]
-    margin = 0.04 * (ends[1] - ends[0]) or 0.5
-    limits = ends[0] - margin, ends[1] + margin
+    both = np.concatenate([true, predicted])
+    limits = widened(both.min(), both.max(), _MARGIN)
     axes.plot(limits, limits, color=GREY, linewidth=1)
     axes.plot(true, predicted, ".", color=BLUE, alpha=_alpha(true.size))
     axes.set(xlim=limits, ylim=limits, aspect="equal")

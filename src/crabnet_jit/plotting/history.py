@@ -79,14 +79,19 @@ def plot_history(
     axes.set(xlabel="iteration", ylabel="loss")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    finite = training.losses[np.isfinite(training.losses)]
+    validation = history.validation_losses if isinstance(history, FitHistory) else []
+    losses = np.concatenate([training.losses, validation])
+    finite = losses[np.isfinite(losses)]
     if finite.size > 0 and finite.min() >= 0 and finite.max() > 0:
         axes.set_yscale("log", nonpositive="mask")
+        if finite.max() < 1.001 * finite.min():
+            axes.set_ylim(0.5 * finite.min(), 2 * finite.max())
     lines = axes.plot(*training.envelope(_N_PIECES), color=BLUE, alpha=0.35, linewidth=0.7, label="loss")
     lines += axes.plot(*training.running_losses(), color=BLUE, linewidth=1.8, label="running loss")
-    if isinstance(history, FitHistory) and history.validation_losses:
-        values = history.validation_iterations, history.validation_losses
-        lines += axes.plot(*values, color=RED, linestyle="-.", label="validation loss")
+    if isinstance(history, FitHistory) and validation:
+        lines += axes.plot(
+            history.validation_iterations, validation, color=RED, linestyle="-.", label="validation loss"
+        )
     lines += _draw_events(axes, training)
     if learning_rate:
         lines += _draw_rates(axes, training)

@@ -56,6 +56,7 @@ def plot_network(net: NN, x: ArrayLike | None = None, *, max_units: int = 24, ax
     """
     check.instance("net", net, NN, "an NN")
     most = check.integer("max_units", max_units, 1)
+    check.array("net.parameters", net.parameters, net.dtype)
     dead = [np.zeros(layer.out_features, bool) for layer in net.layers]
     if x is not None:
         dead = dead_units(net, net.standardize(x))

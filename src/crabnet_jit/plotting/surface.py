@@ -1,6 +1,6 @@
 """Surfaces: a target, what a network has learned of it, and the difference."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,11 @@ from numpy.typing import ArrayLike
 
 from crabnet_jit.network import NN
 from crabnet_jit.panels import Array
-from crabnet_jit.plotting._domain import View
+from crabnet_jit.plotting._domain import View, widened
 from crabnet_jit.plotting._figures import ERRORS, HEIGHTS, own_or_new
 
 _ELEVATION, _AZIMUTH = 28.0, -55.0  # degrees; where surfaces are looked at from
+_LEVELS = np.array([-0.75, -0.5, -0.25, 0.25, 0.5, 0.75])  # of lines, as shares of the largest error
 _BAR: dict[str, Any] = {"shrink": 0.7, "aspect": 25}
 
 
@@ -26,7 +27,7 @@ def plot_surface(
     *,
     low: ArrayLike | None = None,
     high: ArrayLike | None = None,
-    inputs: Sequence[int] = (0, 1),
+    inputs: Iterable[int] = (0, 1),
     at: ArrayLike | None = None,
     output: int = 0,
     n_points: int = 51,
@@ -85,7 +86,8 @@ def plot_surface(
         input_names=input_names, output_names=output_names,
     )  # fmt: skip
     learned = view.learned(net)
-    picture = SurfacePicture(view, heights(view, learned), figure)
+    error_limit = None if view.wanted is None else float(np.abs(learned - view.wanted).max())
+    picture = SurfacePicture(view, heights(view, learned), error_limit, figure)
     picture.show(learned)
     return picture.figure
 
@@ -110,40 +112,35 @@ class SurfacePicture:
         The grid, and the target on it.
     limits : (float, float)
         Of the heights that are shown; what is beyond is drawn at the limit.
+    error_limit : float or None
+        Of the size of errors, the same; None for no map of the error.
     figure : Figure or SubFigure, optional
         To draw on.
-    error_limit : float, optional
-        Largest size of an error that is told apart; by default, and with_error, the largest there is.
-    with_error : bool, default True
-        Whether there is a map of the error, if there is a target.
     """
 
     def __init__(
         self,
         view: View,
         limits: tuple[float, float],
+        error_limit: float | None,
         figure: FigureBase | None,
-        *,
-        error_limit: float | None = None,
-        with_error: bool = True,
     ) -> None:
-        self._view, self._error_limit = view, error_limit
-        wanted = view.wanted
-        self._limits = limits if limits[0] < limits[1] else (limits[0] - 0.5, limits[1] + 0.5)
-        titles = ["learned"] if wanted is None else ["target", "learned"]
-        maps = ["error"] if wanted is not None and with_error else []
-        self.figure: FigureBase = own_or_new(figure, figure_size(wanted is not None))
-        grid = self.figure.add_gridspec(1, len(titles) + len(maps))
+        self._view = view
+        self._heights = Normalize(*widened(*limits))
+        titles = ["learned"] if view.wanted is None else ["target", "learned"]
+        self.figure: FigureBase = own_or_new(figure, figure_size(view.wanted is not None))
+        grid = self.figure.add_gridspec(1, len(titles) + (error_limit is not None))
         self.surfaces = [self._add_surface(grid[k], title) for k, title in enumerate(titles)]
-        if wanted is not None:
-            self._draw_surface(self.surfaces[0], wanted)
+        if view.wanted is not None:
+            self._draw_surface(self.surfaces[0], view.wanted)
         self._error: Axes | None = None
-        if maps:
+        if error_limit is not None:
             self._error = self.figure.add_subplot(grid[-1], box_aspect=1)
             self._error.set(xlabel=view.names[0], ylabel=view.names[1])
-        scale = ScalarMappable(Normalize(*self._limits), HEIGHTS)
-        self.figure.colorbar(scale, ax=self.surfaces, label=view.names[2], **_BAR)
-        self._bar: Any = None
+            self._errors = Normalize(-error_limit or -1.0, error_limit or 1.0)
+            self.figure.colorbar(ScalarMappable(self._errors, ERRORS), ax=self._error, **_BAR)
+        bar = self.figure.colorbar(ScalarMappable(self._heights, HEIGHTS), ax=self.surfaces, **_BAR)
+        bar.ax.set_title(view.names[2], fontsize="medium")
         self._drawn: list[Any] = []  # what the next `show` replaces
 
     def show(self, learned: Array) -> None:
@@ -156,7 +153,8 @@ class SurfacePicture:
 
     def _add_surface(self, place: Any, title: str) -> Any:
         axes = self.figure.add_subplot(place, projection="3d", azim=_AZIMUTH, elev=_ELEVATION)
-        axes.set(title=title, xlabel=self._view.names[0], ylabel=self._view.names[1], zlim=self._limits)
+        axes.set(title=title, xlabel=self._view.names[0], ylabel=self._view.names[1])
+        axes.set_zlim(self._heights.vmin, self._heights.vmax)
         axes.set_box_aspect((1, 1, 0.75), zoom=1.05)
         axes.tick_params(labelsize="x-small", pad=-2)
         for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
@@ -167,26 +165,20 @@ class SurfacePicture:
     def _draw_surface(self, axes: Any, heights: Array) -> Any:
         """Heights beyond the limits are drawn at them: three-dimensional axes do not clip."""
         x, y = np.meshgrid(self._view.x, self._view.y)
-        z = np.clip(heights, *self._limits)
-        low, high = self._limits
-        colours = {"cmap": HEIGHTS, "vmin": low, "vmax": high}
+        z = np.clip(heights, self._heights.vmin, self._heights.vmax)
+        colours = {"cmap": HEIGHTS, "norm": self._heights}
         return axes.plot_surface(
             x, y, z, rstride=1, cstride=1, edgecolor=(0, 0, 0, 0.25), linewidth=0.25, **colours
         )
 
     def _draw_error(self, axes: Axes, error: Array) -> None:
         """Colours for its size, and for its sign in grey, too, lines that are dashed below 0."""
-        limit = float(np.abs(error).max()) if self._error_limit is None else self._error_limit
-        limit = limit if limit > 0 else 1.0
-        mesh = axes.pcolormesh(
-            self._view.x, self._view.y, error, cmap=ERRORS, vmin=-limit, vmax=limit, shading="gouraud"
-        )
-        self._drawn.append(mesh)
-        levels = limit * np.array([-0.75, -0.5, -0.25, 0.25, 0.5, 0.75])
-        if error.max() > levels[3] or error.min() < levels[2]:  # else there is no line to draw
-            lines = axes.contour(self._view.x, self._view.y, error, levels, colors="black", linewidths=0.5)
-            self._drawn.append(lines)
-        if self._bar is None:
-            self._bar = self.figure.colorbar(mesh, ax=axes, **_BAR)
-        rmse = float(np.sqrt((error**2).mean()))
+        grid = self._view.x, self._view.y, error
+        self._drawn.append(axes.pcolormesh(*grid, cmap=ERRORS, norm=self._errors, shading="gouraud"))
+        levels = self._errors.vmax * _LEVELS
+        levels = levels[(levels > error.min()) & (levels < error.max())]
+        if levels.size > 0:
+            self._drawn.append(axes.contour(*grid, levels, colors="black", linewidths=0.5))
+        largest = float(np.abs(error).max()) or 1.0  # its square may overflow
+        rmse = largest * float(np.sqrt(((error / largest) ** 2).mean()))
         axes.set_title(f"learned − target, RMSE {rmse:.3g}")

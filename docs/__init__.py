@@ -1,0 +1,1 @@
+"""Pages about the package, and what makes them."""

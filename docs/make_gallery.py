@@ -1,0 +1,221 @@
+"""Makes docs/gallery.md and its pictures from the examples below: `python -m docs.make_gallery`.
+
+With `--pictures FOLDER` the pictures go there, and gallery.md stays as it is: the examples are tried.
+"""
+
+import argparse
+import contextlib
+import os
+import shlex
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib import pyplot
+from PIL import Image
+
+from crabnet_jit.cli import main as crabnet_jit
+
+HERE = Path(__file__).parent
+
+
+class Example(NamedTuple):
+    """A picture, what it shows, and the Python code or the command lines that make it."""
+
+    title: str
+    text: str
+    code: str
+    picture: str
+
+
+EXAMPLES = [
+    Example(
+        "A network that learns",
+        "The article's job, 2-8-8-1 units with ReLU: what the network gives after so many iterations, beside "
+        "the target, and the difference. Parameters are kept on the way, which costs some microseconds a "
+        "frame, and the frames are drawn when the training is over.",
+        "crabnet-jit fit --animate learning.gif --frames 30 --save gaussian.npz",
+        "learning.gif",
+    ),
+    Example(
+        "Target, learned function, error",
+        "Both surfaces have one scale of heights and colours. Lines on the map of the error are solid above "
+        "0 and dashed below, so that it can be read in grey.",
+        "crabnet-jit plot gaussian.npz surface.png --target gaussian",
+        "surface.png",
+    ),
+    Example(
+        "A surface that turns",
+        "",
+        "crabnet-jit plot gaussian.npz rotate.gif --target gaussian --frames 24",
+        "rotate.gif",
+    ),
+    Example(
+        "A run at a glance",
+        "Fit and losses in one picture.",
+        "crabnet-jit fit --preset fast --plot fast.png",
+        "fast.png",
+    ),
+    Example(
+        "Losses, learning rates, and what happened",
+        "The loss of every iteration, the running loss, and marks where the run was resumed and stopped.",
+        """\
+from crabnet_jit import NN, Cosine, StandardGaussian, Trainer, UniformSource
+from crabnet_jit.plotting import plot_history, save_figure
+
+
+def stop_if_good(run):
+    if run.running_loss < 5e-5:
+        run.stop()
+
+
+net = NN(2, [16, 16], 1, rng=1, activation="silu", init="lecun_normal")
+source = UniformSource(StandardGaussian(), rng=1)
+schedule = Cosine(0.01, 60_000, warmup=2000)
+trainer = Trainer(net, source, optimizer="adam", learning_rate=schedule, log_every=1000)
+trainer.run(15_000)
+trainer.save_checkpoint("run.npz")
+trainer.load_checkpoint("run.npz")  # perhaps later, in another process
+history = trainer.run(45_000, callbacks=[stop_if_good])
+save_figure(plot_history(history).figure, "history.png")
+""",
+        "history.png",
+    ),
+    Example(
+        "A curve through data",
+        "A network of one input: the curve with the data, predicted against true values, and residuals.",
+        """\
+import numpy as np
+
+from crabnet_jit import fit
+from crabnet_jit.plotting import plot_fit, save_figure
+
+rng = np.random.default_rng(0)
+t = rng.uniform(0, 10, (300, 1))
+height = t[:, 0] * np.sin(t[:, 0]) + rng.normal(scale=0.5, size=300)
+net = fit(t, height, validation=0.2, patience=10)
+figure = plot_fit(net, t, height, input_names=["time in s"], output_names=["height in m"])
+save_figure(figure, "fit.png")
+""",
+        "fit.png",
+    ),
+    Example(
+        "Slices of many inputs",
+        "Friedman's function of five inputs and two more that do not matter [1]: what the network gives "
+        "along each input, the others staying at their medians; of seven inputs the six that matter most.\n\n"
+        '[1] J. Friedman, "Multivariate adaptive regression splines", Annals of Statistics 19 (1991).',
+        """\
+import numpy as np
+
+from crabnet_jit import fit
+from crabnet_jit.plotting import plot_fit, save_figure
+
+rng = np.random.default_rng(0)
+x = rng.uniform(size=(2000, 7))
+y = 10 * np.sin(np.pi * x[:, 0] * x[:, 1]) + 20 * (x[:, 2] - 0.5) ** 2 + 10 * x[:, 3] + 5 * x[:, 4]
+y += rng.normal(size=2000)
+net = fit(x, y, validation=0.2, patience=5)
+save_figure(plot_fit(net, x, y), "slices.png")
+""",
+        "slices.png",
+    ),
+    Example(
+        "A network as a drawing",
+        "Weights by colour and width, biases as the colour of units, and crosses on units that are dead: "
+        "this ReLU network was trained with a learning rate that is too large.",
+        """\
+import numpy as np
+
+from crabnet_jit import NN, StandardGaussian, Trainer, UniformSource
+from crabnet_jit.plotting import plot_network, save_figure
+
+net = NN(2, [10, 8], 1, rng=3, init="he_uniform")
+Trainer(net, UniformSource(StandardGaussian(), rng=1), learning_rate=0.05).run(2000)
+x = np.random.default_rng(0).uniform(-3, 3, (1000, 2))
+save_figure(plot_network(net, x).figure, "network.png")
+""",
+        "network.png",
+    ),
+    Example(
+        "A function of your own",
+        "Any function on any box.",
+        """\
+import numpy as np
+
+from crabnet_jit import NN, Cosine, Trainer, UniformSource
+from crabnet_jit.plotting import plot_surface, save_figure
+
+
+def ripple(x):
+    return np.sin(3 * x[:, 0]) * np.cos(x[:, 1])
+
+
+box = {"low": [-1, 0], "high": [1, 2]}
+net = NN(2, [16, 16], 1, rng=1, activation="tanh", init="glorot_uniform")
+source = UniformSource(ripple, **box, batch_size=32, rng=1)
+Trainer(net, source, optimizer="adam", learning_rate=Cosine(0.01, n_iterations=20_000)).run(20_000)
+save_figure(plot_surface(net, ripple, **box), "ripple.png")
+""",
+        "ripple.png",
+    ),
+]
+
+
+def text() -> str:
+    """The text of gallery.md."""
+    parts = [
+        "# Gallery",
+        'Pictures need matplotlib: `pip install "crabnet-jit[plot]"`. Each command or snippet writes a '
+        "picture to the current folder. `python -m docs.make_gallery` made this page and its pictures.",
+    ]
+    for example in EXAMPLES:
+        language = "python" if is_python(example) else "console"
+        parts.append(f"## {example.title}")
+        if example.text:
+            parts.append(example.text)
+        parts.append(f"```{language}\n{example.code.strip()}\n```")
+        parts.append(f"![{example.title}](pictures/{example.picture})")
+    return "\n\n".join(parts) + "\n"
+
+
+def is_python(example: Example) -> bool:
+    """Whether it is code; the others are command lines."""
+    return "import" in example.code
+
+
+def make(folder: Path) -> None:
+    """Run all examples, in their order, with one working folder, and put their pictures into another."""
+    with tempfile.TemporaryDirectory() as work, contextlib.chdir(work):
+        for example in EXAMPLES:
+            if is_python(example):
+                exec(compile(example.code, example.title, "exec"), {})
+            elif crabnet_jit(shlex.split(example.code)[1:]) != 0:
+                raise RuntimeError(example.code)
+            pyplot.close("all")
+            _keep(Path(work, example.picture), folder / example.picture)
+
+
+def _keep(picture: Path, path: Path) -> None:
+    """A film as it is; a picture with 256 colours, which makes it a fifth as large."""
+    if picture.suffix == ".png":
+        with Image.open(picture) as image:
+            image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1).save(path, optimize=True)
+    else:
+        path.write_bytes(picture.read_bytes())
+    print(f"{path}: {os.path.getsize(path):,} bytes")
+
+
+def main() -> None:
+    """Make the page and the pictures, or only the pictures somewhere else."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pictures", type=Path, help="only these, in this folder")
+    folder = parser.parse_args().pictures
+    chosen = HERE / "pictures" if folder is None else folder
+    chosen.mkdir(parents=True, exist_ok=True)
+    make(chosen.resolve())
+    if folder is None:
+        (HERE / "gallery.md").write_text(text())
+
+
+if __name__ == "__main__":
+    main()
