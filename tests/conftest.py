@@ -1,12 +1,24 @@
 """Data of the original program, shared by the tests."""
 
 import json
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 _DATA = Path(__file__).parent / "data"
+os.environ.setdefault("MPLBACKEND", "Agg")  # no windows
+
+
+@pytest.fixture(autouse=True)
+def _figures_are_closed() -> Iterator[None]:
+    """Those that examples in documentation leave open."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture(scope="session")

@@ -247,9 +247,9 @@ def test_a_film_has_about_as_many_frames(
 
 
 def test_a_film_of_a_run_whose_length_nobody_knows() -> None:
-    options = f"fit --iterations {10**12} --time-limit 0.7 --animate L.gif --frames 14"
+    options = f"fit --iterations {10**12} --time-limit 0.7 --animate L.gif --frames 6"
     assert_done(run(*line(options)))
-    assert 7 < frames("L.gif") <= 16
+    assert 4 <= frames("L.gif") <= 8
 
 
 def test_a_film_of_a_time_limit_has_more_than_ten_frames(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,11 +284,11 @@ def test_a_film_of_no_iterations() -> None:
 
 
 def test_a_film_of_a_resumed_run_is_that_of_the_whole() -> None:
-    common = "fit --animate {}.gif --frames 4 --checkpoint {}.npz --iterations"
+    common = "fit --animate {}.gif --frames 2 --checkpoint {}.npz --iterations"
     assert_done(run(*line(common.format("whole", "whole")), "400"))
     assert_done(run(*line(common.format("first", "run")), "200"))
     assert_done(run(*line(common.format("second", "run")), "400", "--resume", "run.npz"))
-    assert frames("whole.gif") == frames("first.gif") == 5
+    assert frames("whole.gif") == frames("first.gif") == 3
     assert Path("whole.gif").read_bytes() == Path("second.gif").read_bytes() != Path("first.gif").read_bytes()
 
 
@@ -339,7 +339,7 @@ def test_a_resumed_film_of_fewer_frames(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_plot_of_a_resumed_run() -> None:
     assert_done(run(*line("fit --iterations 1500 --checkpoint run.npz")))
-    for n in (1500, 2000):  # none more, and some
+    for n in (1500, 1800):  # none more, and some
         assert_done(run(*line(f"fit --resume run.npz --iterations {n} --plot F{n}.png")))
         assert_picture(f"F{n}.png")
 
@@ -1003,11 +1003,10 @@ def test_ctrl_c_at_a_terminal_while_a_film_is_drawn(ending: str) -> None:
 
 
 def test_the_program_draws() -> None:
-    command = [*PROGRAM, *line("fit --iterations 30 --plot F.svg --animate L.gif --frames 2")]
+    command = [*PROGRAM, *line("fit --iterations 30 --animate L.gif --frames 2")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("Iter 0, loss: ")
     assert result.stdout.count("\n") == 1
     assert result.stderr.count("\n") == 2
-    assert_picture("F.svg")
     assert frames("L.gif") == 3

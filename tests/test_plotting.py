@@ -315,7 +315,7 @@ def test_any_target(target: Any) -> None:
     np.testing.assert_allclose(error_map(figure).get_array(), side[:, None] - side, atol=1e-12)
 
 
-@pytest.mark.parametrize("value", [0, -7, 1e16, 5e-324, 1e17, -1e300])
+@pytest.mark.parametrize("value", [0, 5e-324, 1e17, -1e300])
 @pytest.mark.parametrize("target", ["none", "the same", "another"])
 def test_constant_networks(value: float, target: str) -> None:
     functions: dict[str, Any] = {
@@ -331,6 +331,8 @@ def test_constant_networks(value: float, target: str) -> None:
         assert low < high
     if target == "the same":
         assert (error_map(figure).get_array() == 0).all()
+        low, high = error_map(figure).get_clim()
+        assert low < 0 < high  # white
 
 
 def test_a_network_without_any_parameter_above_zero() -> None:
@@ -363,7 +365,7 @@ def test_surfaces_in_a_part_of_a_figure() -> None:
     draw(figure)
 
 
-@pytest.mark.parametrize("name", ["cost $", "a_b^c \\frac %d {x} é", "$x_1$", "", "x" * 150])
+@pytest.mark.parametrize("name", ["cost $", "a_b^c \\frac %d {x} é", "$x_1$", "x" * 150])
 def test_names_of_features_as_people_write_them(name: str, tmp_path: Path) -> None:
     figure = plot_surface(
         article(), GAUSSIAN, n_points=3, input_names=[name, "b"], output_names=[name], figure=Figure()
@@ -1084,6 +1086,7 @@ def test_the_film_of_learning_shows_all_snapshots(tmp_path: Path, monkeypatch: p
     net = article()
     snapshots = learned_snapshots(net)
     kept = [parameters.copy() for parameters in snapshots.parameters]
+    net.parameters *= 2  # not those of the last snapshot
     before = net.parameters.tobytes()
     shown, titles, limits = [], [], []
     show, suptitle = SurfacePicture.show, Figure.suptitle
@@ -1264,7 +1267,7 @@ SURFACE_MISTAKES: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("mistake", "message"), SURFACE_MISTAKES, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("mistake", "message"), SURFACE_MISTAKES)
 @pytest.mark.filterwarnings("ignore:overflow encountered")  # of targets here
 def test_mistakes_are_named_by_all_pictures_of_surfaces(
     mistake: dict[str, Any], message: str, tmp_path: Path
@@ -1623,7 +1626,7 @@ def n_figures() -> int:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda figure: plot_surface(article(), GAUSSIAN, n_points=2, figure=figure),
+        lambda figure: plot_surface(article(), figure and GAUSSIAN, n_points=2, figure=figure),
         lambda figure: plot_history(history_of([1, 2]), ax=figure and figure.add_subplot()).figure,
         lambda figure: plot_fit(constant(1, 1), LINE, LINE, figure=figure),
         lambda figure: plot_network(article(), ax=figure and figure.add_subplot()).figure,

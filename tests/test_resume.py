@@ -385,6 +385,9 @@ def run_with_alarm_in_kernels(trainer: Trainer, n_iterations: int, callbacks: li
         trainer.run(n_iterations, callbacks=callbacks)
 
 
+ENDS = ("resumed", "stopped", "interrupted")  # events of one run that another one, cut elsewhere, has not
+
+
 def assert_same(trainer: Trainer, whole: Trainer) -> None:
     """All that a run leaves; of losses, log and events what a resumed run still has."""
     assert trainer.iteration == whole.iteration
@@ -403,7 +406,7 @@ def assert_same(trainer: Trainer, whole: Trainer) -> None:
     since = history.events[resumed[-1]][0] if resumed else 0
     assert history.log == of_whole.log[len(of_whole.log) - len(history.log) :]
     assert {i for i, _ in history.log} >= {i for i, _ in of_whole.log if i >= since}
-    events = [entry for entry in history.events if not entry[1].startswith(("resumed", "stopped"))]
+    events = [entry for entry in history.events if not entry[1].startswith(ENDS)]
     assert events == of_whole.events[len(of_whole.events) - len(events) :]
     if not resumed:
         assert len(history.log) == len(of_whole.log)

@@ -1020,7 +1020,7 @@ SCHEDULES: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: type(schedule).__name__)
 def test_learning_rates_are_those_of_the_run(schedule: Any) -> None:
     rates, trainer = Rates(), article(learning_rate=schedule)
     trainer.run(1700, callbacks=[rates])

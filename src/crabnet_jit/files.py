@@ -75,9 +75,14 @@ def load_with_names(path: str | PathLike[str]) -> tuple[NN, dict[str, list[str]]
 
 def feature_names(net: NN, names: dict[str, list[str]]) -> tuple[list[str], list[str]]:
     """What inputs and outputs are called: by the names in a file, or else x0, x1, … and y0, y1, … ."""
-    inputs = names.get("inputs") or [f"x{k}" for k in range(net.in_features)]
-    outputs = names.get("outputs") or [f"y{k}" for k in range(net.out_features)]
+    inputs = names.get("inputs") or default_names("x", net.in_features)
+    outputs = names.get("outputs") or default_names("y", net.out_features)
     return inputs, outputs
+
+
+def default_names(letter: str, n: int) -> list[str]:
+    """Of n features: the letter and their number, from 0 on."""
+    return [f"{letter}{k}" for k in range(n)]
 
 
 def _parse(header: dict[str, Any], arrays: dict[str, Array]) -> tuple[NN, dict[str, list[str]]]:

@@ -103,8 +103,9 @@ class History:
         if lowest > last:
             return np.empty(0, np.int64), np.empty(0)
         iterations = np.unique(np.linspace(lowest, last, n_points).round().astype(np.int64))
-        losses = [self.running_loss(int(i)) * max(1.0, 1000 / (int(i) + 1)) for i in iterations]
-        return iterations, np.array(losses)
+        losses = np.array([self.running_loss(int(i)) for i in iterations])
+        with np.errstate(over="ignore"):
+            return iterations, losses * np.maximum(1.0, 1000 / (iterations + 1))
 
     def learning_rates(self, iterations: NDArray[np.int64]) -> Array:
         """The learning rates of some iterations, in ascending order; NaN without a schedule."""

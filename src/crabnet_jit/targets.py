@@ -137,6 +137,8 @@ def as_target(function: Any, low: Array, high: Array) -> Target:
 
     A function compiled by Numba takes the coordinates as numbers, any other an array of rows.
     """
+    if isinstance(function, type):
+        raise check.reject("target", "a function or a Target, not a class", repr(function))
     if callable(getattr(function, "fill", None)) and hasattr(function, "in_features"):
         given: Target = function
         return given

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crabnet_jit import _validation as check
+from crabnet_jit.files import default_names
 from crabnet_jit.network import NN
 from crabnet_jit.panels import Array
 from crabnet_jit.targets import as_target, values_of
@@ -17,9 +18,9 @@ _LARGEST = 1e300  # that is drawn
 
 
 def feature_names(name: str, given: Sequence[str] | None, n: int, letter: str) -> list[str]:
-    """The names of n features; by default x0, x1, … as those of `crabnet-jit predict`."""
+    """The names of n features, checked."""
     if given is None:
-        return [f"{letter}{k}" for k in range(n)]
+        return default_names(letter, n)
     if isinstance(given, str) or not check.is_iterable(given):
         raise check.reject(name, "a sequence of str", repr(given))
     names = list(given)
@@ -120,10 +121,8 @@ class View:
         self._output = check.integer("output", output, 0, net.out_features - 1)
         n = check.integer("n_points", n_points, 2, _MOST_POINTS)
         lows, highs = box(net, low, high)
-        self.x, self.y = (
-            np.linspace(lows[first], highs[first], n),
-            np.linspace(lows[second], highs[second], n),
-        )
+        self.x = np.linspace(lows[first], highs[first], n)
+        self.y = np.linspace(lows[second], highs[second], n)
         self._rows = np.tile(point("at", at, (lows + highs) / 2), (n * n, 1))
         self._rows[:, [first, second]] = np.stack(np.meshgrid(self.x, self.y), axis=-1).reshape(-1, 2)
         names = feature_names("input_names", input_names, net.in_features, "x")

@@ -38,22 +38,23 @@ def film_path(name: str, path: str | PathLike[str]) -> Path:
 
 
 def write_film(
-    figure: Figure, draw: Draw, n_frames: int, path: str | PathLike[str], fps: float, *, hold: bool
+    figure: Figure, draw: Draw, n_frames: int, file: Path, fps: float, *, hold: bool
 ) -> list[Path]:
-    """Write the frames 0 to n_frames - 1, all or nothing, and return the files.
+    """Write the frames 0 to n_frames - 1 to a checked path, all or nothing, and return the files.
 
     Those of a .png are numbered: film-0000.png, … for film.png. If `hold`, the last frame of a GIF stays for
     some time before it begins again.
     """
-    file = film_path("path", path)
     check.number("fps", fps, _SLOWEST, _FASTEST)
     draw(0)
     figure.canvas.draw()
     figure.set_layout_engine("none")  # nothing moves from frame to frame but what is drawn
     if file.suffix.lower() == ".png":
         return _write_frames(figure, draw, n_frames, file)
-    encode = _gif if file.suffix.lower() == ".gif" else _mp4
-    film = encode(figure, draw, n_frames, fps, hold)
+    if file.suffix.lower() == ".gif":
+        film = _gif(figure, draw, n_frames, fps, hold)
+    else:
+        film = _mp4(figure, draw, n_frames, fps)
     with whole_file(file) as target:
         target.write(film)
     return [file]
@@ -101,7 +102,7 @@ def _gif(figure: Figure, draw: Draw, n_frames: int, fps: float, hold: bool) -> b
     return data.getvalue()
 
 
-def _mp4(figure: Figure, draw: Draw, n_frames: int, fps: float, _hold: bool) -> bytes:
+def _mp4(figure: Figure, draw: Draw, n_frames: int, fps: float) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         film = Path(folder, "film.mp4")
         writer: Any = FFMpegWriter(fps=fps)  # type: ignore[arg-type]  # ffmpeg takes fractions

@@ -44,7 +44,7 @@ def rotate_surface(
     n_frames : int, default 60
         1 to 10,000.
     fps : float, default 12.0
-        Frames a second, 0.1 to 50.
+        Frames a second, 0.1 to 50. Those of a GIF last whole hundredths of a second.
     dpi : float, default 80.0
         Pixels per inch, 10 to 600. A film is 4.6 x 3.6 inches without a target and 7.6 x 3.6 with one.
     **view
@@ -78,7 +78,7 @@ def rotate_surface(
     >>> [file.name for file in files]
     ['surface.gif']
     """
-    film_path("path", path)
+    file = film_path("path", path)
     n = check.integer("n_frames", n_frames, 1, MOST_FRAMES)
     looked_at = View(net, target, **view)
     learned = looked_at.learned(net)
@@ -94,7 +94,7 @@ def rotate_surface(
         for axes in picture.surfaces:
             axes.view_init(_ELEVATION + _SWING * np.sin(2 * np.pi * turn), -60 + 360 * turn)
 
-    return write_film(figure, draw, n, path, fps, hold=False)
+    return write_film(figure, draw, n, file, fps, hold=False)
 
 
 def animate_surface(
@@ -125,7 +125,7 @@ def animate_surface(
     target : callable or Target, optional
         What was to be learned, as in `plot_surface`.
     fps : float, default 12.0
-        Frames a second, 0.1 to 50.
+        Frames a second, 0.1 to 50. Those of a GIF last whole hundredths of a second.
     dpi : float, default 80.0
         Pixels per inch, 10 to 600. A film is 4.6 x 3.4 inches without a target and 9.6 x 3.4 with one.
     **view
@@ -159,7 +159,7 @@ def animate_surface(
     >>> [file.name for file in files]
     ['learning-0000.png', 'learning-0001.png', 'learning-0002.png']
     """
-    film_path("path", path)
+    file = film_path("path", path)
     looked_at = View(net, target, **view)
     check.instance("snapshots", snapshots, Snapshots, "Snapshots")
     if not snapshots.parameters:
@@ -185,4 +185,4 @@ def animate_surface(
         picture.show(surfaces[k])
         figure.suptitle(f"iteration {snapshots.iterations[k]:,}")
 
-    return write_film(figure, draw, len(surfaces), path, fps, hold=True)
+    return write_film(figure, draw, len(surfaces), file, fps, hold=True)
