@@ -82,6 +82,12 @@ def n_open_files() -> int:
     return len(os.listdir(folder)) if folder.is_dir() else 0
 
 
+def fill(snapshots: Snapshots, iterations: list[int], parameters: list[Any]) -> None:
+    """As a checkpoint does."""
+    state = {"called_at": 0, "every": 1, "iterations": iterations, "parameters": np.array(parameters)}
+    snapshots.restore(state)
+
+
 def article(seed: int = 1, **options: Any) -> NN:
     return NN(2, [8, 8], 1, seed, **options)
 
@@ -1128,8 +1134,7 @@ def test_frames_of_learning_are_pictures_of_the_snapshots(tmp_path: Path) -> Non
     snapshots = learned_snapshots(net, 3)
     files = animate_surface(net, snapshots, tmp_path / "all.png", **SMALL)
     first_and_last = Snapshots()
-    first_and_last.iterations = [snapshots.iterations[k] for k in (0, 2)]
-    first_and_last.parameters = [snapshots.parameters[k] for k in (0, 2)]
+    fill(first_and_last, snapshots.iterations[::2], snapshots.parameters[::2])
     two = animate_surface(net, first_and_last, tmp_path / "two.png", **SMALL)
     assert [file.read_bytes() for file in two] == [files[k].read_bytes() for k in (0, 2)]
     with Image.open(files[0]) as image:
@@ -1139,8 +1144,7 @@ def test_frames_of_learning_are_pictures_of_the_snapshots(tmp_path: Path) -> Non
 def test_learning_far_off_the_target_is_drawn_at_the_limits(tmp_path: Path) -> None:
     net = article()
     snapshots = Snapshots()
-    snapshots.iterations = [0, 1, 2]
-    snapshots.parameters = [np.full(105, 1e3), np.zeros(105), np.full(105, -1e3)]
+    fill(snapshots, [0, 1, 2], [np.full(105, 1e3), np.zeros(105), np.full(105, -1e3)])
     assert len(animate_surface(net, snapshots, tmp_path / "a.png", GAUSSIAN, **SMALL)) == 3
     assert len(animate_surface(net, snapshots, tmp_path / "b.png", **SMALL)) == 3
 
@@ -1280,7 +1284,7 @@ def test_mistakes_are_named_by_all_pictures_of_surfaces(
         rotate_surface(net, tmp_path / "a.gif", n_frames=2, **options)
     size = net.parameters.size if isinstance(net, NN) else 1
     snapshots = Snapshots()
-    snapshots.iterations, snapshots.parameters = [0], [net.parameters if net is not None else np.zeros(size)]
+    fill(snapshots, [0], [net.parameters if net is not None else np.zeros(size)])
     with pytest.raises(InvalidArgumentError, match=message):
         animate_surface(net, snapshots, tmp_path / "a.gif", **options)
     assert list(tmp_path.iterdir()) == []
@@ -1359,7 +1363,7 @@ def rotating(path: Any, **options: Any) -> Any:
 def learning(path: Any, **options: Any) -> Any:
     net = article()
     snapshots = Snapshots()
-    snapshots.iterations, snapshots.parameters = [0, 1], [net.parameters, 2 * net.parameters]
+    fill(snapshots, [0, 1], [net.parameters, 2 * net.parameters])
     return animate_surface(net, snapshots, path, **{"target": GAUSSIAN} | SMALL | options)
 
 
@@ -1456,7 +1460,7 @@ def test_snapshots_of_something_else(tmp_path: Path) -> None:
     snapshots = learned_snapshots(article())
     with pytest.raises(InvalidArgumentError, match="snapshots must be of this network, got parameters of"):
         animate_surface(NN(2, [3], 1, 1), snapshots, path)
-    snapshots.parameters[1] = np.full(105, np.nan)
+    snapshots.parameters[1][:] = np.nan
     with pytest.raises(InvalidArgumentError, match="finite"):
         animate_surface(article(), snapshots, path)
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,6 @@ import numpy as np
 from crabnet_jit import _validation as check
 from crabnet_jit.archives import FileFormatError
 from crabnet_jit.callbacks import Callback, Run
-from crabnet_jit.kernels._signals import held
 from crabnet_jit.panels import Array
 
 _NEVER = 2**63 - 1
@@ -62,8 +61,17 @@ class Snapshots(Callback):
             if not chosen or chosen != sorted(set(chosen)):
                 raise check.reject("iterations", "one or more, each above the one before", repr(chosen))
             self._chosen = chosen
-        self.iterations: list[int] = []
-        self.parameters: list[Array] = []
+        self._kept: list[tuple[int, Array]] = []
+
+    @property
+    def iterations(self) -> list[int]:
+        """Iterations done, of each snapshot."""
+        return [iteration for iteration, _ in self._kept]
+
+    @property
+    def parameters(self) -> list[Array]:
+        """The parameters then."""
+        return [parameters for _, parameters in self._kept]
 
     def next_due(self, iteration: int) -> int | None:
         """The next multiple of `every`, or of the chosen iterations."""
@@ -72,69 +80,55 @@ class Snapshots(Callback):
         k = bisect.bisect_right(self._chosen, iteration)
         return self._chosen[k] if k < len(self._chosen) else _NEVER
 
-    def _is_due(self, iteration: int) -> bool:
-        return self.next_due(iteration - 1) == iteration
-
     def start(self, run: Run) -> None:
         """Keep what a run that goes on has, and take the first one."""
-        own = run.net.parameters
-        for iteration, kept in zip(self.iterations, self.parameters, strict=True):
-            if iteration < run.iteration and (kept.shape != own.shape or kept.dtype != own.dtype):
-                raise FileFormatError("snapshots of another network")
-        self._go_back(run.iteration)
-        if not self.iterations:
-            self.every = self._first_every
-        self._thin_out()
-        if self._is_due(run.iteration):
+        kept, own = self._before(run.iteration), run.net.parameters
+        if any(earlier.shape != own.shape or earlier.dtype != own.dtype for _, earlier in kept):
+            raise FileFormatError("snapshots of another network")
+        self._keep(kept, self.every if kept else self._first_every)
+        if self.next_due(run.iteration - 1) == run.iteration:
             self(run)
 
     def __call__(self, run: Run) -> None:
         """Take one; if there are too many, drop every other one."""
-        with held():  # all of it or nothing
-            self.called_at = run.iteration
-            self._go_back(run.iteration)
-            self._take(run)
-            self._thin_out()
+        self._keep([*self._before(run.iteration), (run.iteration, run.net.parameters.copy())], self.every)
 
     def finish(self, run: Run, error: BaseException | None) -> None:
         """Take one at the end, too, unless there is an error.
 
         A run that goes on from there drops it, if it is not due.
         """
-        self._go_back(run.iteration + 1)
-        if error is None and run.iteration not in self.iterations[-1:]:
-            self._take(run)
+        kept = self._before(run.iteration + 1)
+        if error is None and (not kept or kept[-1][0] < run.iteration):
+            kept = [*kept, (run.iteration, run.net.parameters.copy())]
+        self._kept = kept
 
-    def _take(self, run: Run) -> None:
-        self.iterations.append(run.iteration)
-        self.parameters.append(run.net.parameters.copy())
+    def _before(self, iteration: int) -> list[tuple[int, Array]]:
+        """Those of earlier iterations, without that of an end that is not due."""
+        end = len(self._kept)
+        while end > 0 and ((last := self._kept[end - 1][0]) >= iteration or self.next_due(last - 1) != last):
+            end -= 1
+        return self._kept[:end]
 
-    def _go_back(self, iteration: int) -> None:
-        """Drop those of this iteration and behind, and that of an end, if it is not due."""
-        while self.iterations and (self.iterations[-1] >= iteration or not self._is_due(self.iterations[-1])):
-            del self.iterations[-1], self.parameters[-1]
-
-    def _thin_out(self) -> None:
-        """Leave room for one more."""
-        while self._chosen is None and len(self.iterations) >= self.max_snapshots:
-            self.every *= 2
-            kept = [k for k, iteration in enumerate(self.iterations) if self._is_due(iteration)]
-            self.iterations = [self.iterations[k] for k in kept]
-            self.parameters = [self.parameters[k] for k in kept]
+    def _keep(self, kept: list[tuple[int, Array]], every: int) -> None:
+        """These, with room for one more."""
+        while self._chosen is None and len(kept) >= self.max_snapshots:
+            every *= 2
+            kept = [snapshot for snapshot in kept if snapshot[0] % every == 0]
+        self.every, self._kept = every, kept  # at once: Ctrl-C does not come between
 
     def state(self) -> dict[str, Any]:
         """All snapshots."""
-        state = super().state() | {"every": self.every, "iterations": [*self.iterations]}
+        state = super().state() | {"every": self.every, "iterations": self.iterations}
         return state | {"parameters": np.array(self.parameters)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
         super().restore(state)
         self.every = check.integer("every", state["every"], 1)
-        self.iterations = [check.integer("iterations", value, 0) for value in state["iterations"]]
+        iterations = [check.integer("iterations", value, 0) for value in state["iterations"]]
         kept = state["parameters"]
-        self.parameters = [*check.array("parameters", kept, kept.dtype)]
-        if len(self.iterations) != len(self.parameters):
-            raise ValueError(f"{len(self.iterations)} iterations and {len(self.parameters)} snapshots")
-        if self.iterations != sorted(set(self.iterations)):
+        check.array("parameters", kept, kept.dtype)
+        if iterations != sorted(set(iterations)):
             raise ValueError("iterations that do not ascend")
+        self._kept = list(zip(iterations, kept, strict=True))
