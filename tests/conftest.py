@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 _DATA = Path(__file__).parent / "data"
 os.environ.setdefault("MPLBACKEND", "Agg")  # no windows
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a job in the background; processes inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

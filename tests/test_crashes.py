@@ -474,10 +474,15 @@ def test_program_answers_signals_at_once_and_can_be_resumed(
     ):
         assert process.stdout is not None
         lines = [process.stdout.readline()]
-        timer = threading.Timer(moment, process.send_signal, (number,))
-        timer.start()
+        timers = [
+            threading.Timer(moment, process.send_signal, (number,)),
+            threading.Timer(_PATIENCE, process.kill),
+        ]
+        for timer in timers:
+            timer.start()
         lines += process.stdout.readlines()
-        process.wait(_PATIENCE)
+        process.wait()
+        timers[1].cancel()
     errors = (tmp_path / "errors").read_text()
     assert process.returncode == code, errors
     closing = errors.splitlines()[-3:]
