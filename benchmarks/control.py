@@ -90,6 +90,7 @@ def delays(hidden: int, batch_size: int, n: int) -> list[float]:
         net, UniformSource(StandardGaussian(), batch_size=batch_size, rng=1), learning_rate=1e-9
     )
     trainer.compile()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     random = np.random.default_rng(0)
     result = []
     for _ in range(n):

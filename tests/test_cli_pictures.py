@@ -382,6 +382,14 @@ def test_what_train_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
         assert calls.seen[2][1][0].n_iterations == 120
 
 
+def test_train_draws_the_first_of_many_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Calls(monkeypatch, "plot_fit", "plot_history")
+    inputs, outputs = table(1, 200)  # more than fit into the largest picture there can be
+    assert_done(run("train", "data.csv", "--inputs", inputs, "--outputs", outputs, *QUICK, "--plot", "F.png"))
+    assert [options["output"] for name, _, options in calls.seen if name == "plot_fit"] == list(range(8))
+    assert_picture("F.png")
+
+
 @pytest.mark.parametrize("n", [2, 3])
 def test_train_draws_few_rows(n: int) -> None:
     inputs, outputs = table(2, 1, n)

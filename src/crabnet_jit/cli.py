@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from crabnet_jit import ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, FileFormatError, InvalidArgumentError
 from crabnet_jit import __version__ as version
 from crabnet_jit.commands import PRESETS, SCHEDULES, fit, predict, saved_options, say, train
-from crabnet_jit.pictures import KINDS, TARGETS, plot
+from crabnet_jit.pictures import KINDS, MOST_OUTPUTS, TARGETS, plot
 from crabnet_jit.tables import TableError
 
 _FAILED = 1
@@ -151,7 +151,11 @@ def _add_run(parser: _Parser) -> None:
         action=argparse.BooleanOptionalAction,
         help="a progress bar on standard error; by default if that is a terminal",
     )
-    parser.add_argument("--plot", metavar="FILE", help="draw fit and losses there: .png, .svg, .pdf, ...")
+    parser.add_argument(
+        "--plot",
+        metavar="FILE",
+        help=f"draw fit, of the first {MOST_OUTPUTS} outputs, and losses there: .png, .svg, .pdf, ...",
+    )
     parser.add_argument("--show", action="store_true", help="draw them in a window, if there is a display")
 
 

@@ -24,6 +24,9 @@ KINDS = ("surface", "fit", "network", "rotate")
 #: What a surface can be compared with.
 TARGETS: dict[str, Callable[[], Any]] = {"gaussian": StandardGaussian}
 
+#: Of a training, those whose fits are drawn, one below the other.
+MOST_OUTPUTS = 8
+
 _OFTEN = 1000  # iterations between snapshots at first, if nobody knows how long a run will be
 _HISTORY_HEIGHT = 3.4  # inches
 
@@ -89,7 +92,7 @@ class Pictures:
                 animate_surface(net, self._snapshots, self._films["animate"], target, **names)
 
     def draw_train(self, net: NN, x: Array, y: Array, inputs: list[str], outputs: list[str]) -> None:
-        """The fit of these samples, for each output, and the losses."""
+        """The fit of these samples, for each of the first outputs, and the losses."""
         if not self.need_losses:
             return
         from crabnet_jit.plotting import plot_fit, plot_history
@@ -97,7 +100,7 @@ class Pictures:
 
         assert net.fit_history is not None
         width, height = figure_size(net.in_features)
-        heights = [height] * net.out_features + [_HISTORY_HEIGHT]
+        heights = [height] * min(net.out_features, MOST_OUTPUTS) + [_HISTORY_HEIGHT]
         with _drawing(self._file, self._is_shown, (width, sum(heights))) as figure:
             parts = figure.subfigures(len(heights), 1, height_ratios=heights)
             for output, part in enumerate(parts[:-1]):
