@@ -32,6 +32,7 @@ from crabnet_jit import (
     Callback,
     Checkpoint,
     Objective,
+    Snapshots,
     StandardGaussian,
     StdRng,
     Trainer,
@@ -920,6 +921,33 @@ def _raise_from_an_alarm() -> None:
     print(n_alarms, trainer.iteration, flush=True)
     assert trainer.history.losses.tobytes() == whole.history.losses.tobytes()
     assert trainer.net.parameters.tobytes() == whole.net.parameters.tobytes()
+
+
+def _take_snapshots_between_alarms() -> None:
+    """A snapshot after every iteration, and alarms at any moment."""
+
+    def alarm(*_: object) -> NoReturn:
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, alarm)
+    trainer, snapshots = article(), Snapshots(1, 7)
+    moments = random.Random(10)
+    for _ in range(100):
+        with contextlib.suppress(TimeoutError):
+            signal.setitimer(signal.ITIMER_REAL, moments.uniform(0.0005, 0.003))
+            trainer.run(10**9, callbacks=[snapshots])
+        assert 0 < len(snapshots.iterations) == len(snapshots.parameters) <= 7
+        assert snapshots.iterations == sorted(set(snapshots.iterations))
+        assert snapshots.iterations[-1] <= trainer.iteration
+    whole = article()
+    for iteration, parameters in zip(snapshots.iterations, snapshots.parameters, strict=True):
+        whole.run(iteration - whole.iteration)
+        assert parameters.tobytes() == whole.net.parameters.tobytes()
+    print(snapshots.iterations[-1], flush=True)
+
+
+def test_snapshots_are_whole_behind_alarms_that_raise(nursery: Callable[..., Child]) -> None:
+    assert int(nursery(_take_snapshots_between_alarms).succeed()[0]) > 1000
 
 
 def test_run_goes_on_bit_for_bit_behind_alarms_that_raise(nursery: Callable[..., Child]) -> None:

@@ -417,31 +417,6 @@ def test_ctrl_c_leaves_what_was_kept_and_the_run_can_go_on(by_signal: bool, posi
     assert_as_separate_runs(snapshots)
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no such timers")
-def test_a_signal_in_compiled_code_leaves_whole_snapshots() -> None:
-    def run_until_alarm() -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0.003)
-        trainer.run(10**9, callbacks=[snapshots])
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    snapshots, trainer = Snapshots(1, 7), article()
-    trainer.run(1)
-    timer = signal.setitimer(signal.ITIMER_REAL, 0)
-    alarm = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        for _ in range(20):
-            with pytest.raises(KeyboardInterrupt):
-                run_until_alarm()
-            assert len(snapshots.iterations) == len(snapshots.parameters) <= 7
-            assert all(a < b for a, b in pairwise(snapshots.iterations))
-            assert snapshots.iterations[-1] <= trainer.iteration
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, *timer)
-        signal.signal(signal.SIGALRM, alarm)
-        signal.signal(signal.SIGINT, before)
-    assert_as_separate_runs(snapshots)
-
-
 # ---- checkpoints ----
 
 
