@@ -21,6 +21,7 @@ from matplotlib import pyplot
 from matplotlib.animation import FFMpegWriter
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PathCollection, QuadMesh
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -900,6 +901,25 @@ def test_colours_of_units_are_signs_of_biases() -> None:
     red, _, blue, _ = outputs.get_facecolors().T
     assert (blue > red).tolist() == [False, True, True]
     assert red[2] < red[1]
+
+
+def test_in_a_dark_style_nothing_is_black_on_black() -> None:
+    x = np.linspace(-1, 1, 20)[:, None] * [1, -1, 2]
+    trainer = Trainer(article(), UniformSource(StandardGaussian(), rng=1))
+    trainer.run(10)
+    with pyplot.style.context("dark_background"):
+        axes = plot_network(dead_net(), np.zeros((1, 2)), ax=Figure().add_subplot())
+        figure = plot_fit(NN(3, [4], 1, rng=1), x, x[:, 0], figure=Figure())
+        places = plot_fit(NN(2, [4], 1, rng=1), x[:, :2], x[:, 0], figure=Figure()).axes[0]
+        rates = plot_history(trainer, ax=Figure().add_subplot()).figure.axes[1].lines[0]
+    lines = [line for part in figure.axes for line in part.lines] + [rates]
+    marks = [mark for part in (axes, places) for mark in of_kind(part, PathCollection)]
+    colours = [line.get_color() for line in lines] + [c for m in marks for c in m.get_edgecolors()]
+    assert len(colours) > 10
+    assert (0, 0, 0) not in [to_rgba(colour)[:3] for colour in colours]
+    weights = of_kind(axes, LineCollection)[0].get_colors()  # those of size 0 come first
+    assert weights[0, :3].max() < 0.11
+    assert weights[-1, :3].max() > 0.6
 
 
 def dead_net() -> NN:

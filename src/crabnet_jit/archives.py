@@ -65,9 +65,8 @@ def read_archive(
         header = json.loads(str(arrays.pop("header")))
         kind = f"crabnet_jit {what}"
         if header["format"] != kind or header["version"] != version:
-            raise ValueError(
-                f"{header['format']!r}, version {header['version']!r}; known is version {version}"
-            )
+            found = f"{header['format']!r}, version {header['version']!r}"
+            raise ValueError(f"{found}, in place of {kind!r}, version {version}")
         if header["digest"] != _digest(arrays):
             raise ValueError("damaged")
         return parse(header, arrays)

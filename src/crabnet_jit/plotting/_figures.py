@@ -12,6 +12,7 @@ from crabnet_jit import _validation as check
 from crabnet_jit.archives import whole_file
 
 try:
+    from matplotlib import rcParams
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure, FigureBase
@@ -27,6 +28,16 @@ HEIGHTS = "viridis"  # from dark to light
 ERRORS = "PuOr"  # from one colour through white to another
 
 _ENDINGS = ("png", "svg", "pdf", "eps", "jpg", "jpeg", "tif", "tiff", "webp")
+
+
+def ink() -> Any:
+    """The colour of text, in the style that matplotlib is set to."""
+    return rcParams["text.color"]
+
+
+def paper() -> Any:
+    """The colour behind it."""
+    return rcParams["figure.facecolor"]
 
 
 def canvas_figure(size: tuple[float, float], dpi: float = 100.0) -> Figure:

@@ -14,7 +14,7 @@ from crabnet_jit.fitting import score
 from crabnet_jit.network import NN
 from crabnet_jit.panels import Array
 from crabnet_jit.plotting._domain import drawable, feature_names, input_numbers, outputs, point, widened
-from crabnet_jit.plotting._figures import BLUE, ERRORS, GREY, own_or_new
+from crabnet_jit.plotting._figures import BLUE, ERRORS, GREY, ink, own_or_new
 
 _N_POINTS = 201  # of a curve
 _MARGIN = 0.05  # on both sides of the data, as a share of their range
@@ -177,7 +177,7 @@ def _draw_slice(axes: Axes, cut: _Slice, values: Array, centre: float) -> None:
     axes.plot(cut.along, cut.values, color=BLUE)
     axes.axvline(centre, color=GREY, linestyle=":", linewidth=1)
     height = axes.get_xaxis_transform()
-    axes.plot(values, np.zeros(values.size), "|", color="black", alpha=_alpha(values.size), transform=height)
+    axes.plot(values, np.zeros(values.size), "|", color=ink(), alpha=_alpha(values.size), transform=height)
 
 
 def _draw_curve(axes: Axes, curve: _Slice, values: Array, true: Array) -> None:
@@ -198,7 +198,7 @@ def _draw_places(axes: Axes, rows: Array, residuals: Array) -> None:
             cmap=ERRORS,
             norm=Normalize(-limit, limit),
             marker=marker,
-            edgecolors="black",
+            edgecolors=ink(),
             linewidths=0.2,
         )
     axes.figure.colorbar(marks, ax=axes, shrink=0.8)

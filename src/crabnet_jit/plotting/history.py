@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from crabnet_jit import _validation as check
 from crabnet_jit.history import History
 from crabnet_jit.network import FitHistory
-from crabnet_jit.plotting._figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, own_or_new_axes
+from crabnet_jit.plotting._figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, ink, own_or_new_axes
 from crabnet_jit.trainer import Trainer
 
 _N_PIECES = 1000  # of which a line of losses is drawn; about as many as pixels
@@ -134,4 +134,4 @@ def _draw_rates(axes: Axes, history: History) -> list[Any]:
     right = axes.twinx()
     right.set(ylabel="learning rate", ylim=(0, 1.08 * rates.max() or 1.0))
     right.yaxis.set_major_formatter(StrMethodFormatter("{x:.3g}"))
-    return right.plot(iterations, rates, color="black", linestyle=":", linewidth=1.2, label="learning rate")
+    return right.plot(iterations, rates, color=ink(), linestyle=":", linewidth=1.2, label="learning rate")

@@ -13,7 +13,7 @@ from crabnet_jit import _validation as check
 from crabnet_jit.diagnosis import dead_units
 from crabnet_jit.network import NN
 from crabnet_jit.panels import Array
-from crabnet_jit.plotting._figures import BLUE, ORANGE, own_or_new_axes
+from crabnet_jit.plotting._figures import BLUE, ORANGE, ink, own_or_new_axes, paper
 
 _WIDEST = 2.5  # points, of the line for the largest weight
 _LARGEST, _LAYER = 14.0, 130.0  # points: the diameter of a unit, at most, and the sum of a layer's
@@ -23,7 +23,7 @@ def plot_network(net: NN, x: ArrayLike | None = None, *, max_units: int = 24, ax
     """The layers of a network, its weights as lines.
 
     A line is blue for a weight above 0, orange for one below, which is lighter in grey; it is the wider and
-    the darker, the larger the weight is in its layer. A unit is filled by its bias in the same way.
+    the stronger, the larger the weight is in its layer. A unit is filled by its bias in the same way.
 
     Parameters
     ----------
@@ -67,13 +67,13 @@ def plot_network(net: NN, x: ArrayLike | None = None, *, max_units: int = 24, ax
     diameter = min(_LARGEST, _LAYER / max(map(len, columns)))
     for k, (layer, left, right) in enumerate(zip(net.layers, columns, columns[1:], strict=False)):
         _draw_weights(axes, k, layer.W, left, right)
-    _draw_units(axes, 0, columns[0], diameter, "white")
+    _draw_units(axes, 0, columns[0], diameter, paper())
     for k, (layer, is_dead) in enumerate(zip(net.layers, dead, strict=True), start=1):
         bias = layer.b[: len(columns[k]), 0]
         _draw_units(axes, k, columns[k], diameter, _colours(bias, layer.b))
         crossed = columns[k][is_dead[: len(columns[k])]]
         axes.scatter(
-            np.full(len(crossed), k), crossed, diameter**2, "black", marker="x", linewidths=2, zorder=4
+            np.full(len(crossed), k), crossed, diameter**2, ink(), marker="x", linewidths=2, zorder=4
         )
     for k, (size, activation) in enumerate(zip(sizes, [None, *net.activations], strict=True)):
         is_last = k == len(net.layers)
@@ -89,7 +89,7 @@ def plot_network(net: NN, x: ArrayLike | None = None, *, max_units: int = 24, ax
     handles = [Line2D([], [], color=colour, linewidth=3) for colour in (BLUE, ORANGE)]
     labels = ["weight or bias above 0", "below 0"]
     if any(is_dead.any() for is_dead in dead):
-        handles.append(Line2D([], [], color="black", marker="x", linestyle="", markeredgewidth=2))
+        handles.append(Line2D([], [], color=ink(), marker="x", linestyle="", markeredgewidth=2))
         labels.append("dead unit")
     axes.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
     axes.set(xlim=(-0.4, len(net.layers) + 0.4), ylim=(-0.8, 0.55))
@@ -120,7 +120,7 @@ def _draw_weights(axes: Axes, k: int, W: Array, left: Array, right: Array) -> No
 
 def _draw_units(axes: Axes, k: int, heights: Array, diameter: float, colours: Any) -> None:
     axes.scatter(
-        np.full(heights.shape, k), heights, diameter**2, colours, edgecolors="black", linewidths=0.8, zorder=3
+        np.full(heights.shape, k), heights, diameter**2, colours, edgecolors=ink(), linewidths=0.8, zorder=3
     )
 
 
@@ -132,7 +132,7 @@ def _relative(values: Array, among: Array) -> Array:
 
 
 def _colours(values: Array, among: Array) -> Array:
-    """Blue above 0 and orange below, white at 0: (n, 4)."""
+    """Blue above 0 and orange below, as the background at 0: (n, 4)."""
     shares = 0.1 + 0.9 * _relative(values, among)[:, None]
     full = np.where(values[:, None] > 0, to_rgba(BLUE), to_rgba(ORANGE))
-    return shares * full + (1 - shares)
+    return shares * full + (1 - shares) * to_rgba(paper())
