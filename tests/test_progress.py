@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from trainers import article
 
 from crabnet_jit import (
     NN,
@@ -24,10 +25,7 @@ from crabnet_jit import (
     Every,
     InvalidArgumentError,
     ProgressBar,
-    StandardGaussian,
-    StdRng,
     Trainer,
-    UniformSource,
     fit,
 )
 from crabnet_jit.cli import main
@@ -35,11 +33,6 @@ from crabnet_jit.cli import main
 tqdm = pytest.importorskip("tqdm")
 LOG = ["Iter 0, loss: ", "Iter 500, loss: ", "Iter 1000, loss: ", "Iter 1500, loss: "]
 FIT = ["fit", "--iterations", "2000", "--log-every", "500"]
-
-
-def article(**options: Any) -> Trainer:
-    rng = StdRng(1)
-    return Trainer(NN(2, [8, 8], 1, rng), UniformSource(StandardGaussian(), rng=rng), **options)
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from trainers import article, straight
 
 from crabnet_jit import (
     NN,
-    ArraySource,
     Callback,
     Checkpoint,
     Constant,
@@ -32,30 +32,14 @@ from crabnet_jit import (
     OneCycle,
     Run,
     Snapshots,
-    StandardGaussian,
-    StdRng,
     TimeBudget,
     Trainer,
-    UniformSource,
     fit,
 )
 from crabnet_jit.checkpoints import read_checkpoint, write_checkpoint
 from crabnet_jit.history import WINDOW
 
 HYPOTHESIS = settings(max_examples=60, deadline=None, derandomize=True, database=None)
-
-
-def article(seed: int = 1, dtype: Any = np.float64, **options: Any) -> Trainer:
-    rng = StdRng(seed)
-    net = NN(2, [8, 8], 1, rng, dtype=dtype)
-    return Trainer(net, UniformSource(StandardGaussian(), rng=rng), **options)
-
-
-def straight(rate: Any, **options: Any) -> Trainer:
-    """A line through points, with a loss whose largest curvature is 2: it diverges above a rate of 1."""
-    x = np.linspace(-1, 1, 8)[:, None]
-    source = ArraySource(x, 2 * x + 1, batch_size=8, rng=1)
-    return Trainer(NN(1, [], 1, init=[0.5, 0.3]), source, learning_rate=rate, **options)
 
 
 def parameters_after(n: int, make: Callable[[], Trainer] = article) -> NDArray[Any]:
@@ -399,15 +383,11 @@ def test_ctrl_c_leaves_what_was_kept_and_the_run_can_go_on(by_signal: bool, posi
             signal.raise_signal(signal.SIGINT)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     snapshots, trainer = Snapshots(100), article()
     callbacks: list[Callback] = [Every(450, interrupt)]
     callbacks.insert(position, snapshots)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            trainer.run(1000, callbacks=callbacks)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(1000, callbacks=callbacks)
     assert trainer.iteration == 450
     assert trainer.history.events == [(450, "interrupted")]
     assert snapshots.iterations in ([0, 100, 200, 300, 400], [0, 100, 200, 300, 400, 450])
@@ -807,15 +787,11 @@ def test_a_signal_is_an_event_where_it_came() -> None:
         def __call__(self, run: Run) -> None:
             signal.raise_signal(signal.SIGINT)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     trainer = article()
-    try:
-        for k in (1, 2, 3):
-            with pytest.raises(KeyboardInterrupt):
-                trainer.run(1000, callbacks=[Alarm()])
-            assert trainer.history.events == [(300 * j, "interrupted") for j in range(1, k + 1)]
-    finally:
-        signal.signal(signal.SIGINT, before)
+    for k in (1, 2, 3):
+        with pytest.raises(KeyboardInterrupt):
+            trainer.run(1000, callbacks=[Alarm()])
+        assert trainer.history.events == [(300 * j, "interrupted") for j in range(1, k + 1)]
 
 
 # ---- histories ----

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import plain
 import pytest
+from trainers import article
 
 from crabnet_jit import (
     MSE,
@@ -25,12 +26,6 @@ from crabnet_jit import (
     UniformSource,
 )
 from crabnet_jit.kernels.entry import train
-
-
-def article(hidden_sizes: Any = (8, 8), batch_size: int = 16, **options: Any) -> Trainer:
-    rng = StdRng(1)
-    net = NN(2, hidden_sizes, 1, rng)
-    return Trainer(net, UniformSource(StandardGaussian(), batch_size=batch_size, rng=rng), **options)
 
 
 @pytest.fixture(scope="module")
@@ -175,12 +170,10 @@ def test_interrupt_in_the_compiled_call_loses_nothing(monkeypatch: pytest.Monkey
         signal.raise_signal(signal.SIGINT)
         return result
 
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background has none
     with monkeypatch.context() as patch:
         patch.setattr("crabnet_jit.chunks.train", interrupted)
         with pytest.raises(KeyboardInterrupt):
             cut.run(700)
-    signal.signal(signal.SIGINT, handler)
     assert cut.history.losses.size == 600
     cut.run(400)
     np.testing.assert_array_equal(cut.history.losses, whole.history.losses)
