@@ -1,5 +1,6 @@
 """Pictures and films: what is on the axes, what is in the files, and what is left over."""
 
+import contextlib
 import errno
 import gc
 import os
@@ -1785,3 +1786,27 @@ except ImportError as error:
     print(error)
 """
     assert "pip install 'crabnet-jit[plot]'" in run_python(code)
+
+
+@pytest.mark.skipif(not FFMpegWriter.isAvailable(), reason="needs ffmpeg")
+def test_ctrl_c_behind_which_the_pipe_of_ffmpeg_broke(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def grab_frame(_: Any) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise BrokenPipeError
+
+    original: Any = FFMpegWriter.finish
+
+    def finish(writer: Any) -> None:
+        with contextlib.suppress(subprocess.CalledProcessError):
+            original(writer)
+        raise subprocess.CalledProcessError(255, "ffmpeg")
+
+    monkeypatch.setattr(FFMpegWriter, "grab_frame", grab_frame)
+    monkeypatch.setattr(FFMpegWriter, "finish", finish)
+    with pytest.raises(KeyboardInterrupt):
+        rotate_surface(article(), tmp_path / "film.mp4", n_frames=2, n_points=5)
+    assert list(tmp_path.iterdir()) == []

@@ -112,7 +112,10 @@ def _mp4(figure: Figure, draw: Draw, n_frames: int, fps: float) -> bytes:
                     draw(k)
                     writer.grab_frame()
         except CalledProcessError as error:
-            if error.__context__ is not None and not isinstance(error.__context__, Exception):
-                raise error.__context__ from None  # Ctrl-C, which ffmpeg has heard, too
+            cause: BaseException | None = error
+            while isinstance(cause, Exception):
+                cause = cause.__context__
+            if cause is not None:
+                raise cause from None  # Ctrl-C, which ffmpeg has heard, too; perhaps its pipe broke
             raise OSError(f"ffmpeg failed: {error}") from None
         return film.read_bytes()
