@@ -15,11 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crabnet_jit import NN, StandardGaussian, StdRng, Trainer, UniformSource
-from crabnet_jit.kernels._jit import entry, kernel
-from crabnet_jit.kernels.entry import train
-from crabnet_jit.kernels.tile import tile_full, tile_outer, tile_store
 
-__all__ = ["train"]  # the compiled run, for `training_arguments`
+from .paths import jit, tile
 
 Array = NDArray[Any]
 
@@ -97,12 +94,12 @@ def training_flops(hidden_sizes: list[int], batch_size: int, n_in: int = 2, n_ou
     return 2 * products * batch_size
 
 
-@kernel
+@jit.kernel
 def _multiply_adds(x: Any, y: Any, n: Any) -> None:
-    tile = tile_full(x, 4, 4, 0.5, 0)
+    sums = tile.tile_full(x, 4, 4, 0.5, 0)
     for _ in range(n):
-        tile = tile_outer(tile, y, 0, x, 0, 0)
-    tile_store(tile, x, 0, 0)
+        sums = tile.tile_outer(sums, y, 0, x, 0, 0)
+    tile.tile_store(sums, x, 0, 0)
 
 
 class Peak:
@@ -121,7 +118,7 @@ class Peak:
     def __init__(self, dtype: str = "float64") -> None:
         lanes = 64 // np.dtype(dtype).itemsize
         self.flops = self.steps * 16 * lanes * 2
-        self._run = entry(_multiply_adds)
+        self._run = jit.entry(_multiply_adds)
         self._x, self._y = np.zeros((4, 4 * lanes), dtype), np.zeros((4, 1), dtype)
         self()
 

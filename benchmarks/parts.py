@@ -6,45 +6,43 @@ from typing import Any
 import numpy as np
 
 from crabnet_jit import StdRng
-from crabnet_jit.kernels import chacha, gaussian, losses, network, optimizers, uniform
-from crabnet_jit.kernels._jit import entry, kernel
-from crabnet_jit.kernels.view import panel
 
-from .common import article_trainer, best_seconds, check_article, describe_machine, train, training_arguments
+from .common import article_trainer, best_seconds, check_article, describe_machine, training_arguments
+from .paths import chacha, entries, jit, losses, network, optimizers, targets, uniform, view
 
 N = 1000  # iterations of the article's job
 
 
-@kernel
+@jit.kernel
 def _forward(net: Any, workspace: Any, batches: Any) -> None:
     for iteration in range(batches.x.shape[0]):
-        x, masks = panel(batches.x, iteration, 0), panel(batches.masks, iteration, 0)
+        x, masks = view.panel(batches.x, iteration, 0), view.panel(batches.masks, iteration, 0)
         network.network_forward(net, x, masks, workspace)
 
 
-@kernel
+@jit.kernel
 def _backward(net: Any, workspace: Any, batches: Any) -> None:
     for iteration in range(batches.x.shape[0]):
-        network.network_backward(net, panel(batches.x, iteration, 0), workspace)
+        network.network_backward(net, view.panel(batches.x, iteration, 0), workspace)
 
 
-@kernel
+@jit.kernel
 def _loss(batches: Any, dL_dx: Any) -> None:
     for iteration in range(batches.target.shape[0]):
-        target, weight = panel(batches.target, iteration, 0), panel(batches.weight, iteration, 0)
+        target, weight = view.panel(batches.target, iteration, 0), view.panel(batches.weight, iteration, 0)
         losses.mse_forward(target, target, weight, 0.0, dL_dx)
 
 
-@kernel
+@jit.kernel
 def _update(parameters: Any, gradients: Any, learning_rates: Any) -> None:
     for iteration in range(learning_rates.size):
         optimizers.sgd_update(parameters, gradients, learning_rates[iteration])
 
 
 _entries = {
-    function: entry(function)
+    function: jit.entry(function)
     for function in (
-        chacha.fill_groups, uniform.fill_uniform, gaussian.gaussian_panels,
+        chacha.fill_groups, uniform.fill_uniform, targets.gaussian_panels,
         _forward, _backward, _loss, _update,
     )
 }  # fmt: skip
@@ -80,7 +78,7 @@ class Parts:
 
     def target(self) -> None:
         """The Gaussian."""
-        _entries[gaussian.gaussian_panels](self._samples, self._target)
+        _entries[targets.gaussian_panels](self._samples, self._target)
 
     def forward(self) -> None:
         """All layers forward."""
@@ -100,7 +98,7 @@ class Parts:
 
     def train(self) -> None:
         """The compiled run: forward, loss, backward, update."""
-        train(*self._arguments)
+        entries.train(*self._arguments)
 
 
 def main() -> None:
@@ -123,7 +121,7 @@ def main() -> None:
 
     def compiled() -> None:
         trainer.source.fill(0, chunk.batches.x, chunk.batches.target, chunk.batches.weight)
-        train(*arguments)
+        entries.train(*arguments)
 
     whole, kernels = best_seconds(lambda: trainer.run(n), compiled, rounds=rounds)
 

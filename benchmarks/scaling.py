@@ -18,10 +18,10 @@ from .common import (
     check_article,
     describe_machine,
     seconds,
-    train,
     training_arguments,
     training_flops,
 )
+from .paths import entries
 
 HIDDEN = (8, 16, 32, 64, 128, 256)
 BATCH = (16, 128, 1024)
@@ -61,11 +61,11 @@ def measure(hidden: int, batch_size: int, dtype: str, rounds: int) -> dict[str, 
     arguments = training_arguments([hidden, hidden], batch_size, n, dtype)
     peak = Peak(dtype)
     theirs = torch_step(hidden, batch_size, dtype)
-    functions: list[Callable[[], object]] = [lambda: train(*arguments), peak]
+    functions: list[Callable[[], object]] = [lambda: entries.train(*arguments), peak]
     if theirs is not None:
         n_theirs = max(1, int(0.002 / seconds(theirs)))
         functions.append(lambda: [theirs() for _ in range(n_theirs)])
-    train(*arguments)
+    entries.train(*arguments)
     ours, yardstick, *rest = best_seconds(*functions, rounds=rounds)
     cell = {"flops": flops, "ours": ours / n, "peak": peak.flops / yardstick}
     if rest:
