@@ -5,13 +5,13 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from .common import article_trainer
+from .counting import instruction_counts
 
 _HERE = Path(__file__).parent
 # The training kernel is compiled for one processor, whatever this machine's, and not run.
@@ -21,31 +21,22 @@ _PRINT_TYPES = """
 import pickle, sys
 import numba
 from benchmarks.common import article_trainer
-try:
-    from crabnet_jit import chunks as caller
-except ImportError:  # an earlier commit
-    from crabnet_jit import trainer as caller
+from benchmarks.paths import steps
 def train(*arguments):
     print(pickle.dumps(tuple(map(numba.typeof, arguments))).hex())
     sys.exit()
-caller.train = train
+steps.train = train
 article_trainer().run(1)
 """
 _PRINT_ASSEMBLY = """
 import pickle
-from crabnet_jit.kernels.entry import train
-train.compile(pickle.loads(bytes.fromhex("{types}")))
-print("\\n".join(train.inspect_asm().values()))
+from benchmarks.paths import entries
+entries.train.compile(pickle.loads(bytes.fromhex("{types}")))
+print("\\n".join(entries.train.inspect_asm().values()))
 """
 _COUNT_ALLOCATIONS = """
-from numba.core.runtime import rtsys
-from benchmarks.common import given_data_trainer, random_net
-def allocations(n):
-    trainer = given_data_trainer(random_net([8, 8]), 16, n)
-    before = rtsys.get_allocation_stats().alloc
-    trainer.run(n)
-    return rtsys.get_allocation_stats().alloc - before
-print((allocations(1001) - allocations(1)) / 1000)
+from benchmarks.counting import allocations_per_iteration
+print(allocations_per_iteration())
 """
 
 
@@ -95,15 +86,12 @@ class Invariants:
 def figures() -> dict[str, float]:
     """Every figure by name."""
     assembly = _python(_PRINT_ASSEMBLY.format(types=_python(_PRINT_TYPES).strip()), **_TARGET)
-    instructions = re.findall(r"^\t([a-z]\w*)", assembly, re.MULTILINE)
     log = article_trainer().run(110_001).log
     published = json.loads((_HERE.parent / "tests/data/published_log.json").read_text())
     pairs = zip(log, published, strict=True)
     return {
         "allocations_per_iteration": float(_python(_COUNT_ALLOCATIONS, NUMBA_NRT_STATS="1")),
-        "packed_fma": len([name for name in instructions if re.fullmatch(r"vfn?m(add|sub)\d+p[sd]", name)]),
-        "scalar_fma": len([name for name in instructions if re.fullmatch(r"vfn?m(add|sub)\d+s[sd]", name)]),
-        "instructions": len(instructions),
+        **instruction_counts(assembly),
         "final_loss": log[-1][1],
         "deviation_from_article": max(abs(ours / loss - 1) for (_, ours), (_, loss) in pairs),
     }
