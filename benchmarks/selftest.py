@@ -3,8 +3,8 @@
 In a scratch clone it plants changes on top of the newest commit and lets `benchmarks.compare` judge them,
 while another process computes on one of the cores. Slow-downs of 1.10 must be flagged 20 times of 20 and
 those of 1.05 15 times of 20, an allocation in the loop always, and a changed comment, or a version compared
-with itself, never. The slow-downs are calibrated first, while nothing else runs: a chain of additions, for
-which the next step has to wait, is made as long as it must be. Exits with 1 if too many verdicts are wrong.
+with itself, never. The slow-downs are calibrated first, while nothing else runs: before every step, so
+many parameters are updated by nothing as are needed. Exits with 1 if too many verdicts are wrong.
 """
 
 import argparse
@@ -25,14 +25,15 @@ from .versions import Version, checked_out, git
 
 UPDATE = "            sgd_update(parameters, gradients, rate)\n"
 ZERO = "    workspace.gradients[:] = 0.0\n"
-LAST_IMPORT = "from crabnet_jit.kernels.optimizers import sgd_update\n"
-DELAY = """
+MORE = """
 
 @kernel
-def _delay(x: Any, n: Any) -> Any:
-    for _ in range(n):
-        x = x + 1.0
-    return x
+def _update_nothing(parameters: Any, gradients: Any, n: Any) -> None:
+    zero = parameters.dtype.type(0)
+    while n > 0:
+        for k in range(min(n, parameters.size)):
+            parameters[k] -= zero * gradients[k]
+        n -= parameters.size
 """
 COMMENT = {UPDATE: "            # The rule of the article.\n" + UPDATE}
 ALLOCATING = {
@@ -43,12 +44,13 @@ ALLOCATING = {
 }
 SLOW = {"1.10": 1.10, "1.05": 1.05}
 MUST_FLAG = {"1.10": 1.0, "1.05": 0.75, "allocating": 1.0}  # shares of the rounds
-PROBES = 64, 128  # additions; the first forty or so hide behind other work
+PROBES = 150, 450  # updates
+ROUNDS_OF_A_BUILD = 5  # then all is compiled anew
 
 
-def slower(steps: int) -> dict[str, str]:
-    """So many additions before every step, of which nothing remains in the result."""
-    return {UPDATE: f"            rate = rate + 0.0 * _delay(gradients[0], {steps})\n" + UPDATE}
+def slower(n: int) -> dict[str, str]:
+    """So many parameters updated before every step, by nothing."""
+    return {UPDATE: f"            _update_nothing(parameters, gradients, {n})\n" + UPDATE}
 
 
 def plant(clone: Path, name: str, changes: dict[str, str], base: str) -> str:
@@ -63,8 +65,8 @@ def plant(clone: Path, name: str, changes: dict[str, str], base: str) -> str:
         if source.count(old) != 1:
             raise RuntimeError(f"{holders[0]} does not have exactly one {old!r}")
         source = source.replace(old, new)
-    if "_delay" in source:
-        source += DELAY
+    if "_update_nothing" in source:
+        source += MORE
     holders[0].write_text(source)
     author = ("-c", "user.name=selftest", "-c", "user.email=selftest@example.org")
     git(clone, *author, "commit", "--quiet", "--all", f"--message=Planted: {name}")
@@ -122,15 +124,15 @@ def calibrate(plantation: Plantation) -> dict[str, Version]:
     slope = (at_many - at_few) / (many - few)
     versions = {}
     for name, ratio in SLOW.items():
-        steps = round(few + (ratio - at_few) / slope)
+        n = round(few + (ratio - at_few) / slope)
         for attempt in range(3):
-            versions[name] = plantation.plant(f"{name}-{attempt}", slower(steps))
+            versions[name] = plantation.plant(f"{name}-{attempt}", slower(n))
             measured = article_ratio(plantation, versions[name])
-            print(f"planted {name}: {steps} additions, measured when idle {measured}", flush=True)
+            print(f"planted {name}: {n} updates of nothing, measured when idle {measured}", flush=True)
             correction = round((ratio - measured.ratio) / slope)
             if abs(ratio - measured.ratio) < 0.005 or correction == 0:
                 break
-            steps += correction
+            n += correction
     return versions
 
 
@@ -158,8 +160,9 @@ def main() -> int:
         allocating = plantation.plant("allocating", ALLOCATING)
         stack.enter_context(busy_neighbour())
         for round_number in range(1, rounds + 1):
-            for version in (plantation.base, allocating, *versions.values()):
-                forget(version)
+            if round_number % ROUNDS_OF_A_BUILD == 1:
+                for version in (plantation.base, allocating, *versions.values()):
+                    forget(version)
             for name, version in versions.items():
                 comparison = compare_versions(plantation.base, version)
                 compared[name] += 1
