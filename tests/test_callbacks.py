@@ -27,8 +27,10 @@ from crabnet_jit import (
     InvalidArgumentError,
     LogFile,
     Objective,
+    StandardGaussian,
     TimeBudget,
     Trainer,
+    UniformSource,
     fit,
 )
 from crabnet_jit.callbacks import Run
@@ -1059,7 +1061,7 @@ def test_lower_rate_saves_a_run_that_diverges(
     assert trainer.iteration == history.losses.size == 5000
     assert [i for i, _ in history.log] == [*range(0, 5000, 500)]
     for i, loss in history.log:
-        assert loss == history.running_loss(i)
+        assert loss == pytest.approx(history.losses[max(0, i - 1000) : i + 1].sum() / 1000, rel=1e-12)
     np.testing.assert_allclose(trainer.net.parameters, [2, 1], rtol=1e-9)
     if back[0][0] == 0:  # it is the run with the lower rate from the start
         lower = straight(scale * rate)
@@ -1469,3 +1471,140 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert err.endswith("crabnet-jit fit: interrupted\n")
     rest, _ = command(capsys, f"fit --resume {path}")
     assert first + rest == whole
+
+
+# ---- decisions use the mean of as many losses as there are ----
+
+
+def adam_tanh(seed: int = 1, **options: Any) -> Trainer:
+    net = NN(2, [16, 16], 1, rng=seed, activation="tanh", init="glorot_uniform")
+    source = UniformSource(StandardGaussian(), rng=seed)
+    return Trainer(net, source, optimizer="adam", learning_rate=0.003, **options)
+
+
+def test_early_stopping_is_not_misled_by_the_first_iterations() -> None:
+    """By the original's rule, the running loss rises for 1,000 iterations while the losses fall."""
+    stopping = EarlyStopping(patience=5, every=100)
+    history = adam_tanh().run(20_000, callbacks=[stopping])
+    assert history.n_iterations > 2000
+    assert stopping.best_loss < 0.01
+    assert stopping.losses[0] == pytest.approx(history.losses[:100].mean(), rel=1e-12)
+
+
+def test_what_callbacks_and_log_files_see_is_the_mean_so_far(tmp_path: Path) -> None:
+    seen = []
+    callbacks = [
+        Every(100, lambda run: seen.append(run.running_loss)),
+        LogFile(tmp_path / "log.csv", every=100),
+    ]
+    losses = adam_tanh().run(300, callbacks=callbacks).losses
+    means = [losses[:n].mean() for n in (100, 200, 300)]
+    assert seen == pytest.approx(means, rel=1e-12)
+    assert [row[1] for row in rows_of(tmp_path / "log.csv")] == pytest.approx(means, rel=1e-12)
+
+
+def test_the_log_keeps_the_rule_of_the_original() -> None:
+    history = article(log_every=500).run(1501)
+    sums = [history.losses[max(0, i - 1000) : i + 1].sum() / 1000 for i in (0, 500, 1000, 1500)]
+    assert [loss for _, loss in history.log] == pytest.approx(sums, rel=1e-12)
+
+
+def test_a_running_loss_of_huge_losses_is_their_mean() -> None:
+    history = History(10)
+    history.extend(np.array([1e308, 1.5e308, 1.2e308]))
+    assert history.running_loss(2) == pytest.approx(1.2333333333333333e308, rel=1e-12)
+
+
+# ---- the best parameters at the end, the last ones to go on from ----
+
+
+@pytest.mark.parametrize("cut", [700, 3000, 3300])
+def test_a_run_that_restored_the_best_goes_on_from_the_last(cut: int, tmp_path: Path) -> None:
+    def trained(*lengths: int) -> tuple[Trainer, list[bytes]]:
+        trainer = adam_tanh(chunk_size=300)
+        stopping, best = EarlyStopping(patience=None, every=700), []
+        for n in lengths:
+            trainer.run(n, callbacks=[stopping])
+            best.append(trainer.net.parameters.tobytes())
+        return trainer, best
+
+    whole, best_of_whole = trained(6000)
+    parts, best = trained(cut, 6000 - cut)
+    assert_same_state(whole, parts)
+    assert best[-1] == best_of_whole[-1]
+    # The network has the best parameters, the state that is saved has the last ones.
+    first, _ = trained(cut)
+    last = adam_tanh()
+    last.run(cut)
+    first.save_checkpoint(tmp_path / "run.npz")
+    saved = read_checkpoint(tmp_path / "run.npz").state.parameters
+    assert saved.tobytes() == last.net.parameters.tobytes()
+    other = adam_tanh()
+    other.load_checkpoint(tmp_path / "run.npz")
+    other.run(6000 - cut, callbacks=[EarlyStopping(patience=None, every=700)])
+    assert_same_state(whole, other)
+
+
+def assert_same_state(one: Trainer, other: Trainer) -> None:
+    for left, right in zip(one.state()[5:9], other.state()[5:9], strict=True):
+        assert left.tobytes() == right.tobytes()
+
+
+def test_the_network_has_the_best_and_the_next_run_the_last() -> None:
+    trainer, plain = straight(1.05), straight(1.05)  # the loss grows: the first parameters are the best
+    trainer.run(20, callbacks=[EarlyStopping(patience=None, every=1)])
+    plain.run(20)
+    assert abs(trainer.net.parameters - [2, 1]).max() < abs(plain.net.parameters - [2, 1]).max()
+    trainer.run(1)
+    plain.run(1)
+    assert trainer.net.parameters.tobytes() == plain.net.parameters.tobytes()
+
+
+def test_parameters_that_were_changed_after_a_run_are_taken() -> None:
+    trainer = adam_tanh()
+    trainer.run(2000, callbacks=[EarlyStopping(patience=None, every=500)])
+    trainer.net.parameters[:] = 0.25
+    assert trainer.state().parameters.tobytes() == trainer.net.parameters.tobytes()
+    other = adam_tanh()
+    other.run(2000)
+    other.net.parameters[:] = 0.25
+    trainer.run(10)
+    other.run(10)
+    assert trainer.net.parameters.tobytes() == other.net.parameters.tobytes()
+
+
+# ---- what "lower_rate" takes back ----
+
+
+def test_the_log_survives_a_return_when_few_losses_are_kept() -> None:
+    whole = straight(1.05, on_divergence="lower_rate", log_every=50)
+    few = straight(1.05, on_divergence="lower_rate", log_every=50, keep_losses=0)
+    whole.run(5000)
+    few.run(5000)
+    assert whole.history.events == few.history.events != []
+    assert few.history.log == whole.history.log
+    assert len(few.history.log) == 100
+
+
+def test_checks_that_were_taken_back_do_not_count_for_patience() -> None:
+    trainer = straight(1.05, on_divergence="lower_rate")
+    x = np.linspace(-1, 1, 8)[:, None]
+    stopping = EarlyStopping(None, Objective(trainer.net, x, 2 * x + 1), every=200)
+    trainer.run(5000, callbacks=[stopping])
+    assert trainer.history.events[0][0] == 2000
+    assert stopping.iterations == list(range(200, 5001, 200))
+    assert len(stopping.losses) == 25
+
+
+def test_the_state_of_early_stopping_survives_a_return_and_a_checkpoint(tmp_path: Path) -> None:
+    def run(*lengths: int) -> EarlyStopping:
+        trainer = straight(1.05, on_divergence="lower_rate")
+        for k, n in enumerate(lengths):
+            stopping = EarlyStopping(None, every=200)
+            if k > 0:
+                trainer = straight(1.05, on_divergence="lower_rate")
+                trainer.load_checkpoint(tmp_path / "run.npz")
+            trainer.run(n, callbacks=[stopping, Checkpoint(tmp_path / "run.npz")])
+        return stopping
+
+    assert run(5000).losses == run(2300, 1500, 1200).losses

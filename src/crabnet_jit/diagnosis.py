@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from crabnet_jit import _validation as check
 from crabnet_jit.activations import Activation
 from crabnet_jit.losses import Loss, as_loss
+from crabnet_jit.moments import moments, root_mean_square
 from crabnet_jit.network import NN
 from crabnet_jit.panels import Array
 
@@ -59,9 +60,10 @@ def diagnose(net: NN, x: ArrayLike, y: ArrayLike | None = None, loss: Loss | str
     net : NN
         It is not changed; a copy goes forward and backward.
     x : array_like of shape (n_samples, in_features)
-        As the network sees them: standardised, if it is trained so.
+        In the units of the data.
     y : array_like of shape (n_samples, out_features) or (n_samples,), optional
-        Targets for the gradients; without, they are the gradients of the mean of all outputs.
+        Targets, in the units of the data, for the gradients; without, they are the gradients of the mean of
+        all outputs.
     loss : Loss or str, default "mse"
         Used with y.
 
@@ -93,7 +95,8 @@ def diagnose(net: NN, x: ArrayLike, y: ArrayLike | None = None, loss: Loss | str
     else:
         _, targets = check.pairs(x, y)
         criterion = as_loss("loss", loss)
-        criterion.forward(outputs.astype(np.float64), targets)
+        criterion.check_targets("y", check.samples("y", targets, net.out_features))
+        criterion.forward(outputs.astype(np.float64), net.standardize_targets(targets))
         dL_dy = criterion.backward()
     layers: list[LayerDiagnosis] = []
     kept = [layer.dy_dW for layer in twin.layers[1:]] + [outputs]  # each layer's output
@@ -114,11 +117,11 @@ def diagnose(net: NN, x: ArrayLike, y: ArrayLike | None = None, loss: Loss | str
             ),
         )
         gradient = layer._backward(gradient)
-    return Diagnosis(layers, _hints(layers, _rms(check.samples("x", x))))
+    return Diagnosis(layers, _hints(layers, _rms(net.standardize(x))))
 
 
 def dead_units(net: NN, x: ArrayLike) -> list[NDArray[np.bool_]]:
-    """For each layer, which units are dead on the samples x, as the network sees them, see `diagnose`."""
+    """For each layer, which units are dead on the samples x, in the units of the data, see `diagnose`."""
     return [_is_dead(activation) for activation in _forward(net, x)[0].activations]
 
 
@@ -127,7 +130,7 @@ def _forward(net: NN, x: ArrayLike) -> tuple[NN, Array]:
     check.instance("net", net, NN, "an NN")
     twin = net.__class__.__new__(net.__class__)
     twin.__setstate__(net.__getstate__())
-    return twin, twin.forward(x)
+    return twin, twin.forward(twin.standardize(x))
 
 
 def _is_dead(activation: Activation) -> NDArray[np.bool_]:
@@ -137,19 +140,19 @@ def _is_dead(activation: Activation) -> NDArray[np.bool_]:
 
 
 def _rms(values: Array) -> float:
-    with np.errstate(over="ignore"):
-        return float(np.sqrt((values.astype(np.float64) ** 2).mean()))
+    return float(root_mean_square(values.astype(np.float64).reshape(-1, 1))[0])
 
 
 def _similarity(outputs: Array) -> float:
-    """Mean size of the correlations between columns, of those that vary."""
-    centred = outputs.astype(np.float64) - outputs.mean(axis=0)
-    norms = np.sqrt((centred**2).sum(axis=0))
-    units = centred[:, norms > 0] / norms[norms > 0]
+    """Mean size of the correlations between columns, of those that vary; NaN if they are fewer than two."""
+    if outputs.shape[1] < 2:
+        return float("nan")
+    mean, std, is_constant = moments(outputs)
+    units = (outputs - mean)[:, ~is_constant] / std[~is_constant]
     n = units.shape[1]
     if n < 2:
         return float("nan")
-    return float((np.abs(units.T @ units).sum() - n) / (n * (n - 1)))
+    return float((np.abs(units.T @ units).sum() / len(outputs) - n) / (n * (n - 1)))
 
 
 def _fold(growth: float) -> str:

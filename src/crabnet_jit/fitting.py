@@ -1,5 +1,6 @@
 """Fitting a network to a data set in one call."""
 
+import copy
 from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Any, NamedTuple
@@ -11,11 +12,12 @@ from crabnet_jit import _validation as check
 from crabnet_jit.activations import Activation, ReLU, Sine, as_activation
 from crabnet_jit.callbacks import Callback, EarlyStopping, Run, as_callbacks
 from crabnet_jit.losses import CrossEntropy, Loss, as_loss
+from crabnet_jit.moments import moments, root_mean_square
 from crabnet_jit.network import NN, FitHistory, Standardization
 from crabnet_jit.objective import Objective
 from crabnet_jit.optimizers import Optimizer
 from crabnet_jit.panels import Array
-from crabnet_jit.random import StdRng, as_rng
+from crabnet_jit.random import DROPOUT, StdRng, as_rng
 from crabnet_jit.schedules import Cosine, Schedule
 from crabnet_jit.sources import ArraySource
 from crabnet_jit.trainer import Trainer
@@ -36,10 +38,11 @@ class Scores(NamedTuple):
     r2: Array
 
 
-def score(net: NN, x: ArrayLike, y: ArrayLike) -> Scores:
+def score(net: NN, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Scores:
     """Root mean squared error, mean absolute error and coefficient of determination of `net.predict(x)`.
 
-    r2 = 1 - sum((y - prediction)^2) / sum((y - mean(y))^2), for each output.
+    r2 = 1 - sum(w (y - prediction)^2) / sum(w (y - mean(y))^2), for each output; the weights w are 1 unless
+    `sample_weight` (n_samples,) is given, at least 0 and not all 0.
 
     Examples
     --------
@@ -51,33 +54,43 @@ def score(net: NN, x: ArrayLike, y: ArrayLike) -> Scores:
     check.instance("net", net, NN, "an NN")
     inputs, targets = check.pairs(x, y)
     targets = check.samples("y", targets, net.out_features)
-    predictions = net.predict(inputs)
+    weights = _weights(sample_weight, len(targets))
+    counted = weights > 0
+    inputs, targets, weights = inputs[counted], targets[counted], weights[counted]
     with np.errstate(over="ignore", invalid="ignore"):  # infinite, then
-        errors = targets - predictions
-        variance = ((targets - targets.mean(axis=0)) ** 2).sum(axis=0)
-        is_constant = variance == 0
-        r2 = 1 - (errors**2).sum(axis=0) / np.where(is_constant, np.nan, variance)
-        return Scores(len(targets), np.sqrt((errors**2).mean(axis=0)), np.abs(errors).mean(axis=0), r2)
+        errors = targets - net.predict(inputs)
+        rmse = root_mean_square(errors, weights)
+        _, std, is_constant = moments(targets, weights)
+        r2 = 1 - (rmse / np.where(is_constant, np.nan, std)) ** 2
+        return Scores(len(targets), rmse, np.average(np.abs(errors), axis=0, weights=weights), r2)
+
+
+def _weights(sample_weight: ArrayLike | None, n_samples: int) -> Array:
+    if sample_weight is None:
+        return np.ones(n_samples)
+    return check.sample_weights("sample_weight", sample_weight, n_samples)
 
 
 def _mean_and_std(values: Array, weights: Array) -> tuple[Array, Array]:
     """Of every feature, weighted; 1 in place of the standard deviation of one that is constant."""
-    values = values[weights > 0]
-    weights = weights[weights > 0]
-    scale = np.abs(values).max(axis=0)  # first, since a square may overflow
-    scale = np.where(scale > 0, scale, 1.0)
-    relative = values / scale
-    mean = np.average(relative, axis=0, weights=weights)
-    std = np.sqrt(np.average((relative - mean) ** 2, axis=0, weights=weights))
-    constant = std <= 1e-12
-    return mean * scale, np.where(constant, 1.0, np.where(constant, 1.0, std) * scale)
+    mean, std, is_constant = moments(values, weights)
+    return mean, np.where(is_constant, 1.0, std)
 
 
-def split(n_samples: int, fraction: float, rng: StdRng) -> tuple[Array, Array]:
-    """Indices of a random training and validation set; each has at least one sample."""
+def split(n_samples: int, fraction: float, rng: StdRng, weights: Array | None = None) -> tuple[Array, Array]:
+    """Indices of a random training and validation set; each has at least one sample, of weight above 0."""
     order = np.argsort(rng.next_u64(n_samples), kind="stable")
     n_validation = min(max(1, round(fraction * n_samples)), n_samples - 1)
-    return np.sort(order[n_validation:]), np.sort(order[:n_validation])
+    aside, rest = order[:n_validation], order[n_validation:]
+    if weights is not None:
+        if np.count_nonzero(weights) < 2:
+            allowed = "above 0 for at least two samples, to set one aside for validation"
+            raise check.reject("sample_weight", allowed, f"{np.count_nonzero(weights)} such")
+        for part, other in ((aside, rest), (rest, aside)):
+            if not weights[part].any():  # views of `order`: this swaps their samples there
+                k = int(np.flatnonzero(weights[other])[0])
+                part[0], other[k] = other[k], part[0]
+    return np.sort(rest), np.sort(aside)
 
 
 def fit(
@@ -94,9 +107,10 @@ def fit(
     batch_size: int = 64,
     sample_weight: ArrayLike | None = None,
     standardize: bool = True,
-    validation: float | tuple[ArrayLike, ArrayLike] | None = None,
+    validation: float | tuple[ArrayLike, ...] | None = None,
     seed: StdRng | int = 0,
     dtype: DTypeLike = np.float64,
+    start: NN | None = None,
     on_check: OnCheck | None = None,
     patience: int | None = None,
     callbacks: Sequence[Callback] = (),
@@ -129,11 +143,15 @@ def fit(
     standardize : bool, default True
         Whether inputs, and the targets of losses that are no cross entropies, are brought to mean 0 and
         standard deviation 1. The network keeps how, and `predict` undoes it.
-    validation : float or (x, y), optional
+    validation : float, (x, y) or (x, y, sample_weight), optional
         A data set, or the share of samples that is set aside for one, between 0 and 1. The network gets the
         parameters of its least validation loss, out of up to 51 taken on the way.
     seed : StdRng or int, default 0
         For initial parameters, then the validation set, then the order of samples and dropout.
+    start : NN, optional
+        A network to go on from, such as an earlier fit's; it is not changed. The result is one like it, with
+        its sizes, activations and type, and in its units: `hidden_sizes`, `activation`, `init`, `dtype` and
+        `standardize` do not count then.
     on_check : callable, optional
         Called after each fiftieth of the iterations, with the number of iterations done, the mean loss since
         the last call, and the validation loss or None.
@@ -172,29 +190,30 @@ def fit(
     inputs, targets = check.pairs(x, _targets(criterion, y))
     n_samples = inputs.shape[0]
     n_iterations = check.integer("n_iterations", n_iterations, 1)
-    weights = np.ones(n_samples)
-    if sample_weight is not None:
-        weights = check.sample_weights("sample_weight", sample_weight, n_samples)
+    weights = _weights(sample_weight, n_samples)
     rng = as_rng("seed", seed).copy()
 
-    net = NN(
-        inputs.shape[1],
-        hidden_sizes,
-        targets.shape[1],
-        rng,
-        activation=activation,
-        init=init_for(init, activation),
-        dtype=dtype,
-    )
+    if start is None:
+        net = NN(
+            inputs.shape[1],
+            hidden_sizes,
+            targets.shape[1],
+            rng,
+            activation=activation,
+            init=init_for(init, activation),
+            dtype=dtype,
+        )
+    else:
+        net = _copy_of(start, inputs.shape[1], targets.shape[1])
     (inputs, targets, weights), validation_set = _split_off(
         validation, criterion, (inputs, targets, weights), rng
     )
-    if check.flag("standardize", standardize):
+    if check.flag("standardize", standardize) and start is None:
         scaled_targets = targets if criterion.is_regression else np.zeros_like(targets)
         net.standardization = Standardization(
             *_mean_and_std(inputs, weights), *_mean_and_std(scaled_targets, weights)
         )
-    source = ArraySource(*_scaled(net, inputs, targets), batch_size, sample_weight=weights, rng=rng)
+    source = ArraySource(inputs, targets, batch_size, sample_weight=weights, rng=rng)
     if not callable(learning_rate):
         rate = check.number("learning_rate", learning_rate, 0.0)
         learning_rate = Cosine(rate, n_iterations, warmup=n_iterations // 10)
@@ -204,15 +223,14 @@ def fit(
         loss=criterion,
         optimizer=optimizer,
         learning_rate=learning_rate,
-        rng=StdRng(rng.state["seed"], stream=1),
+        rng=StdRng(rng.state["seed"], DROPOUT),
         **options,
     )
     stopping = None
     every = -(-n_iterations // _CHECKS)
     if validation_set is not None:
         x_aside, y_aside, weights_aside = validation_set
-        scaled = _scaled(net, x_aside, y_aside)
-        validation_loss = Objective(net, *scaled, loss=criterion, sample_weight=weights_aside)
+        validation_loss = Objective(net, x_aside, y_aside, loss=criterion, sample_weight=weights_aside)
         stopping = EarlyStopping(patience, validation_loss, every)
     elif patience is not None:
         raise check.reject("patience", "None without validation", repr(patience))
@@ -242,16 +260,17 @@ def _split_off(
     if validation is None:
         return samples, None
     if isinstance(validation, tuple):
-        if len(validation) != 2:
-            raise check.reject("validation", "a number or a pair (x, y)", f"{len(validation)} items")
+        if len(validation) not in (2, 3):
+            allowed = "a number, or (x, y) or (x, y, sample_weight)"
+            raise check.reject("validation", allowed, f"{len(validation)} items")
         x, y = check.pairs(validation[0], _targets(loss, validation[1], targets.shape[1]))
         check.samples("validation x", x, inputs.shape[1])
         check.samples("validation y", y, targets.shape[1])
-        return samples, (x, y, np.ones(len(x)))
+        return samples, (x, y, _weights(validation[2] if len(validation) > 2 else None, len(x)))
     share = check.number("validation", validation, 0.0, 1.0, open_low=True)
     if len(inputs) < 2:
         raise check.reject("x", "at least two samples, to set one aside", "1")
-    train, aside = split(len(inputs), share, rng)
+    train, aside = split(len(inputs), share, rng, weights)
     return (
         (inputs[train], targets[train], weights[train]),
         (inputs[aside], targets[aside], weights[aside]),
@@ -293,6 +312,15 @@ class _Report(Callback):
             self(run)
 
 
+def _copy_of(start: NN, in_features: int, out_features: int) -> NN:
+    """A network like another one, for data of these widths."""
+    check.instance("start", start, NN, "an NN")
+    for name, width in (("in_features", in_features), ("out_features", out_features)):
+        if getattr(start, name) != width:
+            raise check.reject(f"start.{name}", f"that of the data, {width}", repr(getattr(start, name)))
+    return copy.copy(start)
+
+
 def init_for(init: str, activation: Any) -> str:
     """The rule that "auto" stands for, and any other as it is."""
     if not isinstance(init, str) or init != "auto":
@@ -314,15 +342,6 @@ def _targets(loss: Loss, y: ArrayLike, n_classes: int | None = None) -> Array:
     targets = check.samples("y", values[:, None] if values.ndim == 1 else values)
     loss.check_targets("y", targets)
     return targets
-
-
-def _scaled(net: NN, x: Array, y: Array) -> tuple[Array, Array]:
-    """Inputs and targets as the network sees them."""
-    if net.standardization is None:
-        return x, y
-    with np.errstate(over="ignore", invalid="ignore"):
-        targets = (y - net.standardization.y_mean) / net.standardization.y_std
-    return net.standardize(x), check.array("y, standardised,", targets)
 
 
 def one_hot(name: str, labels: Array, n_classes: int | None = None) -> Array:

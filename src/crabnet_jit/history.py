@@ -12,6 +12,8 @@ from crabnet_jit.schedules import Schedule, rates_of
 
 #: Losses in a running loss: the original's queue settles at so many.
 WINDOW = 1001
+#: By which the original divides their sum, also while there are fewer; in the log only.
+LOG_DIVISOR = 1000
 _PIECE = 2**20
 
 
@@ -27,7 +29,8 @@ class History:
     first_iteration : int
         That of `losses[0]`: 0, but for a run that was resumed, or that keeps only its last losses.
     log : list of (int, float)
-        Iteration and running loss, for every iteration that is a multiple of `log_every`.
+        The original's log: for every iteration that is a multiple of `log_every`, the sum of the last 1,001
+        losses, or of as many as there are, divided by 1,000.
     events : list of (int, str)
         Iterations done when the run was resumed, stopped early, interrupted, set back or skipped a step,
         and which.
@@ -57,20 +60,31 @@ class History:
         return self.n_iterations - self._count
 
     def running_loss(self, iteration: int) -> float:
-        """Sum of the last 1,001 losses up to `iteration`, divided by 1,000.
+        """Mean of the last 1,001 losses up to `iteration`, or of as many as there are.
 
-        That is the original's rule: its queue settles at 1,001 entries, and the divisor is
-        1,000 even while there are fewer. Losses of skipped steps, which are not finite, do not count.
+        Losses of skipped steps, which are not finite, do not count, unless there are no others. (The values
+        in the log are a little different: by the original's rule, they are the sum of these losses divided
+        by 1,000, also while there are fewer.)
         """
+        window = self._counted(iteration)
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = float(window.sum())
+            # Each a share, if only their sum is too large for a number.
+            return total / window.size if math.isfinite(total) else float((window / window.size).sum())
+
+    def _counted(self, iteration: int) -> Array:
+        """The last losses up to an iteration, without those of skipped steps if there are others."""
         lowest = self.first_iteration + WINDOW - 1 if self.first_iteration > 0 else 0
         check.integer("iteration", iteration, lowest, self.n_iterations - 1)
         end = iteration + 1 - self.first_iteration
         window = self._losses[max(0, end - WINDOW) : end]
-        with np.errstate(over="ignore", invalid="ignore"):  # infinite, then
-            total = float(window.sum())
-            if not math.isfinite(total):
-                total = float(window[np.isfinite(window)].sum())
-        return total / 1000
+        is_finite = np.isfinite(window)
+        return window if is_finite.all() or not is_finite.any() else window[is_finite]
+
+    def _log_value(self, iteration: int) -> float:
+        """The original's running loss."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(self._counted(iteration).sum()) / LOG_DIVISOR
 
     def envelope(self, n_pieces: int = 1000) -> tuple[NDArray[np.int64], Array]:
         """Iterations and losses that look like all of them in a line: of each piece the least and largest.
@@ -93,19 +107,14 @@ class History:
         return self.first_iteration + chosen, losses[chosen]
 
     def running_losses(self, n_points: int = 500) -> tuple[NDArray[np.int64], Array]:
-        """Iterations, about n_points of them from the first to the last, and their running losses.
-
-        Of iterations before the 1,000th, which the original's rule makes too small, it is the mean so far.
-        """
+        """Iterations, about n_points of them from the first to the last, and the running loss at each."""
         check.integer("n_points", n_points, 1)
         lowest = self.first_iteration + WINDOW - 1 if self.first_iteration > 0 else 0
         last = self.n_iterations - 1
         if lowest > last:
             return np.empty(0, np.int64), np.empty(0)
         iterations = np.unique(np.linspace(lowest, last, n_points).round().astype(np.int64))
-        losses = np.array([self.running_loss(int(i)) for i in iterations])
-        with np.errstate(over="ignore"):
-            return iterations, losses * np.maximum(1.0, 1000 / (iterations + 1))
+        return iterations, np.array([self.running_loss(int(i)) for i in iterations])
 
     def learning_rates(self, iterations: NDArray[np.int64]) -> Array:
         """The learning rates of some iterations, in ascending order; NaN without a schedule."""
@@ -124,7 +133,7 @@ class History:
         self._count += losses.size
         self.n_iterations = end
         first = -(-start // self.log_every) * self.log_every
-        entries = [(i, self.running_loss(i)) for i in range(first, end, self.log_every)]
+        entries = [(i, self._log_value(i)) for i in range(first, end, self.log_every)]
         self.log += entries
         return entries
 
@@ -153,13 +162,13 @@ class History:
         """
         kept = iteration - self.first_iteration
         own = self._losses[max(0, kept - window.size) : kept]
-        if 0 <= kept <= self._count and np.array_equal(own, window, equal_nan=True):
+        is_kept = 0 <= kept <= self._count and np.array_equal(own, window, equal_nan=True)
+        is_own = is_own or is_kept
+        if is_kept:
             self._count = kept
-            self.log = [entry for entry in self.log if entry[0] < iteration]
-            is_own = True
-        else:  # it is another run's, or no longer kept
+        else:
             self._losses, self._count = window.copy(), window.size
-            self.log = []
+        self.log = [entry for entry in self.log if is_own and entry[0] < iteration]
         scales = [(start, scale) for start, scale in self._rate_scales if is_own and start < iteration]
         self._rate_scales = [*scales, (iteration if scales else 0, rate_scale)]
         self.n_iterations = iteration

@@ -191,7 +191,7 @@ class LinearLayer:
 
     def _backward(self, dL_dy: Array) -> Array:
         x = kept(self.dy_dW)
-        x_panel, dL_dy_panel = pack_one(x), pack_one(dL_dy)
+        x_panel, dL_dy_panel = pack_one(x), pack_one(dL_dy, padding=0.0)
         dL_dx = np.empty_like(x_panel)
         self.gradients[:] = 0.0
         linear_backward_parameters(dL_dy_panel, x_panel, self.dL_dW, self.dL_db, None)

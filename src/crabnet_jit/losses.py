@@ -83,9 +83,9 @@ class Loss:
         weights = np.ones(n_samples)
         if sample_weight is not None:
             weights = check.sample_weights("sample_weight", sample_weight, n_samples)
-        panel = pack_one(predictions)
+        panel, shares = pack_one(predictions), pack_one(weights[:, None] / n_samples, padding=0.0)
         dL_dx = np.empty_like(panel)
-        loss = self._kernel(panel, pack_one(targets), pack_one(weights[:, None] / n_samples), self.a, dL_dx)
+        loss = self._kernel(panel, pack_one(targets), shares, self.a, dL_dx)
         return float(loss), unpack_one(dL_dx, n_samples)
 
     def check_targets(self, name: str, targets: Array) -> None:

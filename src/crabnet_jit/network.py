@@ -102,7 +102,9 @@ class NN:
     activations : tuple of Activation
         One for each layer, the last one's being the `output_activation`.
     standardization : Standardization or None
-        What `predict` does to inputs and undoes to outputs. `fit` sets it.
+        What `predict` does to inputs and undoes to outputs. `fit` sets it. Whatever takes data with the
+        network (`Trainer`, `Objective`, `check_gradients`, `diagnose`, `score`, the plots) takes them in the
+        units of the data; `forward`, `backward` and `get_output` are the bare layers, in standardised units.
     fit_history : FitHistory or None
         Of the `fit` that made the network; not saved, and not copied.
 
@@ -326,6 +328,15 @@ class NN:
         with np.errstate(over="ignore", invalid="ignore"):
             inputs = (rows - self.standardization.x_mean) / self.standardization.x_std
         return check.array("x, standardised,", inputs, self.dtype)
+
+    def standardize_targets(self, y: ArrayLike) -> Array:
+        """Targets (n_samples, out_features) in the units of the data, as the outputs of the layers are."""
+        if self.standardization is None:
+            return check.samples("y", y, self.out_features, self.dtype)
+        rows = check.samples("y", y, self.out_features)
+        with np.errstate(over="ignore", invalid="ignore"):
+            targets = (rows - self.standardization.y_mean) / self.standardization.y_std
+        return check.array("y, standardised,", targets, self.dtype)
 
     def forward(self, x: ArrayLike) -> Array:
         """Output (n_samples, out_features) for x (n_samples, in_features), layer by layer.

@@ -18,7 +18,7 @@ from crabnet_jit.kernels.network import Objective as KernelObjective
 from crabnet_jit.kernels.penalties import CLIP_NORM, CLIP_VALUE, L1, L2
 from crabnet_jit.losses import Loss, as_loss
 from crabnet_jit.network import NN
-from crabnet_jit.panels import Array, aligned_zeros, pack, panel_shape
+from crabnet_jit.panels import Array, aligned_zeros, pack, panel_shape, without_weight
 
 _LONG_PRODUCTS = 2**27  # some 10 ms
 
@@ -61,9 +61,10 @@ class Objective:
     net : NN
         The network; only `minimize` changes it.
     x : array_like of shape (n_samples, in_features)
-        Inputs.
+        Inputs, in the units of the data.
     y : array_like of shape (n_samples, out_features) or (n_samples,)
-        Targets.
+        Targets, in the units of the data. For a network with a `standardization`, the loss is that of
+        standardised targets.
     loss : Loss or str, default "mse"
         A name from `LOSSES` or an object like `Huber(0.1)`.
     sample_weight : array_like of shape (n_samples,), optional
@@ -103,9 +104,8 @@ class Objective:
         self.net = net
         self.loss = as_loss("loss", loss)
         inputs, targets = check.pairs(x, y)
-        inputs = check.samples("x", inputs, net.in_features, net.dtype)
-        targets = check.samples("y", targets, net.out_features, net.dtype)
-        self.loss.check_targets("y", targets)
+        self.loss.check_targets("y", check.samples("y", targets, net.out_features))
+        inputs, targets = net.standardize(inputs), net.standardize_targets(targets)
         n_samples = inputs.shape[0]
         weights = np.ones(n_samples)
         if sample_weight is not None:
@@ -113,7 +113,8 @@ class Objective:
         shares = (weights / n_samples)[:, None].astype(net.dtype)
         n_panels, width = panel_shape(n_samples, net.dtype)
         masks = np.empty((1, n_panels, 0, width), net.dtype)
-        self._batches = Batches(pack(inputs), pack(targets), pack(shares), masks)
+        inputs, targets = without_weight(inputs, weights), without_weight(targets, weights)
+        self._batches = Batches(pack(inputs), pack(targets), pack(shares, padding=0.0), masks)
         self._objective = kernel_objective(net, self.loss, l1, l2)
         self._theta = aligned_zeros(net.parameters.size, dtype=net.dtype)
         self._network = with_calls(net.kernel_view(), self._objective)._replace(parameters=self._theta)

@@ -32,6 +32,11 @@ def _address(kernel: Any, dtype: np.dtype[Any]) -> int:
     return address_of(kernel, flat, flat, flat, numbers, types.float64)
 
 
+def _not_zero(value: float, dtype: np.dtype[Any]) -> float:
+    """A number above 0 that does not become 0 in this type."""
+    return max(value, float(np.finfo(dtype).smallest_subnormal))
+
+
 class Optimizer:
     """What all optimisers share."""
 
@@ -39,7 +44,7 @@ class Optimizer:
     _rule: ClassVar[str] = ""
     _n_buffers: ClassVar[int] = 0
 
-    def _numbers(self) -> list[float]:
+    def _numbers(self, dtype: np.dtype[Any]) -> list[float]:
         """The rule's constants and running numbers, at the start."""
         return []
 
@@ -47,7 +52,7 @@ class Optimizer:
         """The state before the first step, for a flat buffer of parameters."""
         check.buffer("parameters", parameters)
         buffers = aligned_zeros(self._n_buffers * parameters.size, dtype=parameters.dtype)
-        return OptimizerState(buffers, np.array(self._numbers(), dtype=np.float64))
+        return OptimizerState(buffers, np.array(self._numbers(parameters.dtype), dtype=np.float64))
 
     def update(
         self, parameters: Array, gradients: Array, state: OptimizerState, learning_rate: float
@@ -67,7 +72,7 @@ class Optimizer:
         check.buffer("parameters", parameters)
         check.buffer("gradients", gradients, parameters, parameters.size)
         check.buffer("state.buffers", state.buffers, parameters, self._n_buffers * parameters.size)
-        check.buffer("state.numbers", state.numbers, np.empty(0), len(self._numbers()))
+        check.buffer("state.numbers", state.numbers, np.empty(0), len(self._numbers(parameters.dtype)))
         rate = check.number("learning_rate", learning_rate, 0.0)
         self._kernel(parameters, gradients, *state, rate)
 
@@ -122,7 +127,7 @@ class SGD(Optimizer):
         if self.nesterov and self.momentum == 0:
             raise check.reject("momentum", "above 0 with nesterov", repr(momentum))
 
-    def _numbers(self) -> list[float]:
+    def _numbers(self, dtype: np.dtype[Any]) -> list[float]:
         return [self.momentum, float(self.nesterov)]
 
     def code(self, dtype: np.dtype[Any]) -> int:
@@ -171,8 +176,8 @@ class RMSprop(Optimizer):
         self.eps = check.number("eps", eps, 0.0, open_low=True)
         self.momentum = check.fraction("momentum", momentum)
 
-    def _numbers(self) -> list[float]:
-        return [self.alpha, self.eps, self.momentum]
+    def _numbers(self, dtype: np.dtype[Any]) -> list[float]:
+        return [self.alpha, _not_zero(self.eps, dtype), self.momentum]
 
     def __repr__(self) -> str:
         return f"RMSprop(alpha={self.alpha!r}, eps={self.eps!r}, momentum={self.momentum!r})"
@@ -216,8 +221,8 @@ class Adam(Optimizer):
         self.eps = check.number("eps", eps, 0.0, open_low=True)
         self.weight_decay = 0.0
 
-    def _numbers(self) -> list[float]:
-        return [*self.betas, self.eps, self.weight_decay, 1.0, 1.0]
+    def _numbers(self, dtype: np.dtype[Any]) -> list[float]:
+        return [*self.betas, _not_zero(self.eps, dtype), self.weight_decay, 1.0, 1.0]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(betas={self.betas!r}, eps={self.eps!r})"

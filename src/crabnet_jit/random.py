@@ -14,6 +14,8 @@ from crabnet_jit.kernels.uniform import buffer_size
 from crabnet_jit.panels import round_up
 
 _U64_MAX = 2**64 - 1
+#: Streams of integer seeds, by what the draws are for.
+INITIAL_PARAMETERS, DROPOUT, SAMPLES = range(3)
 #: Draws in a stream: 2**64 blocks of 8.
 PERIOD = 2**67
 _MOST = 2**48  # numbers at once
@@ -205,13 +207,17 @@ class StdRng:
         fill_uniform(self._key, stream, np.uint64(group), skip, bits, scale, low, n_samples, workspace, x)
 
 
-def as_rng(name: str, rng: StdRng | int | None) -> StdRng:
-    """A generator as it is, a seed as a new one, None as one that nobody can foresee."""
+def as_rng(name: str, rng: StdRng | int | None, stream: int = INITIAL_PARAMETERS) -> StdRng:
+    """A generator as it is, a seed as a new one with this stream, None as a random seed.
+
+    Each purpose has a stream of its own, so that equal seeds for a network and for its samples are not
+    the same draws.
+    """
     if isinstance(rng, StdRng):
         return rng
     if rng is None:
-        return StdRng(secrets.randbits(64))
-    return StdRng(check.integer(name, rng, 0, _U64_MAX))
+        return StdRng(secrets.randbits(64), stream)
+    return StdRng(check.integer(name, rng, 0, _U64_MAX), stream)
 
 
 def interval_scale(low: float, high: float) -> float:

@@ -5,6 +5,8 @@ and weights. What it writes depends on the iteration alone, so a run can be cut
 into chunks, interrupted and resumed at will. Any object like `Source` will do.
 """
 
+import contextlib
+import copy
 import hashlib
 from abc import ABC, abstractmethod
 from typing import Any, Protocol
@@ -17,8 +19,8 @@ from crabnet_jit.kernels.chacha import DRAWS
 from crabnet_jit.kernels.entry import fill_minibatches
 from crabnet_jit.kernels.minibatch import permutation_draws
 from crabnet_jit.kernels.uniform import buffer_size
-from crabnet_jit.panels import Array, aligned_zeros, panel_shape, plain_weights, unpack
-from crabnet_jit.random import RngState, StdRng, as_rng, interval_scale
+from crabnet_jit.panels import Array, aligned_zeros, panel_shape, plain_weights, unpack, without_weight
+from crabnet_jit.random import SAMPLES, RngState, StdRng, as_rng, interval_scale
 from crabnet_jit.targets import Target, as_target
 
 _DRAWS_AT_ONCE = 2048  # half of a cache of 32 KB
@@ -50,8 +52,8 @@ class Source(Protocol):
 
         Their first axis counts the iterations from `iteration` on. A batch lies in the first
         `batch_size` columns of its panels, panel after panel. weight (…, 1, …) holds each sample's share of
-        the batch's mean, 1 / batch_size, and 0 behind the batch: a source leaves it or overwrites all of it.
-        Inputs behind the batch do not count, but must be finite.
+        the batch's mean, 1 / batch_size, and 0 after the batch: a source leaves it or overwrites all of it.
+        Columns after `batch_size` need not be filled.
         """
 
 
@@ -69,7 +71,9 @@ class _Drawn(ABC):
 
     @stream.setter
     def stream(self, state: RngState) -> None:
-        self._rng.state = state
+        rng = self._rng.copy()  # a copy of this source may have the same one
+        rng.state = state
+        self._rng = rng
 
     @property
     @abstractmethod
@@ -125,8 +129,9 @@ class UniformSource(_Drawn):
     batch_size : int, default 16
         Samples in an iteration, at least 1.
     rng : StdRng or int, optional
-        A generator or a seed. The samples are the draws from the generator's present position
-        on, sample by sample and coordinate by coordinate; the generator itself does not move.
+        A generator or a seed, which stands for a stream of its own: the same seed for a network is other
+        draws. The samples are the draws from the generator's present position on, sample by sample and
+        coordinate by coordinate; the generator itself does not move.
 
     Raises
     ------
@@ -164,7 +169,7 @@ class UniformSource(_Drawn):
                 raise check.reject(name, f"a number or of shape ({in_features},)", f"shape {corner.shape}")
         out_features = check.integer("target.out_features", self._target.out_features, 1)
         size = check.integer("batch_size", batch_size, 1)
-        super().__init__(in_features, out_features, size, as_rng("rng", rng))
+        super().__init__(in_features, out_features, size, as_rng("rng", rng, SAMPLES))
         self._low = lows * np.ones(in_features)
         box = zip(self._low, highs * np.ones(in_features), strict=True)
         self._scale = np.array([interval_scale(float(a), float(b)) for a, b in box])
@@ -218,7 +223,8 @@ class ArraySource(_Drawn):
         Whether an epoch is a random permutation, by draws that depend on generator and epoch only; else
         the samples stay in order.
     sample_weight : array_like of shape (n_samples,), optional
-        At least 0, not all 0; scaled to a mean of 1. A sample's loss counts as often as its weight says.
+        At least 0, not all 0; scaled to a mean of 1. A sample's loss counts as often as its weight says. In
+        place of samples of weight 0 stands another one, so that their numbers do no harm.
     rng : StdRng or int, optional
         A generator or a seed. Its position is rounded up to a multiple of 128; it does not move.
 
@@ -248,23 +254,14 @@ class ArraySource(_Drawn):
         if sample_weight is not None:
             weights = check.sample_weights("sample_weight", sample_weight, n_samples)
         size = min(check.integer("batch_size", batch_size, 1), n_samples)
-        super().__init__(inputs.shape[1], targets.shape[1], size, as_rng("rng", rng))
+        super().__init__(inputs.shape[1], targets.shape[1], size, as_rng("rng", rng, SAMPLES))
+        inputs, targets = without_weight(inputs, weights), without_weight(targets, weights)
         self._data = inputs.copy(), targets.copy(), weights
         self._digest: str | None = None
         is_shuffled = check.flag("shuffle", shuffle) and size < n_samples
         self._n_draws = permutation_draws(n_samples) if is_shuffled else 0
-        # An epoch and its order, kept for the next chunk; a thread takes it out while it works.
-        self._orders: list[tuple[int, Array]] = []
-
-    @property
-    def stream(self) -> RngState:
-        """Where its draws begin; assign to begin elsewhere."""
-        return self._rng.state
-
-    @stream.setter
-    def stream(self, state: RngState) -> None:
-        self._rng.state = state
-        self._orders = []
+        # A generator, an epoch and its order, kept for the next chunk; a thread takes it out while it works.
+        self._orders: list[tuple[StdRng, int, Array]] = []
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -285,6 +282,11 @@ class ArraySource(_Drawn):
         return int(self._data[0].shape[0])
 
     @property
+    def inputs(self) -> Array:
+        """Inputs of the data set (n_samples, in_features); not to be changed."""
+        return self._data[0]
+
+    @property
     def targets(self) -> Array:
         """Targets of the data set (n_samples, out_features); not to be changed."""
         return self._data[1]
@@ -299,18 +301,27 @@ class ArraySource(_Drawn):
         """Whether every iteration takes the whole data set."""
         return self.n_batches == 1
 
+    def with_data(self, x: Array, y: Array) -> "ArraySource":
+        """The same batches of the same samples, with other inputs and targets of the same shapes."""
+        twin = copy.copy(self)
+        twin._data = x.astype(np.float64), y.astype(np.float64), self._data[2]
+        twin._digest, twin._orders = None, []
+        return twin
+
     def _n_samples(self, iteration: int) -> int:
         return min(self.batch_size, self.n_samples - iteration % self.n_batches * self.batch_size)
 
     def fill(self, iteration: int, x: Array, target: Array, weight: Array) -> None:
         """Overwrite the panels with the batches from `iteration` on, see `Source`."""
-        try:
-            epoch, order = self._orders.pop()
-        except IndexError:
-            epoch, order = -1, np.arange(self.n_samples)
-        state = self._rng.state
+        rng = self._rng
+        epoch, order = -1, np.arange(self.n_samples)
+        with contextlib.suppress(IndexError):
+            of_rng, of_epoch, known = self._orders.pop()
+            if of_rng is rng:  # the stream was not moved since
+                epoch, order = of_epoch, known
+        state = rng.state
         epoch = fill_minibatches(
-            self._rng.key,
+            rng.key,
             np.uint64(state["stream"]),
             np.uint64(-(-state["position"] // DRAWS)),
             np.empty(self._n_draws, np.uint64),
@@ -323,4 +334,64 @@ class ArraySource(_Drawn):
             target,
             weight,
         )
-        self._orders = [(epoch, order)]
+        self._orders = [(rng, epoch, order)]
+
+
+class StandardizedSource:
+    """The batches of a source in standardised units.
+
+    Parameters
+    ----------
+    source : Source
+        In the units of the data.
+    x_mean, x_std : ndarray of shape (in_features,)
+        Of the inputs.
+    y_mean, y_std : ndarray of shape (out_features,)
+        Of the targets.
+    """
+
+    def __init__(self, source: Source, x_mean: Array, x_std: Array, y_mean: Array, y_std: Array) -> None:
+        self._source = source
+        self._units = x_mean[:, None], x_std[:, None], y_mean[:, None], y_std[:, None]
+
+    @property
+    def in_features(self) -> int:
+        """Width of the inputs."""
+        return self._source.in_features
+
+    @property
+    def out_features(self) -> int:
+        """Width of the targets."""
+        return self._source.out_features
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in an iteration; the most, if they differ."""
+        return self._source.batch_size
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it gives the same batch always."""
+        return check.flag("source.is_constant", getattr(self._source, "is_constant", False))
+
+    @property
+    def stream(self) -> RngState | None:
+        """Where the source's draws begin; assign to begin elsewhere. None if it has no stream."""
+        return getattr(self._source, "stream", None)
+
+    @stream.setter
+    def stream(self, state: RngState) -> None:
+        self._source.stream = state  # type: ignore[attr-defined]  # it has one: that is where the state is from
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """That of the source, and the units."""
+        inner = getattr(self._source, "configuration", type(self._source).__name__)
+        return {"source": inner, "units": [part.ravel().tolist() for part in self._units]}
+
+    def fill(self, iteration: int, x: Array, target: Array, weight: Array) -> None:
+        """Overwrite the panels with the batches from `iteration` on, see `Source`."""
+        raw_x, raw_target = aligned_zeros(*x.shape), aligned_zeros(*target.shape)
+        self._source.fill(iteration, raw_x, raw_target, weight)
+        x_mean, x_std, y_mean, y_std = self._units
+        x[:], target[:] = (raw_x - x_mean) / x_std, (raw_target - y_mean) / y_std

@@ -1,6 +1,7 @@
 """The training run: chunks of iterations in compiled code, Python in control between them."""
 
 import contextlib
+import copy
 import math
 import threading
 from collections import deque
@@ -21,10 +22,10 @@ from crabnet_jit.losses import Loss, as_loss
 from crabnet_jit.network import NN
 from crabnet_jit.objective import kernel_objective
 from crabnet_jit.optimizers import Optimizer, OptimizerState, as_optimizer
-from crabnet_jit.panels import panel_shape
-from crabnet_jit.random import StdRng, as_rng
+from crabnet_jit.panels import Array, panel_shape
+from crabnet_jit.random import DROPOUT, StdRng, as_rng
 from crabnet_jit.schedules import ExponentialDecay, Schedule, as_schedule
-from crabnet_jit.sources import ArraySource, Source, UniformSource
+from crabnet_jit.sources import ArraySource, Source, StandardizedSource, UniformSource
 from crabnet_jit.targets import StandardGaussian
 
 _POLICIES = ("raise", "skip", "lower_rate")
@@ -34,7 +35,7 @@ _MOST_SKIPPED = 1000  # on end
 
 
 class DivergenceError(FloatingPointError):
-    """The loss of an iteration, or what its step would make of the parameters, is infinite or NaN.
+    """A loss, or what its step would make of the parameters or of the optimiser's state, is infinite or NaN.
 
     Attributes
     ----------
@@ -53,7 +54,10 @@ class DivergenceError(FloatingPointError):
     def __str__(self) -> str:
         what = f"the loss became {self.loss} in iteration {self.iteration}"
         if math.isfinite(self.loss):
-            what = f"parameters would become infinite or NaN in iteration {self.iteration}"
+            what = (
+                f"parameters would become infinite or NaN in iteration {self.iteration}, "
+                "or what the optimiser remembers"
+            )
         before = "no loss was finite"
         if self.last_loss is not None:
             before = f"the last finite loss was {self.last_loss:.6g}"
@@ -75,7 +79,9 @@ class Trainer:
     net : NN
         The network; its parameters are updated in place.
     source : Source
-        Where batches come from, for example `UniformSource(StandardGaussian(), rng=1)`.
+        Where batches come from, for example `UniformSource(StandardGaussian(), rng=1)`, in the units of the
+        data: for a network with a `standardization` they are standardised here, and losses are those of
+        standardised targets. Of sources of this package a trainer has a copy, so several may share one.
     loss : Loss or str, default "mse"
         A name from `LOSSES` or an object like `Huber(0.1)`.
     optimizer : Optimizer or str, default "sgd"
@@ -98,7 +104,8 @@ class Trainer:
     keep_losses : int, optional
         How many of the last losses the history keeps at least; by default all, 8 bytes for each.
     on_divergence : {"raise", "skip", "lower_rate"}, default "raise"
-        What to do when a loss, or what its step would make of the parameters, is infinite or NaN: raise
+        What to do when a loss, or what its step would make of the parameters or of what the optimiser
+        remembers, is infinite or NaN: raise
         `DivergenceError`; go on without that step; or go back, 1,000 to 2,000 iterations or to the start,
         and go on with half the learning rate. After 1,000 skipped steps on end, or 30 halvings, it is an
         error, too.
@@ -166,6 +173,8 @@ class Trainer:
                 raise check.reject(f"source.{name}", f"the network's {of_net}", repr(of_source))
         self._net = net
         self._source = source
+        self._samples = _as_layers_see(net, source)
+        self._standardization = net.standardization
         self._loss = as_loss("loss", loss)
         if isinstance(source, ArraySource):
             self._loss.check_targets("y", source.targets)
@@ -176,10 +185,10 @@ class Trainer:
         objective = kernel_objective(net, self._loss, l1, l2, clip_value, clip_norm)
         batch_size = check.integer("source.batch_size", source.batch_size, 1, 2**50)
         n_panels, width = panel_shape(batch_size, net.dtype)
-        self._dropout = Dropout(net, dropout, as_rng("rng", rng), n_panels, width)
+        self._dropout = Dropout(net, dropout, as_rng("rng", rng, DROPOUT), n_panels, width)
         self._chunks = Chunks(
             net,
-            source,
+            self._samples,
             objective,
             self._optimizer.code(net.dtype),
             self._optimizer_state,
@@ -195,6 +204,7 @@ class Trainer:
         self._return_points: tuple[TrainerState, ...] = ()
         self._untold: deque[tuple[int, float]] = deque()  # entries of the log that on_log has not seen
         self._callback_states: dict[str, Any] = {}
+        self._lent: tuple[Array, Array] | None = None  # to the network at the end of a run, and its own
         self._is_running = threading.Lock()
         self._options = l1, l2, clip_value, clip_norm, on_divergence
 
@@ -293,6 +303,12 @@ class Trainer:
         n = check.integer("n_iterations", n_iterations, 0)
         check.function("on_log", on_log)
         checked = as_callbacks(callbacks, self.history.log_every)
+        if self._net.standardization is not self._standardization:
+            raise check.reject(
+                "net.standardization",
+                "as it was when the trainer was made",
+                "another one; make a new trainer",
+            )
         with Interruptible() as interruptible, self._alone(interruptible):
             self._run(Run(self, self.iteration + n, checked, self._callback_states), on_log, interruptible)
         return self.history
@@ -314,6 +330,7 @@ class Trainer:
     def _run(
         self, run: Run, on_log: Callable[[int, float], object] | None, interruptible: Interruptible
     ) -> None:
+        self._net.parameters[:], self._lent = self._last_parameters(), None
         try:
             run.start()
             while self.iteration < run.end and not run.is_stopped:
@@ -384,15 +401,26 @@ class Trainer:
         else:
             raise error
 
+    def lend_parameters(self, parameters: Array) -> None:
+        """Give the network these parameters, such as the best of a run, until the next run goes on."""
+        self._lent = parameters.copy(), self._net.parameters.copy()
+        self._net.parameters = parameters
+
+    def _last_parameters(self) -> Array:
+        """Those that the next step starts from: the network's, unless it has lent ones, as they were."""
+        if self._lent is not None and np.array_equal(self._lent[0], self._net.parameters):
+            return self._lent[1]
+        return self._net.parameters
+
     def state(self) -> TrainerState:
         """A copy of all that a run depends on besides its configuration."""
         return TrainerState(
             self.iteration,
             self._rate_scale,
             self._n_skipped,
-            getattr(self._source, "stream", None),
+            getattr(self._samples, "stream", None),
             self._dropout.stream,
-            self._net.parameters.copy(),
+            self._last_parameters().copy(),
             self._optimizer_state.buffers.copy(),
             self._optimizer_state.numbers.copy(),
             self.history.window(),
@@ -401,10 +429,11 @@ class Trainer:
 
     def _go_to(self, state: TrainerState, event: str, *, is_own: bool = False) -> None:
         self._net.parameters[:] = state.parameters
+        self._lent = None
         self._optimizer_state.buffers[:] = state.optimizer_buffers
         self._optimizer_state.numbers[:] = state.optimizer_numbers
         if state.source_stream is not None:
-            self._source.stream = state.source_stream  # type: ignore[attr-defined]  # it had one
+            self._samples.stream = state.source_stream  # type: ignore[attr-defined]  # it had one
         self._dropout.stream = state.dropout_stream
         self._chunks.fill_constant()
         self._rate_scale, self._return_points = state.rate_scale, state.return_points
@@ -478,8 +507,16 @@ class Trainer:
             "clip_norm": clip_norm if clip_norm is None else float(clip_norm),
             "dropout": self._dropout.layer_rates,
             "on_divergence": on_divergence,
-            "source": getattr(self._source, "configuration", type(self._source).__name__),
+            "source": getattr(self._samples, "configuration", type(self._samples).__name__),
         }
+
+
+def _as_layers_see(net: NN, source: Source) -> Source:
+    """The source in the units of the layers, with a stream of its own where it is one of this package."""
+    if isinstance(source, ArraySource) and net.standardization is not None:
+        return source.with_data(net.standardize(source.inputs), net.standardize_targets(source.targets))
+    own = copy.copy(source) if isinstance(source, (ArraySource, UniformSource)) else source
+    return own if net.standardization is None else StandardizedSource(own, *net.standardization)
 
 
 def warmup() -> None:

@@ -15,6 +15,7 @@ from crabnet_jit.kernels.trigonometric import sin_cos
 from crabnet_jit.kernels.vector import absolute, copy_sign, fma, lanes, load, maximum, splat, store, where
 
 _GELU_SCALE, _GELU_CUBIC = math.sqrt(2 / math.pi), 0.044715
+_GELU_FARTHEST = 100.0  # beyond, tanh(u) is 1 or -1
 
 
 @kernel
@@ -46,11 +47,13 @@ def gelu(x: Any, a: Any) -> Any:
 @kernel
 def gelu_tanh(x: Any, a: Any) -> Any:
     """x (1 + tanh(u)) / 2, which is x times the logistic function of 2 u."""
-    square = x * x
-    u = _GELU_SCALE * x * fma(_GELU_CUBIC, square, 1.0)
+    near = maximum(-_GELU_FARTHEST, x)
+    near = where(near > _GELU_FARTHEST, _GELU_FARTHEST, near)  # the square of x may be too large for a number
+    square = near * near
+    u = _GELU_SCALE * near * fma(_GELU_CUBIC, square, 1.0)
     du_dx = _GELU_SCALE * fma(3 * _GELU_CUBIC, square, 1.0)
     y, dy_du = sigmoid(2.0 * u, a)
-    return x * y, fma(2.0 * x * dy_du, du_dx, y)
+    return x * y, fma(2.0 * near * dy_du, du_dx, y)
 
 
 @kernel

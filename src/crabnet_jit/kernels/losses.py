@@ -123,7 +123,7 @@ def cross_entropy_forward(x: Any, target: Any, weight: Any, a: Any, dL_dx: Any) 
             e = exp(v)
             sum_exp = sum_exp + e
             sum_target = sum_target + t
-            product = fma(t, v, product)
+            product = where(t > 0.0, fma(t, v, product), product)  # v may be -infinity
             store(dL_dx, i, s, e)
         value = fma(log(sum_exp), sum_target, -product)
         total = fma(share, where(inside, value, 0.0), total)

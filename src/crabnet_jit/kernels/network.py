@@ -167,7 +167,7 @@ def train(
     interrupt: Any,
     losses: Any,
 ) -> Any:
-    """A step for every batch of a chunk; return how many were taken, and if the parameters are finite.
+    """A step for every batch of a chunk; return how many, and if parameters and state are finite then.
 
     Reads batches and learning_rates (n_iterations,). Updates the parameters and the rule's state,
     overwrites losses (n_iterations,) with each batch's loss before its step, and leaves the last
@@ -188,7 +188,7 @@ def train(
         else:
             sgd_update(parameters, gradients, rate)
         n_done += 1
-    return n_done, _is_finite(network.parameters)
+    return n_done, _is_finite(network.parameters) and _is_finite(rule.state)
 
 
 @kernel

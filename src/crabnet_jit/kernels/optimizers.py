@@ -44,7 +44,7 @@ def rmsprop_update(parameters: Any, gradients: Any, state: Any, numbers: Any, le
     squares, velocity = part(state, 0, parameters.size), part(state, parameters.size, parameters.size)
     for k in range(parameters.size):
         g = gradients[k]
-        s = alpha * squares[k] + rest * (g * g)
+        s = alpha * squares[k] + rest * g * g  # in this order: g * g alone may be too large for a number
         squares[k] = s
         v = momentum * velocity[k] + g / (math.sqrt(s) + eps)
         velocity[k] = v
@@ -72,7 +72,7 @@ def adam_update(parameters: Any, gradients: Any, state: Any, numbers: Any, learn
     for k in range(n):
         g = gradients[k]
         m = b1 * mean[k] + rest1 * g
-        s = b2 * squares[k] + rest2 * (g * g)
+        s = b2 * squares[k] + rest2 * g * g  # as above
         mean[k] = m
         squares[k] = s
         parameters[k] = keep * parameters[k] - rate * m / (math.sqrt(s) * root + eps)

@@ -3,11 +3,14 @@
 import math
 from typing import Any
 
+import numpy as np
+
 from crabnet_jit.kernels._jit import kernel
 from crabnet_jit.kernels.vector import fma, lanes, load, splat, sum_lanes
 from crabnet_jit.kernels.view import matrix
 
 L1, L2, CLIP_VALUE, CLIP_NORM = range(4)
+_LEAST_SQUARES = 1e-30  # a smaller sum may have lost squares that were too small for a float32
 
 
 @kernel
@@ -15,8 +18,9 @@ def penalty(parameters: Any, settings: Any) -> Any:
     """L1 sum(|p|) + L2 / 2 sum(p^2)."""
     sizes = squares = 0.0
     for k in range(parameters.size):
-        sizes += abs(parameters[k])
-        squares += parameters[k] * parameters[k]
+        p = np.float64(parameters[k])
+        sizes += abs(p)
+        squares += p * p
     return settings[L1] * sizes + 0.5 * settings[L2] * squares
 
 
@@ -33,12 +37,31 @@ def penalize(parameters: Any, gradients: Any, settings: Any) -> float:
         g = gradients[k] + l2 * p + (l1 if p > zero else (-l1 if p < zero else zero))
         gradients[k] = most if g > most else (-most if g < -most else g)
     if settings[CLIP_NORM] < math.inf:
-        norm = math.sqrt(_sum_squares(gradients))
-        if norm > settings[CLIP_NORM]:
-            scale = number(settings[CLIP_NORM] / norm)
+        unit, root = _norm(gradients)
+        limit = settings[CLIP_NORM] / unit
+        if root > limit:
+            scale = number(limit / root)
             for k in range(parameters.size):
                 gradients[k] *= scale
     return 0.0
+
+
+@kernel
+def _norm(x: Any) -> Any:
+    """A unit and the Euclidean norm of x in it: 1, or the largest size where squares are no good numbers."""
+    total = np.float64(_sum_squares(x))
+    if _LEAST_SQUARES < total < math.inf:
+        return 1.0, math.sqrt(total)
+    largest = 0.0
+    for k in range(x.size):
+        largest = max(largest, abs(np.float64(x[k])))
+    if not 0.0 < largest < math.inf:
+        return 1.0, largest
+    of_relative = 0.0
+    for k in range(x.size):
+        relative = np.float64(x[k]) / largest
+        of_relative += relative * relative
+    return largest, math.sqrt(of_relative)
 
 
 @kernel

@@ -32,9 +32,9 @@ def plot_history(
     """The loss of every iteration, the running loss, and the learning rate.
 
     The loss is on a logarithmic scale, unless one of them is below 0. Of many losses, the least and the
-    largest of each thousandth of the run are drawn. The running loss is the original's, the sum of the last
-    1,001 losses divided by 1,000; before the 1,000th iteration it is the mean of the losses so far. Vertical
-    lines mark where the run was resumed, stopped, interrupted or set back, or skipped a step.
+    largest of each thousandth of the run are drawn. The running loss is the mean of the last 1,001 losses,
+    or of as many as there are. Vertical lines mark where the run was resumed, stopped, interrupted or set
+    back, or skipped a step.
 
     Parameters
     ----------

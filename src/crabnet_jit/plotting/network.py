@@ -59,7 +59,7 @@ def plot_network(net: NN, x: ArrayLike | None = None, *, max_units: int = 24, ax
     check.array("net.parameters", net.parameters, net.dtype)
     dead = [np.zeros(layer.out_features, bool) for layer in net.layers]
     if x is not None:
-        dead = dead_units(net, net.standardize(x))
+        dead = dead_units(net, x)
     axes = own_or_new_axes(ax, figure_size(net))
     axes.axis("off")
     sizes = [net.in_features, *net.hidden_sizes, net.out_features]
