@@ -13,6 +13,7 @@ import pytest
 
 from crabnet_jit import NN, load, save, score
 from crabnet_jit.cli import main
+from crabnet_jit.tables import Table, columns
 
 FAST = ["--iterations", "300", "--hidden", "8", "--learning-rate", "0.02"]
 
@@ -241,7 +242,7 @@ def test_labels_for_cross_entropy_are_a_column_of_probabilities_each(run: Run) -
         ("x|y\n1|2\n", "x|y|z_predicted\n1|2|4.5\n"),
         ("\ufeffx,y\n1,2\n", "x,y,z_predicted\n1,2,4.5\n"),
         ("x,y\r\n1,2\r\n", "x,y,z_predicted\n1,2,4.5\n"),
-        ("\n\nx,y\n\n1,2\n \n\n3,4\n\n", "x,y,z_predicted\n1,2,4.5\n3,4,10.5\n"),
+        ("\n\nx,y\n\n1,2\n\n\n3,4\n\n", "x,y,z_predicted\n1,2,4.5\n3,4,10.5\n"),
         ('"x","y"\n"1","2"\n', "x,y,z_predicted\n1,2,4.5\n"),
         ('name,x,y\n"a,b",1,2\n', 'name,x,y,z_predicted\n"a,b",1,2,4.5\n'),
         ('name,x,y\n"say ""a""",1,2\n', 'name,x,y,z_predicted\n"say ""a""",1,2,4.5\n'),
@@ -250,6 +251,9 @@ def test_labels_for_cross_entropy_are_a_column_of_probabilities_each(run: Run) -
         ("x , y\n 1 , 2 \n", "x,y,z_predicted\n 1 , 2 ,4.5\n"),
         ("name,x,y\n,1e0,+2.000\n", "name,x,y,z_predicted\n,1e0,+2.000,4.5\n"),
         ("name,x,y\nabc,0.10,-0\n", "name,x,y,z_predicted\nabc,0.10,-0,0.7\n"),
+        (",x,y\n0,1,2\n", ",x,y,z_predicted\n0,1,2,4.5\n"),  # as pandas writes a table
+        (",x, ,y\n,1,,2\n", ",x,,y,z_predicted\n,1,,2,4.5\n"),
+        ("a,x,a,y,a\n7,1,8,2,9\n", "a,x,a,y,a,z_predicted\n7,1,8,2,9,4.5\n"),
         ('"x,1",x,y\n7,1,2\n', '"x,1",x,y,z_predicted\n7,1,2,4.5\n'),
     ],
 )
@@ -336,7 +340,9 @@ BAD_TABLES = [
     (b"x,y,z\n1,2\n", "line 2: must have 3 columns as the header has, has 2 (delimiter ',')"),
     (b"x,y,z\n1,2,3\n\n1,2,3,4\n", "line 4: must have 3 columns as the header has, has 4"),
     (b"x,y,z,x\n1,2,3,4\n", "column 4 must have a name of its own, has 'x'"),
-    (b"x,y,,z\n1,2,3,4\n", "column 3 must have a name of its own, has ''"),
+    (b"x,y,z\n1,2,3\n \n", "line 3: must have 3 columns as the header has, has 1"),
+    (b"x,y,z\n1,2,3\n\n,,\n4,5,6\n", "line 4, column 'x': must be a finite number, got ''"),
+    (b"x,y,z\n1,2,3\n1,2," + b"a" * 100_000 + b"\n", "line 3, column 'z': must be a finite number, got 'aaa"),
     (b"x,y,z\n1,2,3\n4,abc,6\n", "line 3, column 'y': must be a finite number, got 'abc'"),
     (b'x,y,z\n1,2,3\n"4\n",5,6\n7,,9\n', "line 5, column 'y': must be a finite number, got ''"),
     (b"x,y,z\n1,2,3\n4,nan,6\n", "line 3, column 'y': must be a finite number, got 'nan'"),
@@ -372,6 +378,71 @@ def test_cells_of_other_columns_may_be_anything(run: Run) -> None:
     rows = "".join(f"text,{k % 7},,{k % 5},nan,{k % 3}\n" for k in range(40))
     run.write("points.csv", "a,x,b,y,c,z\n" + rows)
     assert run.train("points.csv")[0] == 0
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_there_are_as_many_predictions_as_rows_or_none(delimiter: str, run: Run) -> None:
+    model(run)
+    run.write("points.csv", "x,y\n1,2\n,\n3,4\n".replace(",", delimiter))
+    message = "points.csv, line 3, column 'x': must be a finite number, got ''"
+    assert_error(run("predict", "model.npz", "points.csv", "--output", "out.csv"), 2, message)
+    assert run.files() == ["model.npz", "points.csv"]
+
+
+def test_a_column_without_a_name_is_not_taken(run: Run) -> None:
+    run.write("points.csv", ",x,y,z\n" + 10 * "1,2,3,4\n")
+    assert run.train("points.csv")[0] == 0
+    result = run("train", "points.csv", "--inputs", "x,", "--outputs", "z", *FAST)
+    assert_error(result, 2, "column must be one of x, y, z, got ''")
+
+
+def test_a_name_that_stands_twice_is_not_taken(run: Run) -> None:
+    model(run)
+    run.write("points.csv", "x,a,y,y\n1,2,3,4\n")
+    message = "points.csv: column 4 must have a name of its own, has 'y', as column 3 has"
+    assert_error(run("predict", "model.npz", "points.csv"), 2, message)
+
+
+def wide(name: str, n: int = 20_000) -> str:
+    """A table of one row and many columns that all have similar names."""
+    return ",".join(f"{name}{k}" for k in range(n)) + "\n" + ",".join(n * ["1"]) + "\n"
+
+
+@pytest.mark.parametrize(("name", "near"), [("x", "; did you mean 'x"), ("a long name of a column ", "")])
+def test_a_missing_column_of_many_is_a_short_error(name: str, near: str, run: Run) -> None:
+    model(run)
+    run.write("points.csv", wide(name))
+    result = run("predict", "model.npz", "points.csv")
+    message = f"column must be one of the known names (20000, the first is '{name}0'), got 'x'{near}"
+    assert_error(result, 2, message)
+    assert len(result[2]) < 300
+
+
+def test_long_names_are_shortened_in_errors(run: Run) -> None:
+    names = [f"{'n' * 5000}{k}{'m' * 5000}" for k in range(8)]
+    run.write("points.csv", ",".join(names) + "\n" + ",".join("12345678") + "\n")
+    result = run("train", "points.csv", "--inputs", "n" * 5000 + "m" * 4000, "--outputs", names[0])
+    assert_error(result, 2, "the first is 'nnn", "got 'nnn", "; did you mean 'nnn")
+    assert len(result[2]) < 400
+
+
+def test_time_grows_with_the_number_of_columns_not_with_its_square() -> None:
+    compared = 0
+
+    class Name(str):
+        __slots__ = ()
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    names = [Name(f"x{k}") for k in range(3000)]
+    table = Table("a.csv", ",", names, [["1"] * 3000], [2])  # type: ignore[arg-type]  # they are texts
+    assert columns(table, [str(name) for name in names]).shape == (1, 3000)
+    assert compared <= 2 * 3000
 
 
 def test_an_output_column_that_is_there_already(run: Run) -> None:

@@ -117,11 +117,13 @@ def test_a_loaded_network_can_be_trained_and_saved_again(tmp_path: Path) -> None
 
 
 def test_names_of_features(tmp_path: Path) -> None:
-    names = {"inputs": ["größe", "a,b"], "outputs": ['"', ""]}
+    names = {"inputs": ["größe", "a,b"], "outputs": ['"', " "]}
     save(network(), tmp_path / "net.npz", names)
     assert load_with_names(tmp_path / "net.npz")[1] == names
     save(network(), tmp_path / "net.npz")
     assert load_with_names(tmp_path / "net.npz")[1] == {}
+    save(network(), tmp_path / "net.npz", {"outputs": ["a", "b"]})
+    assert load_with_names(tmp_path / "net.npz")[1] == {"outputs": ["a", "b"]}
 
 
 @pytest.mark.parametrize("name", ["net.npz", "no_ending", "net.model", "mödell ✓.npz", "a" * 200])
@@ -210,6 +212,43 @@ def test_a_custom_activation_is_rejected_and_nothing_written(tmp_path: Path) -> 
     with pytest.raises(InvalidArgumentError):
         save(network(activation=square), tmp_path / "net.npz")
     assert_same(network(), load(tmp_path / "net.npz"))
+
+
+BAD_NAMES: list[tuple[Any, str]] = [
+    ([], "names must be a dict, got []"),
+    ({"comment": 1}, "a key of names must be one of inputs, outputs, got 'comment'"),
+    ({"output": ["a", "b"]}, "got 'output'; did you mean 'outputs'?"),
+    ({3: ["a", "b"]}, "a key of names must be one of inputs, outputs, got 3"),
+    ({"inputs": "ab"}, "names['inputs'] must be a list of 2 different texts, none of them empty, got 'ab'"),
+    ({"inputs": None}, "names['inputs'] must be a list of 2 different texts, none of them empty, got None"),
+    (
+        {"inputs": []},
+        "names['inputs'] must be a list of 2 different texts, none of them empty, got 0 of them",
+    ),
+    ({"outputs": ["a", "b", "c"]}, "names['outputs'] must be a list of 2 different texts"),
+    ({"outputs": ["a", "a"]}, "none of them empty, got 'a' once more at index 1"),
+    ({"outputs": ["a", ""]}, "none of them empty, got '' at index 1"),
+    ({"outputs": [1, "a"]}, "none of them empty, got 1 at index 0"),
+    ({"outputs": [["a"], "a"]}, "none of them empty, got ['a'] at index 0"),
+    ({"inputs": ["a", "b"], "outputs": 20_000 * ["a"]}, "none of them empty, got 20000 of them"),
+]
+
+
+@pytest.mark.parametrize(("names", "message"), BAD_NAMES)
+def test_bad_names_are_rejected_and_nothing_is_written(names: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgumentError) as told:
+        save(network(), tmp_path / "net.npz", names)
+    assert message in str(told.value)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("names", [names for names, _ in BAD_NAMES])
+def test_a_file_with_bad_names_is_no_network(names: Any, tmp_path: Path) -> None:
+    np.savez(tmp_path / "net.npz", **seal(with_header(names=names)))
+    with pytest.raises(
+        FileFormatError, match=r"net\.npz is not a saved network \(InvalidArgumentError: .*names"
+    ):
+        load(tmp_path / "net.npz")
 
 
 @pytest.mark.parametrize("where", ["missing/net.npz", "", "file/net.npz"])
