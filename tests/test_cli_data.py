@@ -4,7 +4,10 @@ import csv
 import io
 import os
 import re
+import shutil
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -588,6 +591,98 @@ def test_errors_leave_old_files_as_they_are(run: Run, monkeypatch: pytest.Monkey
     assert Path("model.npz").read_bytes() == before
     assert Path("out.csv").read_text() == "old"
     assert run.files() == ["bad.csv", "model.npz", "out.csv", "points.csv"]
+
+
+LINKS: list[Callable[[str, str], None]] = [os.symlink, os.link]
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_predictions_do_not_replace_the_model(link: Callable[[str, str], None], run: Run) -> None:
+    model(run)
+    run.write("points.csv", "x,y\n1,2\n")
+    link("model.npz", "linked")
+    before = Path("model.npz").read_bytes()
+    for output in ("model.npz", "./model.npz", os.path.abspath("model.npz"), "linked"):
+        result = run("predict", "model.npz", "points.csv", "--output", output)
+        assert_error(result, 2, f"--output must be another file than the model, got {output!r}")
+        result = run("predict", "linked", "points.csv", "--output", output)
+        assert_error(result, 2, f"--output must be another file than the model, got {output!r}")
+    assert Path("model.npz").read_bytes() == before
+
+
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("option", ["--save", "--checkpoint"])
+def test_a_training_does_not_replace_its_data(
+    option: str, link: Callable[[str, str], None], run: Run
+) -> None:
+    run.write("points.csv", points(10))
+    link("points.csv", "linked")
+    result = run.train("points.csv", option, "linked")
+    assert_error(result, 2, f"{option} must be another file than the data, got 'linked'")
+    assert Path("points.csv").read_text() == points(10)
+
+
+def test_a_checkpoint_may_replace_the_one_of_its_run_through_a_link(run: Run) -> None:
+    run.write("points.csv", points(10))
+    assert run.train("points.csv", "--checkpoint", "run.npz")[0] == 0
+    os.symlink("run.npz", "linked")
+    assert run.train("points.csv", "--resume", "run.npz", "--checkpoint", "linked")[0] == 0
+    result = run.train("points.csv", "--resume", "run.npz", "--save", "linked")
+    assert_error(result, 2, "--save must be another file than --resume, got 'linked'")
+
+
+@pytest.mark.parametrize("option", ["--save", "--checkpoint", "--log-file", "--plot"])
+def test_a_loop_of_links_is_found_before_the_training(
+    option: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.write("points.csv", points(10))
+    os.symlink("a.csv", "b.csv")
+    os.symlink("b.csv", "a.csv")
+    for name in ("fit_network", "Trainer"):
+        monkeypatch.setattr(f"crabnet_jit.commands.{name}", lambda *_, **__: pytest.fail("it was trained"))
+    assert_error(run.train("points.csv", option, "a.csv"), 1, "symbolic links: 'a.csv'")
+    result = run("fit", option, "a.csv")
+    assert (result[0], result[1], result[2].count("\n")) == (1, "", 1)
+    assert "symbolic links: 'a.csv'" in result[2]
+    model(run)
+    result = run("predict", "model.npz", "points.csv", "--output", "a.csv")
+    assert_error(result, 1, "symbolic links: 'a.csv'")
+
+
+def test_a_dash_is_standard_output(run: Run) -> None:
+    model(run)
+    run.write("points.csv", "x,y\n1,2\n")
+    expected = (0, "x,y,z_predicted\n1,2,4.5\n", "")
+    assert run("predict", "model.npz", "points.csv", "--output", "-") == expected
+    assert run.files() == ["model.npz", "points.csv"]
+    assert run("predict", "model.npz", "points.csv", "--output", "./-") == (0, "", "")
+    assert Path("-").read_text() == expected[1]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None or not os.path.exists("/dev/stdout"), reason="needs bash")
+@pytest.mark.parametrize(
+    ("redirected", "expected"),
+    [
+        ("--output /dev/stdout >> all", "before\nx,y,z_predicted\n1,2,4.5\n"),
+        ("--output linked >> all", "before\nx,y,z_predicted\n1,2,4.5\n"),
+        ("--output /dev/stderr 2>> all", "before\nx,y,z_predicted\n1,2,4.5\n"),
+        ("--output /dev/fd/7 7>> all", "before\nx,y,z_predicted\n1,2,4.5\n"),
+        ("--output /dev/stdout > all", "x,y,z_predicted\n1,2,4.5\n"),
+        ("--output /dev/stdout | cat >> all", "before\nx,y,z_predicted\n1,2,4.5\n"),
+        ("--output >(cat >> all; echo done > end)", "before\nx,y,z_predicted\n1,2,4.5\n"),
+    ],
+)
+def test_predictions_go_where_the_shell_sends_them(redirected: str, expected: str, run: Run) -> None:
+    model(run)
+    run.write("points.csv", "x,y\n1,2\n")
+    run.write("all", "before\n")
+    os.symlink("/dev/stdout", "linked")
+    wait = "; until [ -e end ]; do sleep 0.05; done" if "end" in redirected else ""
+    command = f"{sys.executable} -m crabnet_jit predict model.npz points.csv {redirected}{wait}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, timeout=120)
+    assert (result.stdout, result.stderr) == ("", "")
+    assert Path("all").read_text() == expected
+    assert os.path.islink("linked")
 
 
 def test_predictions_may_replace_their_own_file(run: Run) -> None:
