@@ -2,8 +2,10 @@
 
 import csv
 import json
+import math
 import os
 import signal
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -814,6 +816,50 @@ def test_a_resumed_run_without_its_log_begins_one(ending: str, tmp_path: Path) -
     trainer.run(100)
     trainer.run(200, callbacks=[LogFile(tmp_path / f"log{ending}", 100)])
     assert [row[0] for row in rows_of(tmp_path / f"log{ending}")] == [200, 300]
+
+
+@both_endings
+def test_losses_that_are_not_finite(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = [math.inf, -math.inf, math.nan, 0.5]
+    left = iter(losses)
+    monkeypatch.setattr(Run, "running_loss", property(lambda run: next(left)))
+    article().run(400, callbacks=[LogFile(tmp_path / f"log{ending}", 100)])
+    written = [row[1] for row in rows_of(tmp_path / f"log{ending}")]
+    if ending == ".jsonl":
+        assert written == [None, None, None, 0.5]
+    else:
+        np.testing.assert_array_equal(written, losses)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files have no paths")
+@both_endings
+def test_a_log_through_an_open_file_adds_to_it(ending: str, tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path / "all", os.O_WRONLY | os.O_CREAT)
+    link = tmp_path / f"log{ending}"
+    link.symlink_to(f"/dev/fd/{descriptor}")
+    before = '{"iteration": 50}\n' if ending == ".jsonl" else "50,1,1,1\n"  # of somebody else
+    os.write(descriptor, before.encode())
+    trainer = article()
+    trainer.run(100)
+    trainer.run(200, callbacks=[LogFile(link, 100)])
+    os.write(descriptor, b"after\n")
+    os.close(descriptor)
+    first, *rows, last = (tmp_path / "all").read_text().splitlines(keepends=True)
+    assert (first, last) == (before, "after\n")
+    (tmp_path / f"rows{ending}").write_text("".join(rows))
+    assert [row[0] for row in rows_of(tmp_path / f"rows{ending}")] == [200, 300]
+    assert link.is_symlink()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links of POSIX")
+@pytest.mark.parametrize("kind", [LogFile, Checkpoint])
+def test_a_loop_of_links_is_found_before_the_work(kind: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").symlink_to("b.csv")
+    (tmp_path / "b.csv").symlink_to("a.csv")
+    trainer = article()
+    with pytest.raises(OSError, match=r"a\.csv"):
+        trainer.run(100, callbacks=[kind(tmp_path / "a.csv")])
+    assert trainer.iteration == 0
 
 
 def test_a_log_in_no_folder_is_found_before_the_work(tmp_path: Path) -> None:

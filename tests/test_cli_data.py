@@ -4,7 +4,10 @@ import csv
 import io
 import os
 import re
+import shutil
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 
 from crabnet_jit import NN, load, save, score
 from crabnet_jit.cli import main
+from crabnet_jit.tables import Table, columns
 
 FAST = ["--iterations", "300", "--hidden", "8", "--learning-rate", "0.02"]
 
@@ -241,7 +245,7 @@ def test_labels_for_cross_entropy_are_a_column_of_probabilities_each(run: Run) -
         ("x|y\n1|2\n", "x|y|z_predicted\n1|2|4.5\n"),
         ("\ufeffx,y\n1,2\n", "x,y,z_predicted\n1,2,4.5\n"),
         ("x,y\r\n1,2\r\n", "x,y,z_predicted\n1,2,4.5\n"),
-        ("\n\nx,y\n\n1,2\n \n\n3,4\n\n", "x,y,z_predicted\n1,2,4.5\n3,4,10.5\n"),
+        ("\n\nx,y\n\n1,2\n\n\n3,4\n\n", "x,y,z_predicted\n1,2,4.5\n3,4,10.5\n"),
         ('"x","y"\n"1","2"\n', "x,y,z_predicted\n1,2,4.5\n"),
         ('name,x,y\n"a,b",1,2\n', 'name,x,y,z_predicted\n"a,b",1,2,4.5\n'),
         ('name,x,y\n"say ""a""",1,2\n', 'name,x,y,z_predicted\n"say ""a""",1,2,4.5\n'),
@@ -250,6 +254,9 @@ def test_labels_for_cross_entropy_are_a_column_of_probabilities_each(run: Run) -
         ("x , y\n 1 , 2 \n", "x,y,z_predicted\n 1 , 2 ,4.5\n"),
         ("name,x,y\n,1e0,+2.000\n", "name,x,y,z_predicted\n,1e0,+2.000,4.5\n"),
         ("name,x,y\nabc,0.10,-0\n", "name,x,y,z_predicted\nabc,0.10,-0,0.7\n"),
+        (",x,y\n0,1,2\n", ",x,y,z_predicted\n0,1,2,4.5\n"),  # as pandas writes a table
+        (",x, ,y\n,1,,2\n", ",x,,y,z_predicted\n,1,,2,4.5\n"),
+        ("a,x,a,y,a\n7,1,8,2,9\n", "a,x,a,y,a,z_predicted\n7,1,8,2,9,4.5\n"),
         ('"x,1",x,y\n7,1,2\n', '"x,1",x,y,z_predicted\n7,1,2,4.5\n'),
     ],
 )
@@ -336,7 +343,9 @@ BAD_TABLES = [
     (b"x,y,z\n1,2\n", "line 2: must have 3 columns as the header has, has 2 (delimiter ',')"),
     (b"x,y,z\n1,2,3\n\n1,2,3,4\n", "line 4: must have 3 columns as the header has, has 4"),
     (b"x,y,z,x\n1,2,3,4\n", "column 4 must have a name of its own, has 'x'"),
-    (b"x,y,,z\n1,2,3,4\n", "column 3 must have a name of its own, has ''"),
+    (b"x,y,z\n1,2,3\n \n", "line 3: must have 3 columns as the header has, has 1"),
+    (b"x,y,z\n1,2,3\n\n,,\n4,5,6\n", "line 4, column 'x': must be a finite number, got ''"),
+    (b"x,y,z\n1,2,3\n1,2," + b"a" * 100_000 + b"\n", "line 3, column 'z': must be a finite number, got 'aaa"),
     (b"x,y,z\n1,2,3\n4,abc,6\n", "line 3, column 'y': must be a finite number, got 'abc'"),
     (b'x,y,z\n1,2,3\n"4\n",5,6\n7,,9\n', "line 5, column 'y': must be a finite number, got ''"),
     (b"x,y,z\n1,2,3\n4,nan,6\n", "line 3, column 'y': must be a finite number, got 'nan'"),
@@ -372,6 +381,71 @@ def test_cells_of_other_columns_may_be_anything(run: Run) -> None:
     rows = "".join(f"text,{k % 7},,{k % 5},nan,{k % 3}\n" for k in range(40))
     run.write("points.csv", "a,x,b,y,c,z\n" + rows)
     assert run.train("points.csv")[0] == 0
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_there_are_as_many_predictions_as_rows_or_none(delimiter: str, run: Run) -> None:
+    model(run)
+    run.write("points.csv", "x,y\n1,2\n,\n3,4\n".replace(",", delimiter))
+    message = "points.csv, line 3, column 'x': must be a finite number, got ''"
+    assert_error(run("predict", "model.npz", "points.csv", "--output", "out.csv"), 2, message)
+    assert run.files() == ["model.npz", "points.csv"]
+
+
+def test_a_column_without_a_name_is_not_taken(run: Run) -> None:
+    run.write("points.csv", ",x,y,z\n" + 10 * "1,2,3,4\n")
+    assert run.train("points.csv")[0] == 0
+    result = run("train", "points.csv", "--inputs", "x,", "--outputs", "z", *FAST)
+    assert_error(result, 2, "column must be one of x, y, z, got ''")
+
+
+def test_a_name_that_stands_twice_is_not_taken(run: Run) -> None:
+    model(run)
+    run.write("points.csv", "x,a,y,y\n1,2,3,4\n")
+    message = "points.csv: column 4 must have a name of its own, has 'y', as column 3 has"
+    assert_error(run("predict", "model.npz", "points.csv"), 2, message)
+
+
+def wide(name: str, n: int = 20_000) -> str:
+    """A table of one row and many columns that all have similar names."""
+    return ",".join(f"{name}{k}" for k in range(n)) + "\n" + ",".join(n * ["1"]) + "\n"
+
+
+@pytest.mark.parametrize(("name", "near"), [("x", "; did you mean 'x"), ("a long name of a column ", "")])
+def test_a_missing_column_of_many_is_a_short_error(name: str, near: str, run: Run) -> None:
+    model(run)
+    run.write("points.csv", wide(name))
+    result = run("predict", "model.npz", "points.csv")
+    message = f"column must be one of the known names (20000, the first is '{name}0'), got 'x'{near}"
+    assert_error(result, 2, message)
+    assert len(result[2]) < 300
+
+
+def test_long_names_are_shortened_in_errors(run: Run) -> None:
+    names = [f"{'n' * 5000}{k}{'m' * 5000}" for k in range(8)]
+    run.write("points.csv", ",".join(names) + "\n" + ",".join("12345678") + "\n")
+    result = run("train", "points.csv", "--inputs", "n" * 5000 + "m" * 4000, "--outputs", names[0])
+    assert_error(result, 2, "the first is 'nnn", "got 'nnn", "; did you mean 'nnn")
+    assert len(result[2]) < 400
+
+
+def test_time_grows_with_the_number_of_columns_not_with_its_square() -> None:
+    compared = 0
+
+    class Name(str):
+        __slots__ = ()
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    names = [Name(f"x{k}") for k in range(3000)]
+    table = Table("a.csv", ",", names, [["1"] * 3000], [2])  # type: ignore[arg-type]  # they are texts
+    assert columns(table, [str(name) for name in names]).shape == (1, 3000)
+    assert compared <= 2 * 3000
 
 
 def test_an_output_column_that_is_there_already(run: Run) -> None:
@@ -517,6 +591,98 @@ def test_errors_leave_old_files_as_they_are(run: Run, monkeypatch: pytest.Monkey
     assert Path("model.npz").read_bytes() == before
     assert Path("out.csv").read_text() == "old"
     assert run.files() == ["bad.csv", "model.npz", "out.csv", "points.csv"]
+
+
+LINKS: list[Callable[[str, str], None]] = [os.symlink, os.link]
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_predictions_do_not_replace_the_model(link: Callable[[str, str], None], run: Run) -> None:
+    model(run)
+    run.write("points.csv", "x,y\n1,2\n")
+    link("model.npz", "linked")
+    before = Path("model.npz").read_bytes()
+    for output in ("model.npz", "./model.npz", os.path.abspath("model.npz"), "linked"):
+        result = run("predict", "model.npz", "points.csv", "--output", output)
+        assert_error(result, 2, f"--output must be another file than the model, got {output!r}")
+        result = run("predict", "linked", "points.csv", "--output", output)
+        assert_error(result, 2, f"--output must be another file than the model, got {output!r}")
+    assert Path("model.npz").read_bytes() == before
+
+
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("option", ["--save", "--checkpoint"])
+def test_a_training_does_not_replace_its_data(
+    option: str, link: Callable[[str, str], None], run: Run
+) -> None:
+    run.write("points.csv", points(10))
+    link("points.csv", "linked")
+    result = run.train("points.csv", option, "linked")
+    assert_error(result, 2, f"{option} must be another file than the data, got 'linked'")
+    assert Path("points.csv").read_text() == points(10)
+
+
+def test_a_checkpoint_may_replace_the_one_of_its_run_through_a_link(run: Run) -> None:
+    run.write("points.csv", points(10))
+    assert run.train("points.csv", "--checkpoint", "run.npz")[0] == 0
+    os.symlink("run.npz", "linked")
+    assert run.train("points.csv", "--resume", "run.npz", "--checkpoint", "linked")[0] == 0
+    result = run.train("points.csv", "--resume", "run.npz", "--save", "linked")
+    assert_error(result, 2, "--save must be another file than --resume, got 'linked'")
+
+
+@pytest.mark.parametrize("option", ["--save", "--checkpoint", "--log-file", "--plot"])
+def test_a_loop_of_links_is_found_before_the_training(
+    option: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.write("points.csv", points(10))
+    os.symlink("a.csv", "b.csv")
+    os.symlink("b.csv", "a.csv")
+    for name in ("fit_network", "Trainer"):
+        monkeypatch.setattr(f"crabnet_jit.commands.{name}", lambda *_, **__: pytest.fail("it was trained"))
+    assert_error(run.train("points.csv", option, "a.csv"), 1, "symbolic links: 'a.csv'")
+    result = run("fit", option, "a.csv")
+    assert (result[0], result[1], result[2].count("\n")) == (1, "", 1)
+    assert "symbolic links: 'a.csv'" in result[2]
+    model(run)
+    result = run("predict", "model.npz", "points.csv", "--output", "a.csv")
+    assert_error(result, 1, "symbolic links: 'a.csv'")
+
+
+def test_a_dash_is_standard_output(run: Run) -> None:
+    model(run)
+    run.write("points.csv", "x,y\n1,2\n")
+    expected = (0, "x,y,z_predicted\n1,2,4.5\n", "")
+    assert run("predict", "model.npz", "points.csv", "--output", "-") == expected
+    assert run.files() == ["model.npz", "points.csv"]
+    assert run("predict", "model.npz", "points.csv", "--output", "./-") == (0, "", "")
+    assert Path("-").read_text() == expected[1]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None or not os.path.exists("/dev/stdout"), reason="needs bash")
+@pytest.mark.parametrize(
+    ("redirected", "expected"),
+    [
+        ("--output /dev/stdout >> all", "before\nx,y,z_predicted\n1,2,4.5\n"),
+        ("--output linked >> all", "before\nx,y,z_predicted\n1,2,4.5\n"),
+        ("--output /dev/stderr 2>> all", "before\nx,y,z_predicted\n1,2,4.5\n"),
+        ("--output /dev/fd/7 7>> all", "before\nx,y,z_predicted\n1,2,4.5\n"),
+        ("--output /dev/stdout > all", "x,y,z_predicted\n1,2,4.5\n"),
+        ("--output /dev/stdout | cat >> all", "before\nx,y,z_predicted\n1,2,4.5\n"),
+        ("--output >(cat >> all; echo done > end)", "before\nx,y,z_predicted\n1,2,4.5\n"),
+    ],
+)
+def test_predictions_go_where_the_shell_sends_them(redirected: str, expected: str, run: Run) -> None:
+    model(run)
+    run.write("points.csv", "x,y\n1,2\n")
+    run.write("all", "before\n")
+    os.symlink("/dev/stdout", "linked")
+    wait = "; until [ -e end ]; do sleep 0.05; done" if "end" in redirected else ""
+    command = f"{sys.executable} -m crabnet_jit predict model.npz points.csv {redirected}{wait}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, timeout=120)
+    assert (result.stdout, result.stderr) == ("", "")
+    assert Path("all").read_text() == expected
+    assert os.path.islink("linked")
 
 
 def test_predictions_may_replace_their_own_file(run: Run) -> None:

@@ -655,11 +655,38 @@ def test_an_mp4_without_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
         "--save same.png --plot ./same.png",
         "--animate same.gif --rotate same.gif",
         "--plot same.png --checkpoint same.png",
+        "--plot same-0000.png --animate same.png",
+        "--save ./same-0012.png --rotate same.png",
     ],
 )
 def test_two_results_in_one_file_are_an_error(arguments: str) -> None:
     assert_refused(run("fit", "--iterations", "10", *line(arguments)))
     assert files() == []
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link, None])
+@pytest.mark.parametrize(("arguments", "taken"), [("", "the model"), ("--data data.png", "--data")])
+def test_a_picture_does_not_replace_what_it_shows(arguments: str, taken: str, link: Any) -> None:
+    given = "data.png" if arguments else "model.png"
+    table(2, 1, name="data.png")
+    model(name="model.png")
+    before = Path(given).read_bytes()
+    if link is not None:
+        link(given, "linked.png")
+    picture = given if link is None else "linked.png"
+    result = run("plot", "model.png", picture, *line(arguments))
+    assert_refused(result, f"PICTURE must be another file than {taken}, got {picture!r}")
+    assert Path(given).read_bytes() == before
+
+
+def test_films_of_similar_names_are_different_files() -> None:
+    assert_done(run("fit", "--iterations", "10", *line("--animate L.png --rotate L-0000.png --frames 1")))
+    assert "L-0000-0000.png" in files()
+
+
+def test_the_name_of_an_output_is_no_file() -> None:
+    save(NN(2, [5], 1, rng=1), "model", {"inputs": ["a", "b"], "outputs": ["model"]})
+    assert_done(run(*line("plot model P.png --output model")))
 
 
 def test_a_run_that_can_not_be_gone_on_with_draws_nothing() -> None:

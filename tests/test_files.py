@@ -1,13 +1,16 @@
 """Networks as files."""
 
 import contextlib
+import errno
 import io
 import json
 import os
 import pickle
 import pickletools
 import stat
+import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -33,6 +36,7 @@ from crabnet_jit import (
 )
 from crabnet_jit.archives import _digest
 from crabnet_jit.files import load_with_names
+from crabnet_jit.places import follow
 
 POINTS = np.random.default_rng(0).normal(size=(50, 2))
 
@@ -117,11 +121,13 @@ def test_a_loaded_network_can_be_trained_and_saved_again(tmp_path: Path) -> None
 
 
 def test_names_of_features(tmp_path: Path) -> None:
-    names = {"inputs": ["größe", "a,b"], "outputs": ['"', ""]}
+    names = {"inputs": ["größe", "a,b"], "outputs": ['"', " "]}
     save(network(), tmp_path / "net.npz", names)
     assert load_with_names(tmp_path / "net.npz")[1] == names
     save(network(), tmp_path / "net.npz")
     assert load_with_names(tmp_path / "net.npz")[1] == {}
+    save(network(), tmp_path / "net.npz", {"outputs": ["a", "b"]})
+    assert load_with_names(tmp_path / "net.npz")[1] == {"outputs": ["a", "b"]}
 
 
 @pytest.mark.parametrize("name", ["net.npz", "no_ending", "net.model", "mödell ✓.npz", "a" * 200])
@@ -210,6 +216,43 @@ def test_a_custom_activation_is_rejected_and_nothing_written(tmp_path: Path) -> 
     with pytest.raises(InvalidArgumentError):
         save(network(activation=square), tmp_path / "net.npz")
     assert_same(network(), load(tmp_path / "net.npz"))
+
+
+BAD_NAMES: list[tuple[Any, str]] = [
+    ([], "names must be a dict, got []"),
+    ({"comment": 1}, "a key of names must be one of inputs, outputs, got 'comment'"),
+    ({"output": ["a", "b"]}, "got 'output'; did you mean 'outputs'?"),
+    ({3: ["a", "b"]}, "a key of names must be one of inputs, outputs, got 3"),
+    ({"inputs": "ab"}, "names['inputs'] must be a list of 2 different texts, none of them empty, got 'ab'"),
+    ({"inputs": None}, "names['inputs'] must be a list of 2 different texts, none of them empty, got None"),
+    (
+        {"inputs": []},
+        "names['inputs'] must be a list of 2 different texts, none of them empty, got 0 of them",
+    ),
+    ({"outputs": ["a", "b", "c"]}, "names['outputs'] must be a list of 2 different texts"),
+    ({"outputs": ["a", "a"]}, "none of them empty, got 'a' once more at index 1"),
+    ({"outputs": ["a", ""]}, "none of them empty, got '' at index 1"),
+    ({"outputs": [1, "a"]}, "none of them empty, got 1 at index 0"),
+    ({"outputs": [["a"], "a"]}, "none of them empty, got ['a'] at index 0"),
+    ({"inputs": ["a", "b"], "outputs": 20_000 * ["a"]}, "none of them empty, got 20000 of them"),
+]
+
+
+@pytest.mark.parametrize(("names", "message"), BAD_NAMES)
+def test_bad_names_are_rejected_and_nothing_is_written(names: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgumentError) as told:
+        save(network(), tmp_path / "net.npz", names)
+    assert message in str(told.value)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("names", [names for names, _ in BAD_NAMES])
+def test_a_file_with_bad_names_is_no_network(names: Any, tmp_path: Path) -> None:
+    np.savez(tmp_path / "net.npz", **seal(with_header(names=names)))
+    with pytest.raises(
+        FileFormatError, match=r"net\.npz is not a saved network \(InvalidArgumentError: .*names"
+    ):
+        load(tmp_path / "net.npz")
 
 
 @pytest.mark.parametrize("where", ["missing/net.npz", "", "file/net.npz"])
@@ -432,6 +475,91 @@ def test_links_modes_and_devices_stay(tmp_path: Path) -> None:
     null = Path(os.devnull)
     save(network(), null)
     assert not null.is_file()
+
+
+# ---- open files, devices and loops ----
+
+
+needs_descriptors = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files have no paths")
+
+
+@needs_descriptors
+@pytest.mark.parametrize("folder", ["/dev/fd", "/proc/self/fd", "/proc/thread-self/fd", "/proc/{}/fd"])
+@pytest.mark.parametrize("n_links", [0, 1, 3])
+def test_an_open_file_is_written_to_where_it_stands(folder: str, n_links: int, tmp_path: Path) -> None:
+    save(network(), tmp_path / "net.npz")
+    descriptor = os.open(tmp_path / "all", os.O_WRONLY | os.O_CREAT)
+    os.write(descriptor, b"before")
+    path = Path(folder.format(os.getpid()), str(descriptor))
+    for k in range(n_links):
+        (tmp_path / f"link{k}").symlink_to(path)
+        path = tmp_path / f"link{k}"
+    save(network(), path)
+    assert path.is_symlink()
+    os.write(descriptor, b"after")
+    os.close(descriptor)
+    content = (tmp_path / "all").read_bytes()
+    assert content == b"before" + (tmp_path / "net.npz").read_bytes() + b"after"
+
+
+@needs_descriptors
+def test_what_was_printed_before_comes_before() -> None:
+    code = "from crabnet_jit import NN, save; print('before'); save(NN(1, [], 1, rng=1), '/dev/stdout')"
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, check=True, timeout=120, env=buffered)
+    assert result.stdout.startswith(b"before\nPK")
+
+
+@needs_descriptors
+def test_a_file_that_is_open_elsewhere_loses_nothing(tmp_path: Path) -> None:
+    save(network(), tmp_path / "net.npz")
+    (tmp_path / "all").write_bytes(b"before")
+    with (tmp_path / "all").open("rb") as file, subprocess.Popen(["sleep", "60"], stdin=file) as other:
+        (tmp_path / "link").symlink_to(f"/proc/{other.pid}/fd/0")
+        save(network(), tmp_path / "link")
+        other.kill()
+    assert (tmp_path / "all").read_bytes() == b"before" + (tmp_path / "net.npz").read_bytes()
+
+
+@needs_descriptors
+def test_a_pipe_is_written_to(tmp_path: Path) -> None:
+    ends = os.pipe()
+    save(network(), f"/dev/fd/{ends[1]}")
+    os.close(ends[1])
+    with os.fdopen(ends[0], "rb") as pipe:
+        (tmp_path / "net.npz").write_bytes(pipe.read())
+    assert_same(network(), load(tmp_path / "net.npz"))
+
+
+@needs_descriptors
+@pytest.mark.parametrize("number", ["987", "9" * 30, "x"])
+def test_an_open_file_that_there_is_not(number: str) -> None:
+    with pytest.raises(OSError, match=f"/fd/{number}"):
+        save(network(), f"/dev/fd/{number}")
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="there is no folder in memory")
+def test_a_file_in_memory_is_an_ordinary_file() -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        path = Path(folder, "net.npz")
+        for activation in ("tanh", "relu"):
+            save(network(activation=activation), path)
+            assert_same(network(activation=activation), load(path))
+        assert os.listdir(folder) == ["net.npz"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links of POSIX")
+@pytest.mark.parametrize("where", ["loop0", "loop0/net.npz"])
+def test_a_loop_of_links_is_an_os_error(where: str, tmp_path: Path) -> None:
+    for k in range(2):
+        (tmp_path / f"loop{k}").symlink_to(tmp_path / f"loop{1 - k}")
+    path = tmp_path / where
+    for call in (lambda: save(network(), path), lambda: load(path), lambda: follow(path)):
+        with pytest.raises(OSError, match="loop0") as told:
+            call()
+        assert told.value.errno == errno.ELOOP
+    assert sorted(os.listdir(tmp_path)) == ["loop0", "loop1"]
 
 
 def test_parameters_that_could_not_be_loaded_are_not_saved(tmp_path: Path) -> None:

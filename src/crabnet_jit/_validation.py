@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 _EXACT_INTEGER = 2**53  # up to here every integer is a float64
 _LARGEST = 2**63 - 1  # that a size can be
 _TOO_LONG = 10**100  # to print
+_LONG_LIST = 200  # characters of names that one message lists
 
 
 class InvalidArgumentError(ValueError, TypeError):
@@ -39,14 +40,28 @@ def integer(name: str, value: object, low: int, high: int | None = None) -> int:
 
 
 def choice(name: str, value: object, options: Iterable[str]) -> str:
-    """`value` if it is one of the options; the error says which is nearest."""
+    """`value` if it is one of the options; the error says which are nearest, and all where they are few."""
     names = list(options)
     if isinstance(value, str) and value in names:
         return value
+    allowed, count = ", ".join(names), 1
+    if len(allowed) > _LONG_LIST:
+        allowed, count = f"the known names ({len(names)}, the first is {shown(names[0])})", 3
+    near = _nearest(value, names, count) if isinstance(value, str) else []
+    hint = f"; did you mean {' or '.join(map(shown, near))}?" if near else ""
+    raise reject(name, f"one of {allowed}", f"{shown(value)}{hint}")
+
+
+def _nearest(value: str, names: Iterable[str], count: int) -> list[str]:
+    """The names that are most like this one, at most so many; capitals are the same as small letters."""
     by_lower = {known.lower(): known for known in names}
-    near = difflib.get_close_matches(str(value).lower(), by_lower, 1, 0.5) if isinstance(value, str) else []
-    hint = f"; did you mean {by_lower[near[0]]!r}?" if near else ""
-    raise reject(name, f"one of {', '.join(names)}", f"{value!r}{hint}")
+    return [by_lower[near] for near in difflib.get_close_matches(value.lower(), by_lower, count, 0.5)]
+
+
+def shown(value: object, most: int = 50) -> str:
+    """Its `repr` for an error, of at most so many characters."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most // 2 - 2]} ... {text[3 - most // 2 :]}"
 
 
 def is_iterable(value: object) -> bool:

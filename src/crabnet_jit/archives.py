@@ -24,6 +24,7 @@ import numpy as np
 from crabnet_jit import _validation as check
 from crabnet_jit.kernels._signals import held
 from crabnet_jit.panels import Array
+from crabnet_jit.places import follow
 
 Path_ = str | PathLike[str]
 T = TypeVar("T")
@@ -127,13 +128,18 @@ def _digest(arrays: dict[str, Any]) -> str:
 
 @contextlib.contextmanager
 def whole_file(path: Path_) -> Iterator[IO[bytes]]:
-    """A file to write to that takes its place when it is complete, and leaves nothing if it is not."""
-    target = check.path("path", path).resolve()
-    if target.exists() and not target.is_file():  # a device or a pipe stays what it is
+    """A file to write to that takes its place when it is complete, and leaves nothing if it is not.
+
+    An open file of this process such as /dev/stdout, a device or a pipe is written to, and stays what it is.
+    """
+    place = follow(check.path("path", path))
+    if place.is_stream:
         buffer = io.BytesIO()  # since many cannot seek
         yield buffer
-        target.write_bytes(buffer.getvalue())
+        with place.open() as stream:
+            stream.write(buffer.getvalue())
         return
+    target = place.path
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "No such folder", str(target.parent))
     with held():  # signals wait, so that nothing is left over

@@ -2,7 +2,6 @@
 
 import bisect
 import contextlib
-import csv
 import json
 import math
 import time
@@ -16,6 +15,7 @@ from crabnet_jit.archives import FileFormatError, whole_file
 from crabnet_jit.kernels._signals import held
 from crabnet_jit.objective import Objective
 from crabnet_jit.panels import Array
+from crabnet_jit.places import follow
 
 if TYPE_CHECKING:
     from crabnet_jit.history import History
@@ -398,7 +398,8 @@ class Checkpoint(Callback):
         self._options = options
 
     def start(self, run: Run) -> None:
-        """See that the folder is there, before the work."""
+        """See that the folder is there, before the work; links that form a loop are an OSError."""
+        follow(self.path)
         if not self.path.absolute().parent.is_dir() or self.path.is_dir():
             raise check.reject("path", "a file in a folder that exists", repr(str(self.path)))
 
@@ -428,7 +429,8 @@ class LogFile(Callback):
     path : path-like
         With the ending .csv for comma-separated values with a header, or .jsonl for an object of JSON
         a line. A run that begins anew replaces the file; one that goes on keeps the rows up to where it is
-        and adds to them. A row that can not be written is a warning, and the run goes on.
+        and adds to them. A row that can not be written is a warning, and the run goes on. JSON has no
+        infinity and no NaN: null stands for them.
     every : int, default 1000
         Iterations between two rows.
 
@@ -466,7 +468,7 @@ class LogFile(Callback):
     def _keep(self, iteration: int) -> None:
         """Write the file anew, with its rows up to an iteration."""
         kept = ",".join(self._COLUMNS) + "\n" if self.path.suffix == ".csv" else ""
-        if iteration > 0:
+        if iteration > 0 and not follow(self.path).is_stream:
             with contextlib.suppress(FileNotFoundError):
                 text = self.path.read_text(errors="replace")
                 kept += "".join(line for line in text.splitlines(True) if self._is_before(line, iteration))
@@ -485,19 +487,23 @@ class LogFile(Callback):
         except (ValueError, TypeError, KeyError):
             return False
 
+    def _row(self, values: Sequence[float]) -> str:
+        """These values as a line of the file."""
+        if self.path.suffix == ".csv":
+            return ",".join(map(str, values)) + "\n"
+        numbers = [value if math.isfinite(value) else None for value in values]
+        return json.dumps(dict(zip(self._COLUMNS, numbers, strict=True)), allow_nan=False) + "\n"
+
     def __call__(self, run: Run) -> None:
         """Add a row; if the run went back, in place of those behind it."""
         values = run.iteration, run.running_loss, run.trainer.last_rate, round(run.seconds, 6)
-        row = dict(zip(self._COLUMNS, values, strict=True))
         try:
             if run.iteration <= self._last or self._is_torn:
                 self._keep(min(run.iteration - 1, self._last))
             self._is_torn = True
-            with self.path.open("a", newline="") as file:
-                if self.path.suffix == ".csv":
-                    csv.writer(file, lineterminator="\n").writerow(row.values())
-                else:
-                    file.write(json.dumps(row) + "\n")
+            place = follow(self.path)
+            with place.open() if place.is_stream else self.path.open("ab") as file:
+                file.write(self._row(values).encode())
             self._last, self._is_torn = run.iteration, False
         except OSError as error:
             warnings.warn(f"no row after {run.iteration} iterations: {error}", RuntimeWarning, stacklevel=2)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from crabnet_jit import ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, FileFormatError, InvalidArgumentError
 from crabnet_jit import __version__ as version
-from crabnet_jit.commands import PRESETS, SCHEDULES, fit, predict, saved_options, say, train
+from crabnet_jit.commands import PRESETS, SCHEDULES, check_files, fit, predict, saved_options, say, train
 from crabnet_jit.pictures import KINDS, MOST_OUTPUTS, TARGETS, plot
 from crabnet_jit.tables import TableError
 
@@ -253,7 +253,7 @@ def _add_predict(commands: "argparse._SubParsersAction[_Parser]") -> None:
     predict.add_argument("model", help="a file that train or fit saved")
     predict.add_argument("file", help="CSV in UTF-8 with a header; - for standard input")
     predict.add_argument("--delimiter", metavar="CHARACTER", help="found in the header by default")
-    predict.add_argument("--output", metavar="FILE", help="write there instead of standard output")
+    predict.add_argument("--output", default="-", metavar="FILE", help="write there; - for standard output")
 
 
 def _add_plot(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -344,6 +344,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is None:
             raise OSError("standard output is closed")
         with _signals(command):
+            check_files(options)
             {"fit": fit, "train": train, "predict": predict, "plot": plot}[options.command](options)
     except (InvalidArgumentError, TableError, FileFormatError) as error:
         code, message = _USAGE_ERROR, f"error: {error}"

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import functools
 import os
+import re
 import signal
 import sys
 import threading
@@ -24,6 +25,7 @@ from crabnet_jit.fitting import Scores, init_for, score, split
 from crabnet_jit.fitting import fit as fit_network
 from crabnet_jit.network import NN
 from crabnet_jit.pictures import ARTICLE_NAMES, Pictures
+from crabnet_jit.places import follow, is_same
 from crabnet_jit.progress import ProgressBar
 from crabnet_jit.random import StdRng
 from crabnet_jit.schedules import Constant, Cosine, ExponentialDecay, OneCycle, Schedule
@@ -167,7 +169,6 @@ def _nothing_to_keep() -> Iterator[None]:
 def fit(options: argparse.Namespace) -> None:
     """Fit a network to the article's Gaussian."""
     check.choice("preset", options.preset, PRESETS)
-    _check_files(options)
     pictures = Pictures(options)
     watch = _Watch(options, pictures.callbacks)
     check.integer("iterations", options.iterations, 0)
@@ -234,9 +235,8 @@ def train(options: argparse.Namespace) -> None:
         given = getattr(options, name)
         if len(set(given)) < len(given):
             raise check.reject(f"--{name}", "different columns", ",".join(given))
-    if both := [name for name in options.outputs if name in options.inputs]:
-        raise check.reject("--outputs", "columns that are no inputs", both[0])
-    _check_files(options)
+    if both := set(options.outputs).intersection(options.inputs):
+        raise check.reject("--outputs", "columns that are no inputs", min(both))
     table = read_table(options.file, delimiter_of(options.delimiter))
     x, y = columns(table, options.inputs), columns(table, options.outputs)
     weights = None if options.weights is None else columns(table, [options.weights])[:, 0]
@@ -298,19 +298,48 @@ def _say_progress(n_iterations: int, done: int, loss: float, validation_loss: fl
         say(f"{done} of {n_iterations} iterations: loss {loss:.6g}{more}")
 
 
-def _check_files(options: argparse.Namespace) -> None:
-    """Before a training, not after it: results need files of their own, and places to be."""
-    taken: dict[Path, str] = {}
-    for name in ("file", "resume", "save", "checkpoint", "log_file", "plot", "animate", "rotate"):
-        path = getattr(options, name, None)
-        if path is None or (name == "checkpoint" and path == options.resume):
+#: For each command, the options with files that it reads, and those with files that it writes.
+_FILES = {
+    "fit": (["resume"], ["save", "checkpoint", "log_file", "plot", "animate", "rotate"]),
+    "train": (["file", "resume"], ["save", "checkpoint", "log_file", "plot"]),
+    "predict": (["model", "file"], ["output"]),
+    "plot": (["model", "data"], ["picture"]),
+}
+#: Files that may be written over what was read from them.
+_MAY_REPLACE = {"checkpoint": "resume", "output": "file"}
+_FILMS = ("animate", "rotate")
+
+
+def _shown(name: str) -> str:
+    """What errors call an option with a file."""
+    arguments = {"file": "the data", "model": "the model", "picture": "PICTURE"}
+    return arguments.get(name, f"--{name.replace('_', '-')}")
+
+
+def _is_frame(path: Path, film: Path) -> bool:
+    """Whether a film as pictures, such as film.png, has a frame with this path, such as film-0000.png."""
+    numbered = re.fullmatch(re.escape(film.stem) + "-[0-9]{4,}" + re.escape(film.suffix), path.name)
+    return numbered is not None and film.suffix.lower() == ".png" and is_same(path.parent, film.parent)
+
+
+def check_files(options: argparse.Namespace) -> None:
+    """Before the work, not after it: results need files of their own, and places to be."""
+    read, written = _FILES[options.command]
+    paths: dict[str, Path] = {}
+    for name in (*read, *written):
+        given = getattr(options, name)
+        if given is None or (given == "-" and name in ("file", "output")):
             continue
-        shown = "the data" if name == "file" else f"--{name.replace('_', '-')}"
-        if (other := taken.setdefault(Path(path).resolve(), shown)) != shown:
-            raise check.reject(shown, f"another file than {other}", repr(path))
-    if options.save is not None and (
-        not Path(options.save).absolute().parent.is_dir() or Path(options.save).is_dir()
-    ):
+        path = check.path(_shown(name), given)
+        if name in written:
+            follow(path)  # links that form a loop
+            for other, taken in paths.items():
+                is_frame = name in _FILMS and other not in _FILMS and _is_frame(taken, path)
+                if is_frame or (other != _MAY_REPLACE.get(name) and is_same(path, taken)):
+                    raise check.reject(_shown(name), f"another file than {_shown(other)}", repr(given))
+        paths[name] = path
+    save = paths.get("save")
+    if save is not None and (not save.absolute().parent.is_dir() or save.is_dir()):
         raise check.reject("--save", "a file in a folder that exists", repr(options.save))
 
 
@@ -325,15 +354,14 @@ def predict(options: argparse.Namespace) -> None:
     inputs, outputs = files.feature_names(net, names)
     table = read_table(options.file, delimiter_of(options.delimiter))
     predicted = [f"{name}_predicted" for name in outputs]
-    for name in predicted:
-        if name in table.header:
-            raise TableError(f"{table.source}: has a column {name!r} already")
+    if there := set(table.header).intersection(predicted):
+        raise TableError(f"{table.source}: has a column {min(there)!r} already")
     values = net.predict(columns(table, inputs))
     if not np.isfinite(values).all():
         line = table.lines[int((~np.isfinite(values)).any(axis=1).argmax())]
         raise TableError(f"{table.source}, line {line}: the prediction is too large for a number")
     text = format_table(table, predicted, values)
-    if options.output is None:
+    if options.output == "-":
         sys.stdout.buffer.write(text.encode())
         sys.stdout.buffer.flush()
     else:

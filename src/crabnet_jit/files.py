@@ -28,18 +28,18 @@ def save(net: NN, path: str | PathLike[str], names: dict[str, list[str]] | None 
     path : path-like
         By custom with the ending .npz.
     names : dict of lists of str, optional
-        "inputs" and "outputs": what the features are called.
+        "inputs" and "outputs", or one of them: what the features are called, each by a name of its own.
 
     Raises
     ------
     InvalidArgumentError
-        For a `CustomActivation`.
+        For a `CustomActivation`, or names that are not as many different texts as there are features.
     OSError
         If the file can not be written. Nothing is left of it then.
     """
     check.instance("net", net, NN, "an NN")
     names = {} if names is None else names
-    check.instance("names", names, dict, "a dict")
+    _check_names(names, net)
     for k, activation in enumerate(net.activations):
         if activation.name not in ACTIVATIONS:
             raise check.reject(f"activations[{k}]", "one that has a name, to be saved", repr(activation))
@@ -85,13 +85,41 @@ def default_names(letter: str, n: int) -> list[str]:
     return [f"{letter}{k}" for k in range(n)]
 
 
+def _check_names(names: Any, net: NN) -> None:
+    """A dict of "inputs" and "outputs", or of one, with a different text for each feature."""
+    check.instance("names", names, dict, "a dict")
+    counts = {"inputs": net.in_features, "outputs": net.out_features}
+    for key, given in names.items():
+        count = counts[check.choice("a key of names", key, counts)]
+        if (wrong := _wrong_names(given, count)) is not None:
+            allowed = f"a list of {count} different texts, none of them empty"
+            raise check.reject(f"names[{key!r}]", allowed, wrong)
+
+
+def _wrong_names(given: object, count: int) -> str | None:
+    """What keeps this from being a list of so many different texts, if anything does."""
+    if not isinstance(given, list):
+        return check.shown(given)
+    if len(given) != count:
+        return f"{len(given)} of them"
+    seen: set[str] = set()
+    for k, name in enumerate(given):
+        if not isinstance(name, str) or not name:
+            return f"{check.shown(name)} at index {k}"
+        if name in seen:
+            return f"{check.shown(name)} once more at index {k}"
+        seen.add(name)
+    return None
+
+
 def _parse(header: dict[str, Any], arrays: dict[str, Array]) -> tuple[NN, dict[str, list[str]]]:
     if unknown := set(arrays) - {"parameters", *Standardization._fields}:
         raise ValueError(f"unknown arrays {sorted(unknown)}")
     net = _build(header["sizes"], header["activations"], arrays.pop("parameters"))
     if arrays:
         net.standardization = Standardization(**arrays)
-    return net, {key: [str(name) for name in names] for key, names in header["names"].items()}
+    _check_names(header["names"], net)
+    return net, header["names"]
 
 
 def _build(sizes: list[int], activations: list[Any], parameters: Any) -> NN:

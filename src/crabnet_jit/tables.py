@@ -31,14 +31,16 @@ class Table(NamedTuple):
 
 
 def read_table(path: str, delimiter: str | None = None) -> Table:
-    """Read a CSV file in UTF-8 with a header; `-` is standard input. Blank lines are skipped.
+    """Read a CSV file in UTF-8 with a header; `-` is standard input. Lines without any character are skipped.
+
+    Columns without a name, or of the same name, are read, too; `columns` does not take them.
 
     Without a delimiter it is the one of comma, semicolon, tab and bar that the header has most of.
 
     Raises
     ------
     TableError
-        For a file without rows, rows of another length, columns without a name or with the same one.
+        For a file without rows, or rows of another length.
     OSError
         If the file can not be read.
     """
@@ -59,10 +61,10 @@ def read_table(path: str, delimiter: str | None = None) -> Table:
     rows, lines = [], []
     try:
         for row in reader:
-            if not any(cell.strip() for cell in row):
+            if not row:
                 continue
-            if not header:
-                header = [cell.strip() for cell in row]
+            if not header:  # it is the first line with a name
+                header = [cell.strip() for cell in row] if any(cell.strip() for cell in row) else []
                 continue
             if len(row) != len(header):
                 raise TableError(
@@ -75,9 +77,6 @@ def read_table(path: str, delimiter: str | None = None) -> Table:
         raise TableError(f"{source}, line {reader.line_num}: {error}") from None
     if not header:
         raise TableError(f"{source}: must have a header and rows, is empty")
-    for k, name in enumerate(header):
-        if not name or name in header[:k]:
-            raise TableError(f"{source}: column {k + 1} must have a name of its own, has {name!r}")
     if not rows:
         raise TableError(f"{source}: must have rows below the header, has none")
     return Table(source, delimiter, header, rows, lines)
@@ -98,24 +97,40 @@ def columns(table: Table, names: Sequence[str]) -> Array:
     Raises
     ------
     TableError
-        For a column that is not there, or a cell that is not a finite number.
+        For a column that is not there, or is not the only one of its name, or a cell that is not a finite
+        number.
     """
     values = np.empty((len(table.rows), len(names)))
+    places: dict[str, list[int]] = {}
+    for k, name in enumerate(table.header):
+        places.setdefault(name, []).append(k)
     for j, name in enumerate(names):
-        try:
-            check.choice("column", name, table.header)
-        except check.InvalidArgumentError as error:
-            raise TableError(f"{table.source}: {error} (delimiter {table.delimiter!r})") from None
-        k = table.header.index(name)
+        k = _place(table, places, name)
         for i, (row, line) in enumerate(zip(table.rows, table.lines, strict=True)):
             try:
                 values[i, j] = float(row[k])
             except ValueError:
                 values[i, j] = math.nan
             if not math.isfinite(values[i, j]) or "_" in row[k]:
-                place = f"{table.source}, line {line}, column {name!r}"
-                raise TableError(f"{place}: must be a finite number, got {row[k].strip()!r}")
+                place = f"{table.source}, line {line}, column {check.shown(name)}"
+                raise TableError(f"{place}: must be a finite number, got {check.shown(row[k].strip())}")
     return values
+
+
+def _place(table: Table, places: dict[str, list[int]], name: str) -> int:
+    """Where the column of this name is, out of the places of each name."""
+    if not name or name not in places:
+        try:
+            check.choice("column", name, filter(None, places))
+        except check.InvalidArgumentError as error:
+            raise TableError(f"{table.source}: {error} (delimiter {table.delimiter!r})") from None
+    first, *more = places[name]
+    if more:
+        raise TableError(
+            f"{table.source}: column {more[0] + 1} must have a name of its own, has {check.shown(name)}, "
+            f"as column {first + 1} has"
+        )
+    return first
 
 
 def format_table(table: Table, names: Iterable[str], values: Array) -> str:
