@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import crabnet_jit
 from crabnet_jit import NN, StandardGaussian, StdRng, Trainer, UniformSource
 
 from .paths import jit, tile
@@ -147,6 +148,6 @@ def describe_machine() -> str:
             line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line
         ]
         model = names[0] if names else model
-    packages = ", ".join(f"{name} {version(name)}" for name in ("crabnet-jit", "numba", "numpy"))
+    packages = f"crabnet-jit {crabnet_jit.__version__}, numba {version('numba')}, numpy {version('numpy')}"
     today = datetime.now(UTC).date().isoformat()
     return f"{model}, {os.cpu_count()} cores; Python {platform.python_version()}, {packages}; {today}"

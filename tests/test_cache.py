@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,17 +59,81 @@ def copy(tmp_path: Path) -> Path:
 
 
 def test_right_after_a_change_in_a_file_that_kernels_inline(tmp_path: Path, copy: Path) -> None:
-    before = finish(start(tmp_path / "cache", copy))
-    assert finish(start(tmp_path / "cache", copy)) == before
+    # Python itself would take its own old byte code, if it kept any.
+    no_pyc = {"PYTHONDONTWRITEBYTECODE": "1"}
+    before = finish(start(tmp_path / "cache", copy, **no_pyc))
+    assert finish(start(tmp_path / "cache", copy, **no_pyc)) == before
     source = copy / "kernels" / "optimizers.py"
     stamp = source.stat()
     changed = source.read_text().replace("-= rate * gradients", "+= rate * gradients")
     assert changed != source.read_text()
     source.write_text(changed)
     os.utime(source, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # even where the clock does not show it
-    assert finish(start(tmp_path / "cache", copy)) != before
+    assert finish(start(tmp_path / "cache", copy, **no_pyc)) != before
     source.write_text(changed.replace("+= rate * gradients", "-= rate * gradients"))
-    assert finish(start(tmp_path / "cache", copy)) == before
+    assert finish(start(tmp_path / "cache", copy, **no_pyc)) == before
+
+
+def in_a_zip(package: Path) -> Path:
+    """The package in a file: a folder in name only."""
+    archive = shutil.make_archive(str(package.parent / "packed"), "zip", package.parent, package.name)
+    return Path(archive) / package.name
+
+
+def as_byte_code(package: Path) -> Path:
+    """The package without its sources."""
+    command = [sys.executable, "-m", "compileall", "-q", "-b", "-f", str(package)]
+    subprocess.run(command, check=True)
+    target = package.parent / "sourceless" / package.name
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(package, target, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    return target
+
+
+def as_sources(package: Path) -> Path:
+    """As it is."""
+    return package
+
+
+@pytest.mark.slow  # compiles six times
+@pytest.mark.parametrize("packed", [as_sources, as_byte_code, in_a_zip])
+def test_a_new_release_never_runs_the_old_ones_machine_code(
+    packed: Callable[[Path], Path], tmp_path: Path, copy: Path
+) -> None:
+    ordinary = dict.fromkeys(("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"), "")
+    before = finish(start(tmp_path / "cache", packed(copy), **ordinary))
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert finish(start(tmp_path / "cache", packed(copy), **ordinary)) == before
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    source = copy / "kernels" / "optimizers.py"
+    source.write_text(source.read_text().replace("-= rate * gradients", "+= rate * gradients"))
+    assert finish(start(tmp_path / "cache", packed(copy), **ordinary)) != before
+
+
+def test_where_no_module_can_be_found_nothing_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(crabnet_jit, "__path__", [])
+    assert fingerprint() is None
+    assert cache_directory() is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_package_needs_no_metadata_of_an_installation(copy: Path) -> None:
+    program = f"""
+import sys
+sys.path[:] = [{str(copy.parent)!r}] + [path for path in sys.path if "crabnet" not in path]
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder)]
+import importlib.metadata
+def version(name):
+    raise importlib.metadata.PackageNotFoundError(name)
+importlib.metadata.version = version
+import crabnet_jit
+print(crabnet_jit.__version__, crabnet_jit.__file__)
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout == f"{crabnet_jit.__version__} {copy / '__init__.py'}\n"
 
 
 def test_eight_processes_start_cold_and_later_ones_add_nothing(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_full_disk_is_one_line() -> None:
     with open("/dev/full", "w") as full:
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert result.returncode == 1
-    assert result.stderr.splitlines()[1:] == ["crabnet-jit fit: error: [Errno 28] No space left on device"]
+    assert result.stderr.splitlines()[2:] == ["crabnet-jit fit: error: [Errno 28] No space left on device"]
 
 
 def test_switched_off_compiler_is_told() -> None:

@@ -211,6 +211,22 @@ def test_weights_column(run: Run) -> None:
     )
 
 
+def test_rows_of_weight_0_neither_choose_the_network_nor_count_in_scores(run: Run) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, 200)
+    for name, junk in (("true", 0.0), ("junk", 1000.0)):
+        rows = [f"{v},{np.sin(3 * v) + junk * (k % 2)},{1 - k % 2}" for k, v in enumerate(x)]
+        run.write(f"{name}.csv", "x,y,w\n" + "\n".join(rows) + "\n")
+    options = ["--inputs", "x", "--outputs", "y", "--weights", "w", "--iterations", "3000"]
+    outcomes = [run("train", f"{name}.csv", *options, "--save", f"{name}.npz") for name in ("true", "junk")]
+    remarks = [re.sub(r"\d+\.\d+ s,", "", error) for _, _, error in outcomes]
+    assert remarks[0] == remarks[1]
+    assert "validation" in remarks[0]
+    nets = [load(run.folder / f"{name}.npz") for name in ("true", "junk")]
+    assert nets[0].parameters.tobytes() == nets[1].parameters.tobytes()
+    assert score(nets[1], x[::2, None], np.sin(3 * x[::2])).rmse[0] < 0.05
+
+
 def test_labels_for_cross_entropy_are_a_column_of_probabilities_each(run: Run) -> None:
     rows = "".join(f"{k % 7},{k % 5},{k % 2},{1 - k % 2}\n" for k in range(70))
     run.write("points.csv", "x,y,a,b\n" + rows)

@@ -1,7 +1,5 @@
 """Small neural networks, trained in compiled loops."""
 
-from importlib.metadata import version
-
 from crabnet_jit._validation import InvalidArgumentError
 from crabnet_jit.activations import (
     ACTIVATIONS,
@@ -123,4 +121,4 @@ __all__ = [
     "warmup",
 ]
 
-__version__ = version("crabnet-jit")
+__version__ = "0.1.0"

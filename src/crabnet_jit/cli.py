@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 
 from crabnet_jit import ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, FileFormatError, InvalidArgumentError
 from crabnet_jit import __version__ as version
-from crabnet_jit.commands import PRESETS, SCHEDULES, check_files, fit, predict, saved_options, say, train
+from crabnet_jit.commands import PRESETS, SCHEDULES, check_files, fit, predict, saved_options, train
+from crabnet_jit.console import say
 from crabnet_jit.pictures import KINDS, MOST_OUTPUTS, TARGETS, plot
 from crabnet_jit.tables import TableError
 

@@ -21,6 +21,7 @@ from crabnet_jit import files
 from crabnet_jit.archives import FileFormatError, whole_file
 from crabnet_jit.callbacks import Callback, Checkpoint, LogFile, TimeBudget
 from crabnet_jit.checkpoints import read_checkpoint
+from crabnet_jit.console import Log, say
 from crabnet_jit.fitting import Scores, init_for, score, split
 from crabnet_jit.fitting import fit as fit_network
 from crabnet_jit.network import NN
@@ -72,12 +73,6 @@ SCHEDULES: dict[str, Callable[[argparse.Namespace], Schedule]] = {
 }
 
 
-def say(text: str) -> None:
-    """A line on standard error, if there is one."""
-    if sys.stderr is not None:
-        print(text, file=sys.stderr)
-
-
 #: Options that a checkpoint does not keep: where a run reads and writes, and how it is watched.
 _NOT_KEPT = {
     "file", "inputs", "outputs", "save", "checkpoint", "checkpoint_every", "resume", "time_limit", "log_file",
@@ -109,6 +104,7 @@ class _Watch:
     def __init__(self, options: argparse.Namespace, callbacks: Sequence[Callback]) -> None:
         self.callbacks = [*callbacks]
         self.bar: ProgressBar | None = None
+        self._log = Log()
         is_terminal = sys.stderr is not None and sys.stderr.isatty()
         if is_terminal if options.progress is None else options.progress:
             self.bar = ProgressBar()
@@ -137,11 +133,13 @@ class _Watch:
             raise
 
     def print(self, text: str) -> None:
-        """A line on standard output."""
-        if self.bar is not None:
-            self.bar.print(text)
-        else:
-            print(text, flush=True)
+        """A line of the log; see `close`."""
+        with contextlib.nullcontext() if self.bar is None else self.bar.aside():
+            self._log.print(text)
+
+    def close(self) -> None:
+        """Raise the error of a log that could not be written, when all else is done."""
+        self._log.close()
 
 
 def _leave(number: int, _frame: object) -> None:
@@ -216,10 +214,11 @@ def fit(options: argparse.Namespace) -> None:
             f"{done} iterations: {compiled - start:.2f} s compiling, {seconds:.3f} s training, "
             f"{1e6 * seconds / max(done, 1):.3f} us per iteration"
         )
-    say(f"mean squared error on a grid of 101 x 101 points: {grid_error(net):.3g}")
     if options.save is not None:
         files.save(net, options.save, ARTICLE_NAMES)
+    say(f"mean squared error on a grid of 101 x 101 points: {grid_error(net):.3g}")
     pictures.draw_fit(trainer)
+    watch.close()
 
 
 def grid_error(net: NN) -> float:
@@ -239,14 +238,16 @@ def train(options: argparse.Namespace) -> None:
         raise check.reject("--outputs", "columns that are no inputs", min(both))
     table = read_table(options.file, delimiter_of(options.delimiter))
     x, y = columns(table, options.inputs), columns(table, options.outputs)
-    weights = None if options.weights is None else columns(table, [options.weights])[:, 0]
+    weights = np.ones(len(x))
+    if options.weights is not None:
+        weights = check.sample_weights("--weights", columns(table, [options.weights])[:, 0], len(x))
     rng = StdRng(options.seed)
     share = check.fraction("validation", options.validation)
     training, validation = np.arange(len(x)), np.arange(0)
     if share > 0:
         if len(x) < 2:
             raise TableError(f"{table.source}: must have two rows or more, to set one aside for validation")
-        training, validation = split(len(x), share, rng)
+        training, validation = split(len(x), share, rng, weights)
     pictures = Pictures(options)
     watch = _Watch(options, pictures.callbacks)
     start = time.perf_counter()
@@ -263,9 +264,9 @@ def train(options: argparse.Namespace) -> None:
             learning_rate=options.learning_rate,
             n_iterations=options.iterations,
             batch_size=options.batch_size,
-            sample_weight=None if weights is None else weights[training],
+            sample_weight=weights[training],
             standardize=not options.no_standardize,
-            validation=(x[validation], y[validation]) if share > 0 else None,
+            validation=(x[validation], y[validation], weights[validation]) if share > 0 else None,
             seed=rng,
             dtype=options.dtype,
             on_check=on_check,
@@ -281,12 +282,12 @@ def train(options: argparse.Namespace) -> None:
         )
     assert net.fit_history is not None
     done = net.fit_history.n_iterations
-    say(f"{done} iterations, {time.perf_counter() - start:.2f} s, compiling included")
-    _say_scores("training", options.outputs, score(net, x[training], y[training]))
-    if share > 0:
-        _say_scores("validation", options.outputs, score(net, x[validation], y[validation]))
     if options.save is not None:
         files.save(net, options.save, {"inputs": options.inputs, "outputs": options.outputs})
+    say(f"{done} iterations, {time.perf_counter() - start:.2f} s, compiling included")
+    for what, part in (("training", training), ("validation", validation)):
+        if part.size > 0:
+            _say_scores(what, options.outputs, score(net, x[part], y[part], weights[part]))
     shown = validation if share > 0 else training
     pictures.draw_train(net, x[shown], y[shown], options.inputs, options.outputs)
 

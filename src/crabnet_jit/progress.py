@@ -4,10 +4,12 @@ import contextlib
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from typing import IO, Any
 
 from crabnet_jit import _validation as check
 from crabnet_jit.callbacks import Callback, Run
+from crabnet_jit.console import QuietFile
 
 _LINE_SECONDS = 5.0  # between two lines where there is no bar
 
@@ -16,7 +18,7 @@ class ProgressBar(Callback):
     """Iterations, iterations a second, running loss and time left.
 
     With tqdm (`pip install crabnet-jit[progress]`) it is a bar, in notebooks theirs; without, a line every 5
-    seconds and one at the end.
+    seconds and one at the end. What cannot be written is lost; it does not end the run.
 
     Parameters
     ----------
@@ -42,13 +44,15 @@ class ProgressBar(Callback):
             raise check.reject("file", "a text file", repr(file))
         self._file = file
         self._bar: Any = None
+        self._shown: QuietFile | None = None
         self._next = 0.0
         self._began_at = 0
 
     def start(self, run: Run) -> None:
         """Show it."""
         file = sys.stderr if self._file is None else self._file
-        self._bar = _bar(file, run.end, run.iteration)
+        self._shown = None if file is None else QuietFile(file)
+        self._bar = None if self._shown is None else _bar(self._shown, run.end, run.iteration)
         self._began_at = run.iteration
         self._next = time.perf_counter() + (0.0 if self._bar is not None else _LINE_SECONDS)
 
@@ -63,41 +67,51 @@ class ProgressBar(Callback):
         """Leave it as it is at the end."""
         self._show(run)
         if self._bar is not None:
-            self._bar.close()
+            with contextlib.suppress(Exception):
+                self._bar.close()
             self._bar = None
 
     def _show(self, run: Run) -> None:
         if self._bar is not None:
-            self._bar.set_postfix_str(f"loss {run.running_loss:.4g}", refresh=False)
-            self._bar.update(run.iteration - self._bar.n)
+            try:
+                self._bar.set_postfix_str(f"loss {run.running_loss:.4g}", refresh=False)
+                self._bar.update(run.iteration - self._bar.n)
+                return
+            except Exception:  # such as for a TQDM_ASCII that is no bar: lines, then
+                self._bar.disable = True  # it is closed when it is freed, and would try again
+                self._bar = None
+        if self._shown is None:
             return
         rate = (run.iteration - self._began_at) / max(run.seconds, 1e-9)
         left = (run.end - run.iteration) / max(rate, 1e-9)
-        file = sys.stderr if self._file is None else self._file
-        if file is None:
-            return
-        with contextlib.suppress(OSError, ValueError):  # it is closed: nobody looks
-            print(
-                f"{run.iteration} of {run.end} iterations, {rate:.3g} a second, "
-                f"running loss {run.running_loss:.6g}, {left:.0f} s left",
-                file=file,
-                flush=True,
-            )
+        self._shown.write(
+            f"{run.iteration} of {run.end} iterations, {rate:.3g} a second, "
+            f"running loss {run.running_loss:.6g}, {left:.0f} s left\n"
+        )
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """While a line is printed on the same terminal, the bar is not there."""
+        mode: Any = contextlib.nullcontext()
+        if self._bar is not None:
+            mode = self._bar.external_write_mode(file=sys.stdout)
+        with contextlib.suppress(Exception):
+            mode.__enter__()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(Exception):
+                mode.__exit__(None, None, None)
 
     def print(self, text: str) -> None:
         """A line on standard output, above the bar."""
-        if self._bar is not None:
-            self._bar.write(text, file=sys.stdout)
-            sys.stdout.flush()
-        else:
+        with self.aside():
             print(text, flush=True)
 
 
-def _bar(file: IO[str] | None, total: int, initial: int) -> Any:
-    """A bar of tqdm; None without it, or without a file."""
-    if file is None:
-        return None
-    with contextlib.suppress(ImportError), warnings.catch_warnings():
+def _bar(file: QuietFile, total: int, initial: int) -> Any:
+    """A bar of tqdm; None without it, or if it cannot be had."""
+    with contextlib.suppress(Exception), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a notebook without widgets gets a bar of characters, and a warning
         from tqdm.auto import tqdm
 

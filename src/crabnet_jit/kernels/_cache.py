@@ -2,18 +2,21 @@
 
 Numba's own cache notices a change only in the file of the compiled function itself, shares one index
 between processes, and never finds a function again that was made by another one. Here, every
-compiled kernel is a file of its own, in a folder whose name carries a fingerprint of every source file
+compiled kernel is a file of its own, in a folder whose name carries a fingerprint of every module
 of the package and of all that shapes the machine code: another fingerprint, another folder.
 """
 
 import contextlib
 import hashlib
+import marshal
 import os
 import pickle
+import pkgutil
 import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,7 @@ from numba.core.caching import _Cache
 from numba.core.serialize import dumps
 from numba.misc.appdirs import user_cache_dir
 
-_PACKAGE = Path(__file__).parents[1]
+_PACKAGE = "crabnet_jit"
 _UNUSED_SECONDS = 30 * 24 * 3600
 _MARKER = "compiled kernels of crabnet_jit"  # a file: only folders that hold it are ever removed
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -87,22 +90,43 @@ class KernelCache(_Cache):
         """Nothing to do: files of other sources lie in other folders."""
 
 
-def fingerprint() -> str:
-    """Digest of the package's sources, of the tools' versions and of Numba's switches."""
+def fingerprint() -> str | None:
+    """Digest of the package's modules, of the tools' versions and of Numba's switches.
+
+    None if there is no module to be found: then nobody could tell old machine code from new.
+    """
+    modules = dict(_modules(_PACKAGE, sys.modules[_PACKAGE].__path__))
+    if not modules:
+        return None
     digest = hashlib.sha256()
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        digest.update(str(path.relative_to(_PACKAGE)).encode())
-        digest.update(path.read_bytes())
+    for name in sorted(modules):
+        digest.update(name.encode())
+        digest.update(modules[name])
     tools = (sys.version, numba.__version__, llvmlite.__version__, np.__version__)
     switches = (config.BOUNDSCHECK, config.OPT, config.LOOP_VECTORIZE, config.DEBUGINFO_DEFAULT)
     digest.update(repr((tools, switches)).encode())
     return digest.hexdigest()[:16]
 
 
+def _modules(package: str, path: Any) -> Iterator[tuple[str, bytes]]:
+    """Name and content of every module: its source, or byte code where there is none, in a zip file, too."""
+    for finder, name, is_package in pkgutil.iter_modules(path, f"{package}."):
+        spec: Any = finder.find_spec(name, None)
+        try:
+            yield name, spec.loader.get_data(spec.origin)
+        except (AttributeError, OSError, TypeError):  # frozen into a program
+            yield name, marshal.dumps(spec.loader.get_code(name))
+        if is_package:
+            yield from _modules(name, spec.submodule_search_locations)
+
+
 def cache_directory() -> Path | None:
     """Folder for this version's compiled kernels; None if there is no such place."""
+    version = fingerprint()
+    if version is None:
+        return None
     root = Path(config.CACHE_DIR or user_cache_dir("crabnet_jit", False))
-    directory = root / f"crabnet_jit-{fingerprint()}"
+    directory = root / f"crabnet_jit-{version}"
     try:
         if not directory.is_dir():
             directory.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,82 @@
+"""What is said to people: it never ends a run, nor costs its result."""
+
+import contextlib
+import os
+import sys
+from typing import IO, Any
+
+
+def say(text: str) -> None:
+    """A line on standard error, if there is one that can be written to."""
+    if sys.stderr is not None:
+        QuietFile(sys.stderr).write(text + "\n")
+
+
+def give_up(file: IO[str]) -> None:
+    """Write no more to a file that is full or has lost its reader: Python would try again when it ends."""
+    with contextlib.suppress(Exception):  # not a file of the operating system
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, file.fileno())
+        os.close(null)
+
+
+class QuietFile:
+    """A text file for remarks: what cannot be written is lost, and nothing else."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self._is_lost = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    # tqdm looks for bars that share a file with the text that is printed above them.
+    def __eq__(self, other: object) -> bool:
+        return self._file == getattr(other, "_file", other)
+
+    def __hash__(self) -> int:
+        return hash(self._file)
+
+    def write(self, text: str) -> None:
+        """Write it, at once."""
+        self._try("write", text)
+        self._try("flush")
+
+    def flush(self) -> None:
+        """Nothing to do, but some expect it."""
+        self._try("flush")
+
+    def _try(self, method: str, *arguments: str) -> None:
+        if self._is_lost:
+            return
+        try:
+            if hasattr(self._file, method):
+                getattr(self._file, method)(*arguments)
+        except Exception:  # full, closed, without a reader, of another encoding; or somebody's own
+            self._is_lost = True
+            give_up(self._file)
+
+
+class Log:
+    """Lines on standard output that are a result.
+
+    If they cannot be written, the work goes on, and `close` raises the error when all else is done.
+    """
+
+    def __init__(self) -> None:
+        self._error: OSError | None = None
+
+    def print(self, text: str) -> None:
+        """Write a line, unless one could not be written before."""
+        if self._error is not None:
+            return
+        try:
+            print(text, flush=True)
+        except OSError as error:
+            self._error = error
+            give_up(sys.stdout)
+
+    def close(self) -> None:
+        """Raise the error that came first."""
+        if self._error is not None:
+            raise self._error
