@@ -43,6 +43,7 @@ class Activation:
 
     name: ClassVar[str] = ""
 
+    @check.keywords
     def __init__(self) -> None:
         self._a = 0.0
         self.dy_dx: Array | None = None
@@ -173,6 +174,7 @@ class LeakyReLU(Activation):
 
     name = "leaky_relu"
 
+    @check.keywords
     def __init__(self, negative_slope: float = 0.01) -> None:
         super().__init__()
         self._a = check.finite("negative_slope", negative_slope)
@@ -203,6 +205,7 @@ class ELU(Activation):
 
     name = "elu"
 
+    @check.keywords
     def __init__(self, alpha: float = 1.0) -> None:
         super().__init__()
         self._a = check.finite("alpha", alpha)
@@ -233,6 +236,7 @@ class GELU(Activation):
 
     name = "gelu"
 
+    @check.keywords
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
         self._approximate = check.choice("approximate", approximate, ("none", "tanh"))
@@ -322,6 +326,7 @@ class Sine(Activation):
 
     name = "sine"
 
+    @check.keywords
     def __init__(self, frequency: float = 30.0) -> None:
         super().__init__()
         self._a = check.number("frequency", frequency, 0.0, open_low=True)
@@ -357,6 +362,7 @@ class CustomActivation(Activation):
 
     name = "custom"
 
+    @check.keywords
     def __init__(self, function: Callable[[float], float], derivative: Callable[[float], float]) -> None:
         super().__init__()
         self._functions = function, derivative

@@ -36,6 +36,7 @@ class Scores(NamedTuple):
     r2: Array
 
 
+@check.keywords
 def score(net: NN, x: ArrayLike, y: ArrayLike) -> Scores:
     """Root mean squared error, mean absolute error and coefficient of determination of `net.predict(x)`.
 
@@ -80,6 +81,7 @@ def split(n_samples: int, fraction: float, rng: StdRng) -> tuple[Array, Array]:
     return np.sort(order[n_validation:]), np.sort(order[:n_validation])
 
 
+@check.keywords
 def fit(
     x: ArrayLike,
     y: ArrayLike,
@@ -101,7 +103,14 @@ def fit(
     patience: int | None = None,
     callbacks: Sequence[Callback] = (),
     resume: str | PathLike[str] | None = None,
-    **options: Any,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    clip_value: float | None = None,
+    clip_norm: float | None = None,
+    dropout: float | Sequence[float] = 0.0,
+    on_divergence: str = "raise",
+    log_every: int = 10_000,
+    keep_losses: int | None = None,
 ) -> NN:
     """A network fitted to a data set.
 
@@ -143,8 +152,10 @@ def fit(
         Others to be called in the run, such as `ProgressBar()`, `TimeBudget(60)` or `Checkpoint("fit.npz")`.
     resume : path-like, optional
         A checkpoint of the same call, to go on from.
-    **options
-        Others of `Trainer`: l1, l2, clip_value, clip_norm, dropout, on_divergence.
+    l1, l2, clip_value, clip_norm, dropout, on_divergence, log_every
+        As in `Trainer`.
+    keep_losses : int, optional
+        As in `Trainer`; those that `on_check` needs are kept in any case.
 
     Returns
     -------
@@ -198,17 +209,26 @@ def fit(
     if not callable(learning_rate):
         rate = check.number("learning_rate", learning_rate, 0.0)
         learning_rate = Cosine(rate, n_iterations, warmup=n_iterations // 10)
+    every = -(-n_iterations // _CHECKS)
+    if keep_losses is not None:
+        keep_losses = max(every, check.integer("keep_losses", keep_losses, 0))
     trainer = Trainer(
         net,
         source,
         loss=criterion,
         optimizer=optimizer,
         learning_rate=learning_rate,
+        l1=l1,
+        l2=l2,
+        clip_value=clip_value,
+        clip_norm=clip_norm,
+        dropout=dropout,
         rng=StdRng(rng.state["seed"], stream=1),
-        **options,
+        log_every=log_every,
+        keep_losses=keep_losses,
+        on_divergence=on_divergence,
     )
     stopping = None
-    every = -(-n_iterations // _CHECKS)
     if validation_set is not None:
         x_aside, y_aside, weights_aside = validation_set
         scaled = _scaled(net, x_aside, y_aside)
@@ -220,7 +240,7 @@ def fit(
     if on_check is not None:
         checks.append(_Report(every, on_check, stopping))
     if resume is not None:
-        trainer.load_checkpoint(resume)
+        trainer.load_checkpoint(check.path("resume", resume))
     history = trainer.run(
         max(0, n_iterations - trainer.iteration), callbacks=[*checks, *as_callbacks(callbacks, every)]
     )
@@ -244,10 +264,16 @@ def _split_off(
     if isinstance(validation, tuple):
         if len(validation) != 2:
             raise check.reject("validation", "a number or a pair (x, y)", f"{len(validation)} items")
-        x, y = check.pairs(validation[0], _targets(loss, validation[1], targets.shape[1]))
+        try:
+            x, y = check.pairs(validation[0], _targets(loss, validation[1], targets.shape[1]))
+        except check.InvalidArgumentError as error:  # whose x and y are not those of the fit
+            raise check.InvalidArgumentError(f"validation {error}") from None
         check.samples("validation x", x, inputs.shape[1])
         check.samples("validation y", y, targets.shape[1])
         return samples, (x, y, np.ones(len(x)))
+    if check.is_iterable(validation):
+        came = f"a {type(validation).__name__}: {validation!r}"
+        raise check.reject("validation", "a number above 0 and at most 1, or a tuple (x, y)", came)
     share = check.number("validation", validation, 0.0, 1.0, open_low=True)
     if len(inputs) < 2:
         raise check.reject("x", "at least two samples, to set one aside", "1")

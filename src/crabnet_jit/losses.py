@@ -45,6 +45,7 @@ class Loss:
     name: ClassVar[str] = ""
     is_regression: ClassVar[bool] = True  # targets have units, and may be standardised
 
+    @check.keywords
     def __init__(self) -> None:
         self._a = 0.0
         self.dL_dx: Array | None = None
@@ -160,6 +161,7 @@ class Huber(Loss):
 
     name = "huber"
 
+    @check.keywords
     def __init__(self, delta: float = 1.0) -> None:
         super().__init__()
         self._a = check.number("delta", delta, 0.0, open_low=True)
@@ -258,6 +260,7 @@ class CustomLoss(Loss):
 
     name = "custom"
 
+    @check.keywords
     def __init__(
         self, function: Callable[[float, float], float], derivative: Callable[[float, float], float]
     ) -> None:

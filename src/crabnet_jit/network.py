@@ -124,6 +124,7 @@ class NN:
     parameters = Buffer()
     gradients = Buffer()
 
+    @check.keywords
     def __init__(
         self,
         in_features: int,
