@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crabnet_jit import _validation as check
-from crabnet_jit._functions import compile_scalar
-from crabnet_jit.kernels._jit import entry
+from crabnet_jit._functions import shared_entry
 from crabnet_jit.kernels.custom_target import custom_target_panels
 from crabnet_jit.kernels.entry import gaussian_panels
 from crabnet_jit.panels import Array, pack, unpack
@@ -126,8 +125,7 @@ class _ScalarFunction:
 
     def __init__(self, function: Any, in_features: int, examples: Array) -> None:
         self.in_features = in_features
-        scalar = compile_scalar("target", function, in_features)
-        self._fill = entry(custom_target_panels(scalar, in_features))
+        self._fill = shared_entry(custom_target_panels(in_features), in_features, target=function)
         panels = pack(examples)
         self.fill(panels, np.zeros_like(panels[:, :, :1]), examples.shape[0])
 
