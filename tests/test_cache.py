@@ -335,6 +335,7 @@ def test_different_functions_never_share() -> None:
     assert mixed.forward([[5.0]]) == 10
     assert mixed.backward([[1.0]]) == 3
     assert CustomActivation(two[0], two[0]).get_output([[5.0]]) == 10
+    assert CustomActivation(two[0], three[1])._kernel is mixed._kernel
     by_role = CustomActivation(lambda x: x, three[1]), CustomActivation(three[1], lambda x: x)
     assert [activation.get_output([[5.0]]).item() for activation in by_role] == [5, 3]
 

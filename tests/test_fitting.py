@@ -592,7 +592,7 @@ def test_a_fit_that_keeps_few_losses_reports_all() -> None:
         told.append([])
         fit(
             *waves(50),
-            n_iterations=60_000,
+            n_iterations=500_000,
             hidden_sizes=(2,),
             batch_size=4,
             keep_losses=keep,

@@ -18,6 +18,8 @@ from crabnet_jit.kernels.custom_target import custom_target_panels
 from crabnet_jit.kernels.entry import gaussian_panels
 from crabnet_jit.panels import Array, pack, unpack
 
+_MORE_INPUTS = 8  # than the box has, that a function is tried with if it fails
+
 
 class Target(Protocol):
     """A function to learn, for panels."""
@@ -134,9 +136,6 @@ class _ScalarFunction:
         place, value = self._fill(x, target, n_samples)
         if place.size > 0:
             raise check.reject("target(x)", "finite", f"{value} at x = {place.tolist()}")
-
-
-_MORE_INPUTS = 8
 
 
 def _other_arguments(function: Callable[..., Any], examples: Array) -> check.InvalidArgumentError | None:
