@@ -1,18 +1,30 @@
-"""The cache of machine code, with real processes: right, bounded, shared."""
+"""The cache of machine code, with real processes: right, bounded, shared; and users' functions, shared."""
 
+import gc
 import os
+import pickle
 import shutil
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy as shallow_copy
+from copy import deepcopy
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
+import numba
+import numpy as np
 import pytest
 from numba.core import config
+from numba.core.codegen import JITCodeLibrary
+from numba.core.event import install_recorder
 
 import crabnet_jit
+from crabnet_jit import NN, CustomActivation, CustomLoss, Trainer, UniformSource
 from crabnet_jit.kernels._cache import _MARKER, cache_directory, fingerprint
 from crabnet_jit.kernels._jit import entry, kernel
 
@@ -292,3 +304,205 @@ for name in sys.argv[1:]:
     symbols = run(*names).splitlines()
     assert len(set(symbols)) == 3
     assert run(*names[::-1]).splitlines() == symbols[::-1]
+
+
+# ---- functions of users ----
+
+
+def square(x: float) -> float:
+    return x * x
+
+
+def double(x: float) -> float:
+    return 2 * x
+
+
+def squares() -> tuple[Any, Any]:
+    """New functions, each time it is called."""
+    return lambda x: x * x, lambda x: 2 * x
+
+
+def times_compiled(act: Callable[[], object]) -> int:
+    """How many functions are compiled meanwhile."""
+    with install_recorder("numba:compile") as recorder:
+        act()
+    return sum(event.is_start for _, event in recorder.buffer)
+
+
+def network(activation: Any) -> NN:
+    return NN(2, [4, 4], 1, rng=1, activation=activation)
+
+
+X = np.array([[0.5, -1.0], [2.0, 0.25]])
+
+
+def test_an_activation_is_compiled_once_for_all_networks() -> None:
+    activation = CustomActivation(*squares())
+    network(activation).get_output(X)
+
+    def again() -> None:
+        nets = [network(activation) for _ in range(5)]
+        nets.append(network(CustomActivation(**activation.options())))
+        nets += [deepcopy(nets[0]), shallow_copy(nets[0])]
+        assert {tuple(net.kernel_view().layout[0]) for net in nets} == {
+            tuple(nets[0].kernel_view().layout[0])
+        }
+        assert len({net.get_output(X).tobytes() for net in nets}) == 1
+        assert all(one._kernel is activation._kernel for net in nets for one in net.activations[:2])
+
+    assert times_compiled(again) == 0
+
+
+def test_the_same_function_in_numbas_wrapper_or_out_of_a_file_is_the_same() -> None:
+    activation = CustomActivation(square, double)
+    network(activation).get_output(X)
+
+    def again() -> None:
+        assert CustomActivation(numba.njit(square), numba.njit(double))._kernel is activation._kernel
+        unpickled = pickle.loads(pickle.dumps(activation))
+        assert unpickled._kernel is activation._kernel
+        net = pickle.loads(pickle.dumps(network(activation)))
+        assert net.activations[0]._kernel is activation._kernel
+
+    assert times_compiled(again) == 0
+
+
+def test_losses_and_targets_are_shared_too() -> None:
+    error, slope = (lambda x, t: (x - t) ** 2), (lambda x, t: 2 * (x - t))
+    product = numba.njit(lambda x, y: x * y)
+    loss, source = CustomLoss(error, slope), UniformSource(product, rng=1)
+    loss.get_output([[1.0]], [[3.0]])
+
+    def again() -> None:
+        assert CustomLoss(error, slope)._kernel is loss._kernel
+        assert deepcopy(loss)._kernel is pickle.loads(pickle.dumps(loss))._kernel is loss._kernel
+        np.testing.assert_array_equal(UniformSource(product, rng=1).batch(0)[1], source.batch(0)[1])
+
+    assert times_compiled(again) == 0
+
+
+def test_threads_share_too() -> None:
+    functions = squares()
+    with ThreadPoolExecutor(4) as pool:
+        kernels = list(pool.map(lambda _: CustomActivation(*functions)._kernel, range(8)))
+    assert all(kernel is kernels[0] for kernel in kernels)
+
+
+def test_different_functions_never_share() -> None:
+    def scaled(factor: float) -> tuple[Any, Any]:
+        return (lambda x: factor * x), (lambda x: factor)
+
+    for factor in (2.0, 3.0, 4.0):  # of the same code
+        assert CustomActivation(*scaled(factor)).get_output([[1.0]]) == factor
+    two, three = scaled(2.0), scaled(3.0)
+    mixed = CustomActivation(two[0], three[1])
+    assert mixed.forward([[5.0]]) == 10
+    assert mixed.backward([[1.0]]) == 3
+    assert CustomActivation(two[0], two[0]).get_output([[5.0]]) == 10
+    assert CustomActivation(two[0], three[1])._kernel is mixed._kernel
+    by_role = CustomActivation(lambda x: x, three[1]), CustomActivation(three[1], lambda x: x)
+    assert [activation.get_output([[5.0]]).item() for activation in by_role] == [5, 3]
+
+
+@pytest.mark.parametrize("what", ["code", "closure", "global"])
+def test_a_function_that_was_changed_is_compiled_again(what: str) -> None:
+    surroundings: dict[str, Any] = {"factor": 2.0}
+    factor = 2.0
+
+    def of_closure(x: float) -> float:
+        return factor * x
+
+    def other(x: float) -> float:
+        return 3.0 * x
+
+    exec("def of_global(x): return factor * x", surroundings)
+    function: Any = of_closure if what == "closure" else surroundings["of_global"]
+    before = network(CustomActivation(function, double))
+    expected = before.get_output(X)
+    if what == "code":
+        function.__code__ = other.__code__
+    factor = surroundings["factor"] = 3.0
+    assert CustomActivation(function, double).get_output([[1.0]]) == 3
+    for net in (before, deepcopy(before)):  # which has the code of its time, and so has its copy
+        np.testing.assert_array_equal(net.get_output(X), expected)
+    assert CustomActivation(function, double)._kernel is CustomActivation(function, double)._kernel
+
+
+def freed(make: Callable[[], tuple[Any, ...]]) -> bool:
+    """Whether all of what `make` gives is gone when nobody has it any more."""
+    references = [weakref.ref(thing) for thing in make()]
+    gc.collect()  # functions that are part of a cycle
+    gc.collect()  # kernels, which are part of cycles, too
+    return all(reference() is None for reference in references)
+
+
+def test_machine_code_is_freed_with_its_functions() -> None:
+    def activation() -> tuple[Any, ...]:
+        functions = squares()
+        net = network(CustomActivation(*functions))
+        net.get_output(X)
+        kernel = net.activations[0]._kernel
+        return *functions, kernel, *(overload.library for overload in kernel.overloads.values())
+
+    def loss() -> tuple[Any, ...]:
+        functions = (lambda x, t: x - t), (lambda x, t: 1.0)
+        criterion = CustomLoss(*functions)
+        source = UniformSource(lambda x: x, rng=1)
+        Trainer(NN(1, [2], 1, rng=1), source, loss=criterion).run(2)
+        return *functions, criterion._kernel
+
+    def target() -> tuple[Any, ...]:
+        function = numba.njit(lambda x, y: x * y)
+        UniformSource(function, rng=1).batch(0)
+        return function, function.py_func
+
+    def of_a_namespace_of_its_own() -> tuple[Any, ...]:
+        namespace: dict[str, Any] = {}
+        exec("def f(x): return x * x", namespace)
+        activation = CustomActivation(namespace["f"], namespace["f"])
+        return namespace["f"], activation._kernel
+
+    def of_one_that_stays() -> tuple[Any, ...]:
+        activation = CustomActivation(square, lambda x: 2 * x)
+        return (activation._kernel,)
+
+    assert [
+        freed(make) for make in (activation, loss, target, of_a_namespace_of_its_own, of_one_that_stays)
+    ] == [True] * 5
+
+
+def test_functions_made_in_a_loop_leave_nothing_behind() -> None:
+    def libraries() -> int:
+        gc.collect()
+        return sum(type(thing) is JITCodeLibrary for thing in gc.get_objects())
+
+    network(CustomActivation(*squares())).get_output(X)
+    before = libraries()
+    for _ in range(3):
+        network(CustomActivation(*squares())).get_output(X)
+    assert libraries() == before
+
+
+def test_a_network_keeps_the_machine_code_that_it_runs() -> None:
+    functions = squares()
+    net = network(CustomActivation(*functions))
+    trainer = Trainer(net, UniformSource(lambda x: x[:, 0], [-1, -1], 1, rng=1), learning_rate=1e-6)
+    expected = net.get_output(X)
+    kernel = weakref.ref(net.activations[0]._kernel)
+    del functions
+    gc.collect()
+    network(CustomActivation(*squares())).get_output(X)
+    np.testing.assert_array_equal(net.get_output(X), expected)
+    trainer.run(10)
+    assert kernel() is not None
+    del net, trainer
+    gc.collect()
+    assert kernel() is None
+
+
+def test_a_function_keeps_its_machine_code_without_any_network() -> None:
+    functions = squares()
+    CustomActivation(*functions)
+    gc.collect()
+    assert times_compiled(lambda: CustomActivation(*functions)) == 0
+    assert isinstance(functions[0], FunctionType)

@@ -631,7 +631,11 @@ def test_nested_values(depth: int, victim: Trainer, whole: Any) -> None:
     ):
         text = json.dumps(replaced({**header, "digest": _digest(arrays)}, at, "@"))
         write(path, None, arrays, text.replace('"@"', "[" * depth + "]" * depth))
-        refused(victim, path)
+        refused(
+            victim,
+            path,
+            r"is not a saved checkpoint \(.+\)|is of another run: its l1 is \[.*\], here",
+        )
 
 
 @pytest.mark.parametrize("version", [0, 2, 1.5, "1", None, [1], -1, True, 1.0])
@@ -753,7 +757,7 @@ def test_checkpoints_of_another_run(name: str, tmp_path: Path) -> None:
         writer.run(4)
         writer.save_checkpoint(path)
         reader.run(2)
-        refused(reader, path, rf"of another run: its {item} is .+, here it is .+\)")
+        refused(reader, path, rf"run\.npz is of another run: its {item} is .+, here it is .+")
         twin = make(**other)
         assert reader.run(5).losses.tobytes() == twin.run(7).losses.tobytes()
         again = make(**one)
@@ -803,6 +807,22 @@ def test_the_command_and_checkpoints_of_others(content: bytes, of_command: Any, 
     refused_by_the_command(path, capsys, "--iterations", "10")
     path.write_bytes(content)
     refused_by_the_command(path, capsys)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
+def test_a_longer_run_with_a_schedule_as_long_as_the_run(
+    schedule: str, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["fit", "--hidden", "3", "--iterations", "20", "--schedule", schedule]
+    assert command([*arguments, "--checkpoint", "run.npz"], capsys)[0] == 0
+    code, err = command(["fit", "--resume", "run.npz", "--iterations", "40"], capsys)
+    assert code == 2
+    assert "run.npz is of another run: its learning_rate is" in err
+    assert "n_iterations=20" in err
+    assert "n_iterations=40" in err
+    assert "as long as its run" in err
+    assert command(["fit", "--resume", "run.npz"], capsys)[0] == 0
 
 
 def test_the_command_and_damaged_files(of_command: Any, capsys: Any) -> None:

@@ -576,6 +576,48 @@ def test_bad_functions_and_boxes(function: Any, low: Any, high: Any, message: st
         UniformSource(function, low, high)
 
 
+def product_of_columns(x: Any) -> Any:
+    first, second = x.T
+    return first * second
+
+
+@pytest.mark.parametrize(
+    ("function", "low", "high", "message"),
+    [
+        (
+            lambda x, y: x * y,
+            [0, 0],
+            [1, 1],
+            r"target must be a function of one array x of shape \(n_samples, 2\), such as lambda x: "
+            r"x\[:, 0\] \* x\[:, 1\], got one of the arguments \(x, y\); compiled by Numba",
+        ),
+        (lambda: 1.0, 0, 1, r"target must be a function of one array x .*, got one of the arguments \(\)"),
+        (
+            lambda x: x[:, 0] * x[:, 1],
+            -3,
+            3,
+            r"low and high must be one number for each of the 2 inputs of the target, such as low=\[-1, -1\] "
+            r"and high=\[1, 1\], got 1 in each",
+        ),
+        (product_of_columns, -3, 3, "low and high must be one number for each of the 2 inputs"),
+        (lambda x: x[:, 0] * x[:, 2], [0, 0], 1, "low and high must be one number for each of the 3 inputs"),
+    ],
+)
+def test_functions_of_other_arguments(function: Any, low: Any, high: Any, message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        UniformSource(function, low, high)
+
+
+def test_other_exceptions_of_a_function_are_passed_on() -> None:
+    def broken(x: Any) -> Any:
+        return [1.0, 2.0][len(x)]
+
+    with pytest.raises(IndexError, match="list index out of range"):
+        UniformSource(broken, [0, 0], 1)
+    with pytest.raises(TypeError, match="unsupported operand"):
+        UniformSource(lambda x: x + None, [0, 0], 1)
+
+
 # ---- float32 ----
 
 

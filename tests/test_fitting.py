@@ -1,6 +1,7 @@
 """Fits in one call, scores, diagnoses, and the choices they are made of."""
 
 import copy
+import inspect
 import math
 import pickle
 import sys
@@ -18,11 +19,14 @@ from crabnet_jit import (
     ArraySource,
     Constant,
     Cosine,
+    CustomLoss,
     ExponentialDecay,
     InvalidArgumentError,
     Objective,
     OneCycle,
     OptimizerState,
+    ProgressBar,
+    ReLU,
     RMSprop,
     Sine,
     StdRng,
@@ -504,7 +508,147 @@ def test_bad_options(options: Any, message: str) -> None:
 
 def test_an_unknown_option_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="momentum"):
-        fit(*waves(10), n_iterations=1, momentum=0.9)
+        fit(*waves(10), n_iterations=1, momentum=0.9)  # type: ignore[call-arg]
+
+
+FIT: Any = fit  # with arguments of any type
+TRAINER: Any = Trainer
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("lr", "fit has no argument 'lr'; it is called learning_rate here"),
+        ("learning_rate_init", "learning_rate"),
+        ("hidden", "hidden_sizes"),
+        ("hidden_layer_sizes", "hidden_sizes"),
+        ("random_state", "seed"),
+        ("rng", "seed"),
+        ("max_iter", "n_iterations"),
+        ("alpha", "it is called l2 here"),
+        ("weight_decay", "it is called l2 here"),
+        ("solver", "optimizer"),
+        ("dropout_rate", "dropout"),
+        ("batch", "batch_size"),
+        ("X", "it is called x here"),
+        (
+            "epochs",
+            r"n_iterations counts steps of one batch, not passes .* epochs \* ceil\(n_samples / batch_size\)",
+        ),
+        ("n_epochs", "n_iterations counts steps of one batch"),
+        ("verbose", r"callbacks=\[ProgressBar\(\)\]"),
+        ("early_stopping", "patience=10 with validation=0.2"),
+        ("momentum", r"optimizer=SGD\(momentum=0.9\)"),
+        ("learnign_rate", r"did you mean learning_rate\?"),
+        ("xyz", "it has x, y, hidden_sizes, .*on_divergence"),
+    ],
+)
+def test_names_of_other_libraries_are_told_with_ours(name: str, message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message) as caught:
+        FIT(*waves(10), **{name: 1})
+    assert str(caught.value).startswith(f"fit has no argument '{name}'; ")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: TRAINER(None, None, lr=1), "Trainer has no argument 'lr'; it is called learning_rate here"),
+        (lambda: TRAINER(None, None, seed=1), "Trainer .*it is called rng here"),
+        (lambda: TRAINER(None, None, batch_size=1), "Trainer .*the source takes a batch_size"),
+        (lambda: TRAINER(None, None, epochs=1), "Trainer.run takes the number of iterations"),
+        (lambda: NN(1, hidden=[2]), "NN has no argument 'hidden'; it is called hidden_sizes here"),  # type: ignore[call-arg]
+        (lambda: NN(1, [2], 1, lr=1), "NN has no argument 'lr'; fit and Trainer take a learning_rate"),  # type: ignore[call-arg]
+        (lambda: Adam(lr=0.1), "Adam has no argument 'lr'; fit and Trainer take"),  # type: ignore[call-arg]
+        (lambda: AdamW(lr=0.1), "AdamW has no argument 'lr'"),  # type: ignore[call-arg]
+        (lambda: ReLU(inplace=True), "ReLU has no argument 'inplace'; it has none"),  # type: ignore[call-arg]
+        (lambda: UniformSource(None, bounds=1), "they are called low and high here"),  # type: ignore[call-arg]
+    ],
+)
+def test_constructors_name_themselves(call: Any, message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        call()
+
+
+def test_a_subclass_is_named_as_it_is() -> None:
+    class Mine(NN):
+        pass
+
+    with pytest.raises(InvalidArgumentError, match="Mine has no argument 'lr'"):
+        Mine(1, [2], 1, lr=0.1)  # type: ignore[call-arg]
+
+
+def test_all_arguments_of_fit_stand_in_its_signature() -> None:
+    parameters = inspect.signature(fit).parameters
+    assert all(p.kind is not p.VAR_KEYWORD for p in parameters.values())
+    of_trainer = inspect.signature(Trainer).parameters.keys() - {"net", "source", "rng", "chunk_size"}
+    assert of_trainer <= parameters.keys()
+    for name in of_trainer - {"optimizer", "learning_rate"}:  # whose defaults are fit's own
+        assert parameters[name].default == inspect.signature(Trainer).parameters[name].default
+
+
+def test_a_fit_that_keeps_few_losses_reports_all() -> None:
+    told: list[list[float]] = []
+    for keep in (None, 0):
+        told.append([])
+        fit(
+            *waves(50),
+            n_iterations=500_000,
+            hidden_sizes=(2,),
+            batch_size=4,
+            keep_losses=keep,
+            on_check=lambda i, loss, _: told[-1].append(loss),
+        )
+    assert told[0] == told[1]
+
+
+class NeedsGradient:
+    """As a tensor of PyTorch does."""
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise RuntimeError("call detach() first")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x, y: FIT(NeedsGradient(), y), r"x must be an array of numbers, got .*call detach\(\) first"),
+        (lambda x, y: FIT(x, NeedsGradient()), "y must be an array of numbers, got .*call detach"),
+        (lambda x, y: FIT(x, y, activation=ReLU), r"did you mean an object, ReLU\(\.\.\.\)\?"),
+        (
+            lambda x, y: FIT(x, y, learning_rate=Cosine),
+            "learning_rate must be a number or a schedule, such as",
+        ),
+        (
+            lambda x, y: FIT(x, y, callbacks=[ProgressBar]),
+            "callback must be a Callback or a function of a Run",
+        ),
+        (
+            lambda x, y: FIT(x, y, seed=np.random.default_rng(1)),
+            "seed must be an integer from 0 .* or a StdRng",
+        ),
+        (lambda x, y: FIT(x, y, resume=3), "resume must be a path, got 3"),
+        (lambda x, y: FIT(x, y, validation=(x, y[1:])), "^validation y must be of as many samples as x"),
+        (
+            lambda x, y: TRAINER(NN(2, [2], 1), (x, y)),
+            r"source must be a Source, such as ArraySource\(x, y\)",
+        ),
+    ],
+)
+def test_errors_name_what_was_passed(call: Any, message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        call(*waves(10))
+
+
+def test_errors_show_no_whole_arrays() -> None:
+    x, y = waves(5000)
+    with pytest.raises(InvalidArgumentError, match="a number above 0 and at most 1, or a tuple") as caught:
+        fit(x, y, validation=[x, y])  # type: ignore[arg-type]
+    assert "got a list" in str(caught.value)
+    with pytest.raises(InvalidArgumentError) as other:
+        Trainer(x.tolist(), None)  # type: ignore[arg-type]
+    for text in (str(caught.value), str(other.value)):
+        assert len(text) < 300
+        assert "\n" not in text
 
 
 def test_divergence_is_told() -> None:
@@ -1015,6 +1159,33 @@ def test_minimize_without_scipy_says_what_to_install(monkeypatch: pytest.MonkeyP
 def test_bad_options_of_minimize(options: Any, message: str) -> None:
     with pytest.raises(InvalidArgumentError, match=message):
         Objective(NN(2, [3], 1, rng=1), *waves(10)).minimize(**options)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_minimising_from_an_infinite_loss_names_the_loss(dtype: str) -> None:
+    net = NN(2, [3], 1, rng=1, dtype=dtype)
+    net.parameters[:] = before = np.full_like(net.parameters, 1e30 if dtype == "float32" else 1e200)
+    with pytest.raises(
+        FloatingPointError, match=r"^the loss, (inf|nan), is not finite at the network's parameters"
+    ):
+        Objective(net, *waves(10)).minimize()
+    np.testing.assert_array_equal(net.parameters, before)
+    net.parameters[1] = math.nan
+    with pytest.raises(
+        InvalidArgumentError, match=r"^net.parameters must be finite, got nan at index \(1,\)"
+    ):
+        Objective(net, *waves(10)).minimize()
+
+
+def test_a_minimisation_that_overflows_on_its_way_says_so() -> None:
+    net = NN(2, [8], 1, rng=1)
+    net.parameters[:] = before = np.full_like(net.parameters, 1e30)
+    fourth_power = CustomLoss(lambda x, t: (x - t) ** 4, lambda x, t: 4 * (x - t) ** 3)
+    with pytest.raises(
+        FloatingPointError, match="the minimisation tried parameters that are infinite or NaN"
+    ):
+        Objective(net, *waves(10), loss=fourth_power).minimize()
+    np.testing.assert_array_equal(net.parameters, before)
 
 
 @pytest.mark.parametrize(

@@ -1,28 +1,69 @@
 """Checks of what users pass in. Every message says which argument, what came, what is allowed."""
 
 import difflib
+import functools
+import inspect
 import math
 import operator
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from crabnet_jit import _names
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 _EXACT_INTEGER = 2**53  # up to here every integer is a float64
 _LARGEST = 2**63 - 1  # that a size can be
 _TOO_LONG = 10**100  # to print
 _LONG_LIST = 200  # characters of names that one message lists
+_MOST_SHOWN = 200  # characters of what came
 
 
 class InvalidArgumentError(ValueError, TypeError):
     """An argument has the wrong type, shape or value."""
 
 
-def reject(name: str, allowed: str, came: str) -> InvalidArgumentError:
-    return InvalidArgumentError(f"{name} must be {allowed}, got {came}")
+def reject(name: str, allowed: str, came: str, why: str = "") -> InvalidArgumentError:
+    """The error to raise; of what came only as much is shown as can be read."""
+    return InvalidArgumentError(f"{name} must be {allowed}, got {shortened(came)}{why}")
+
+
+def shortened(text: str) -> str:
+    """A text on one line, its middle left out if it is long."""
+    line = re.sub(r"\s*\n\s*", " ", text)
+    if len(line) <= _MOST_SHOWN:
+        return line
+    half = _MOST_SHOWN // 2
+    return f"{line[:half]} ... {line[-half:]}"
+
+
+def keywords(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """A function, or a constructor, that answers to a keyword it does not have with what to write instead.
+
+    Python's own error names `__init__`, and a near name at best: "did you mean l1?" for lr.
+    """
+    positional_only = inspect.Parameter.POSITIONAL_ONLY
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.kind != positional_only]
+    known = [p.name for p in parameters if p.name != "self"]
+    is_constructor = function.__name__ == "__init__"
+    has = frozenset(known)
+
+    @functools.wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if kwargs and not has.issuperset(kwargs):
+            wrong = next(name for name in kwargs if name not in has)
+            called = type(args[0]).__name__ if is_constructor else function.__qualname__
+            raise InvalidArgumentError(f"{called} has no argument {wrong!r}; {_names.hint(wrong, known)}")
+        return function(*args, **kwargs)
+
+    return call
 
 
 def integer(name: str, value: object, low: int, high: int | None = None) -> int:
@@ -31,8 +72,8 @@ def integer(name: str, value: object, low: int, high: int | None = None) -> int:
     if isinstance(value, (bool, np.bool_)):
         raise reject(name, allowed, repr(value))
     try:
-        number = operator.index(value)  # type: ignore[arg-type]  # the TypeError is the check
-    except TypeError:
+        number = operator.index(value)  # type: ignore[arg-type]  # the exception is the check
+    except Exception:
         raise reject(name, allowed, repr(value)) from None
     if number < low or number > (_LARGEST if high is None else high):
         raise reject(name, allowed, repr(number) if abs(number) < _TOO_LONG else "one of too many digits")
@@ -49,7 +90,9 @@ def choice(name: str, value: object, options: Iterable[str]) -> str:
         allowed, count = f"the known names ({len(names)}, the first is {shown(names[0])})", 3
     near = _nearest(value, names, count) if isinstance(value, str) else []
     hint = f"; did you mean {' or '.join(map(shown, near))}?" if near else ""
-    raise reject(name, f"one of {allowed}", f"{shown(value)}{hint}")
+    if isinstance(value, type):
+        hint = f"; did you mean an object, {value.__name__}(...)?"
+    raise reject(name, f"one of {allowed}", shown(value), hint)
 
 
 def _nearest(value: str, names: Iterable[str], count: int) -> list[str]:
@@ -102,7 +145,7 @@ def _number(name: str, value: object, allowed: str, fits: Any) -> float:
         raise reject(name, allowed, repr(value))
     try:
         result = float(value)  # type: ignore[arg-type]  # the exception is the check
-    except (TypeError, ValueError, OverflowError):
+    except Exception:
         raise reject(name, allowed, repr(value)) from None
     if not math.isfinite(result) or not fits(result):
         raise reject(name, allowed, repr(value))
@@ -116,7 +159,9 @@ def array(name: str, values: ArrayLike, dtype: DTypeLike = np.float64) -> NDArra
     """
     try:
         given = np.asarray(values)
-    except (TypeError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a tensor of PyTorch that needs a gradient gives a RuntimeError
         raise reject(name, "an array of numbers", f"{type(values).__name__} ({error})") from None
     if np.ma.is_masked(values):
         raise reject(name, "an array without masked elements", "a masked array")

@@ -4,7 +4,6 @@ Each works on single numbers, keeps the derivative in `forward`, and multiplies 
 A network takes them as objects or by their names, see `ACTIVATIONS`.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -14,17 +13,16 @@ from numba.np.numpy_support import from_dtype
 from numpy.typing import ArrayLike
 
 from crabnet_jit import _validation as check
-from crabnet_jit._functions import compile_scalar
+from crabnet_jit._functions import shared_entry
 from crabnet_jit.kernels import entry
-from crabnet_jit.kernels._jit import entry as compiled
 from crabnet_jit.kernels.activations import custom_activation_forward
-from crabnet_jit.kernels.address import address_of
+from crabnet_jit.kernels.address import address_of, by_kernel
 from crabnet_jit.kernels.layout import IDENTITY, RELU
 from crabnet_jit.layers import kept
 from crabnet_jit.panels import Array, pack_one, unpack_one
 
 
-@functools.cache
+@by_kernel
 def _address(kernel: Any, dtype: np.dtype[Any]) -> int:
     panel = types.Array(from_dtype(dtype), 2, "C")
     return address_of(kernel, panel, types.float64, panel, panel)
@@ -43,6 +41,7 @@ class Activation:
 
     name: ClassVar[str] = ""
 
+    @check.keywords
     def __init__(self) -> None:
         self._a = 0.0
         self.dy_dx: Array | None = None
@@ -100,6 +99,10 @@ class Activation:
     def options(self) -> dict[str, Any]:
         """What its constructor needs to make another one like it."""
         return {}
+
+    def twin(self) -> "Activation":
+        """Another one like it, that has kept nothing."""
+        return type(self)(**self.options())
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self.options().items())
@@ -173,6 +176,7 @@ class LeakyReLU(Activation):
 
     name = "leaky_relu"
 
+    @check.keywords
     def __init__(self, negative_slope: float = 0.01) -> None:
         super().__init__()
         self._a = check.finite("negative_slope", negative_slope)
@@ -203,6 +207,7 @@ class ELU(Activation):
 
     name = "elu"
 
+    @check.keywords
     def __init__(self, alpha: float = 1.0) -> None:
         super().__init__()
         self._a = check.finite("alpha", alpha)
@@ -233,6 +238,7 @@ class GELU(Activation):
 
     name = "gelu"
 
+    @check.keywords
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
         self._approximate = check.choice("approximate", approximate, ("none", "tanh"))
@@ -322,6 +328,7 @@ class Sine(Activation):
 
     name = "sine"
 
+    @check.keywords
     def __init__(self, frequency: float = 30.0) -> None:
         super().__init__()
         self._a = check.number("frequency", frequency, 0.0, open_low=True)
@@ -338,7 +345,8 @@ class CustomActivation(Activation):
     ----------
     function, derivative : callable
         y = function(x) and dy_dx = derivative(x) for one number x. Plain Python functions or Numba's; they
-        are compiled here, without Python objects. An exception that one raises ends the training.
+        are compiled here, without Python objects, once for all networks that have the same functions. An
+        exception that one raises ends the training.
 
     Raises
     ------
@@ -357,14 +365,11 @@ class CustomActivation(Activation):
 
     name = "custom"
 
+    @check.keywords
     def __init__(self, function: Callable[[float], float], derivative: Callable[[float], float]) -> None:
         super().__init__()
         self._functions = function, derivative
-        self._compiled = compiled(
-            custom_activation_forward(
-                compile_scalar("function", function, 1), compile_scalar("derivative", derivative, 1)
-            )
-        )
+        self._compiled = shared_entry(custom_activation_forward, 1, function=function, derivative=derivative)
 
     @property
     def _kernel(self) -> Any:
@@ -374,8 +379,17 @@ class CustomActivation(Activation):
         """The functions."""
         return {"function": self._functions[0], "derivative": self._functions[1]}
 
+    def twin(self) -> "CustomActivation":
+        """Another one with the same machine code, whatever has become of the functions."""
+        other = type(self).__new__(type(self))
+        vars(other).update(vars(self), dy_dx=None)
+        return other
+
+    def __deepcopy__(self, memo: object) -> "CustomActivation":
+        return self.twin()
+
     def __reduce__(self) -> Any:
-        return CustomActivation, self._functions  # compiled again
+        return CustomActivation, self._functions  # machine code stays in its process
 
 
 #: The activations that have a name.
@@ -387,5 +401,5 @@ ACTIVATIONS: dict[str, type[Activation]] = {
 def as_activation(name: str, value: "Activation | str") -> Activation:
     """An activation as a new object like it, a name as the activation with its defaults."""
     if isinstance(value, Activation):
-        return type(value)(**value.options())
+        return value.twin()
     return ACTIVATIONS[check.choice(name, value, ACTIVATIONS)]()

@@ -71,7 +71,7 @@ def read_archive(
         if header["digest"] != _digest(arrays):
             raise ValueError("damaged")
         return parse(header, arrays)
-    except OSError:
+    except (OSError, FileFormatError):
         raise
     except (Exception, MemoryError) as error:  # whatever goes wrong here, it is the file
         reason = f"{type(error).__name__}: {error}"[:500].encode(errors="backslashreplace").decode()

@@ -191,9 +191,10 @@ class Every(Callback):
     500 ...
     """
 
+    @check.keywords
     def __init__(self, every: int, function: Callable[[Run], object]) -> None:
         self.every = check.integer("every", every, 1)
-        if not callable(function):
+        if not callable(function) or isinstance(function, type):
             raise check.reject("callback", "a Callback or a function of a Run", repr(function))
         self._function = function
 
@@ -243,6 +244,7 @@ class EarlyStopping(Callback):
     True
     """
 
+    @check.keywords
     def __init__(
         self,
         patience: int | None = 10,
@@ -350,6 +352,7 @@ class TimeBudget(Callback):
     True
     """
 
+    @check.keywords
     def __init__(self, seconds: float) -> None:
         self.seconds = check.number("seconds", seconds, 0.0)
 
@@ -390,6 +393,7 @@ class Checkpoint(Callback):
     True
     """
 
+    @check.keywords
     def __init__(
         self, path: str | PathLike[str], every: int = 100_000, options: dict[str, Any] | None = None
     ) -> None:
@@ -452,6 +456,7 @@ class LogFile(Callback):
 
     _COLUMNS = ("iteration", "running_loss", "learning_rate", "seconds")
 
+    @check.keywords
     def __init__(self, path: str | PathLike[str], every: int = 1000) -> None:
         self.path = check.path("path", path)
         if self.path.suffix not in (".csv", ".jsonl"):

@@ -1,6 +1,7 @@
 """The state of a run as a file, from which it goes on bit for bit."""
 
 import json
+import re
 from collections.abc import Iterator
 from os import PathLike
 from typing import Any, NamedTuple
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from crabnet_jit import _validation as check
-from crabnet_jit.archives import read_archive, write_archive
+from crabnet_jit.archives import FileFormatError, read_archive, write_archive
 from crabnet_jit.history import WINDOW
 from crabnet_jit.panels import Array
 from crabnet_jit.random import RngState, StdRng
@@ -105,6 +106,8 @@ def read_checkpoint(path: str | PathLike[str], like: Saved | None = None) -> Sav
         state = states[0]._replace(return_points=tuple(states[1:]))
         saved = Saved(state, {**header["configuration"]}, callbacks, {**header["options"]})
         if like is not None:
+            for difference in _differences_of_runs(saved, like):
+                raise FileFormatError(f"{path} is of another run: {difference}")
             for difference in _differences(saved, like):
                 raise ValueError(difference)
         return saved
@@ -134,11 +137,23 @@ def _state(k: int, numbers: dict[str, Any], arrays: dict[str, Array]) -> Trainer
     )
 
 
-def _differences(saved: Saved, like: Saved) -> Iterator[str]:
+def _differences_of_runs(saved: Saved, like: Saved) -> Iterator[str]:
     for name, value in json.loads(json.dumps(like.configuration)).items():
         given = saved.configuration[name]
         if given != value:
-            yield f"of another run: its {name} is {given!r}, here it is {value!r}"
+            was, is_here = check.shortened(repr(given)), check.shortened(repr(value))
+            more = ""
+            if name == "learning_rate" and _without_length(given) == _without_length(value):
+                more = ". This schedule is as long as its run: keep the number of iterations that the run had"
+            yield f"its {name} is {was}, here it is {is_here}{more}"
+
+
+def _without_length(schedule: object) -> str:
+    """A schedule, as it is described, without the numbers that depend on the length of a run."""
+    return re.sub(r"\b(n_iterations|warmup)=\d+", "", str(schedule))
+
+
+def _differences(saved: Saved, like: Saved) -> Iterator[str]:
     for state in (saved.state, *saved.state.return_points):
         for name in _ARRAYS[:3]:
             given, value = getattr(state, name), getattr(like.state, name)

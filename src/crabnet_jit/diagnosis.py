@@ -52,6 +52,7 @@ class Diagnosis(NamedTuple):
         return "\n".join([*lines, "", *(self.hints or ["Nothing vanishes, explodes or is dead."])])
 
 
+@check.keywords
 def diagnose(net: NN, x: ArrayLike, y: ArrayLike | None = None, loss: Loss | str = "mse") -> Diagnosis:
     """Look at a network on some samples.
 

@@ -18,6 +18,7 @@ _KIND = "network"
 _VERSION = 1
 
 
+@check.keywords
 def save(net: NN, path: str | PathLike[str], names: dict[str, list[str]] | None = None) -> None:
     """Write a network to a file; a file that was there is replaced when the new one is complete.
 
@@ -55,6 +56,7 @@ def save(net: NN, path: str | PathLike[str], names: dict[str, list[str]] | None 
     write_archive(path, _KIND, _VERSION, values, arrays)
 
 
+@check.keywords
 def load(path: str | PathLike[str]) -> NN:
     """The network that `save` wrote to a file.
 

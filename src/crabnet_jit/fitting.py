@@ -38,6 +38,7 @@ class Scores(NamedTuple):
     r2: Array
 
 
+@check.keywords
 def score(net: NN, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Scores:
     """Root mean squared error, mean absolute error and coefficient of determination of `net.predict(x)`.
 
@@ -93,6 +94,7 @@ def split(n_samples: int, fraction: float, rng: StdRng, weights: Array | None = 
     return np.sort(rest), np.sort(aside)
 
 
+@check.keywords
 def fit(
     x: ArrayLike,
     y: ArrayLike,
@@ -115,7 +117,14 @@ def fit(
     patience: int | None = None,
     callbacks: Sequence[Callback] = (),
     resume: str | PathLike[str] | None = None,
-    **options: Any,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    clip_value: float | None = None,
+    clip_norm: float | None = None,
+    dropout: float | Sequence[float] = 0.0,
+    on_divergence: str = "raise",
+    log_every: int = 10_000,
+    keep_losses: int | None = None,
 ) -> NN:
     """A network fitted to a data set.
 
@@ -161,8 +170,10 @@ def fit(
         Others to be called in the run, such as `ProgressBar()`, `TimeBudget(60)` or `Checkpoint("fit.npz")`.
     resume : path-like, optional
         A checkpoint of the same call, to go on from.
-    **options
-        Others of `Trainer`: l1, l2, clip_value, clip_norm, dropout, on_divergence.
+    l1, l2, clip_value, clip_norm, dropout, on_divergence, log_every
+        As in `Trainer`.
+    keep_losses : int, optional
+        As in `Trainer`; those that `on_check` needs are kept in any case.
 
     Returns
     -------
@@ -217,17 +228,26 @@ def fit(
     if not callable(learning_rate):
         rate = check.number("learning_rate", learning_rate, 0.0)
         learning_rate = Cosine(rate, n_iterations, warmup=n_iterations // 10)
+    every = -(-n_iterations // _CHECKS)
+    if keep_losses is not None:
+        keep_losses = max(every, check.integer("keep_losses", keep_losses, 0))
     trainer = Trainer(
         net,
         source,
         loss=criterion,
         optimizer=optimizer,
         learning_rate=learning_rate,
+        l1=l1,
+        l2=l2,
+        clip_value=clip_value,
+        clip_norm=clip_norm,
+        dropout=dropout,
         rng=StdRng(rng.state["seed"], DROPOUT),
-        **options,
+        log_every=log_every,
+        keep_losses=keep_losses,
+        on_divergence=on_divergence,
     )
     stopping = None
-    every = -(-n_iterations // _CHECKS)
     if validation_set is not None:
         x_aside, y_aside, weights_aside = validation_set
         validation_loss = Objective(net, x_aside, y_aside, loss=criterion, sample_weight=weights_aside)
@@ -238,7 +258,7 @@ def fit(
     if on_check is not None:
         checks.append(_Report(every, on_check, stopping))
     if resume is not None:
-        trainer.load_checkpoint(resume)
+        trainer.load_checkpoint(check.path("resume", resume))
     history = trainer.run(
         max(0, n_iterations - trainer.iteration), callbacks=[*checks, *as_callbacks(callbacks, every)]
     )
@@ -263,17 +283,25 @@ def _split_off(
         if len(validation) not in (2, 3):
             allowed = "a number, or (x, y) or (x, y, sample_weight)"
             raise check.reject("validation", allowed, f"{len(validation)} items")
-        x, y = check.pairs(validation[0], _targets(loss, validation[1], targets.shape[1]))
+        try:
+            x, y = check.pairs(validation[0], _targets(loss, validation[1], targets.shape[1]))
+            aside = x, y, _weights(validation[2] if len(validation) > 2 else None, len(x))
+        except check.InvalidArgumentError as error:  # whose x and y are not those of the fit
+            raise check.InvalidArgumentError(f"validation {error}") from None
         check.samples("validation x", x, inputs.shape[1])
         check.samples("validation y", y, targets.shape[1])
-        return samples, (x, y, _weights(validation[2] if len(validation) > 2 else None, len(x)))
+        return samples, aside
+    if check.is_iterable(validation):
+        came = f"a {type(validation).__name__}: {validation!r}"
+        allowed = "a number above 0 and at most 1, or a tuple (x, y) or (x, y, sample_weight)"
+        raise check.reject("validation", allowed, came)
     share = check.number("validation", validation, 0.0, 1.0, open_low=True)
     if len(inputs) < 2:
         raise check.reject("x", "at least two samples, to set one aside", "1")
-    train, aside = split(len(inputs), share, rng, weights)
+    train, rest = split(len(inputs), share, rng, weights)
     return (
         (inputs[train], targets[train], weights[train]),
-        (inputs[aside], targets[aside], weights[aside]),
+        (inputs[rest], targets[rest], weights[rest]),
     )
 
 

@@ -51,6 +51,7 @@ class GradientCheck(NamedTuple):
         )
 
 
+@check.keywords
 def check_gradients(
     net: NN, x: ArrayLike, y: ArrayLike, loss: Loss | str = "mse", *, tolerance: float = 1e-4
 ) -> GradientCheck:

@@ -122,6 +122,7 @@ class LinearLayer:
            [1., 2.]])
     """
 
+    @check.keywords
     def __init__(
         self,
         in_features: int,

@@ -5,7 +5,6 @@ sample weights w it is the mean weighted by w, scaled to a mean of 1: sum(w_s L_
 A trainer takes them as objects or by their names, see `LOSSES`.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -15,17 +14,16 @@ from numba.np.numpy_support import from_dtype
 from numpy.typing import ArrayLike
 
 from crabnet_jit import _validation as check
-from crabnet_jit._functions import compile_scalar
+from crabnet_jit._functions import shared_entry
 from crabnet_jit.kernels import entry
-from crabnet_jit.kernels._jit import entry as compiled
-from crabnet_jit.kernels.address import address_of
+from crabnet_jit.kernels.address import address_of, by_kernel
 from crabnet_jit.kernels.layout import INLINED
 from crabnet_jit.kernels.losses import custom_loss
 from crabnet_jit.layers import kept
 from crabnet_jit.panels import Array, pack_one, unpack_one
 
 
-@functools.cache
+@by_kernel
 def _address(kernel: Any, dtype: np.dtype[Any]) -> int:
     panel = types.Array(from_dtype(dtype), 2, "C")
     return address_of(kernel, panel, panel, panel, types.float64, panel)
@@ -45,6 +43,7 @@ class Loss:
     name: ClassVar[str] = ""
     is_regression: ClassVar[bool] = True  # targets have units, and may be standardised
 
+    @check.keywords
     def __init__(self) -> None:
         self._a = 0.0
         self.dL_dx: Array | None = None
@@ -160,6 +159,7 @@ class Huber(Loss):
 
     name = "huber"
 
+    @check.keywords
     def __init__(self, delta: float = 1.0) -> None:
         super().__init__()
         self._a = check.number("delta", delta, 0.0, open_low=True)
@@ -241,7 +241,8 @@ class CustomLoss(Loss):
     ----------
     function, derivative : callable
         function(x, target) and its derivative with respect to x, for two numbers. Plain Python functions or
-        Numba's; they are compiled here. An exception that one raises ends the training.
+        Numba's; they are compiled here, once for all losses with the same functions. An exception that one
+        raises ends the training.
 
     Raises
     ------
@@ -258,13 +259,12 @@ class CustomLoss(Loss):
 
     name = "custom"
 
+    @check.keywords
     def __init__(
         self, function: Callable[[float, float], float], derivative: Callable[[float, float], float]
     ) -> None:
         super().__init__()
-        self._compiled = compiled(
-            custom_loss(compile_scalar("function", function, 2), compile_scalar("derivative", derivative, 2))
-        )
+        self._compiled = shared_entry(custom_loss, 2, function=function, derivative=derivative)
 
     @property
     def _kernel(self) -> Any:

@@ -126,6 +126,7 @@ class NN:
     parameters = Buffer()
     gradients = Buffer()
 
+    @check.keywords
     def __init__(
         self,
         in_features: int,

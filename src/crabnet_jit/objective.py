@@ -89,6 +89,7 @@ class Objective:
     True
     """
 
+    @check.keywords
     def __init__(
         self,
         net: NN,
@@ -143,10 +144,21 @@ class Objective:
                     loss = self._run_kernel(workspace)
         return float(loss), self._workspace.gradients.astype(np.float64)
 
+    def _finite_loss_and_gradient(self, theta: Array) -> tuple[float, Array]:
+        """The same for L-BFGS, which may try anything after an infinite loss."""
+        with np.errstate(over="ignore"):
+            tried = theta.astype(self.net.dtype)
+        if not np.isfinite(tried).all():
+            raise FloatingPointError(
+                "the minimisation tried parameters that are infinite or NaN, after losses that were too large"
+            )
+        return self.loss_and_gradient(tried)
+
     def _run_kernel(self, workspace: Workspace) -> float:
         loss: float = entry.loss_and_gradients(self._network, workspace, self._batches, self._objective)
         return loss
 
+    @check.keywords
     def minimize(
         self, max_iterations: int = 1000, *, history_size: int = 20, gradient_tolerance: float = 1e-8
     ) -> Any:
@@ -170,6 +182,9 @@ class Objective:
         ------
         ImportError
             Without SciPy: `pip install crabnet-jit[scipy]`.
+        FloatingPointError
+            If the loss or its gradient is infinite or NaN at the network's parameters, or becomes so large
+            that L-BFGS cannot go on. The network is as it was.
         """
         check.integer("max_iterations", max_iterations, 1)
         check.integer("history_size", history_size, 1, 10_000)
@@ -178,9 +193,17 @@ class Objective:
             from scipy.optimize import minimize
         except ImportError as error:
             raise ImportError("L-BFGS needs SciPy: pip install crabnet-jit[scipy]") from error
+        start = check.array("net.parameters", self.net.parameters, self.net.dtype).astype(np.float64)
+        loss, gradient = self.loss_and_gradient(start)
+        if not (math.isfinite(loss) and np.isfinite(gradient).all()):
+            what = "its gradient" if math.isfinite(loss) else f"the loss, {loss},"
+            raise FloatingPointError(
+                f"{what} is not finite at the network's parameters: smaller initial parameters, or data that "
+                "are standardised, may help"
+            )
         result = minimize(
-            self.loss_and_gradient,
-            self.net.parameters.astype(np.float64),
+            self._finite_loss_and_gradient,
+            start,
             jac=True,
             method="L-BFGS-B",
             options={

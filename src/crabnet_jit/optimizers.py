@@ -121,6 +121,7 @@ class SGD(Optimizer):
     _rule = "momentum"
     _n_buffers = 1
 
+    @check.keywords
     def __init__(self, momentum: float = 0.0, nesterov: bool = False) -> None:
         self.momentum = check.fraction("momentum", momentum)
         self.nesterov = check.flag("nesterov", nesterov)
@@ -171,6 +172,7 @@ class RMSprop(Optimizer):
     _rule = "rmsprop"
     _n_buffers = 2
 
+    @check.keywords
     def __init__(self, alpha: float = 0.99, eps: float = 1e-8, momentum: float = 0.0) -> None:
         self.alpha = check.fraction("alpha", alpha)
         self.eps = check.number("eps", eps, 0.0, open_low=True)
@@ -214,6 +216,7 @@ class Adam(Optimizer):
     _rule = "adam"
     _n_buffers = 2
 
+    @check.keywords
     def __init__(self, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> None:
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
             raise check.reject("betas", "a pair of numbers", repr(betas))
@@ -254,6 +257,7 @@ class AdamW(Adam):
 
     name = "adamw"
 
+    @check.keywords
     def __init__(
         self, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.01
     ) -> None:

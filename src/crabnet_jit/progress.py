@@ -38,6 +38,7 @@ class ProgressBar(Callback):
     True
     """
 
+    @check.keywords
     def __init__(self, interval: float = 0.1, file: IO[str] | None = None) -> None:
         self._interval = check.number("interval", interval, 0.0, open_low=True)
         if file is not None and not hasattr(file, "write"):

@@ -70,6 +70,7 @@ class StdRng:
     array([0.97424474, 0.69123561])
     """
 
+    @check.keywords
     def __init__(self, seed: int, stream: int = 0) -> None:
         self.state = {"seed": seed, "stream": stream, "position": 0}
 
@@ -217,6 +218,8 @@ def as_rng(name: str, rng: StdRng | int | None, stream: int = INITIAL_PARAMETERS
         return rng
     if rng is None:
         return StdRng(secrets.randbits(64), stream)
+    if not hasattr(rng, "__index__"):
+        raise check.reject(name, f"an integer from 0 to {_U64_MAX} or a StdRng", repr(rng))
     return StdRng(check.integer(name, rng, 0, _U64_MAX), stream)
 
 

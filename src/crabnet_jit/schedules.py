@@ -52,6 +52,7 @@ class Constant(_Schedule):
     array([0.1, 0.1, 0.1])
     """
 
+    @check.keywords
     def __init__(self, learning_rate: float) -> None:
         self.learning_rate = check.number("learning_rate", learning_rate, 0.0)
 
@@ -78,6 +79,7 @@ class ExponentialDecay(_Schedule):
     array([0.5  , 0.25 , 0.125])
     """
 
+    @check.keywords
     def __init__(self, learning_rate: float = 0.002, decay: float = 0.99999) -> None:
         self.learning_rate = check.number("learning_rate", learning_rate, 0.0)
         self.decay = check.number("decay", decay, 0.0, 1.0, open_low=True)
@@ -121,6 +123,7 @@ class StepDecay(_Schedule):
     array([1. , 1. , 0.1, 0.1])
     """
 
+    @check.keywords
     def __init__(self, learning_rate: float, every: int, factor: float = 0.1) -> None:
         self.learning_rate = check.number("learning_rate", learning_rate, 0.0)
         self.every = check.integer("every", every, 1)
@@ -163,6 +166,7 @@ class Cosine(_Schedule):
     array([0.5  , 1.   , 1.   , 0.854, 0.5  , 0.146, 0.   ])
     """
 
+    @check.keywords
     def __init__(
         self, learning_rate: float, n_iterations: int, warmup: int = 0, final_rate: float = 0.0
     ) -> None:
@@ -215,6 +219,7 @@ class OneCycle(_Schedule):
     array([0.04, 0.52, 1.  , 0.5 , 0.  ])
     """
 
+    @check.keywords
     def __init__(
         self,
         learning_rate: float,
@@ -251,6 +256,10 @@ def _half_cosine(start: float, end: float, t: Rates) -> Rates:
 
 def as_schedule(name: str, value: object) -> Schedule:
     """A function as it is, a number as a constant rate."""
+    if isinstance(value, type):
+        raise check.reject(
+            name, "a number or a schedule, such as Cosine(0.01, n_iterations=1000)", repr(value)
+        )
     return value if callable(value) else Constant(check.number(name, value, 0.0))
 
 

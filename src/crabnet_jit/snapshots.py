@@ -48,6 +48,7 @@ class Snapshots(Callback):
 
     every: int
 
+    @check.keywords
     def __init__(
         self, every: int = 1000, max_snapshots: int = 100, iterations: Sequence[int] | None = None
     ) -> None:

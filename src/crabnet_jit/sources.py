@@ -149,6 +149,7 @@ class UniformSource(_Drawn):
     ((16, 2), (16, 1))
     """
 
+    @check.keywords
     def __init__(
         self,
         target: Any,
@@ -239,6 +240,7 @@ class ArraySource(_Drawn):
     [(2, 2), (2, 2), (1, 2)]
     """
 
+    @check.keywords
     def __init__(
         self,
         x: ArrayLike,

@@ -4,6 +4,7 @@ A target fills panels with the values of a function. The article's is `StandardG
 function, which becomes one of the other two here.
 """
 
+import contextlib
 import inspect
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -12,11 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crabnet_jit import _validation as check
-from crabnet_jit._functions import compile_scalar
-from crabnet_jit.kernels._jit import entry
+from crabnet_jit._functions import shared_entry
 from crabnet_jit.kernels.custom_target import custom_target_panels
 from crabnet_jit.kernels.entry import gaussian_panels
 from crabnet_jit.panels import Array, pack, unpack
+
+_MORE_INPUTS = 8  # than the box has, that a function is tried with if it fails
 
 
 class Target(Protocol):
@@ -71,7 +73,12 @@ class _ArrayFunction:
         self._function = function
         self.in_features = in_features
         self.out_features = 1
-        values = self._call(examples)
+        try:
+            values = self._call(examples)
+        except Exception as error:
+            if reason := _other_arguments(function, examples):
+                raise reason from error
+            raise
         if values.ndim == 2:
             self.out_features = values.shape[1]
         self._values(examples)
@@ -120,8 +127,7 @@ class _ScalarFunction:
 
     def __init__(self, function: Any, in_features: int, examples: Array) -> None:
         self.in_features = in_features
-        scalar = compile_scalar("target", function, in_features)
-        self._fill = entry(custom_target_panels(scalar, in_features))
+        self._fill = shared_entry(custom_target_panels(in_features), in_features, target=function)
         panels = pack(examples)
         self.fill(panels, np.zeros_like(panels[:, :, :1]), examples.shape[0])
 
@@ -130,6 +136,28 @@ class _ScalarFunction:
         place, value = self._fill(x, target, n_samples)
         if place.size > 0:
             raise check.reject("target(x)", "finite", f"{value} at x = {place.tolist()}")
+
+
+def _other_arguments(function: Callable[..., Any], examples: Array) -> check.InvalidArgumentError | None:
+    """What is wrong with a NumPy function that fails, if it takes several arrays, or more inputs."""
+    n = examples.shape[1]
+    try:
+        parameters = inspect.signature(function)
+        parameters.bind(examples)
+    except ValueError:  # one that has no signature
+        pass
+    except TypeError:
+        example = "np.sin(x[:, 0])" if n == 1 else "x[:, 0] * x[:, 1]"
+        allowed = f"a function of one array x of shape (n_samples, {n}), such as lambda x: {example}"
+        other_way = "; compiled by Numba, it takes a number for each input"
+        return check.reject("target", allowed, f"one of the arguments {parameters}", other_way)
+    for more in range(n + 1, n + 1 + _MORE_INPUTS):
+        with contextlib.suppress(Exception):
+            function(np.repeat(examples[:, :1], more, axis=1))
+            example = f"low={more * [-1]} and high={more * [1]}"
+            allowed = f"one number for each of the {more} inputs of the target, such as {example}"
+            return check.reject("low and high", allowed, f"{n} in each")
+    return None
 
 
 def as_target(function: Any, low: Array, high: Array) -> Target:

@@ -144,6 +144,7 @@ class Trainer:
     [(0, 0.587796146189662...)]
     """
 
+    @check.keywords
     def __init__(
         self,
         net: NN,
@@ -166,7 +167,7 @@ class Trainer:
         check.instance("net", net, NN, "an NN")
         sizes = ("in_features", "out_features", "batch_size")
         if not all(hasattr(source, n) for n in sizes) or not callable(getattr(source, "fill", None)):
-            raise check.reject("source", "a Source", repr(source))
+            raise check.reject("source", "a Source, such as ArraySource(x, y)", repr(source))
         for name in ("in_features", "out_features"):
             of_net, of_source = getattr(net, name), check.integer(f"source.{name}", getattr(source, name), 1)
             if of_source != of_net:
@@ -266,6 +267,7 @@ class Trainer:
         with Interruptible() as interruptible, self._alone(interruptible):
             self._chunks.run(self._chunks.prepare(self.iteration, 0))
 
+    @check.keywords
     def run(
         self,
         n_iterations: int,

@@ -9,8 +9,12 @@ registers: 80 ns of the 300 ns of a training step of the article's job. So there
 compilation without them, for runs that need none: `may_call` is then constant, and the calls go.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import numpy as np
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
@@ -27,6 +31,20 @@ def address_of(entry: Any, *arguments: Any) -> int:
     if result.signature.return_type != types.float64:
         raise TypeError(f"must return float64, not {result.signature.return_type}")
     return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
+
+
+def by_kernel(find: Callable[[Any, "np.dtype[Any]"], int]) -> Callable[[Any, "np.dtype[Any]"], int]:
+    """A function of a kernel and a type that keeps what it found, as long as the kernel lives."""
+    found: WeakKeyDictionary[Any, dict[np.dtype[Any], int]] = WeakKeyDictionary()
+
+    @functools.wraps(find)
+    def find_once(kernel: Any, dtype: np.dtype[Any]) -> int:
+        of_kernel = found.setdefault(kernel, {})
+        if dtype not in of_kernel:
+            of_kernel[dtype] = find(kernel, dtype)
+        return of_kernel[dtype]
+
+    return find_once
 
 
 @intrinsic

@@ -97,6 +97,7 @@ class View:
         The target on the grid, a row for each y.
     """
 
+    @check.keywords
     def __init__(
         self,
         net: NN,

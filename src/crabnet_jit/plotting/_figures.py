@@ -103,6 +103,7 @@ def picture_path(name: str, path: str | PathLike[str], endings: Sequence[str] = 
     return given
 
 
+@check.keywords
 def save_figure(figure: Figure, path: str | PathLike[str], dpi: float = 150) -> None:
     """Write a figure to a file, whole or not at all.
 

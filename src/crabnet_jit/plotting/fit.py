@@ -23,6 +23,7 @@ _IN_A_ROW = 3
 _DENSE = 300  # samples from which on points are made transparent
 
 
+@check.keywords
 def plot_fit(
     net: NN,
     x: ArrayLike,

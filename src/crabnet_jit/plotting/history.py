@@ -26,6 +26,7 @@ _MARKS = {
 }
 
 
+@check.keywords
 def plot_history(
     history: History | FitHistory | Trainer, *, ax: Axes | None = None, learning_rate: bool = True
 ) -> Axes:

@@ -19,6 +19,7 @@ _WIDEST = 2.5  # points, of the line for the largest weight
 _LARGEST, _LAYER = 14.0, 130.0  # points: the diameter of a unit, at most, and the sum of a layer's
 
 
+@check.keywords
 def plot_network(net: NN, x: ArrayLike | None = None, *, max_units: int = 24, ax: Axes | None = None) -> Axes:
     """The layers of a network, its weights as lines.
 

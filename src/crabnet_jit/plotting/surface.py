@@ -11,6 +11,7 @@ from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
+from crabnet_jit import _validation as check
 from crabnet_jit.network import NN
 from crabnet_jit.panels import Array
 from crabnet_jit.plotting._domain import View, widened
@@ -21,6 +22,7 @@ _LEVELS = np.array([-0.75, -0.5, -0.25, 0.25, 0.5, 0.75])  # of lines, as shares
 _BAR: dict[str, Any] = {"shrink": 0.7, "aspect": 25}
 
 
+@check.keywords
 def plot_surface(
     net: NN,
     target: Any = None,
