@@ -147,18 +147,21 @@ def test_a_line_above_a_bar_that_fails_is_printed_once(error: Exception, capsys:
     assert capsys.readouterr().out == "at 50\nat 100\nat 150\nat 200\n"
 
 
-def test_ctrl_c_while_the_bar_is_shown_is_ctrl_c() -> None:
-    class Interrupting(io.StringIO):
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), TimeoutError("of an alarm"), RuntimeError("of an alarm")]
+)
+def test_exceptions_of_signals_are_not_taken_for_ones_of_writing(error: BaseException) -> None:
+    class Interrupted(io.StringIO):
         n_writes = 0
 
         def write(self, text: str) -> int:
             self.n_writes += 1
             if self.n_writes == 5:
-                raise KeyboardInterrupt
+                raise error
             return super().write(text)
 
-    with pytest.raises(KeyboardInterrupt):
-        article(chunk_size=50).run(1000, callbacks=[ProgressBar(1e-9, Interrupting())])
+    with pytest.raises(type(error)):
+        article(chunk_size=50).run(1000, callbacks=[ProgressBar(1e-9, Interrupted())])
 
 
 def test_a_quiet_file_is_what_it_wraps() -> None:

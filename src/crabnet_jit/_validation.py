@@ -22,6 +22,8 @@ _R = TypeVar("_R")
 _EXACT_INTEGER = 2**53  # up to here every integer is a float64
 _LARGEST = 2**63 - 1  # that a size can be
 _TOO_LONG = 10**100  # to print
+# What an object raises that is no number or no array. Not all exceptions: one may be of a signal's handler.
+_REFUSALS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _LONG_LIST = 200  # characters of names that one message lists
 _MOST_SHOWN = 200  # characters of what came
 
@@ -73,7 +75,7 @@ def integer(name: str, value: object, low: int, high: int | None = None) -> int:
         raise reject(name, allowed, repr(value))
     try:
         number = operator.index(value)  # type: ignore[arg-type]  # the exception is the check
-    except Exception:
+    except _REFUSALS:
         raise reject(name, allowed, repr(value)) from None
     if number < low or number > (_LARGEST if high is None else high):
         raise reject(name, allowed, repr(number) if abs(number) < _TOO_LONG else "one of too many digits")
@@ -145,7 +147,7 @@ def _number(name: str, value: object, allowed: str, fits: Any) -> float:
         raise reject(name, allowed, repr(value))
     try:
         result = float(value)  # type: ignore[arg-type]  # the exception is the check
-    except Exception:
+    except _REFUSALS:
         raise reject(name, allowed, repr(value)) from None
     if not math.isfinite(result) or not fits(result):
         raise reject(name, allowed, repr(value))
@@ -159,9 +161,7 @@ def array(name: str, values: ArrayLike, dtype: DTypeLike = np.float64) -> NDArra
     """
     try:
         given = np.asarray(values)
-    except MemoryError:
-        raise
-    except Exception as error:  # a tensor of PyTorch that needs a gradient gives a RuntimeError
+    except _REFUSALS as error:  # a tensor of PyTorch that needs a gradient gives a RuntimeError
         raise reject(name, "an array of numbers", f"{type(values).__name__} ({error})") from None
     if np.ma.is_masked(values):
         raise reject(name, "an array without masked elements", "a masked array")

@@ -5,6 +5,9 @@ import os
 import sys
 from typing import IO, Any
 
+#: What goes wrong in code that writes, besides the writing. Not all exceptions: a signal may raise one.
+SLIPS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
 
 def say(text: str) -> None:
     """A line on standard error, if there is one that can be written to."""
@@ -14,7 +17,7 @@ def say(text: str) -> None:
 
 def give_up(file: IO[str]) -> None:
     """Write no more to a file that is full or has lost its reader: Python would try again when it ends."""
-    with contextlib.suppress(Exception):  # not a file of the operating system
+    with contextlib.suppress(OSError, *SLIPS):  # not a file of the operating system
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, file.fileno())
         os.close(null)
@@ -52,7 +55,9 @@ class QuietFile:
         try:
             if hasattr(self._file, method):
                 getattr(self._file, method)(*arguments)
-        except Exception:  # full, closed, without a reader, of another encoding; or somebody's own
+        except (OSError, *SLIPS) as error:  # full, closed, without a reader, of another encoding
+            if isinstance(error, OSError) and error.errno is None:
+                raise  # not of the operating system, such as the TimeoutError of an alarm
             self._is_lost = True
             give_up(self._file)
 

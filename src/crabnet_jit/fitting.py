@@ -293,7 +293,7 @@ def _split_off(
         return samples, aside
     if check.is_iterable(validation):
         came = f"a {type(validation).__name__}: {validation!r}"
-        allowed = "a number above 0 and at most 1, or a tuple (x, y) or (x, y, sample_weight)"
+        allowed = "a number above 0 and at most 1, or a tuple (x, y)"
         raise check.reject("validation", allowed, came)
     share = check.number("validation", validation, 0.0, 1.0, open_low=True)
     if len(inputs) < 2:

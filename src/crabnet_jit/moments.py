@@ -39,11 +39,9 @@ def moments(values: Array, weights: Array | None = None) -> Moments:
     unit = shifted / spread
     mean = np.average(unit, axis=0, weights=weights)
     std = np.sqrt(np.average((unit - mean) ** 2, axis=0, weights=weights))
-    return Moments(
-        (offset + np.where(is_constant, 0.0, mean * spread)) * scale,
-        np.where(is_constant, 0.0, std * spread * scale),
-        is_constant,
-    )
+    std = np.where(is_constant, 0.0, std * spread * scale)
+    is_constant |= std == 0  # it may be too small for a number
+    return Moments((offset + np.where(is_constant, 0.0, mean * spread)) * scale, std, is_constant)
 
 
 def root_mean_square(values: Array, weights: Array | None = None) -> Array:

@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from crabnet_jit import _validation as check
 from crabnet_jit.callbacks import Callback, Run
-from crabnet_jit.console import QuietFile
+from crabnet_jit.console import SLIPS, QuietFile
 
 _LINE_SECONDS = 5.0  # between two lines where there is no bar
 
@@ -68,7 +68,7 @@ class ProgressBar(Callback):
         """Leave it as it is at the end."""
         self._show(run)
         if self._bar is not None:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(*SLIPS):
                 self._bar.close()
             self._bar = None
 
@@ -78,7 +78,7 @@ class ProgressBar(Callback):
                 self._bar.set_postfix_str(f"loss {run.running_loss:.4g}", refresh=False)
                 self._bar.update(run.iteration - self._bar.n)
                 return
-            except Exception:  # such as for a TQDM_ASCII that is no bar: lines, then
+            except SLIPS:  # such as for a TQDM_ASCII that is no bar: lines, then
                 self._bar.disable = True  # it is closed when it is freed, and would try again
                 self._bar = None
         if self._shown is None:
@@ -96,12 +96,12 @@ class ProgressBar(Callback):
         mode: Any = contextlib.nullcontext()
         if self._bar is not None:
             mode = self._bar.external_write_mode(file=sys.stdout)
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(*SLIPS):
             mode.__enter__()
         try:
             yield
         finally:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(*SLIPS):
                 mode.__exit__(None, None, None)
 
     def print(self, text: str) -> None:
@@ -112,7 +112,7 @@ class ProgressBar(Callback):
 
 def _bar(file: QuietFile, total: int, initial: int) -> Any:
     """A bar of tqdm; None without it, or if it cannot be had."""
-    with contextlib.suppress(Exception), warnings.catch_warnings():
+    with contextlib.suppress(ImportError, *SLIPS), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a notebook without widgets gets a bar of characters, and a warning
         from tqdm.auto import tqdm
 
