@@ -47,7 +47,7 @@ from crabnet_jit.kernels._cache import cache_directory
 if not hasattr(os, "fork"):
     pytest.skip("needs processes that fork, and signals", allow_module_level=True)
 
-_PATIENCE = 15.0  # seconds, after which a process counts as hanging
+_HANGS = 600.0  # seconds, after which a process is killed; compiling on a busy machine is in it
 _AT_ONCE = 1.0  # seconds; a tenth of it on a machine that does nothing else
 
 
@@ -99,7 +99,7 @@ class Child:
         self._lines = lines
         self._errors = errors
         self.pid = int(lines.readline())
-        self._timer = threading.Timer(_PATIENCE, os.kill, (self.pid, signal.SIGKILL))
+        self._timer = threading.Timer(_HANGS, os.kill, (self.pid, signal.SIGKILL))
         self._timer.start()
 
     def line(self) -> str:
@@ -208,8 +208,10 @@ def test_killed_run_goes_on_from_its_checkpoint_bit_for_bit(
     whole, n, _ = _killed(kind)
     whole.run(n)
     path = tmp_path / "run.npz"
-    inside, found = 0, 0
-    for _ in range(10):
+    kills, inside, found = 0, 0, 0
+    while kills < 10 or inside == 0 or found == 0:  # until each of the moments has come
+        kills += 1
+        assert kills < 1000
         child = nursery(_train_for_ever, kind, str(path))
         assert child.line() == "begins"
         time.sleep(moments.uniform(0.0, 0.15))
@@ -230,9 +232,7 @@ def test_killed_run_goes_on_from_its_checkpoint_bit_for_bit(
         assert resumed.net.parameters.tobytes() == whole.net.parameters.tobytes()
         assert resumed.optimizer_state.buffers.tobytes() == whole.optimizer_state.buffers.tobytes()
         assert resumed.history.running_loss(n - 1) == whole.history.running_loss(n - 1)
-    assert inside > 0
-    assert found > 0
-    print(f"{kind}: {inside} of 10 kills within a write, {found} checkpoints found")
+    print(f"{kind}: {inside} of {kills} kills within a write, {found} checkpoints found")
 
 
 # ---- can not write ----
@@ -477,7 +477,7 @@ def test_program_answers_signals_at_once_and_can_be_resumed(
         lines = [process.stdout.readline()]
         timers = [
             threading.Timer(moment, process.send_signal, (number,)),
-            threading.Timer(_PATIENCE, process.kill),
+            threading.Timer(_HANGS, process.kill),
         ]
         for timer in timers:
             timer.start()
@@ -551,8 +551,8 @@ def _interrupted_again_and_again(hidden_sizes: list[int], batch_size: int, n: in
     trainer = article(hidden_sizes, batch_size)
     trainer.compile()
     for _ in range(n):
-        print("runs", flush=True)
         try:
+            print("runs", flush=True)
             trainer.run(10**9)
         except KeyboardInterrupt:
             print(time.monotonic(), flush=True)
@@ -632,13 +632,13 @@ def test_ctrl_c_is_answered_within_the_loss_of_a_large_validation_set(nursery: C
 def _load_kernels() -> None:
     """Ctrl-C while machine code is loaded or compiled, in functions that foreign code calls."""
     x = np.zeros((100, 2))
-    print("begins", flush=True)
     try:
+        print("begins", flush=True)
         for activation in ("tanh", "gelu", "sine", "softplus", "elu", "silu"):
             objective = Objective(NN(2, [3], 1, rng=1, activation=activation), x, x[:, 0])
             objective.loss_and_gradient(objective.net.parameters)
             Trainer(objective.net, ArraySource(x, x[:, 0], rng=1), loss="huber", dropout=0.1).run(10)
-        time.sleep(_PATIENCE / 10)
+        time.sleep(_HANGS)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
 
@@ -660,7 +660,7 @@ def _slow_function() -> None:
     def target(x: Any) -> Any:
         if is_slow:
             print("begins", flush=True)
-            time.sleep(_PATIENCE)
+            time.sleep(_HANGS)
         return x[:, 0]
 
     source = UniformSource(target, low=[0, 0], high=[1, 1], rng=1)
@@ -858,8 +858,8 @@ def _interrupted_by_the_clock() -> None:
     trainer.compile()
     _count(0.001)
     for _ in range(5):
-        print("runs", flush=True)
         try:
+            print("runs", flush=True)
             trainer.run(10**9)
         except KeyboardInterrupt:
             print(time.monotonic(), flush=True)
@@ -1007,8 +1007,8 @@ def _interrupt_the_child_of_a_process_that_trains() -> None:
     pid = os.fork()
     if pid == 0:
         trainer = article([3000, 3000], batch_size=512)
-        print("runs", flush=True)
         try:
+            print("runs", flush=True)
             trainer.run(10**9)
         except KeyboardInterrupt:
             print(time.monotonic(), flush=True)
