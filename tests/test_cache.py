@@ -148,6 +148,7 @@ print(crabnet_jit.__version__, crabnet_jit.__file__)
     assert result.stdout == f"{crabnet_jit.__version__} {copy / '__init__.py'}\n"
 
 
+@pytest.mark.slow
 def test_eight_processes_start_cold_and_later_ones_add_nothing(tmp_path: Path) -> None:
     processes = [start(tmp_path) for _ in range(8)]
     results = {finish(process) for process in processes}
@@ -183,6 +184,7 @@ def test_nothing_is_written_into_a_read_only_package(tmp_path: Path, copy: Path)
             folder.chmod(0o755)
 
 
+@pytest.mark.slow
 def test_no_place_to_write_is_no_error(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
@@ -211,6 +213,7 @@ def test_folders_unused_for_a_month_go(tmp_path: Path, monkeypatch: pytest.Monke
     assert {path.name for path in tmp_path.iterdir()} == kept
 
 
+@pytest.mark.slow
 def test_damaged_files_count_as_missing_and_are_replaced(tmp_path: Path) -> None:
     expected = finish(start(tmp_path))
     kernels = [path for path in tmp_path.rglob("*-*") if path.is_file()]

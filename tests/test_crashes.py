@@ -200,6 +200,7 @@ def _train_for_ever(kind: str, path: str) -> None:
         trainer.run(n, callbacks=[Checkpoint(path, every)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", _KINDS)
 def test_killed_run_goes_on_from_its_checkpoint_bit_for_bit(
     kind: str, nursery: Callable[..., Child], tmp_path: Path
@@ -494,6 +495,7 @@ def test_program_answers_signals_at_once_and_can_be_resumed(
     _check_interrupted(path, "".join(lines).splitlines(), capsys)
 
 
+@pytest.mark.slow
 def test_no_line_of_the_log_is_lost_at_any_moment(
     nursery: Callable[..., Child], tmp_path: Path, capsys: Any
 ) -> None:
@@ -516,6 +518,7 @@ def test_no_line_of_the_log_is_lost_at_any_moment(
     print(f"from the signal to the exit: {_summary(delays)}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_checkpoint_survives_a_second_signal(
     number: int, nursery: Callable[..., Child], tmp_path: Path, capsys: Any
@@ -558,6 +561,7 @@ def _interrupted_again_and_again(hidden_sizes: list[int], batch_size: int, n: in
             print(time.monotonic(), flush=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hidden_sizes", "batch_size", "n"), [([8, 8], 16, 20), ([2000, 2000], 16, 20), ([4000, 4000], 1024, 5)]
 )
@@ -643,6 +647,7 @@ def _load_kernels() -> None:
         print("interrupted", flush=True)
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_not_lost_while_machine_code_is_loaded(nursery: Callable[..., Child]) -> None:
     for k in range(12):
         child = nursery(_load_kernels)
@@ -734,6 +739,7 @@ def _interrupt_short_runs(seconds: float) -> None:
     assert trainer.history.log == whole.history.log
 
 
+@pytest.mark.slow
 def test_ctrl_c_at_any_moment_of_short_runs_changes_no_bit(nursery: Callable[..., Child]) -> None:
     n, iterations, _ = map(int, nursery(_interrupt_short_runs, 2.0).succeed()[0].split())
     assert n > 100

@@ -999,11 +999,13 @@ def items_for(name: str, argument: str) -> list[str]:
     return items
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", calls(Path()))
 def test_nonsense_is_told_or_does_no_harm(name: str, results: Results) -> None:
     assert not results.failures[name], "\n".join(results.failures[name])
 
 
+@pytest.mark.slow
 def test_how_much_was_tried(results: Results) -> None:
     assert results.counts["refused"] >= 2000
     assert results.counts["refused"] + results.counts["accepted"] >= 8000

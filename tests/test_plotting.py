@@ -1648,6 +1648,7 @@ def n_figures() -> int:
     return sum(type(thing) is Figure for thing in gc.get_objects())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "call",
     [
@@ -1671,6 +1672,7 @@ def test_a_hundred_pictures_leave_nothing(call: Callable[[Any], Any]) -> None:
     assert n_open_files() <= n_files
 
 
+@pytest.mark.slow
 def test_twenty_films_leave_nothing(tmp_path: Path, temporary: Path) -> None:
     endings = ["gif", "png", *(["mp4"] if shutil.which("ffmpeg") else [])]
     rotating(tmp_path / "first.gif")

@@ -797,6 +797,7 @@ class SignalAt:
                 signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_a_signal_at_any_place_in_python_loses_nothing(tmp_path: Path) -> None:
     job = CALM._replace(on_divergence="lower_rate", log_every=500)
     path = tmp_path / "run.npz"

@@ -338,6 +338,7 @@ def test_bad_number_of_iterations(n: Any) -> None:
         trainer.run(n)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64"), reason="names processors of the x86-64 family"
 )
