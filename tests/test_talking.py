@@ -181,3 +181,21 @@ def test_a_log_says_at_the_end_what_was_wrong(monkeypatch: pytest.MonkeyPatch) -
     assert file.getvalue() == "0\n"  # text and end of line are two writes
     with pytest.raises(OSError, match="full"):
         log.close()
+
+
+def test_a_checkpoint_that_cannot_be_written_at_the_end_does_not_cost_the_network(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    limited = "ulimit -f 4; trap '' XFSZ; exec \"$@\""  # no files above 4 KB: the checkpoint is larger
+    command = [*PROGRAM, "fit", "--iterations", "2000", "--checkpoint", "run.npz", "--save", "g.npz"]
+    result = subprocess.run(
+        ["bash", "-c", limited, "bash", *command, "--no-progress"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1, result.stderr
+    assert "error: [Errno 27] File too large" in result.stderr.splitlines()[-1]
+    assert not (folder / "run.npz").exists()
+    assert load(folder / "g.npz").in_features == 2

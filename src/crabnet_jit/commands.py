@@ -200,6 +200,7 @@ def fit(options: argparse.Namespace) -> None:
     with _nothing_to_keep():
         trainer.compile()
     compiled = time.perf_counter()
+    unwritten: OSError | None = None
     try:
         with watch.interrupted():
             trainer.run(
@@ -207,6 +208,10 @@ def fit(options: argparse.Namespace) -> None:
                 on_log=lambda i, loss: watch.print(f"Iter {i}, loss: {loss!r}"),
                 callbacks=watch.callbacks,
             )
+    except OSError as error:
+        if trainer.iteration == first:
+            raise
+        unwritten = error  # a checkpoint, at the end: what was learned is kept all the same
     finally:
         seconds = time.perf_counter() - compiled
         done = trainer.iteration - first
@@ -217,6 +222,8 @@ def fit(options: argparse.Namespace) -> None:
     if options.save is not None:
         files.save(net, options.save, ARTICLE_NAMES)
     say(f"mean squared error on a grid of 101 x 101 points: {grid_error(net):.3g}")
+    if unwritten is not None:
+        raise unwritten
     pictures.draw_fit(trainer)
     watch.close()
 
