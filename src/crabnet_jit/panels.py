@@ -43,6 +43,8 @@ def pack(rows: Array, padding: float | None = None) -> Array:
     """
     n_samples, n_features = rows.shape
     n_panels, width = panel_shape(n_samples, rows.dtype)
+    if n_panels == 1:
+        return pack_one(rows, padding)[None, None]
     padded = np.empty((n_panels * width, n_features), rows.dtype)
     padded[:n_samples] = rows
     padded[n_samples:] = rows[0] if padding is None else padding
