@@ -191,10 +191,10 @@ def main() -> int:
     print(f"\n{'change':22}{'flagged':>10}{'of':>6}{'must be':>12}")
     wrong = 0
     for name, count in flagged.items():
-        least = MUST_FLAG.get(name, 0.0) * compared[name]
+        least = int(MUST_FLAG.get(name, 0.0) * compared[name])
         right = count >= least if name in MUST_FLAG else count == 0
         wrong += not right
-        bound = f">= {least:g}" if name in MUST_FLAG else "0"
+        bound = f">= {least}" if name in MUST_FLAG else "0"
         print(f"{name:22}{count:>10}{compared[name]:>6}{bound:>12}   {'right' if right else 'WRONG'}")
     widths.sort()
     print(
