@@ -433,7 +433,7 @@ class LogFile(Callback):
     path : path-like
         With the ending .csv for comma-separated values with a header, or .jsonl for an object of JSON
         a line. A run that begins anew replaces the file; one that goes on keeps the rows up to where it is
-        and adds to them. A row that can not be written is a warning, and the run goes on. JSON has no
+        and adds to them. A row that cannot be written is a warning, and the run goes on. JSON has no
         infinity and no NaN: null stands for them.
     every : int, default 1000
         Iterations between two rows.
