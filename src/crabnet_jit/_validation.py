@@ -169,13 +169,16 @@ def array(name: str, values: ArrayLike, dtype: DTypeLike = np.float64) -> NDArra
         raise reject(name, "an array of real numbers", f"dtype {given.dtype}")
     if given.dtype.kind in "iu" and given.size and max(-int(given.min()), int(given.max())) > _EXACT_INTEGER:
         raise reject(name, "exact in float64", f"{given.dtype} with integers beyond 2**53")
-    with np.errstate(over="ignore"):
-        result = np.ascontiguousarray(given, dtype=dtype)
+    result = given
+    if given.dtype != dtype:
+        with np.errstate(over="ignore"):  # a twentieth of the time of a single row's output
+            result = given.astype(dtype)
+    result = np.ascontiguousarray(result)
     if result.ndim != given.ndim:  # ascontiguousarray makes a scalar one-dimensional
         result = result.reshape(given.shape)
-    wrong = ~np.isfinite(result)
-    if wrong.any():
-        at = tuple(int(k) for k in np.argwhere(wrong)[0])
+    is_finite = np.isfinite(result)
+    if not is_finite.all():
+        at = tuple(int(k) for k in np.argwhere(~is_finite)[0])
         allowed = "finite" if not np.isfinite(given[at]) else f"finite in {np.dtype(dtype)}"
         raise reject(name, allowed, f"{given[at]}" + (f" at index {at}" if at else ""))
     if given.dtype.itemsize > 8 and not np.array_equal(result, given):

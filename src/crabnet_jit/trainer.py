@@ -332,7 +332,8 @@ class Trainer:
     def _run(
         self, run: Run, on_log: Callable[[int, float], object] | None, interruptible: Interruptible
     ) -> None:
-        self._net.parameters[:], self._lent = self._last_parameters(), None
+        if self._lent is not None:
+            self._net.parameters[:], self._lent = self._last_parameters(), None
         try:
             run.start()
             while self.iteration < run.end and not run.is_stopped:

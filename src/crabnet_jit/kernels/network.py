@@ -188,7 +188,10 @@ def train(
         else:
             sgd_update(parameters, gradients, rate)
         n_done += 1
-    return n_done, _is_finite(network.parameters) and _is_finite(rule.state)
+    is_finite = _is_finite(network.parameters)
+    if may_call(network.calls, rule.update != INLINED):  # plain gradient descent has no state
+        is_finite = is_finite and _is_finite(rule.state)
+    return n_done, is_finite
 
 
 @kernel
