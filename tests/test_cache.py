@@ -70,6 +70,7 @@ def copy(tmp_path: Path) -> Path:
     return Path(shutil.copytree(PACKAGE, tmp_path / "elsewhere" / "crabnet_jit", ignore=ignore))
 
 
+@pytest.mark.slow  # compiles in processes of its own
 def test_right_after_a_change_in_a_file_that_kernels_inline(tmp_path: Path, copy: Path) -> None:
     # Python itself would take its own old byte code, if it kept any.
     no_pyc = {"PYTHONDONTWRITEBYTECODE": "1"}
@@ -161,6 +162,7 @@ def test_eight_processes_start_cold_and_later_ones_add_nothing(tmp_path: Path) -
         assert files(tmp_path) == filled
 
 
+@pytest.mark.slow
 def test_nothing_is_written_into_a_read_only_package(tmp_path: Path, copy: Path) -> None:
     folders = [copy, *(path for path in copy.rglob("*") if path.is_dir())]
     for folder in folders:
@@ -281,6 +283,7 @@ assert allocations(1) == allocations(1000), (allocations(1), allocations(1000))
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)
 
 
+@pytest.mark.slow
 def test_kernels_of_several_processes_do_not_take_one_anothers_place(tmp_path: Path) -> None:
     program = """
 import sys

@@ -201,6 +201,7 @@ def structure(content: bytes) -> Iterator[int]:
         at = content.find(b"PK\x03\x04", end)
 
 
+@pytest.mark.slow  # every bit
 def test_a_flipped_bit_is_told_or_does_no_harm(victim: Trainer, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "run.npz"
     path.write_bytes(content)
@@ -833,6 +834,7 @@ def test_the_command_and_damaged_files(of_command: Any, capsys: Any) -> None:
         refused_by_the_command(path, capsys)
 
 
+@pytest.mark.slow
 def test_the_command_and_every_value_of_the_header(of_command: Any, capsys: Any) -> None:
     path, header, arrays = of_command
     failures = []

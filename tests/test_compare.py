@@ -172,7 +172,7 @@ def test_processes_take_turns_in_the_order_a_b_b_a(
     turns = []
 
     def turn(process: Process, name: str, n: int, runs: int = 0) -> float:
-        turns.append((name, id(process)))
+        turns.append((name, process))  # itself, not its id: that of one that is gone may come again
         return 1.0
 
     monkeypatch.setattr(Process, "seconds", turn)

@@ -622,6 +622,7 @@ class _Often(Callback):
         self._objective.loss_and_gradient(run.net.parameters)
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_answered_within_the_loss_of_a_large_validation_set(nursery: Callable[..., Child]) -> None:
     delays = []
     for moment in (0.05, 0.2, 0.4):
@@ -836,7 +837,7 @@ def _train_by_the_clock(kind: str) -> None:
     assert trainer.history.losses.tobytes() == whole.history.losses.tobytes()
 
 
-@pytest.mark.parametrize("kind", ["article", "large", "function"])
+@pytest.mark.parametrize("kind", ["article", pytest.param("large", marks=pytest.mark.slow), "function"])
 def test_clock_of_a_thousand_ticks_a_second_neither_stops_nor_changes_a_run(
     kind: str, nursery: Callable[..., Child]
 ) -> None:
@@ -1012,10 +1013,12 @@ def test_training_in_other_threads_goes_on_through_signals(nursery: Callable[...
 
 def _interrupt_the_child_of_a_process_that_trains() -> None:
     """Both train, and the child's signals are its own."""
-    article().run(1000)  # before the fork
+    long_steps: dict[str, Any] = {"hidden_sizes": (1200, 1200), "batch_size": 4096}
+    for trainer in (article(), article(**long_steps)):
+        trainer.compile()
     pid = os.fork()
     if pid == 0:
-        trainer = article([3000, 3000], batch_size=512)
+        trainer = article(**long_steps)
         try:
             print("runs", flush=True)
             trainer.run(10**9)
@@ -1133,6 +1136,7 @@ def test_runs_leave_no_open_files(tmp_path: Path) -> None:
 # ---- the cache of machine code ----
 
 
+@pytest.mark.slow
 def test_cache_that_is_deleted_meanwhile_does_not_stop_a_process(tmp_path: Path) -> None:
     warm = cache_directory()
     assert warm is not None

@@ -173,6 +173,7 @@ _OUTSIDE = {
 }
 
 
+@pytest.mark.slow  # compiles with bounds checks
 @pytest.mark.parametrize("name", list(_OUTSIDE))
 def test_bounds_checks_reach_every_kind_of_access(name: str) -> None:
     program = f"""

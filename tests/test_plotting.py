@@ -1170,7 +1170,7 @@ def test_learning_far_off_the_target_is_drawn_at_the_limits(tmp_path: Path) -> N
     assert len(animate_surface(net, snapshots, tmp_path / "b.png", **SMALL)) == 3
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("ending", [pytest.param("mp4", marks=[pytest.mark.slow, WITH_FFMPEG]), "gif", "png"])
 def test_films_of_the_same_are_the_same_bytes(ending: str, tmp_path: Path) -> None:
     net = article()
     snapshots = learned_snapshots(net, 3)

@@ -46,7 +46,7 @@ def run(command: list[str], tmp_path: Path, redirection: str, **environment: str
     return result.returncode, result.stderr
 
 
-@pytest.mark.parametrize("progress", ["--progress", "--no-progress"])
+@pytest.mark.parametrize("progress", [pytest.param("--progress", marks=pytest.mark.slow), "--no-progress"])
 @pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-", "2> >(exec 0<&-; sleep 0.1)"])
 def test_remarks_that_cannot_be_written(data: Path, tmp_path: Path, redirection: str, progress: str) -> None:
     saved = tmp_path / "m.npz"
@@ -95,7 +95,14 @@ def test_a_reader_that_leaves_both_streams(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "variable", ["TQDM_ASCII", "TQDM_NCOLS", "TQDM_BAR_FORMAT", "TQDM_UNIT_DIVISOR", "TQDM_MAXINTERVAL"]
+    "variable",
+    [
+        "TQDM_BAR_FORMAT",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("TQDM_ASCII", "TQDM_NCOLS", "TQDM_UNIT_DIVISOR", "TQDM_MAXINTERVAL")
+        ),
+    ],
 )
 def test_settings_of_the_bar_that_make_no_sense(data: Path, tmp_path: Path, variable: str) -> None:
     for value in ("1", "{nonsense", ""):
