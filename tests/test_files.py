@@ -400,7 +400,16 @@ def test_other_arrays_are_no_network(arrays: dict[str, Any], tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\0", b"PK", b"x,y\n1,2\n", b"PK\x05\x06" + 18 * b"\0", b"\x93NUMPY", os.urandom(1000)]
+    "content",
+    [
+        b"",
+        b"\0",
+        b"PK",
+        b"x,y\n1,2\n",
+        b"PK\x05\x06" + 18 * b"\0",
+        b"\x93NUMPY",
+        np.random.default_rng(0).bytes(1000),
+    ],
 )
 def test_other_files_are_no_network(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "net.npz"
