@@ -44,8 +44,11 @@ def write_archive(
         text = json.dumps(header)
     except (TypeError, ValueError, RecursionError) as error:
         raise check.reject(f"all of a {what}", "of what JSON has", str(error)) from None
-    with whole_file(path) as file:
-        np.savez(file, header=np.array(text), **arrays)
+    # As np.savez does; but that of NumPy 2.0 leaves an archive open that cannot be written.
+    with whole_file(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in {"header": np.array(text), **arrays}.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
 def read_archive(

@@ -15,6 +15,15 @@ def say(text: str) -> None:
         QuietFile(sys.stderr).write(text + "\n")
 
 
+def open_standard_error() -> None:
+    """Give a process that was started without standard error one that goes nowhere.
+
+    Else libraries fail that write to it, and the next file that is opened gets its number.
+    """
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+
+
 def give_up(file: IO[str]) -> None:
     """Write no more to a file that is full or has lost its reader: Python would try again when it ends."""
     with contextlib.suppress(OSError, *SLIPS):  # not a file of the operating system
