@@ -1258,6 +1258,29 @@ def test_fit_calls_callbacks_and_goes_on_from_a_checkpoint(tmp_path: Path) -> No
         fitted(validation=0.3, resume=path, batch_size=7)
 
 
+def test_a_fit_returns_its_network_without_a_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fitted(validation=0.3)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("crabnet_jit.archives.os.fsync", full)
+    with pytest.warns(RuntimeWarning, match="no checkpoint at the end: .*No space left") as warned:
+        net = fitted(validation=0.3, callbacks=[Checkpoint(tmp_path / "fit.npz")])
+    assert len(warned) == 1
+    assert net.parameters.tobytes() == whole.parameters.tobytes()
+    assert net.fit_history is not None
+    assert whole.fit_history is not None
+    assert net.fit_history[1:] == whole.fit_history[1:]
+
+
+def test_a_fit_does_not_return_after_errors_of_others(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="of a callback"):
+        fitted(callbacks=[Checkpoint(tmp_path / "fit.npz"), raise_at(300, OSError(5, "of a callback"))])
+
+
 @pytest.mark.parametrize("validation", [None, 0.3])
 @pytest.mark.parametrize("n", [1, 7, 55, 83])
 def test_reports_at_the_end_of_a_fit_that_is_stopped(n: int, validation: float | None) -> None:

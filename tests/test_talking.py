@@ -190,13 +190,18 @@ def test_a_log_says_at_the_end_what_was_wrong(monkeypatch: pytest.MonkeyPatch) -
         log.close()
 
 
-def test_a_checkpoint_that_cannot_be_written_at_the_end_does_not_cost_the_network(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["fit", "train"])
+def test_a_checkpoint_that_cannot_be_written_at_the_end_does_not_cost_the_network(
+    command: str, data: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     limited = "ulimit -f 4; trap '' XFSZ; exec \"$@\""  # no files above 4 KB: the checkpoint is larger
-    command = [*PROGRAM, "fit", "--iterations", "2000", "--checkpoint", "run.npz", "--save", "g.npz"]
+    program = (
+        [*PROGRAM, "fit", "--iterations", "2000"] if command == "fit" else training(data, "--hidden", "8,8")
+    )
     result = subprocess.run(
-        ["bash", "-c", limited, "bash", *command, "--no-progress"],
+        ["bash", "-c", limited, "bash", *program, "--checkpoint", "run.npz", "--save", "g.npz"],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -205,4 +210,4 @@ def test_a_checkpoint_that_cannot_be_written_at_the_end_does_not_cost_the_networ
     assert result.returncode == 1, result.stderr
     assert "error: [Errno 27] File too large" in result.stderr.splitlines()[-1]
     assert not (folder / "run.npz").exists()
-    assert load(folder / "g.npz").in_features == 2
+    assert load(folder / "g.npz").in_features == (2 if command == "fit" else 1)

@@ -365,8 +365,9 @@ class TimeBudget(Callback):
 class Checkpoint(Callback):
     """Save the state of the run every so often, and when it ends or is interrupted; not when it diverges.
 
-    A file that can not be written is a warning, and the run goes on; at the end it is an error. What
-    was there before stays as it was.
+    A file that cannot be written is a warning, and the run goes on; at the end it is an error of
+    `Trainer.run`, and another warning of `fit`, which returns the network all the same. What was there before
+    stays as it was.
 
     Parameters
     ----------
@@ -376,6 +377,11 @@ class Checkpoint(Callback):
         Iterations between two saves.
     options : dict, optional
         Anything to be kept in the file, too, of what JSON has.
+
+    Attributes
+    ----------
+    error : OSError or None
+        Why the file could not be written the last time.
 
     Examples
     --------
@@ -400,6 +406,7 @@ class Checkpoint(Callback):
         self.path = check.path("path", path)
         self.every = check.integer("every", every, 1)
         self._options = options
+        self.error: OSError | None = None
 
     def start(self, run: Run) -> None:
         """See that the folder is there, before the work; links that form a loop are an OSError."""
@@ -422,7 +429,12 @@ class Checkpoint(Callback):
             self._save(run)
 
     def _save(self, run: Run) -> None:
-        run.trainer.save_checkpoint(self.path, run.callbacks, self._options)
+        self.error = None
+        try:
+            run.trainer.save_checkpoint(self.path, run.callbacks, self._options)
+        except OSError as error:
+            self.error = error
+            raise
 
 
 class LogFile(Callback):

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from crabnet_jit import ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, FileFormatError, InvalidArgumentError
 from crabnet_jit import __version__ as version
 from crabnet_jit.commands import PRESETS, SCHEDULES, check_files, fit, predict, saved_options, train
-from crabnet_jit.console import open_standard_error, say
+from crabnet_jit.console import say, standard_error
 from crabnet_jit.pictures import KINDS, MOST_OUTPUTS, TARGETS, plot
 from crabnet_jit.tables import TableError
 
@@ -338,8 +338,12 @@ def _signals(command: str) -> Iterator[None]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
+    with standard_error():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     command = "crabnet-jit"
-    open_standard_error()
     try:
         options = _parse(argv)
         command = f"crabnet-jit {options.command}"

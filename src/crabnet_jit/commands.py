@@ -113,14 +113,15 @@ class _Watch:
             self.callbacks.append(TimeBudget(options.time_limit))
         if options.log_file is not None:
             self.callbacks.append(LogFile(options.log_file))
-        self._checkpoint = options.checkpoint
+        self._checkpoint: Checkpoint | None = None
         if options.checkpoint is not None:
             kept = {
                 name: ",".join(map(str, value)) if isinstance(value, list) else value
                 for name, value in vars(options).items()
                 if name not in _NOT_KEPT and value is not None
             }
-            self.callbacks.append(Checkpoint(options.checkpoint, options.checkpoint_every, kept))
+            self._checkpoint = Checkpoint(options.checkpoint, options.checkpoint_every, kept)
+            self.callbacks.append(self._checkpoint)
 
     @contextlib.contextmanager
     def interrupted(self) -> Iterator[None]:
@@ -128,8 +129,8 @@ class _Watch:
         try:
             yield
         except KeyboardInterrupt:
-            if self._checkpoint is not None and Path(self._checkpoint).exists():
-                say(f"go on with --resume {self._checkpoint}")
+            if self._checkpoint is not None and self._checkpoint.path.exists():
+                say(f"go on with --resume {self._checkpoint.path}")
             raise
 
     def print(self, text: str) -> None:
@@ -137,9 +138,16 @@ class _Watch:
         with contextlib.nullcontext() if self.bar is None else self.bar.aside():
             self._log.print(text)
 
+    @property
+    def unwritten(self) -> OSError | None:
+        """Why there is no last checkpoint."""
+        return None if self._checkpoint is None else self._checkpoint.error
+
     def close(self) -> None:
-        """Raise the error of a log that could not be written, when all else is done."""
+        """Raise the error of a log or a last checkpoint that could not be written, when all else is done."""
         self._log.close()
+        if self.unwritten is not None:
+            raise self.unwritten
 
 
 def _leave(number: int, _frame: object) -> None:
@@ -200,7 +208,6 @@ def fit(options: argparse.Namespace) -> None:
     with _nothing_to_keep():
         trainer.compile()
     compiled = time.perf_counter()
-    unwritten: OSError | None = None
     try:
         with watch.interrupted():
             trainer.run(
@@ -209,9 +216,8 @@ def fit(options: argparse.Namespace) -> None:
                 callbacks=watch.callbacks,
             )
     except OSError as error:
-        if trainer.iteration == first:
+        if error is not watch.unwritten:  # else it is told at the end: what was learned is kept all the same
             raise
-        unwritten = error  # a checkpoint, at the end: what was learned is kept all the same
     finally:
         seconds = time.perf_counter() - compiled
         done = trainer.iteration - first
@@ -222,8 +228,6 @@ def fit(options: argparse.Namespace) -> None:
     if options.save is not None:
         files.save(net, options.save, ARTICLE_NAMES)
     say(f"mean squared error on a grid of 101 x 101 points: {grid_error(net):.3g}")
-    if unwritten is not None:
-        raise unwritten
     pictures.draw_fit(trainer)
     watch.close()
 
@@ -297,6 +301,7 @@ def train(options: argparse.Namespace) -> None:
             _say_scores(what, options.outputs, score(net, x[part], y[part], weights[part]))
     shown = validation if share > 0 else training
     pictures.draw_train(net, x[shown], y[shown], options.inputs, options.outputs)
+    watch.close()
 
 
 def _say_progress(n_iterations: int, done: int, loss: float, validation_loss: float | None) -> None:

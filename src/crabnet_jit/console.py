@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import IO, Any
 
 #: What goes wrong in code that writes, besides the writing. Not all exceptions: a signal may raise one.
@@ -15,13 +16,17 @@ def say(text: str) -> None:
         QuietFile(sys.stderr).write(text + "\n")
 
 
-def open_standard_error() -> None:
-    """Give a process that was started without standard error one that goes nowhere.
+@contextlib.contextmanager
+def standard_error() -> Iterator[None]:
+    """A context in which a process that was started without standard error has one that goes nowhere.
 
     Else libraries fail that write to it, and the next file that is opened gets its number.
     """
-    if sys.stderr is None:
-        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    if sys.stderr is not None:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        yield
 
 
 def give_up(file: IO[str]) -> None:

@@ -1,6 +1,7 @@
 """Fitting a network to a data set in one call."""
 
 import copy
+import warnings
 from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from crabnet_jit import _validation as check
 from crabnet_jit.activations import Activation, ReLU, Sine, as_activation
-from crabnet_jit.callbacks import Callback, EarlyStopping, Run, as_callbacks
+from crabnet_jit.callbacks import Callback, Checkpoint, EarlyStopping, Run, as_callbacks
 from crabnet_jit.losses import CrossEntropy, Loss, as_loss
 from crabnet_jit.moments import moments, root_mean_square
 from crabnet_jit.network import NN, FitHistory, Standardization
@@ -259,13 +260,17 @@ def fit(
         checks.append(_Report(every, on_check, stopping))
     if resume is not None:
         trainer.load_checkpoint(check.path("resume", resume))
-    history = trainer.run(
-        max(0, n_iterations - trainer.iteration), callbacks=[*checks, *as_callbacks(callbacks, every)]
-    )
+    called = as_callbacks(callbacks, every)
+    try:
+        trainer.run(max(0, n_iterations - trainer.iteration), callbacks=[*checks, *called])
+    except OSError as error:
+        if not any(isinstance(callback, Checkpoint) and callback.error is error for callback in called):
+            raise
+        warnings.warn(f"no checkpoint at the end: {error}", RuntimeWarning, stacklevel=3)
     if stopping is not None and stopping.best_parameters is None:
         raise FloatingPointError("no validation loss is finite; a smaller learning_rate may help")
     validated = ([], []) if stopping is None else (stopping.iterations, stopping.losses)
-    net.fit_history = FitHistory(history, *validated)
+    net.fit_history = FitHistory(trainer.history, *validated)
     return net
 
 
