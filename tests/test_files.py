@@ -272,12 +272,12 @@ def test_an_interrupted_save_leaves_the_old_file(
     save(network(), path)
     before = path.read_bytes()
 
-    def interrupted(file: Any, **arrays: Any) -> None:
+    def interrupted(file: Any, *_: Any, **__: Any) -> None:
         file.write(before[:100])
         raise error("now")
 
     with monkeypatch.context() as patch:
-        patch.setattr("crabnet_jit.archives.np.savez", interrupted)
+        patch.setattr("crabnet_jit.archives.np.lib.format.write_array", interrupted)
         with pytest.raises(error):
             save(network(activation="relu"), path)
     for name in ("fsync", "replace", "chmod"):
