@@ -18,6 +18,7 @@ import numpy as np
 
 from crabnet_jit import (
     NN,
+    Callback,
     Checkpoint,
     EarlyStopping,
     Every,
@@ -30,7 +31,6 @@ from crabnet_jit import (
     Trainer,
     UniformSource,
 )
-from crabnet_jit.callbacks import Callback
 
 from .common import article_trainer, best_seconds, check_article, describe_machine
 

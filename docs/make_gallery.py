@@ -14,7 +14,7 @@ from typing import NamedTuple
 from matplotlib import pyplot
 from PIL import Image
 
-from crabnet_jit.cli import main as crabnet_jit
+from crabnet_jit.cli.main import main as crabnet_jit
 
 HERE = Path(__file__).parent
 

@@ -25,8 +25,8 @@ from numba.core.event import install_recorder
 
 import crabnet_jit
 from crabnet_jit import NN, CustomActivation, CustomLoss, Trainer, UniformSource
-from crabnet_jit.kernels._cache import _MARKER, cache_directory, fingerprint
-from crabnet_jit.kernels._jit import entry, kernel
+from crabnet_jit.machine.cache import _MARKER, cache_directory, fingerprint
+from crabnet_jit.machine.jit import entry, kernel
 
 PACKAGE = Path(crabnet_jit.__file__).parent
 
@@ -229,15 +229,15 @@ def test_damaged_files_count_as_missing_and_are_replaced(tmp_path: Path) -> None
 
 def test_a_cache_that_can_not_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     function = kernel(lambda x: 2 * x)
-    monkeypatch.setattr("crabnet_jit.kernels._jit._DIRECTORY", tmp_path / "gone")
+    monkeypatch.setattr("crabnet_jit.machine.jit._DIRECTORY", tmp_path / "gone")
     assert entry(function, "double")(4) == 8
-    monkeypatch.setattr("crabnet_jit.kernels._jit._DIRECTORY", tmp_path)
+    monkeypatch.setattr("crabnet_jit.machine.jit._DIRECTORY", tmp_path)
 
     def full(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("crabnet_jit.kernels._cache.os.replace", full)
+        patch.setattr("crabnet_jit.machine.cache.os.replace", full)
         assert entry(function, "double")(4) == 8
     assert not list(tmp_path.iterdir())
     assert entry(function, "double")(4) == 8
@@ -247,7 +247,7 @@ def test_a_cache_that_can_not_be_written_is_no_error(tmp_path: Path, monkeypatch
 def test_kernels_made_by_one_function_have_files_of_their_own(tmp_path: Path) -> None:
     program = """
 import numpy as np
-from crabnet_jit.kernels.entry import activation_forward
+from crabnet_jit.kernels.entries import activation_forward
 x, y, dy_dx = np.full((1, 16), 0.5), np.empty((1, 16)), np.empty((1, 16))
 for name in ("tanh", "sigmoid"):
     activation_forward[name](x, 0.0, y, dy_dx)
@@ -288,7 +288,7 @@ def test_kernels_of_several_processes_do_not_take_one_anothers_place(tmp_path: P
     program = """
 import sys
 import numpy as np
-from crabnet_jit.kernels.entry import activation_forward
+from crabnet_jit.kernels.entries import activation_forward
 formulas = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0), "sine": np.sin}
 for name in sys.argv[1:]:
     x, y, dy_dx = np.linspace(-1, 1, 16).reshape(1, 16), np.empty((1, 16)), np.empty((1, 16))

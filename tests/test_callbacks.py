@@ -35,10 +35,10 @@ from crabnet_jit import (
     UniformSource,
     fit,
 )
-from crabnet_jit.callbacks import Run
-from crabnet_jit.checkpoints import read_checkpoint
-from crabnet_jit.cli import main
-from crabnet_jit.history import WINDOW
+from crabnet_jit.cli.main import main
+from crabnet_jit.network.history import WINDOW
+from crabnet_jit.training.run import Run
+from crabnet_jit.training.state import read_checkpoint
 
 LINE = np.linspace(-1, 1, 40)[:, None]
 
@@ -226,7 +226,7 @@ def test_stop_in_start_is_a_run_of_no_iterations() -> None:
 def test_a_trainer_can_not_run_in_its_own_callback() -> None:
     trainer = article()
     with pytest.raises(RuntimeError, match="the trainer is running"):
-        trainer.run(200, callbacks=[Every(100, lambda run: run.trainer.run(1))])
+        trainer.run(200, callbacks=[Every(100, lambda run: trainer.run(1))])
     assert trainer.iteration == 100
     trainer.run(1)
 
@@ -645,7 +645,7 @@ def test_a_checkpoint_that_can_not_be_written(tmp_path: Path, monkeypatch: pytes
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("crabnet_jit.archives.os.fsync", full)
+    monkeypatch.setattr("crabnet_jit.archive.os.fsync", full)
     trainer, recorder = article(), Recorder()
     with (
         pytest.raises(OSError, match="No space left on device"),
@@ -1266,7 +1266,7 @@ def test_a_fit_returns_its_network_without_a_last_checkpoint(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("crabnet_jit.archives.os.fsync", full)
+    monkeypatch.setattr("crabnet_jit.archive.os.fsync", full)
     with pytest.warns(RuntimeWarning, match="no checkpoint at the end: .*No space left") as warned:
         net = fitted(validation=0.3, callbacks=[Checkpoint(tmp_path / "fit.npz")])
     assert len(warned) == 1

@@ -39,9 +39,9 @@ from crabnet_jit import (
     load,
     save,
 )
-from crabnet_jit.archives import _digest
-from crabnet_jit.checkpoints import Saved, read_checkpoint
-from crabnet_jit.cli import main
+from crabnet_jit.archive import _digest
+from crabnet_jit.cli.main import main
+from crabnet_jit.training.state import Saved, read_checkpoint
 
 X = np.random.default_rng(0).normal(size=(12, 2))
 Y = X[:, :1] * X[:, 1:]

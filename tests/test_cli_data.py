@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from crabnet_jit import NN, load, save, score
-from crabnet_jit.cli import main
-from crabnet_jit.tables import Table, columns
+from crabnet_jit.cli.main import main
+from crabnet_jit.cli.tables import Table, columns
 
 FAST = ["--iterations", "300", "--hidden", "8", "--learning-rate", "0.02"]
 
@@ -599,7 +599,7 @@ def test_errors_leave_old_files_as_they_are(run: Run, monkeypatch: pytest.Monkey
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("crabnet_jit.archives.os.fsync", full)
+    monkeypatch.setattr("crabnet_jit.archive.os.fsync", full)
     code, out, err = run.train("points.csv", "--save", "model.npz")
     assert (code, out) == (1, "")
     assert err.endswith("crabnet-jit train: error: [Errno 28] No space left on device\n")
@@ -655,7 +655,9 @@ def test_a_loop_of_links_is_found_before_the_training(
     os.symlink("a.csv", "b.csv")
     os.symlink("b.csv", "a.csv")
     for name in ("fit_network", "Trainer"):
-        monkeypatch.setattr(f"crabnet_jit.commands.{name}", lambda *_, **__: pytest.fail("it was trained"))
+        monkeypatch.setattr(
+            f"crabnet_jit.cli.commands.{name}", lambda *_, **__: pytest.fail("it was trained")
+        )
     assert_error(run.train("points.csv", option, "a.csv"), 1, "symbolic links: 'a.csv'")
     result = run("fit", option, "a.csv")
     assert (result[0], result[1], result[2].count("\n")) == (1, "", 1)
@@ -731,7 +733,7 @@ def test_an_interrupt_saves_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -
         raise KeyboardInterrupt
 
     run.write("points.csv", points())
-    monkeypatch.setattr("crabnet_jit.fitting.Trainer.run", interrupted)
+    monkeypatch.setattr("crabnet_jit.fitting.fit.Trainer.run", interrupted)
     assert run.train("points.csv", "--save", "m.npz") == (130, "", "crabnet-jit train: interrupted\n")
     assert run.files() == ["points.csv"]
 

@@ -23,9 +23,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from crabnet_jit import NN, StandardGaussian, Trainer, load, save
-from crabnet_jit.checkpoints import read_checkpoint
-from crabnet_jit.cli import main
-from crabnet_jit.plotting import _films
+from crabnet_jit.cli.main import main
+from crabnet_jit.plotting import films as _films
+from crabnet_jit.training.state import read_checkpoint
 
 QUICK = ["--iterations", "120", "--hidden", "4", "--batch-size", "8"]
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg")
@@ -310,7 +310,7 @@ def test_a_film_of_an_interrupted_run_that_is_resumed(monkeypatch: pytest.Monkey
 def test_what_a_checkpoint_keeps_of_pictures() -> None:
     pictures = "--plot F.png --animate L.gif --rotate S.gif --frames 2 --show"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("crabnet_jit.plotting._figures.can_show", lambda: False)
+        patch.setattr("crabnet_jit.plotting.figures.can_show", lambda: False)
         Calls(patch, "plot_surface", "plot_history", "rotate_surface", "animate_surface")
         assert_done(run(*line("fit --iterations 90 --checkpoint run.npz"), *line(pictures)))
     saved = read_checkpoint("run.npz")
@@ -805,8 +805,8 @@ class Display:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.shown: list[list[str]] = []
-        monkeypatch.setattr("crabnet_jit.plotting._figures.can_show", lambda: True)
-        monkeypatch.setattr("crabnet_jit.plotting._figures.show", self._show)
+        monkeypatch.setattr("crabnet_jit.plotting.figures.can_show", lambda: True)
+        monkeypatch.setattr("crabnet_jit.plotting.figures.show", self._show)
 
     def _show(self, figure: Any) -> None:
         assert figure.number in pyplot.get_fignums()  # otherwise there would be no window
@@ -852,7 +852,7 @@ def test_without_show_nothing_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_show_opens_and_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[list[int]] = []
-    monkeypatch.setattr("crabnet_jit.plotting._figures.can_show", lambda: True)
+    monkeypatch.setattr("crabnet_jit.plotting.figures.can_show", lambda: True)
     monkeypatch.setattr(pyplot, "show", lambda: opened.append(pyplot.get_fignums()))
     assert_done(run("plot", model(), "--show", "--kind", "network"))
     assert [len(numbers) for numbers in opened] == [1]
@@ -954,7 +954,7 @@ def test_a_missing_matplotlib_is_one_line(missing: str) -> None:
     code = f"""
 import sys
 sys.modules[{missing!r}] = None
-from crabnet_jit.cli import main
+from crabnet_jit.cli.main import main
 for arguments in sys.argv[1:]:
     print(main(arguments.split()), flush=True)
     print("--", file=sys.stderr, flush=True)
@@ -995,7 +995,7 @@ def test_an_unknown_backend_is_one_line() -> None:
 
 DRAWING = """
 import sys
-from crabnet_jit.cli import main
+from crabnet_jit.cli.main import main
 from crabnet_jit.plotting import animation
 original = animation.write_film
 def write_film(figure, draw, *others, **options):

@@ -39,10 +39,10 @@ from crabnet_jit import (
     UniformSource,
     fit,
 )
-from crabnet_jit.callbacks import Run
-from crabnet_jit.checkpoints import read_checkpoint
-from crabnet_jit.cli import main
-from crabnet_jit.kernels._cache import cache_directory
+from crabnet_jit.cli.main import main
+from crabnet_jit.machine.cache import cache_directory
+from crabnet_jit.training.run import Run
+from crabnet_jit.training.state import read_checkpoint
 
 if not hasattr(os, "fork"):
     pytest.skip("needs processes that fork, and signals", allow_module_level=True)

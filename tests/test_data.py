@@ -19,7 +19,8 @@ from crabnet_jit import (
     Trainer,
     UniformSource,
 )
-from crabnet_jit.panels import aligned_zeros, panel_shape, plain_weights
+from crabnet_jit.arrays import aligned_zeros
+from crabnet_jit.kernels.panels import panel_shape, plain_weights
 
 
 def numbered(n: int, in_features: int = 2, out_features: int = 1) -> tuple[Any, Any]:

@@ -13,14 +13,11 @@ import numpy as np
 import pytest
 
 from crabnet_jit import LogCosh
-from crabnet_jit.kernels import entry
-from crabnet_jit.kernels._jit import entry as compiled
-from crabnet_jit.kernels._jit import kernel
-from crabnet_jit.kernels.exponential import exp, expm1
-from crabnet_jit.kernels.logarithm import log, log1p
-from crabnet_jit.kernels.normal import normal
-from crabnet_jit.kernels.trigonometric import sin_cos
-from crabnet_jit.kernels.vector import lanes, load, store
+from crabnet_jit.kernels import entries as entry
+from crabnet_jit.kernels.elementary import exp, expm1, log, log1p, normal, sin_cos
+from crabnet_jit.machine.jit import entry as compiled
+from crabnet_jit.machine.jit import kernel
+from crabnet_jit.machine.vector import lanes, load, store
 
 pytestmark = pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63, reason="long double is a double here")
 

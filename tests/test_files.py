@@ -34,8 +34,8 @@ from crabnet_jit import (
     load,
     save,
 )
-from crabnet_jit.archives import _digest
-from crabnet_jit.files import load_with_names
+from crabnet_jit.archive import _digest
+from crabnet_jit.network.files import load_with_names
 from crabnet_jit.places import follow
 
 POINTS = np.random.default_rng(0).normal(size=(50, 2))
@@ -277,12 +277,12 @@ def test_an_interrupted_save_leaves_the_old_file(
         raise error("now")
 
     with monkeypatch.context() as patch:
-        patch.setattr("crabnet_jit.archives.np.lib.format.write_array", interrupted)
+        patch.setattr("crabnet_jit.archive.np.lib.format.write_array", interrupted)
         with pytest.raises(error):
             save(network(activation="relu"), path)
     for name in ("fsync", "replace", "chmod"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"crabnet_jit.archives.os.{name}", lambda *_: (_ for _ in ()).throw(error("now")))
+            patch.setattr(f"crabnet_jit.archive.os.{name}", lambda *_: (_ for _ in ()).throw(error("now")))
             with pytest.raises(error):
                 save(network(activation="relu"), path)
     assert os.listdir(tmp_path) == ["net.npz"]

@@ -26,8 +26,8 @@ from crabnet_jit import (
     StdRng,
     Trainer,
 )
-from crabnet_jit.dropout import Dropout
-from crabnet_jit.panels import panel_shape
+from crabnet_jit.kernels.panels import panel_shape
+from crabnet_jit.training.dropout import Dropout
 
 OPTIONS: dict[str, Any] = {"leaky_relu": LeakyReLU(0.3), "sine": Sine(1.5)}
 ACTIVATION_NAMES = [*ACTIVATIONS, "gelu_tanh", "custom"]

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crabnet_jit.kernels import entry
-from crabnet_jit.kernels._jit import entry as compiled
-from crabnet_jit.kernels._jit import kernel
-from crabnet_jit.kernels.exponential import exp
-from crabnet_jit.kernels.tile import tile_add_sums, tile_full, tile_outer, tile_store
-from crabnet_jit.kernels.vector import first_lanes, fma, lanes, load, splat, store, sum_lanes, where
+from crabnet_jit.kernels import entries as entry
+from crabnet_jit.kernels.elementary import exp
+from crabnet_jit.machine.jit import entry as compiled
+from crabnet_jit.machine.jit import kernel
+from crabnet_jit.machine.tile import tile_add_sums, tile_full, tile_outer, tile_store
+from crabnet_jit.machine.vector import first_lanes, fma, lanes, load, splat, store, sum_lanes, where
 
 SIZES = [1, 2, 3, 4, 5, 7, 8, 9, 16, 17]
 GENERATOR = np.random.default_rng(0)
@@ -178,7 +178,7 @@ _OUTSIDE = {
 def test_bounds_checks_reach_every_kind_of_access(name: str) -> None:
     program = f"""
 import numpy as np
-from crabnet_jit.kernels.entry import *
+from crabnet_jit.kernels.entries import *
 from crabnet_jit.kernels.layout import make_layout
 from crabnet_jit.kernels.network import Batches, Network, Objective, Rule, Workspace
 ones = lambda *shape: np.ones(shape)

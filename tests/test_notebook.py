@@ -17,17 +17,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from trainers import article
 
-from crabnet_jit import (
-    NN,
-    CustomActivation,
-    EarlyStopping,
-    Every,
-    History,
-    Run,
-    Snapshots,
-    fit,
-)
-from crabnet_jit.network import FitHistory, Standardization
+from crabnet_jit import NN, CustomActivation, EarlyStopping, Every, History, Run, Snapshots, fit
+from crabnet_jit.network.history import FitHistory
+from crabnet_jit.network.network import Standardization
 
 HYPOTHESIS = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 SVG = "{http://www.w3.org/2000/svg}"

@@ -24,7 +24,7 @@ from crabnet_jit import (
     Trainer,
     UniformSource,
 )
-from crabnet_jit.panels import pack, pack_one, repeat_sample
+from crabnet_jit.kernels.panels import pack, pack_one, repeat_sample
 
 TYPES = [("float32", 1e10), ("float64", 1e100)]
 

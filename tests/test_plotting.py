@@ -48,9 +48,9 @@ from crabnet_jit import (
     plotting,
     score,
 )
-from crabnet_jit.callbacks import Run
-from crabnet_jit.plotting._figures import can_show, canvas_figure
+from crabnet_jit.plotting.figures import can_show, canvas_figure
 from crabnet_jit.plotting.surface import SurfacePicture
+from crabnet_jit.training.run import Run
 
 # Untyped, since all kinds of mistakes are given to them, and what they give is looked into.
 animate_surface: Any = plotting.animate_surface

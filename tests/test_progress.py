@@ -18,17 +18,8 @@ import numpy as np
 import pytest
 from trainers import article
 
-from crabnet_jit import (
-    NN,
-    ArraySource,
-    EarlyStopping,
-    Every,
-    InvalidArgumentError,
-    ProgressBar,
-    Trainer,
-    fit,
-)
-from crabnet_jit.cli import main
+from crabnet_jit import NN, ArraySource, EarlyStopping, Every, InvalidArgumentError, ProgressBar, Trainer, fit
+from crabnet_jit.cli.main import main
 
 tqdm = pytest.importorskip("tqdm")
 LOG = ["Iter 0, loss: ", "Iter 500, loss: ", "Iter 1000, loss: ", "Iter 1500, loss: "]
@@ -235,7 +226,7 @@ def test_without_tqdm_there_is_a_line_at_the_end() -> None:
 
 @pytest.mark.usefixtures("no_tqdm")
 def test_without_tqdm_there_are_lines_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crabnet_jit.progress._LINE_SECONDS", 0.0)
+    monkeypatch.setattr("crabnet_jit.callbacks.progress._LINE_SECONDS", 0.0)
     trainer = article(chunk_size=100)
     lines = shown_by(trainer, 400).splitlines()
     matches = [re.fullmatch(_LINE, line) for line in lines]
@@ -248,7 +239,7 @@ def test_without_tqdm_there_are_lines_on_the_way(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.usefixtures("no_tqdm")
 def test_lines_keep_their_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crabnet_jit.progress._LINE_SECONDS", 0.05)
+    monkeypatch.setattr("crabnet_jit.callbacks.progress._LINE_SECONDS", 0.05)
     text = shown_by(article(), 10, callbacks=[Every(1, sleep(0.02))])
     assert 3 <= text.count("\n") <= 6
 

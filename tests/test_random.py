@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from crabnet_jit import InvalidArgumentError, StdRng
-from crabnet_jit.random import interval_scale
+from crabnet_jit.data.random import interval_scale
 
 
 def as_u64(values: list[str]) -> Any:

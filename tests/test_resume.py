@@ -53,8 +53,8 @@ from crabnet_jit import (
     UniformSource,
     fit,
 )
-from crabnet_jit import trainer as trainer_module
-from crabnet_jit.kernels.entry import train
+from crabnet_jit.kernels.entries import train
+from crabnet_jit.training import trainer as trainer_module
 
 
 def examples(n: int) -> settings:
@@ -381,7 +381,7 @@ def run_with_alarm_in_kernels(trainer: Trainer, n_iterations: int, callbacks: li
         return result
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("crabnet_jit.chunks.train", ticking)
+        patch.setattr("crabnet_jit.training.steps.train", ticking)
         trainer.run(n_iterations, callbacks=callbacks)
 
 

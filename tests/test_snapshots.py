@@ -36,8 +36,8 @@ from crabnet_jit import (
     Trainer,
     fit,
 )
-from crabnet_jit.checkpoints import read_checkpoint, write_checkpoint
-from crabnet_jit.history import WINDOW
+from crabnet_jit.network.history import WINDOW
+from crabnet_jit.training.state import read_checkpoint, write_checkpoint
 
 HYPOTHESIS = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 

@@ -1,8 +1,10 @@
-"""Imports go one way: kernels know nothing of objects, objects nothing of the edge."""
+"""The house: each room imports what is below it, and some things have one place."""
 
 import ast
+import graphlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,53 +12,95 @@ import pytest
 import crabnet_jit
 
 PACKAGE = Path(crabnet_jit.__file__).parent
-EDGE = {"cli", "commands", "pictures", "plotting", "tables", "__main__"}
+FILES = sorted(PACKAGE.rglob("*.py"))
+#: From the ground up. Rooms on one floor know nothing of each other.
+FLOORS = [
+    {"arrays", "other_names", "quiet_file"},
+    {"check", "machine", "notebook"},
+    {"places", "user_functions", "kernels"},
+    {"archive", "components", "data"},
+    {"network"},
+    {"training"},
+    {"callbacks", "inspection"},
+    {"article", "fitting"},
+    {"__init__"},
+    {"plotting"},
+    {"cli"},
+    {"__main__"},
+]
 
 
-def imports(path: Path) -> set[str]:
-    """Names of all modules that a file imports, wherever it does; imports are absolute."""
-    found = set()
+def module(path: Path) -> str:
+    """The name of a file as others import it, without that of the package."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def imports(path: Path) -> Iterator[str]:
+    """What a file imports, wherever it does and whatever for; imports are absolute."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            found |= {"." * node.level + f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            assert node.level == 0, path
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "kernels").glob("*.py")), ids=lambda path: path.name)
-def test_kernels_import_only_numpy_numba_and_kernels(path: Path) -> None:
-    tools = {"numpy", "numba", "llvmlite"}
+def own_imports(path: Path) -> Iterator[str]:
+    """Of what a file imports, the modules of the package."""
+    modules = {module(other) for other in FILES}
     for name in imports(path):
-        top = name.split(".")[0]
-        assert top in tools | sys.stdlib_module_names or name.startswith("crabnet_jit.kernels.")
+        if name.startswith("crabnet_jit."):
+            parts = name.removeprefix("crabnet_jit.").split(".")
+            names = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
+            found = (own for name in names for own in (name, f"{name}.__init__") if own in modules)
+            yield next(found, "__init__")  # a public name of the package
 
 
-@pytest.mark.parametrize(
-    "path", sorted(p for p in PACKAGE.glob("*.py") if p.stem not in EDGE), ids=lambda path: path.name
-)
-def test_objects_do_not_import_the_edge(path: Path) -> None:
-    for name in imports(path):
-        assert not name.startswith(tuple(f"crabnet_jit.{edge}" for edge in EDGE))
+def floor(name: str) -> int:
+    """On which floor a module's room lies."""
+    (level,) = (k for k, rooms in enumerate(FLOORS) if name.split(".", maxsplit=1)[0] in rooms)
+    return level
 
 
-@pytest.mark.parametrize(
-    "path",
-    sorted(p for p in PACKAGE.rglob("*.py") if p.parent.name != "plotting"),
-    ids=lambda path: path.relative_to(PACKAGE).as_posix(),
-)
-def test_pictures_are_drawn_by_the_plotting_part_alone(path: Path) -> None:
-    drawing = {"matplotlib", "mpl_toolkits", "PIL"}
-    assert not drawing & {name.split(".")[0] for name in imports(path)}
+@pytest.mark.parametrize("path", FILES, ids=module)
+def test_imports_go_down(path: Path) -> None:
+    room = module(path).split(".")[0]
+    for name in own_imports(path):
+        is_home = name.split(".")[0] == room
+        assert is_home or floor(name) < floor(room), f"{module(path)} imports {name}"
 
 
-def test_the_package_and_its_command_line_do_not_load_matplotlib() -> None:
-    code = "import sys, crabnet_jit.cli; print(sorted({'matplotlib', 'PIL'} & sys.modules.keys()))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout == "[]\n"
+def test_there_are_no_circles() -> None:
+    graph = {module(path): set(own_imports(path)) for path in FILES}
+    graphlib.TopologicalSorter(graph).prepare()  # a CycleError names the circle
+
+
+ONE_PLACE = [
+    ("machine", ("llvmlite", "numba.core", "numba.extending", "numba.np", "numba.misc", "numba.typed")),
+    ("plotting", ("matplotlib", "mpl_toolkits", "PIL")),
+    ("cli", ("argparse",)),
+]
+
+
+@pytest.mark.parametrize("path", FILES, ids=module)
+def test_some_things_are_known_in_one_room_only(path: Path) -> None:
+    room = module(path).split(".")[0]
+    for place, things in ONE_PLACE:
+        for name in imports(path):
+            is_one = name in things or name.startswith(tuple(f"{thing}." for thing in things))
+            assert room == place or not is_one, f"{module(path)} imports {name}"
 
 
 def test_jit_options_live_in_one_file() -> None:
-    for path in PACKAGE.rglob("*.py"):
-        if path.name != "_jit.py":
-            assert "njit" not in path.read_text(), path
+    assert [module(path) for path in FILES if "njit" in path.read_text()] == ["machine.jit"]
+
+
+def test_each_folder_says_what_it_is_for() -> None:
+    for folder in (path.parent for path in FILES if path.name == "__init__.py"):
+        assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text())), folder
+
+
+def test_the_package_and_its_command_line_do_not_load_matplotlib() -> None:
+    code = "import sys, crabnet_jit.cli.main; print(sorted({'matplotlib', 'PIL'} & sys.modules.keys()))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"

@@ -12,7 +12,8 @@ import pytest
 from trainers import article
 
 from crabnet_jit import EarlyStopping, Every, ProgressBar, load
-from crabnet_jit.console import Log, QuietFile
+from crabnet_jit.cli.console import Log
+from crabnet_jit.quiet_file import QuietFile
 
 pytestmark = pytest.mark.skipif(
     not os.path.exists("/dev/full"), reason="only Linux has the always-full device"
@@ -139,7 +140,7 @@ def test_a_bar_whose_file_fails_does_no_harm(
 ) -> None:
     if not with_tqdm:
         monkeypatch.setitem(sys.modules, "tqdm.auto", None)
-        monkeypatch.setattr("crabnet_jit.progress._LINE_SECONDS", 0.0)
+        monkeypatch.setattr("crabnet_jit.callbacks.progress._LINE_SECONDS", 0.0)
     trainer, stopping = article(chunk_size=50), EarlyStopping(None, every=100)
     bar = ProgressBar(1e-9, Broken(error, after))
     trainer.run(1000, callbacks=[stopping, bar])

@@ -25,7 +25,7 @@ from crabnet_jit import (
     Trainer,
     UniformSource,
 )
-from crabnet_jit.kernels.entry import train
+from crabnet_jit.kernels.entries import train
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_interrupt_in_the_compiled_call_loses_nothing(monkeypatch: pytest.Monkey
         return result
 
     with monkeypatch.context() as patch:
-        patch.setattr("crabnet_jit.chunks.train", interrupted)
+        patch.setattr("crabnet_jit.training.steps.train", interrupted)
         with pytest.raises(KeyboardInterrupt):
             cut.run(700)
     assert cut.history.losses.size == 600
@@ -368,7 +368,7 @@ for dtype in ("float64", "float32"):
 def test_warmup_compiles_all_that_a_run_needs() -> None:
     program = """
 from crabnet_jit import NN, StandardGaussian, Trainer, UniformSource, warmup
-from crabnet_jit.kernels import entry
+from crabnet_jit.kernels import entries as entry
 warmup()
 before = {name: len(getattr(f, "signatures", ())) for name, f in vars(entry).items()}
 net = NN(2, [5, 4], 1, rng=1)

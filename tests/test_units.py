@@ -22,8 +22,8 @@ from crabnet_jit import (
     fit,
     score,
 )
-from crabnet_jit.fitting import split
-from crabnet_jit.moments import moments, root_mean_square
+from crabnet_jit.data.moments import moments, root_mean_square
+from crabnet_jit.fitting.fit import split
 from crabnet_jit.plotting import plot_fit
 
 

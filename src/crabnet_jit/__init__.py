@@ -1,7 +1,14 @@
 """Small neural networks, trained in compiled loops."""
 
-from crabnet_jit._validation import InvalidArgumentError
-from crabnet_jit.activations import (
+from crabnet_jit.archive import FileFormatError
+from crabnet_jit.article import warmup
+from crabnet_jit.callbacks.checkpoint import Checkpoint
+from crabnet_jit.callbacks.log_file import LogFile
+from crabnet_jit.callbacks.progress import ProgressBar
+from crabnet_jit.callbacks.snapshots import Snapshots
+from crabnet_jit.callbacks.stopping import EarlyStopping, TimeBudget
+from crabnet_jit.check import InvalidArgumentError
+from crabnet_jit.components.activations import (
     ACTIVATIONS,
     ELU,
     GELU,
@@ -16,16 +23,7 @@ from crabnet_jit.activations import (
     Softplus,
     Tanh,
 )
-from crabnet_jit.archives import FileFormatError
-from crabnet_jit.callbacks import Callback, Checkpoint, EarlyStopping, Every, LogFile, Run, TimeBudget
-from crabnet_jit.diagnosis import Diagnosis, LayerDiagnosis, diagnose
-from crabnet_jit.files import load, save
-from crabnet_jit.fitting import Scores, fit, score
-from crabnet_jit.gradient_check import GradientCheck, check_gradients
-from crabnet_jit.history import History
-from crabnet_jit.initializers import INITIALIZERS
-from crabnet_jit.layers import LinearLayer
-from crabnet_jit.losses import (
+from crabnet_jit.components.losses import (
     LOSSES,
     MAE,
     MSE,
@@ -36,16 +34,22 @@ from crabnet_jit.losses import (
     LogCosh,
     Loss,
 )
-from crabnet_jit.network import NN, FitHistory, Standardization
-from crabnet_jit.objective import Objective
-from crabnet_jit.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, OptimizerState, RMSprop
-from crabnet_jit.progress import ProgressBar
-from crabnet_jit.random import StdRng
-from crabnet_jit.schedules import Constant, Cosine, ExponentialDecay, OneCycle, StepDecay
-from crabnet_jit.snapshots import Snapshots
-from crabnet_jit.sources import ArraySource, Source, UniformSource
-from crabnet_jit.targets import StandardGaussian, Target
-from crabnet_jit.trainer import DivergenceError, Trainer, warmup
+from crabnet_jit.components.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, OptimizerState, RMSprop
+from crabnet_jit.components.schedules import Constant, Cosine, ExponentialDecay, OneCycle, StepDecay
+from crabnet_jit.data.random import StdRng
+from crabnet_jit.data.sources import ArraySource, Source, UniformSource
+from crabnet_jit.data.targets import StandardGaussian, Target
+from crabnet_jit.fitting.fit import Scores, fit, score
+from crabnet_jit.inspection.diagnosis import Diagnosis, LayerDiagnosis, diagnose
+from crabnet_jit.inspection.gradients import GradientCheck, check_gradients
+from crabnet_jit.network.files import load, save
+from crabnet_jit.network.history import FitHistory, History
+from crabnet_jit.network.initializers import INITIALIZERS
+from crabnet_jit.network.layers import LinearLayer
+from crabnet_jit.network.network import NN, Standardization
+from crabnet_jit.training.objective import Objective
+from crabnet_jit.training.run import Callback, Every, Run
+from crabnet_jit.training.trainer import DivergenceError, Trainer
 
 __all__ = [
     "ACTIVATIONS",

@@ -2,6 +2,6 @@
 
 import sys
 
-from crabnet_jit.cli import main
+from crabnet_jit.cli.main import main
 
 sys.exit(main())

@@ -1,80 +1,22 @@
-"""How networks and histories show themselves in notebooks: a table in HTML, losses as a drawing in SVG."""
+"""What notebooks show: a table in HTML, losses as a drawing in SVG."""
 
 import html
 import math
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crabnet_jit.panels import Array
-
-if TYPE_CHECKING:
-    from crabnet_jit.history import History
-    from crabnet_jit.network import NN
+from crabnet_jit.arrays import Array
 
 _WIDTH, _HEIGHT = 480, 180  # pixels
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 34  # margins
 _LARGEST = math.nextafter(math.log10(sys.float_info.max), 0.0)
 _MOST_LABELS = 6  # of an axis
-_MOST_EVENTS = 5  # in a table
-_LINE, _RUNNING, _VALIDATION = "#9ecae1", "#08519c", "#d55e00"
 
 
-def network_html(net: "NN") -> str:
-    """A row for each layer, and what happened in its fit."""
-    rows = [
-        [
-            str(k + 1),
-            f"{layer.in_features} → {layer.out_features}",
-            activation.name,
-            f"{layer.parameters.size:,}",
-            _range(layer.W),
-            _range(layer.b),
-        ]
-        for k, (layer, activation) in enumerate(zip(net.layers, net.activations, strict=True))
-    ]
-    head = ["layer", "features", "activation", "parameters", "W", "b"]
-    text = f"{net!r}, {net.parameters.size:,} parameters, {net.dtype}"
-    if net.standardization is not None:
-        text += ", standardised"
-    shown = f"<div><b>{html.escape(text)}</b>{_table(head, rows)}"
-    if net.fit_history is not None:
-        shown += net.fit_history._repr_html_()
-    return shown + "</div>"
-
-
-def history_html(
-    history: "History", validation_iterations: Sequence[int] = (), validation_losses: Sequence[float] = ()
-) -> str:
-    """What a run has come to, and its losses."""
-    rows = [["iterations", f"{history.n_iterations:,}"]]
-    iterations, running = history.running_losses()
-    if running.size > 0:
-        rows.append(["running loss", f"{running[-1]:.6g}"])
-        rows.append(["last loss", f"{history.losses[-1]:.6g}"])
-    if np.isfinite(validation_losses).any():
-        best = int(np.nanargmin(validation_losses))
-        value = f"{validation_losses[best]:.6g} after {validation_iterations[best]:,} iterations"
-        rows.append(["least validation loss", value])
-    events = [f"{event} after {iteration:,} iterations" for iteration, event in history.events]
-    if len(events) > _MOST_EVENTS:
-        events = [f"{len(events) - _MOST_EVENTS:,} more, before these:", *events[-_MOST_EVENTS:]]
-    rows += [["", event] for event in events]
-    lines = [
-        ("loss", _LINE, 1.0, *history.envelope(300)),
-        ("running loss", _RUNNING, 2.0, iterations, running),
-        ("validation loss", _VALIDATION, 2.0, np.array(validation_iterations), np.array(validation_losses)),
-    ]
-    return f"<div>{_table([], rows)}{_losses_svg(lines)}</div>"
-
-
-def _range(values: Array) -> str:
-    return f"{values.min():.3g} … {values.max():.3g}"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; cells are texts."""
     top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
@@ -82,7 +24,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f"<table>{f'<thead><tr>{top}</tr></thead>' if top else ''}<tbody>{body}</tbody></table>"
 
 
-def _losses_svg(lines: Sequence[tuple[str, str, float, Array, Array]]) -> str:
+def losses_svg(lines: Sequence[tuple[str, str, float, Array, Array]]) -> str:
     """Lines (name, colour, width, iterations, losses), on a logarithmic scale of what is above 0."""
     lines = [
         (name, colour, width, x[fine], y[fine])

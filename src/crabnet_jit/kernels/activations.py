@@ -7,12 +7,9 @@ stays NaN.
 import math
 from typing import Any
 
-from crabnet_jit.kernels._jit import kernel
-from crabnet_jit.kernels.exponential import exp, expm1
-from crabnet_jit.kernels.logarithm import log1p
-from crabnet_jit.kernels.normal import normal
-from crabnet_jit.kernels.trigonometric import sin_cos
-from crabnet_jit.kernels.vector import absolute, copy_sign, fma, lanes, load, maximum, splat, store, where
+from crabnet_jit.kernels.elementary import exp, expm1, log1p, normal, sin_cos
+from crabnet_jit.machine.jit import kernel
+from crabnet_jit.machine.vector import absolute, copy_sign, fma, lanes, load, maximum, splat, store, where
 
 _GELU_SCALE, _GELU_CUBIC = math.sqrt(2 / math.pi), 0.044715
 _GELU_FARTHEST = 100.0  # beyond, tanh(u) is 1 or -1

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from crabnet_jit.kernels._jit import kernel
-from crabnet_jit.kernels.vector import (
+from crabnet_jit.machine.jit import kernel
+from crabnet_jit.machine.vector import (
     interleave_high,
     interleave_low,
     lane_numbers,
@@ -19,7 +19,7 @@ from crabnet_jit.kernels.vector import (
     store,
     transpose_8x8,
 )
-from crabnet_jit.kernels.view import words
+from crabnet_jit.machine.view import words
 
 BLOCKS = 16  # in a group: one for each lane of a vector
 DRAWS = 128  # in a group

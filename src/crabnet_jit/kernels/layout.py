@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crabnet_jit.kernels._jit import kernel
-from crabnet_jit.kernels.view import matrix
+from crabnet_jit.machine.jit import kernel
+from crabnet_jit.machine.view import matrix
 
 N_IN, N_OUT, W_START, B_START, Y_START, ACTIVATION = range(6)
 IDENTITY, RELU = range(2)

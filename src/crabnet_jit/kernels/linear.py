@@ -12,9 +12,9 @@ to hide a latency of 4 cycles, and 8 multiply-adds need 6 loads.
 
 from typing import Any
 
-from crabnet_jit.kernels._jit import kernel
-from crabnet_jit.kernels.interrupt import is_set
-from crabnet_jit.kernels.tile import (
+from crabnet_jit.machine.interrupt import is_set
+from crabnet_jit.machine.jit import kernel
+from crabnet_jit.machine.tile import (
     tile_add_sums,
     tile_dot,
     tile_full,
@@ -23,7 +23,7 @@ from crabnet_jit.kernels.tile import (
     tile_store,
     tile_where_positive,
 )
-from crabnet_jit.kernels.vector import lanes
+from crabnet_jit.machine.vector import lanes
 
 
 @kernel

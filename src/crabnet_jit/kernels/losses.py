@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from crabnet_jit.kernels._jit import kernel
 from crabnet_jit.kernels.activations import sigmoid, tanh
-from crabnet_jit.kernels.exponential import exp, expm1
-from crabnet_jit.kernels.logarithm import log, log1p
-from crabnet_jit.kernels.vector import (
+from crabnet_jit.kernels.elementary import exp, expm1, log, log1p
+from crabnet_jit.machine.jit import kernel
+from crabnet_jit.machine.vector import (
     absolute,
     copy_sign,
     fma,

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from crabnet_jit.kernels._jit import kernel
 from crabnet_jit.kernels.chacha import DRAWS, fill_groups
-from crabnet_jit.kernels.view import panel
+from crabnet_jit.machine.jit import kernel
+from crabnet_jit.machine.view import panel
 
 
 def permutation_draws(n_samples: int) -> int:

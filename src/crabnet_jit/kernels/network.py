@@ -8,16 +8,16 @@ be None.
 import math
 from typing import Any, NamedTuple
 
-from crabnet_jit.kernels._jit import kernel
-from crabnet_jit.kernels.address import call, may_call
-from crabnet_jit.kernels.interrupt import is_set
 from crabnet_jit.kernels.layout import ACTIVATION, INLINED, RELU, Y_START, biases, outputs, weights
 from crabnet_jit.kernels.linear import linear_backward_input, linear_backward_parameters, linear_forward
 from crabnet_jit.kernels.losses import mse_forward
 from crabnet_jit.kernels.optimizers import sgd_update
 from crabnet_jit.kernels.penalties import penalty
-from crabnet_jit.kernels.vector import lanes, load, store
-from crabnet_jit.kernels.view import panel
+from crabnet_jit.machine.address import call, may_call
+from crabnet_jit.machine.interrupt import is_set
+from crabnet_jit.machine.jit import kernel
+from crabnet_jit.machine.vector import lanes, load, store
+from crabnet_jit.machine.view import panel
 
 
 class Network(NamedTuple):

@@ -8,8 +8,8 @@ in which it unpacks them.
 import math
 from typing import Any
 
-from crabnet_jit.kernels._jit import kernel
-from crabnet_jit.kernels.view import part
+from crabnet_jit.machine.jit import kernel
+from crabnet_jit.machine.view import part
 
 
 @kernel

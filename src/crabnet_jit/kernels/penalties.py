@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from crabnet_jit.kernels._jit import kernel
-from crabnet_jit.kernels.vector import fma, lanes, load, splat, sum_lanes
-from crabnet_jit.kernels.view import matrix
+from crabnet_jit.machine.jit import kernel
+from crabnet_jit.machine.vector import fma, lanes, load, splat, sum_lanes
+from crabnet_jit.machine.view import matrix
 
 L1, L2, CLIP_VALUE, CLIP_NORM = range(4)
 _LEAST_SQUARES = 1e-30  # a smaller sum may have lost squares that were too small for a float32

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from crabnet_jit.kernels._jit import kernel
 from crabnet_jit.kernels.chacha import DRAWS, fill_groups
-from crabnet_jit.kernels.vector import lanes, load_column, shift_right, splat, store, to_float
-from crabnet_jit.kernels.view import matrix, panel, part
+from crabnet_jit.machine.jit import kernel
+from crabnet_jit.machine.vector import lanes, load_column, shift_right, splat, store, to_float
+from crabnet_jit.machine.view import matrix, panel, part
 
 _AHEAD = 128  # rows that may be read beyond the last sample, and are not used: a panel's
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from crabnet_jit import _validation as check
-from crabnet_jit.network import NN
-from crabnet_jit.plotting._domain import View
-from crabnet_jit.plotting._figures import canvas_figure
-from crabnet_jit.plotting._films import MOST_FRAMES, film_path, write_film
+from crabnet_jit import check
+from crabnet_jit.callbacks.snapshots import Snapshots
+from crabnet_jit.network.network import NN
+from crabnet_jit.plotting.domain import View
+from crabnet_jit.plotting.figures import canvas_figure
+from crabnet_jit.plotting.films import MOST_FRAMES, film_path, write_film
 from crabnet_jit.plotting.surface import SurfacePicture, heights
-from crabnet_jit.snapshots import Snapshots
 
 _ELEVATION, _SWING = 30.0, 15.0  # degrees: of the look at a surface that turns
 _ZOOM = 0.9  # leaves room for labels on all sides

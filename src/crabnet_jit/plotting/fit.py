@@ -9,12 +9,12 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import FigureBase
 from numpy.typing import ArrayLike
 
-from crabnet_jit import _validation as check
-from crabnet_jit.fitting import score
-from crabnet_jit.network import NN
-from crabnet_jit.panels import Array
-from crabnet_jit.plotting._domain import drawable, feature_names, input_numbers, outputs, point, widened
-from crabnet_jit.plotting._figures import BLUE, ERRORS, GREY, ink, own_or_new
+from crabnet_jit import check
+from crabnet_jit.arrays import Array
+from crabnet_jit.fitting.fit import score
+from crabnet_jit.network.network import NN
+from crabnet_jit.plotting.domain import drawable, feature_names, input_numbers, outputs, point, widened
+from crabnet_jit.plotting.figures import BLUE, ERRORS, GREY, ink, own_or_new
 
 _N_POINTS = 201  # of a curve
 _MARGIN = 0.05  # on both sides of the data, as a share of their range

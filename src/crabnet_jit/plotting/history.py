@@ -6,11 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from crabnet_jit import _validation as check
-from crabnet_jit.history import History
-from crabnet_jit.network import FitHistory
-from crabnet_jit.plotting._figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, ink, own_or_new_axes
-from crabnet_jit.trainer import Trainer
+from crabnet_jit import check
+from crabnet_jit.network.history import FitHistory, History
+from crabnet_jit.plotting.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, ink, own_or_new_axes
+from crabnet_jit.training.trainer import Trainer
 
 _N_PIECES = 1000  # of which a line of losses is drawn; about as many as pixels
 _N_RATES = 400

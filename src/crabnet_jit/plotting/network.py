@@ -9,11 +9,11 @@ from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from crabnet_jit import _validation as check
-from crabnet_jit.diagnosis import dead_units
-from crabnet_jit.network import NN
-from crabnet_jit.panels import Array
-from crabnet_jit.plotting._figures import BLUE, ORANGE, ink, own_or_new_axes, paper
+from crabnet_jit import check
+from crabnet_jit.arrays import Array
+from crabnet_jit.inspection.diagnosis import dead_units
+from crabnet_jit.network.network import NN
+from crabnet_jit.plotting.figures import BLUE, ORANGE, ink, own_or_new_axes, paper
 
 _WIDEST = 2.5  # points, of the line for the largest weight
 _LARGEST, _LAYER = 14.0, 130.0  # points: the diameter of a unit, at most, and the sum of a layer's

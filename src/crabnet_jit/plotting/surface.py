@@ -11,11 +11,11 @@ from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from crabnet_jit import _validation as check
-from crabnet_jit.network import NN
-from crabnet_jit.panels import Array
-from crabnet_jit.plotting._domain import View, widened
-from crabnet_jit.plotting._figures import ERRORS, HEIGHTS, own_or_new
+from crabnet_jit import check
+from crabnet_jit.arrays import Array
+from crabnet_jit.network.network import NN
+from crabnet_jit.plotting.domain import View, widened
+from crabnet_jit.plotting.figures import ERRORS, HEIGHTS, own_or_new
 
 _ELEVATION, _AZIMUTH = 28.0, -55.0  # degrees; where surfaces are looked at from
 _LEVELS = np.array([-0.75, -0.5, -0.25, 0.25, 0.5, 0.75])  # of lines, as shares of the largest error

@@ -1,0 +1,165 @@
+"""Files of arrays and plain values: NumPy's npz, without pickle and without compression.
+
+One of the arrays, `header`, is a text: JSON with what the file is, its version, a digest of the other
+arrays, and any values that a writer adds.
+"""
+
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import math
+import os
+import secrets
+import stat
+import zipfile
+from collections.abc import Callable, Iterator
+from os import PathLike
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import numpy as np
+
+from crabnet_jit import check
+from crabnet_jit.arrays import Array
+from crabnet_jit.machine.signals import held
+from crabnet_jit.places import follow
+
+Path_ = str | PathLike[str]
+T = TypeVar("T")
+
+
+class FileFormatError(ValueError):
+    """A file is not what it should be, damaged, of another version, or of another run."""
+
+
+def write_archive(
+    path: Path_, what: str, version: int, values: dict[str, Any], arrays: dict[str, Any]
+) -> None:
+    """Write a file whole or not at all; a file that was there is replaced when the new one is complete."""
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    header = {"format": f"crabnet_jit {what}", "version": version, **values, "digest": _digest(arrays)}
+    try:
+        text = json.dumps(header)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise check.reject(f"all of a {what}", "of what JSON has", str(error)) from None
+    # As np.savez does; but that of NumPy 2.0 leaves an archive open that cannot be written.
+    with whole_file(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in {"header": np.array(text), **arrays}.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)
+
+
+def read_archive(
+    path: Path_, what: str, version: int, parse: Callable[[dict[str, Any], dict[str, Array]], T]
+) -> T:
+    """What `parse` makes of the header and the arrays of a file that holds a `what`.
+
+    Raises
+    ------
+    FileFormatError
+        For whatever is wrong with the file, also if `parse` finds it.
+    OSError
+        If it can not be read.
+    """
+    file = check.path("path", path)
+    try:
+        arrays = _arrays(_content(file))
+        header = json.loads(str(arrays.pop("header")))
+        kind = f"crabnet_jit {what}"
+        if header["format"] != kind or header["version"] != version:
+            found = f"{header['format']!r}, version {header['version']!r}"
+            raise ValueError(f"{found}, in place of {kind!r}, version {version}")
+        if header["digest"] != _digest(arrays):
+            raise ValueError("damaged")
+        return parse(header, arrays)
+    except (OSError, FileFormatError):
+        raise
+    except (Exception, MemoryError) as error:  # whatever goes wrong here, it is the file
+        reason = f"{type(error).__name__}: {error}"[:500].encode(errors="backslashreplace").decode()
+        raise FileFormatError(f"{file} is not a saved {what} ({reason})") from None
+
+
+def _content(path: Path) -> bytes:
+    """All of a file that begins as an archive does."""
+    with contextlib.suppress(OSError):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError("not a file")
+    with path.open("rb") as file:
+        start = file.read(4)
+        if start != b"PK\x03\x04":
+            raise ValueError("not an archive")
+        return start + file.read()
+
+
+def _arrays(data: bytes) -> dict[str, Any]:
+    arrays: dict[str, Any] = {}
+    total = 0
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for entry in archive.infolist():
+            name = entry.filename.removesuffix(".npy")
+            total += entry.file_size  # entries may overlap
+            if entry.compress_type != zipfile.ZIP_STORED or total > len(data) or name in arrays:
+                raise ValueError(f"not an archive of this kind: {entry.filename!r}")
+            arrays[name] = _array(archive.read(entry))
+    return arrays
+
+
+def _array(data: bytes) -> Array:
+    """An array in NumPy's format, which may not claim to be larger than it is."""
+    stream = io.BytesIO(data)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("an array of an unknown version")
+    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    if dtype.kind not in "fU" or is_fortran or not dtype.isnative:
+        raise ValueError(f"an array of {dtype}")
+    content = data[stream.tell() :]
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(content):
+        raise ValueError(f"an array of shape {shape} in {len(content)} bytes")
+    return np.frombuffer(content, dtype).reshape(shape).copy()
+
+
+def _digest(arrays: dict[str, Any]) -> str:
+    """Of names and numbers; the checks of zip files leave gaps."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def whole_file(path: Path_) -> Iterator[IO[bytes]]:
+    """A file to write to that takes its place when it is complete, and leaves nothing if it is not.
+
+    An open file of this process such as /dev/stdout, a device or a pipe is written to, and stays what it is.
+    """
+    place = follow(check.path("path", path))
+    if place.is_stream:
+        buffer = io.BytesIO()  # since many cannot seek
+        yield buffer
+        with place.open() as stream:
+            stream.write(buffer.getvalue())
+        return
+    target = place.path
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "No such folder", str(target.parent))
+    with held():  # signals wait, so that nothing is left over
+        # Not tempfile's, whose files are private: the mode is that of any new file.
+        temporary = target.parent / f".{target.name[:50]}.{secrets.token_hex(4)}"
+        descriptor = os.open(
+            temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666
+        )
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            if target.exists():
+                os.chmod(temporary, target.stat().st_mode & 0o777)
+            os.replace(temporary, target)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise

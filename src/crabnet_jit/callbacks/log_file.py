@@ -1,0 +1,102 @@
+"""How a run goes, as rows of a file."""
+
+import contextlib
+import json
+import math
+import warnings
+from collections.abc import Sequence
+from os import PathLike
+
+from crabnet_jit import check
+from crabnet_jit.archive import whole_file
+from crabnet_jit.places import follow
+from crabnet_jit.training.run import Callback, Run
+
+
+class LogFile(Callback):
+    """Rows of iterations done, running loss, learning rate, and seconds since the run began.
+
+    Parameters
+    ----------
+    path : path-like
+        With the ending .csv for comma-separated values with a header, or .jsonl for an object of JSON
+        a line. A run that begins anew replaces the file; one that goes on keeps the rows up to where it is
+        and adds to them. A row that cannot be written is a warning, and the run goes on. JSON has no
+        infinity and no NaN: null stands for them.
+    every : int, default 1000
+        Iterations between two rows.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from crabnet_jit import NN, LogFile, StandardGaussian, Trainer, UniformSource
+    >>> trainer = Trainer(NN(2, [8, 8], 1, rng=1), UniformSource(StandardGaussian(), rng=1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "log.csv")
+    ...     _ = trainer.run(2000, callbacks=[LogFile(path)])
+    ...     print(path.read_text())
+    iteration,running_loss,learning_rate,seconds
+    1000,1.686...,0.00198...,...
+    2000,0.456...,0.00196...,...
+    <BLANKLINE>
+    """
+
+    _COLUMNS = ("iteration", "running_loss", "learning_rate", "seconds")
+
+    @check.keywords
+    def __init__(self, path: str | PathLike[str], every: int = 1000) -> None:
+        self.path = check.path("path", path)
+        if self.path.suffix not in (".csv", ".jsonl"):
+            raise check.reject("path", "a name with the ending .csv or .jsonl", repr(str(path)))
+        self.every = check.integer("every", every, 1)
+        self._last = 0
+        self._is_torn = False  # the last row may not be whole
+
+    def start(self, run: Run) -> None:
+        """Begin the file, or keep of it what is before this run."""
+        self._last = min(run.iteration, self.called_at or 0)
+        self._keep(self._last)
+
+    def _keep(self, iteration: int) -> None:
+        """Write the file anew, with its rows up to an iteration."""
+        kept = ",".join(self._COLUMNS) + "\n" if self.path.suffix == ".csv" else ""
+        if iteration > 0 and not follow(self.path).is_stream:
+            with contextlib.suppress(FileNotFoundError):
+                text = self.path.read_text(errors="replace")
+                kept += "".join(line for line in text.splitlines(True) if self._is_before(line, iteration))
+        with whole_file(self.path) as file:
+            file.write(kept.encode())
+
+    def _is_before(self, line: str, iteration: int) -> bool:
+        """Whether it is a whole row, of an iteration up to this one."""
+        try:
+            first = (
+                line.split(",", maxsplit=1)[0]
+                if self.path.suffix == ".csv"
+                else json.loads(line)["iteration"]
+            )
+            return line.endswith("\n") and int(first) <= iteration
+        except (ValueError, TypeError, KeyError):
+            return False
+
+    def _row(self, values: Sequence[float]) -> str:
+        """These values as a line of the file."""
+        if self.path.suffix == ".csv":
+            return ",".join(map(str, values)) + "\n"
+        numbers = [value if math.isfinite(value) else None for value in values]
+        return json.dumps(dict(zip(self._COLUMNS, numbers, strict=True)), allow_nan=False) + "\n"
+
+    def __call__(self, run: Run) -> None:
+        """Add a row; if the run went back, in place of those behind it."""
+        values = run.iteration, run.running_loss, run.trainer.last_rate, round(run.seconds, 6)
+        try:
+            if run.iteration <= self._last or self._is_torn:
+                self._keep(min(run.iteration - 1, self._last))
+            self._is_torn = True
+            place = follow(self.path)
+            with place.open() if place.is_stream else self.path.open("ab") as file:
+                file.write(self._row(values).encode())
+            self._last, self._is_torn = run.iteration, False
+        except OSError as error:
+            warnings.warn(f"no row after {run.iteration} iterations: {error}", RuntimeWarning, stacklevel=2)

@@ -1,0 +1,122 @@
+"""A bar, or lines, that show how far a run is."""
+
+import contextlib
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from typing import IO, Any
+
+from crabnet_jit import check
+from crabnet_jit.quiet_file import SLIPS, QuietFile
+from crabnet_jit.training.run import Callback, Run
+
+_LINE_SECONDS = 5.0  # between two lines where there is no bar
+
+
+class ProgressBar(Callback):
+    """Iterations, iterations a second, running loss and time left.
+
+    With tqdm (`pip install crabnet-jit[progress]`) it is a bar, in notebooks theirs; without, a line every 5
+    seconds and one at the end. What cannot be written is lost; it does not end the run.
+
+    Parameters
+    ----------
+    interval : float, default 0.1
+        Seconds between two updates of the bar, above 0.
+    file : text file, optional
+        Where to write to, by default standard error.
+
+    Examples
+    --------
+    >>> import io
+    >>> from crabnet_jit import NN, ProgressBar, StandardGaussian, Trainer, UniformSource
+    >>> trainer = Trainer(NN(2, [8, 8], 1, rng=1), UniformSource(StandardGaussian(), rng=1))
+    >>> shown = io.StringIO()
+    >>> _ = trainer.run(1000, callbacks=[ProgressBar(file=shown)])
+    >>> "loss" in shown.getvalue()
+    True
+    """
+
+    @check.keywords
+    def __init__(self, interval: float = 0.1, file: IO[str] | None = None) -> None:
+        self._interval = check.number("interval", interval, 0.0, open_low=True)
+        if file is not None and not hasattr(file, "write"):
+            raise check.reject("file", "a text file", repr(file))
+        self._file = file
+        self._bar: Any = None
+        self._shown: QuietFile | None = None
+        self._next = 0.0
+        self._began_at = 0
+
+    def start(self, run: Run) -> None:
+        """Show it."""
+        file = sys.stderr if self._file is None else self._file
+        self._shown = None if file is None else QuietFile(file)
+        self._bar = None if self._shown is None else _bar(self._shown, run.end, run.iteration)
+        self._began_at = run.iteration
+        self._next = time.perf_counter() + (0.0 if self._bar is not None else _LINE_SECONDS)
+
+    def __call__(self, run: Run) -> None:
+        """Bring it up to date, now and then."""
+        now = time.perf_counter()
+        if now >= self._next:
+            self._show(run)
+            self._next = now + (self._interval if self._bar is not None else _LINE_SECONDS)
+
+    def finish(self, run: Run, error: BaseException | None) -> None:
+        """Leave it as it is at the end."""
+        self._show(run)
+        if self._bar is not None:
+            with contextlib.suppress(*SLIPS):
+                self._bar.close()
+            self._bar = None
+
+    def _show(self, run: Run) -> None:
+        if self._bar is not None:
+            try:
+                self._bar.set_postfix_str(f"loss {run.running_loss:.4g}", refresh=False)
+                self._bar.update(run.iteration - self._bar.n)
+                return
+            except SLIPS:  # such as for a TQDM_ASCII that is no bar: lines, then
+                self._bar.disable = True  # it is closed when it is freed, and would try again
+                self._bar = None
+        if self._shown is None:
+            return
+        rate = (run.iteration - self._began_at) / max(run.seconds, 1e-9)
+        left = (run.end - run.iteration) / max(rate, 1e-9)
+        self._shown.write(
+            f"{run.iteration} of {run.end} iterations, {rate:.3g} a second, "
+            f"running loss {run.running_loss:.6g}, {left:.0f} s left\n"
+        )
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """While a line is printed on the same terminal, the bar is not there."""
+        mode: Any = contextlib.nullcontext()
+        if self._bar is not None:
+            mode = self._bar.external_write_mode(file=sys.stdout)
+        with contextlib.suppress(*SLIPS):
+            mode.__enter__()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(*SLIPS):
+                mode.__exit__(None, None, None)
+
+    def print(self, text: str) -> None:
+        """A line on standard output, above the bar."""
+        with self.aside():
+            print(text, flush=True)
+
+
+def _bar(file: QuietFile, total: int, initial: int) -> Any:
+    """A bar of tqdm; None without it, or if it cannot be had."""
+    with contextlib.suppress(ImportError, *SLIPS), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a notebook without widgets gets a bar of characters, and a warning
+        from tqdm.auto import tqdm
+
+        return tqdm(
+            total=total, initial=initial, file=file, unit="", unit_scale=True, mininterval=0.0, miniters=1
+        )
+    return None

@@ -1,0 +1,190 @@
+"""What the command line draws. Matplotlib is imported only when something is to be drawn."""
+
+import argparse
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from crabnet_jit import check
+from crabnet_jit.arrays import Array
+from crabnet_jit.callbacks.snapshots import Snapshots
+from crabnet_jit.cli.tables import columns, delimiter_of, read_table
+from crabnet_jit.data.targets import StandardGaussian
+from crabnet_jit.network import files
+from crabnet_jit.network.network import NN
+from crabnet_jit.training.run import Callback
+from crabnet_jit.training.trainer import Trainer
+
+#: What the article's features are called.
+ARTICLE_NAMES = {"inputs": ["x", "y"], "outputs": ["z"]}
+
+#: Pictures of a saved network.
+KINDS = ("surface", "fit", "network", "rotate")
+
+#: What a surface can be compared with.
+TARGETS: dict[str, Callable[[], Any]] = {"gaussian": StandardGaussian}
+
+#: Of a training, those whose fits are drawn, one below the other.
+MOST_OUTPUTS = 8
+
+_OFTEN = 1000  # iterations between snapshots at first, if nobody knows how long a run will be
+_HISTORY_HEIGHT = 3.4  # inches
+
+
+class Pictures:
+    """Those that the options of `fit` and `train` ask for.
+
+    What is wrong with the options is an error before the training; so is a missing matplotlib.
+
+    Attributes
+    ----------
+    callbacks : list of Callback
+        What they need to be called in the run.
+    need_losses : bool
+        Whether they need the losses of all iterations.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        films = {name: getattr(options, name, None) for name in ("animate", "rotate")}
+        self._films = {name: path for name, path in films.items() if path is not None}
+        self._file = options.plot
+        self._is_shown = False
+        if options.show or self._file is not None or self._films:
+            from crabnet_jit.plotting import figures as _figures
+            from crabnet_jit.plotting import films as _films
+
+            if self._file is not None:
+                _figures.picture_path("--plot", self._file)
+            for name, path in self._films.items():
+                _films.film_path(f"--{name}", path)
+            self._is_shown = options.show and _figures.can_show()
+        self.need_losses = self._is_shown or self._file is not None
+        self.callbacks: list[Callback] = []
+        if self._films:
+            self._n_frames = check.integer("--frames", options.frames, 1)
+        if "animate" in self._films:
+            every = -(-max(options.iterations, 1) // self._n_frames)
+            if options.time_limit is not None:
+                every = min(every, _OFTEN)
+            self._snapshots = Snapshots(every, self._n_frames + 2)
+            self.callbacks.append(self._snapshots)
+
+    def draw_fit(self, trainer: Trainer) -> None:
+        """The article's surface beside the target, and the losses; the films."""
+        net, target = trainer.net, StandardGaussian()
+        names = _names(ARTICLE_NAMES["inputs"], ARTICLE_NAMES["outputs"])
+        if self.need_losses:
+            from crabnet_jit.plotting import plot_history, plot_surface
+            from crabnet_jit.plotting.surface import figure_size
+
+            width, height = figure_size(has_target=True)
+            heights = [height] + [_HISTORY_HEIGHT] * (trainer.history.losses.size > 0)
+            with _drawing(self._file, self._is_shown, (width, sum(heights))) as figure:
+                parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+                plot_surface(net, target, figure=parts[0], **names)
+                for part in parts[1:]:
+                    plot_history(trainer, ax=part.add_subplot())
+        if self._films:
+            from crabnet_jit.plotting import animate_surface, rotate_surface
+
+            if "rotate" in self._films:
+                rotate_surface(net, self._films["rotate"], target, n_frames=self._n_frames, **names)
+            if "animate" in self._films:
+                animate_surface(net, self._snapshots, self._films["animate"], target, **names)
+
+    def draw_train(self, net: NN, x: Array, y: Array, inputs: list[str], outputs: list[str]) -> None:
+        """The fit of these samples, for each of the first outputs, and the losses."""
+        if not self.need_losses:
+            return
+        from crabnet_jit.plotting import plot_fit, plot_history
+        from crabnet_jit.plotting.fit import figure_size
+
+        assert net.fit_history is not None
+        width, height = figure_size(net.in_features)
+        heights = [height] * min(net.out_features, MOST_OUTPUTS) + [_HISTORY_HEIGHT]
+        with _drawing(self._file, self._is_shown, (width, sum(heights))) as figure:
+            parts = figure.subfigures(len(heights), 1, height_ratios=heights)
+            for output, part in enumerate(parts[:-1]):
+                plot_fit(net, x, y, output=output, figure=part, **_names(inputs, outputs))
+            plot_history(net.fit_history, ax=parts[-1].add_subplot())
+
+
+def _names(inputs: list[str], outputs: list[str]) -> dict[str, Any]:
+    """As options of a picture; a dollar is one, and does not begin a formula."""
+    labels = [[name.replace("$", r"\$") for name in names] for names in (inputs, outputs)]
+    return {"input_names": labels[0], "output_names": labels[1]}
+
+
+@contextlib.contextmanager
+def _drawing(path: str | None, is_shown: bool, size: tuple[float, float]) -> Iterator[Any]:
+    """A figure that is saved, if there is a path, and shown, if it is to be."""
+    from crabnet_jit.plotting import figures as _figures
+    from crabnet_jit.plotting import save_figure
+
+    figure = _figures.own_or_new(None, size) if is_shown else _figures.canvas_figure(size)
+    yield figure
+    if path is not None:
+        save_figure(figure, path)
+    if is_shown:
+        _figures.show(figure)
+
+
+def plot(options: argparse.Namespace) -> None:
+    """Draw a network from a file."""
+    from crabnet_jit import plotting
+    from crabnet_jit.plotting import figures as _figures
+    from crabnet_jit.plotting import films as _films
+    from crabnet_jit.plotting import fit, network, surface
+
+    path, kind = options.picture, options.kind
+    if path is None and not options.show:
+        raise check.reject("PICTURE", "given, or --show", "neither")
+    if kind is None:
+        is_film = path is not None and path.lower().endswith((".gif", ".mp4"))
+        kind = "rotate" if is_film else "surface" if options.data is None else "fit"
+    check.choice("--kind", kind, KINDS)
+    if kind == "rotate" and path is None:
+        raise check.reject("PICTURE", "given for --kind rotate", "none")
+    if path is not None:
+        (_films.film_path if kind == "rotate" else _figures.picture_path)("PICTURE", path)
+    net, names = files.load_with_names(options.model)
+    inputs, outputs = files.feature_names(net, names)
+    x: Any = None
+    y: Any = None
+    if options.data is not None:
+        table = read_table(options.data, delimiter_of(options.delimiter))
+        x = columns(table, inputs)
+        y = columns(table, outputs) if kind == "fit" else None
+    elif kind == "fit":
+        raise check.reject("--data", "given for --kind fit", "none")
+    choice = _names(inputs, outputs) | {"at": options.at}
+    choice["output"] = _positions(
+        "--output", [outputs[0] if options.output is None else options.output], outputs
+    )[0]
+    if options.inputs is not None:
+        choice["inputs"] = _positions("--inputs", options.inputs, inputs)
+    box = {"low": options.low, "high": options.high}
+    target = None
+    if options.target is not None:
+        target = TARGETS[check.choice("--target", options.target, TARGETS)]()
+    if kind == "rotate":
+        plotting.rotate_surface(net, path, target, n_frames=options.frames, **choice, **box)
+        return
+    is_shown = options.show and _figures.can_show()
+    size = {
+        "surface": surface.figure_size(target is not None),
+        "fit": fit.figure_size(net.in_features),
+        "network": network.figure_size(net),
+    }[kind]
+    with _drawing(path, is_shown, size) as figure:
+        if kind == "surface":
+            plotting.plot_surface(net, target, figure=figure, **choice, **box)
+        elif kind == "fit":
+            plotting.plot_fit(net, x, y, figure=figure, **choice)
+        else:
+            plotting.plot_network(net, x, ax=figure.add_subplot())
+
+
+def _positions(name: str, chosen: Sequence[str], names: list[str]) -> list[int]:
+    """Where the chosen names are among the names."""
+    return [names.index(check.choice(name, value, names)) for value in chosen]

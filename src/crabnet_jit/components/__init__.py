@@ -1,0 +1,1 @@
+"""An object for each formula: activations, losses, optimisers, schedules."""

@@ -1,0 +1,275 @@
+"""Losses, as objects over their kernels.
+
+Each is a mean over samples of a loss of predictions x and targets, both (n_samples, n_features). With
+sample weights w it is the mean weighted by w, scaled to a mean of 1: sum(w_s L_s) / sum(w_s).
+A trainer takes them as objects or by their names, see `LOSSES`.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from crabnet_jit import check
+from crabnet_jit.arrays import Array
+from crabnet_jit.components.base import kept
+from crabnet_jit.kernels import entries
+from crabnet_jit.kernels.abi import loss_address
+from crabnet_jit.kernels.layout import INLINED
+from crabnet_jit.kernels.losses import custom_loss
+from crabnet_jit.kernels.panels import pack_one, unpack_one
+from crabnet_jit.user_functions import shared_entry
+
+
+class Loss:
+    """What all losses share.
+
+    Attributes
+    ----------
+    name : str
+        By which trainers know it.
+    dL_dx : ndarray or None
+        The gradient of the last `forward`; None before.
+    """
+
+    name: ClassVar[str] = ""
+    is_regression: ClassVar[bool] = True  # targets have units, and may be standardised
+
+    @check.keywords
+    def __init__(self) -> None:
+        self._a = 0.0
+        self.dL_dx: Array | None = None
+
+    @property
+    def a(self) -> float:
+        """The number in its formula, where there is one."""
+        return self._a
+
+    def get_output(self, x: ArrayLike, target: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """The loss of predictions x against targets, both (n_samples, n_features); keeps nothing."""
+        return self._values(x, target, sample_weight)[0]
+
+    def forward(self, x: ArrayLike, target: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """The loss of predictions x against targets, both (n_samples, n_features); keeps its gradient."""
+        loss, self.dL_dx = self._values(x, target, sample_weight)
+        return loss
+
+    def backward(self) -> Array:
+        """The gradient dL_dx (n_samples, n_features).
+
+        Raises
+        ------
+        RuntimeError
+            If `forward` has not been called.
+        """
+        return kept(self.dL_dx).copy()
+
+    def _values(
+        self, x: ArrayLike, target: ArrayLike, sample_weight: ArrayLike | None
+    ) -> tuple[float, Array]:
+        predictions = check.samples("x", x)
+        targets = check.same_shape("target", target, predictions.shape)
+        self.check_targets("target", targets)
+        n_samples = predictions.shape[0]
+        weights = np.ones(n_samples)
+        if sample_weight is not None:
+            weights = check.sample_weights("sample_weight", sample_weight, n_samples)
+        panel, shares = pack_one(predictions), pack_one(weights[:, None] / n_samples, padding=0.0)
+        dL_dx = np.empty_like(panel)
+        loss = self._kernel(panel, pack_one(targets), shares, self.a, dL_dx)
+        return float(loss), unpack_one(dL_dx, n_samples)
+
+    def check_targets(self, name: str, targets: Array) -> None:
+        """Reject targets that the loss has no meaning for."""
+
+    @property
+    def _kernel(self) -> Any:
+        if self.name not in entries.loss_forward:
+            raise check.reject("loss", "one that has a formula, such as MSE()", repr(self))
+        return entries.loss_forward[self.name]
+
+    def code(self, dtype: np.dtype[Any]) -> int:
+        """The address of its kernel for panels of this type."""
+        return loss_address(self._kernel, dtype)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class MSE(Loss):
+    """The mean squared error, L = sum((target - x)^2) / N over all N elements.
+
+    Examples
+    --------
+    >>> from crabnet_jit import MSE
+    >>> mse = MSE()
+    >>> mse.forward([[1.0], [2.0]], [[1.0], [4.0]])
+    2.0
+    >>> mse.backward()
+    array([[ 0.],
+           [-2.]])
+    """
+
+    name = "mse"
+
+    def code(self, dtype: np.dtype[Any]) -> int:
+        """It is part of the training run."""
+        return INLINED
+
+
+class MAE(Loss):
+    """The mean absolute error, L = sum(|target - x|) / N over all N elements.
+
+    Examples
+    --------
+    >>> from crabnet_jit import MAE
+    >>> MAE().get_output([[1.0], [2.0]], [[1.0], [4.0]])
+    1.0
+    """
+
+    name = "mae"
+
+
+class Huber(Loss):
+    """The mean of e^2 / 2 where |e| <= delta, else delta (|e| - delta / 2), with e = x - target [1]_.
+
+    Parameters
+    ----------
+    delta : float, default 1.0
+        Above 0.
+
+    References
+    ----------
+    .. [1] P. Huber, "Robust estimation of a location parameter", 1964.
+
+    Examples
+    --------
+    >>> from crabnet_jit import Huber
+    >>> Huber().get_output([[1.0], [2.0]], [[1.0], [4.0]])
+    0.75
+    """
+
+    name = "huber"
+
+    @check.keywords
+    def __init__(self, delta: float = 1.0) -> None:
+        super().__init__()
+        self._a = check.number("delta", delta, 0.0, open_low=True)
+
+    def __repr__(self) -> str:
+        return f"Huber(delta={self.a!r})"
+
+
+class LogCosh(Loss):
+    """The mean of log(cosh(x - target)).
+
+    Examples
+    --------
+    >>> from crabnet_jit import LogCosh
+    >>> round(LogCosh().get_output([[1.0], [2.0]], [[1.0], [4.0]]), 4)
+    0.6625
+    """
+
+    name = "log_cosh"
+
+
+class BinaryCrossEntropy(Loss):
+    """The mean of -t log(p) - (1 - t) log(1 - p), where p = 1 / (1 + exp(-x)) and t is the target.
+
+    x are logits; targets are probabilities, from 0 to 1.
+
+    Examples
+    --------
+    >>> from crabnet_jit import BinaryCrossEntropy
+    >>> round(BinaryCrossEntropy().get_output([[0.0], [2.0]], [[1.0], [1.0]]), 4)
+    0.41
+    """
+
+    name = "binary_cross_entropy"
+    is_regression = False
+
+    def check_targets(self, name: str, targets: Array) -> None:
+        """Probabilities."""
+        _check_probabilities(name, targets)
+
+
+class CrossEntropy(Loss):
+    """The mean of -sum(t log(p)) over the classes, p = exp(x) / sum(exp(x)), t the target.
+
+    x are logits, one for each class; a sample's targets are the classes' probabilities, 1 for the
+    true class and 0 for the others where that is known.
+
+    Examples
+    --------
+    >>> from crabnet_jit import CrossEntropy
+    >>> round(CrossEntropy().get_output([[0.0, 2.0], [1.0, 1.0]], [[0, 1], [1, 0]]), 4)
+    0.41
+    """
+
+    name = "cross_entropy"
+    is_regression = False
+
+    def check_targets(self, name: str, targets: Array) -> None:
+        """Probabilities, of a sum of 1."""
+        _check_probabilities(name, targets)
+        sums = targets.sum(axis=1)
+        wrong = np.abs(sums - 1) > 1e-6
+        if wrong.any():
+            at = int(wrong.argmax())
+            raise check.reject(name, "probabilities with a sum of 1 in each row", f"{sums[at]} in row {at}")
+
+
+def _check_probabilities(name: str, targets: Array) -> None:
+    wrong = (targets < 0) | (targets > 1)
+    if wrong.any():
+        at = tuple(int(k) for k in np.argwhere(wrong)[0])
+        raise check.reject(name, "from 0 to 1", f"{targets[at]} at index {at}")
+
+
+class CustomLoss(Loss):
+    """A loss of your own: the mean of a function of a prediction and a target.
+
+    Parameters
+    ----------
+    function, derivative : callable
+        function(x, target) and its derivative with respect to x, for two numbers. Plain Python functions or
+        Numba's; they are compiled here, once for all losses with the same functions. An exception that one
+        raises ends the training.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If one can not be compiled, or gives something that is no number.
+
+    Examples
+    --------
+    >>> from crabnet_jit import CustomLoss
+    >>> fourth_power = CustomLoss(lambda x, t: (x - t) ** 4, lambda x, t: 4 * (x - t) ** 3)
+    >>> fourth_power.get_output([[1.0], [2.0]], [[1.0], [4.0]])
+    8.0
+    """
+
+    name = "custom"
+
+    @check.keywords
+    def __init__(
+        self, function: Callable[[float, float], float], derivative: Callable[[float, float], float]
+    ) -> None:
+        super().__init__()
+        self._compiled = shared_entry(custom_loss, 2, function=function, derivative=derivative)
+
+    @property
+    def _kernel(self) -> Any:
+        return self._compiled
+
+
+#: The losses that have a name.
+LOSSES: dict[str, type[Loss]] = {
+    kind.name: kind for kind in (MSE, MAE, Huber, LogCosh, BinaryCrossEntropy, CrossEntropy)
+}
+
+
+def as_loss(name: str, value: "Loss | str") -> Loss:
+    """A loss as it is, a name as the loss with its defaults."""
+    return value if isinstance(value, Loss) else LOSSES[check.choice(name, value, LOSSES)]()

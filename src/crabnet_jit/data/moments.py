@@ -1,0 +1,52 @@
+"""Mean and standard deviation of features; the one place that decides what is constant."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crabnet_jit.arrays import Array
+
+# Units in the last place of the largest value by which equal values may differ, each rounded a time or two.
+_ROUNDING_UNITS = 4
+
+
+class Moments(NamedTuple):
+    """Of each feature: mean, standard deviation (0 of a constant one), and whether it is constant."""
+
+    mean: Array
+    std: Array
+    is_constant: NDArray[np.bool_]
+
+
+def moments(values: Array, weights: Array | None = None) -> Moments:
+    """Moments of values (n_samples, n_features), each sample with a weight if there are weights (n_samples,).
+
+    A feature is constant if its values differ by no more than the rounding of the values themselves, 4 units
+    in the last place of the largest. Values are taken relative to the first one and scaled before they are
+    squared: so a small variation around a large mean counts, samples of weight 0 do not, and neither 1e-200
+    nor 1e200 is too much.
+    """
+    if weights is not None:
+        values, weights = values[weights > 0], weights[weights > 0]
+    largest = np.abs(values).max(axis=0)
+    scale = np.where(largest > 0, largest, 1.0)
+    relative = values / scale
+    offset = relative[0]
+    shifted = relative - offset
+    is_constant = np.ptp(shifted, axis=0) <= _ROUNDING_UNITS * np.finfo(values.dtype).eps
+    spread = np.where(is_constant, 1.0, np.abs(shifted).max(axis=0))
+    unit = shifted / spread
+    mean = np.average(unit, axis=0, weights=weights)
+    std = np.sqrt(np.average((unit - mean) ** 2, axis=0, weights=weights))
+    std = np.where(is_constant, 0.0, std * spread * scale)
+    is_constant |= std == 0  # it may be too small for a number
+    return Moments((offset + np.where(is_constant, 0.0, mean * spread)) * scale, std, is_constant)
+
+
+def root_mean_square(values: Array, weights: Array | None = None) -> Array:
+    """Of each feature, weighted; scaled before it is squared."""
+    largest = np.abs(values).max(axis=0)
+    scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
+    result: Array = scale * np.sqrt(np.average((values / scale) ** 2, axis=0, weights=weights))
+    return result

@@ -1,0 +1,400 @@
+"""Where training samples come from.
+
+A source fills the panels of a chunk: for the iterations from `iteration` on it writes inputs, targets
+and weights. What it writes depends on the iteration alone, so a run can be cut
+into chunks, interrupted and resumed at will. Any object like `Source` will do.
+"""
+
+import contextlib
+import copy
+import hashlib
+from abc import ABC, abstractmethod
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from crabnet_jit import check
+from crabnet_jit.arrays import Array, aligned_zeros
+from crabnet_jit.data.random import SAMPLES, RngState, StdRng, as_rng, interval_scale
+from crabnet_jit.data.targets import Target, as_target
+from crabnet_jit.kernels.chacha import DRAWS
+from crabnet_jit.kernels.entries import fill_minibatches
+from crabnet_jit.kernels.minibatch import permutation_draws
+from crabnet_jit.kernels.panels import panel_shape, plain_weights, unpack, without_weight
+from crabnet_jit.kernels.uniform import buffer_size
+
+_DRAWS_AT_ONCE = 2048  # half of a cache of 32 KB
+
+
+class Source(Protocol):
+    """Batches for training.
+
+    A source that gives the same batch always may say so, by an attribute `is_constant` that is True; it is
+    then asked once. One that takes draws from a stream may have an attribute `stream`, a dict as
+    `StdRng.state`, and an attribute `configuration`, plain values; checkpoints keep both, assign the first
+    and compare the second.
+    """
+
+    @property
+    def in_features(self) -> int:
+        """Width of the inputs."""
+
+    @property
+    def out_features(self) -> int:
+        """Width of the targets."""
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in an iteration; the most, if they differ."""
+
+    def fill(self, iteration: int, x: Array, target: Array, weight: Array) -> None:
+        """Overwrite x (n_iterations, n_panels, in_features, width) and target (…, out_features, …).
+
+        Their first axis counts the iterations from `iteration` on. A batch lies in the first
+        `batch_size` columns of its panels, panel after panel. weight (…, 1, …) holds each sample's share of
+        the batch's mean, 1 / batch_size, and 0 after the batch: a source leaves it or overwrites all of it.
+        Columns after `batch_size` need not be filled.
+        """
+
+
+class _Drawn(ABC):
+    """Batches by draws from a random stream; of sizes that stay: a trainer's buffers fit no others."""
+
+    def __init__(self, in_features: int, out_features: int, batch_size: int, rng: StdRng) -> None:
+        self._shape = in_features, out_features, batch_size
+        self._rng = rng.copy()
+
+    @property
+    def stream(self) -> RngState:
+        """Where its draws begin; assign to begin elsewhere."""
+        return self._rng.state
+
+    @stream.setter
+    def stream(self, state: RngState) -> None:
+        rng = self._rng.copy()  # a copy of this source may have the same one
+        rng.state = state
+        self._rng = rng
+
+    @property
+    @abstractmethod
+    def configuration(self) -> dict[str, Any]:
+        """What else its batches depend on, as plain values; not functions."""
+
+    @property
+    def in_features(self) -> int:
+        """Width of the inputs."""
+        return self._shape[0]
+
+    @property
+    def out_features(self) -> int:
+        """Width of the targets."""
+        return self._shape[1]
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in an iteration; the most, if they differ."""
+        return self._shape[2]
+
+    @abstractmethod
+    def fill(self, iteration: int, x: Array, target: Array, weight: Array) -> None:
+        """Overwrite the panels with the batches from `iteration` on, see `Source`."""
+
+    def batch(self, iteration: int) -> tuple[Array, Array]:
+        """Inputs (n, in_features) and targets (n, out_features) of one iteration, at least 0."""
+        check.integer("iteration", iteration, 0)
+        n_panels, width = panel_shape(self.batch_size)
+        x = aligned_zeros(1, n_panels, self.in_features, width)
+        target = aligned_zeros(1, n_panels, self.out_features, width)
+        weight = plain_weights(1, self.batch_size)
+        self.fill(iteration, x, target, weight)
+        n = self._n_samples(iteration)
+        return unpack(x, n), unpack(target, n)
+
+    def _n_samples(self, iteration: int) -> int:
+        return self.batch_size
+
+
+class UniformSource(_Drawn):
+    """Fresh samples of a target every iteration, uniform on a box.
+
+    Parameters
+    ----------
+    target : callable or Target
+        The function to learn. A NumPy function of an array (n, in_features) that gives (n,) or
+        (n, out_features); or a function compiled by Numba, of in_features numbers, that gives one; or
+        `StandardGaussian()`.
+    low, high : float or array_like of shape (in_features,), default -3.0 and 3.0
+        Every coordinate is uniform on its closed interval [low, high]. With two numbers, a NumPy function
+        has one input.
+    batch_size : int, default 16
+        Samples in an iteration, at least 1.
+    rng : StdRng or int, optional
+        A generator or a seed, which stands for a stream of its own: the same seed for a network is other
+        draws. The samples are the draws from the generator's present position on, sample by sample and
+        coordinate by coordinate; the generator itself does not move.
+
+    Raises
+    ------
+    InvalidArgumentError
+        For a box that is none; if the function gives another shape, or a value that is not finite, then
+        also while training. What the function itself raises is passed on.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from crabnet_jit import UniformSource
+    >>> source = UniformSource(lambda x: np.sin(x[:, 0]) * x[:, 1], low=[-3, 0], high=[3, 1], rng=1)
+    >>> x, target = source.batch(0)
+    >>> x.shape, target.shape
+    ((16, 2), (16, 1))
+    """
+
+    @check.keywords
+    def __init__(
+        self,
+        target: Any,
+        low: ArrayLike = -3.0,
+        high: ArrayLike = 3.0,
+        batch_size: int = 16,
+        rng: StdRng | int | None = None,
+    ) -> None:
+        lows, highs = _corner("low", low), _corner("high", high)
+        if lows.size != highs.size and 1 not in (lows.size, highs.size):
+            raise check.reject("high", f"a number or of the shape of low, ({lows.size},)", f"({highs.size},)")
+        for k in range(max(lows.size, highs.size)):
+            interval_scale(float(lows[k % lows.size]), float(highs[k % highs.size]))
+        self._target = as_target(target, lows, highs)
+        in_features = check.integer("target.in_features", self._target.in_features, 1)
+        for name, corner in (("low", lows), ("high", highs)):
+            if corner.size not in (1, in_features):
+                raise check.reject(name, f"a number or of shape ({in_features},)", f"shape {corner.shape}")
+        out_features = check.integer("target.out_features", self._target.out_features, 1)
+        size = check.integer("batch_size", batch_size, 1)
+        super().__init__(in_features, out_features, size, as_rng("rng", rng, SAMPLES))
+        self._low = lows * np.ones(in_features)
+        box = zip(self._low, highs * np.ones(in_features), strict=True)
+        self._scale = np.array([interval_scale(float(a), float(b)) for a, b in box])
+        at_once = max(1, _DRAWS_AT_ONCE // (self.batch_size * self.in_features))
+        self._workspace_size = buffer_size(self.batch_size, self.in_features, at_once)
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The box and the sizes."""
+        box = {"low": self._low.tolist(), "scale": self._scale.tolist()}
+        return {"kind": "UniformSource", **box, "batch_size": self.batch_size}
+
+    @property
+    def target(self) -> Target:
+        """The function to learn."""
+        return self._target
+
+    def fill(self, iteration: int, x: Array, target: Array, weight: Array) -> None:
+        """Overwrite the panels x and target with the batches from `iteration` on, see `Source`."""
+        if x.dtype != np.float64:  # draws and values are made in float64
+            x64, target64 = aligned_zeros(*x.shape), aligned_zeros(*target.shape)
+            self.fill(iteration, x64, target64, weight)
+            x[:], target[:] = x64, target64
+            return
+        position = self._rng.position + iteration * self.batch_size * self.in_features
+        workspace = np.empty(self._workspace_size, np.uint64)  # of this call: threads may share a source
+        self._rng.fill_uniform_at(position, 52, self._scale, self._low, self.batch_size, workspace, x)
+        self._target.fill(x, target, self.batch_size)
+
+
+def _corner(name: str, values: ArrayLike) -> Array:
+    corner = np.atleast_1d(check.array(name, values))
+    if corner.ndim != 1 or corner.size == 0:
+        raise check.reject(name, "a number or one for each coordinate", f"shape {corner.shape}")
+    return corner
+
+
+class ArraySource(_Drawn):
+    """Minibatches of a data set, in a new random order every epoch.
+
+    Parameters
+    ----------
+    x : array_like of shape (n_samples, in_features)
+        Inputs.
+    y : array_like of shape (n_samples, out_features) or (n_samples,)
+        Targets.
+    batch_size : int, default 32
+        Samples in an iteration, at least 1; with more than n_samples, every iteration takes them all. The
+        last batch of an epoch has those that are left, and is a mean over them.
+    shuffle : bool, default True
+        Whether an epoch is a random permutation, by draws that depend on generator and epoch only; else
+        the samples stay in order.
+    sample_weight : array_like of shape (n_samples,), optional
+        At least 0, not all 0; scaled to a mean of 1. A sample's loss counts as often as its weight says. In
+        place of samples of weight 0 stands another one, so that their numbers do no harm.
+    rng : StdRng or int, optional
+        A generator or a seed. Its position is rounded up to a multiple of 128; it does not move.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from crabnet_jit import ArraySource
+    >>> source = ArraySource(np.arange(10.0).reshape(5, 2), np.arange(5.0), batch_size=2, rng=1)
+    >>> source.n_batches
+    3
+    >>> [source.batch(i)[0].shape for i in range(3)]
+    [(2, 2), (2, 2), (1, 2)]
+    """
+
+    @check.keywords
+    def __init__(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        sample_weight: ArrayLike | None = None,
+        rng: StdRng | int | None = None,
+    ) -> None:
+        inputs, targets = check.pairs(x, y)
+        n_samples = inputs.shape[0]
+        weights = np.ones(n_samples)
+        if sample_weight is not None:
+            weights = check.sample_weights("sample_weight", sample_weight, n_samples)
+        size = min(check.integer("batch_size", batch_size, 1), n_samples)
+        super().__init__(inputs.shape[1], targets.shape[1], size, as_rng("rng", rng, SAMPLES))
+        inputs, targets = without_weight(inputs, weights), without_weight(targets, weights)
+        self._data = inputs.copy(), targets.copy(), weights
+        self._digest: str | None = None
+        is_shuffled = check.flag("shuffle", shuffle) and size < n_samples
+        self._n_draws = permutation_draws(n_samples) if is_shuffled else 0
+        # A generator, an epoch and its order, kept for the next chunk; a thread takes it out while it works.
+        self._orders: list[tuple[StdRng, int, Array]] = []
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The sizes, and a digest of the data."""
+        if self._digest is None:
+            self._digest = hashlib.sha256(b"".join(part.tobytes() for part in self._data)).hexdigest()
+        is_shuffled = self._n_draws > 0
+        return {
+            "kind": "ArraySource",
+            "data": self._digest,
+            "batch_size": self.batch_size,
+            "shuffle": is_shuffled,
+        }
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of the data set."""
+        return int(self._data[0].shape[0])
+
+    @property
+    def inputs(self) -> Array:
+        """Inputs of the data set (n_samples, in_features); not to be changed."""
+        return self._data[0]
+
+    @property
+    def targets(self) -> Array:
+        """Targets of the data set (n_samples, out_features); not to be changed."""
+        return self._data[1]
+
+    @property
+    def n_batches(self) -> int:
+        """Iterations in an epoch."""
+        return -(-self.n_samples // self.batch_size)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether every iteration takes the whole data set."""
+        return self.n_batches == 1
+
+    def with_data(self, x: Array, y: Array) -> "ArraySource":
+        """The same batches of the same samples, with other inputs and targets of the same shapes."""
+        twin = copy.copy(self)
+        twin._data = x.astype(np.float64), y.astype(np.float64), self._data[2]
+        twin._digest, twin._orders = None, []
+        return twin
+
+    def _n_samples(self, iteration: int) -> int:
+        return min(self.batch_size, self.n_samples - iteration % self.n_batches * self.batch_size)
+
+    def fill(self, iteration: int, x: Array, target: Array, weight: Array) -> None:
+        """Overwrite the panels with the batches from `iteration` on, see `Source`."""
+        rng = self._rng
+        epoch, order = -1, np.arange(self.n_samples)
+        with contextlib.suppress(IndexError):
+            of_rng, of_epoch, known = self._orders.pop()
+            if of_rng is rng:  # the stream was not moved since
+                epoch, order = of_epoch, known
+        state = rng.state
+        epoch = fill_minibatches(
+            rng.key,
+            np.uint64(state["stream"]),
+            np.uint64(-(-state["position"] // DRAWS)),
+            np.empty(self._n_draws, np.uint64),
+            epoch,
+            order,
+            self._data,
+            self.batch_size,
+            iteration,
+            x,
+            target,
+            weight,
+        )
+        self._orders = [(rng, epoch, order)]
+
+
+class StandardizedSource:
+    """The batches of a source in standardised units.
+
+    Parameters
+    ----------
+    source : Source
+        In the units of the data.
+    x_mean, x_std : ndarray of shape (in_features,)
+        Of the inputs.
+    y_mean, y_std : ndarray of shape (out_features,)
+        Of the targets.
+    """
+
+    def __init__(self, source: Source, x_mean: Array, x_std: Array, y_mean: Array, y_std: Array) -> None:
+        self._source = source
+        self._units = x_mean[:, None], x_std[:, None], y_mean[:, None], y_std[:, None]
+
+    @property
+    def in_features(self) -> int:
+        """Width of the inputs."""
+        return self._source.in_features
+
+    @property
+    def out_features(self) -> int:
+        """Width of the targets."""
+        return self._source.out_features
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in an iteration; the most, if they differ."""
+        return self._source.batch_size
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it gives the same batch always."""
+        return check.flag("source.is_constant", getattr(self._source, "is_constant", False))
+
+    @property
+    def stream(self) -> RngState | None:
+        """Where the source's draws begin; assign to begin elsewhere. None if it has no stream."""
+        return getattr(self._source, "stream", None)
+
+    @stream.setter
+    def stream(self, state: RngState) -> None:
+        self._source.stream = state  # type: ignore[attr-defined]  # it has one: that is where the state is from
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """That of the source, and the units."""
+        inner = getattr(self._source, "configuration", type(self._source).__name__)
+        return {"source": inner, "units": [part.ravel().tolist() for part in self._units]}
+
+    def fill(self, iteration: int, x: Array, target: Array, weight: Array) -> None:
+        """Overwrite the panels with the batches from `iteration` on, see `Source`."""
+        raw_x, raw_target = aligned_zeros(*x.shape), aligned_zeros(*target.shape)
+        self._source.fill(iteration, raw_x, raw_target, weight)
+        x_mean, x_std, y_mean, y_std = self._units
+        x[:], target[:] = (raw_x - x_mean) / x_std, (raw_target - y_mean) / y_std

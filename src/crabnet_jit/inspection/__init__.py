@@ -1,0 +1,1 @@
+"""What is wrong with a network: units that are dead, gradients that are."""

@@ -1,0 +1,145 @@
+"""Gradients against finite differences, for those who write losses and activations of their own."""
+
+import copy
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from crabnet_jit import check
+from crabnet_jit.arrays import Array
+from crabnet_jit.components.losses import Loss
+from crabnet_jit.network.network import NN
+from crabnet_jit.training.objective import Objective
+
+_STEPS = (1e-5, 1e-6)  # of a parameter of size 1; a kink may lie within one of them
+
+
+class GradientCheck(NamedTuple):
+    """What `check_gradients` found; printed, it is a sentence.
+
+    Attributes
+    ----------
+    is_right : bool
+        Whether no error is above the tolerance.
+    worst : str
+        The parameter with the largest error, such as "layers[1].W[3, 0]".
+    error : float
+        Its error: the difference of the two derivatives over the larger one; or over a thousandth of the
+        largest of all, or over what rounding makes of it, if that is more.
+    derivative : float
+        The one that training uses.
+    difference_quotient : float
+        The one from losses at two values of the parameter.
+    errors : ndarray
+        Of all parameters, in the order of `NN.parameters`.
+    """
+
+    is_right: bool
+    worst: str
+    error: float
+    derivative: float
+    difference_quotient: float
+    errors: Array
+
+    def __str__(self) -> str:
+        """The verdict, and the worst parameter."""
+        verdict = "right" if self.is_right else "WRONG"
+        return (
+            f"gradients are {verdict}: the worst is {self.worst}, derivative {self.derivative:.6g}, "
+            f"difference quotient {self.difference_quotient:.6g}, relative error {self.error:.2g}"
+        )
+
+
+@check.keywords
+def check_gradients(
+    net: NN, x: ArrayLike, y: ArrayLike, loss: Loss | str = "mse", *, tolerance: float = 1e-4
+) -> GradientCheck:
+    """Compare the gradient of a loss with differences, parameter by parameter.
+
+    (L(p + h) - L(p - h)) / 2h for every parameter p; and since a ReLU may bend there, also the differences to
+    either side, and a smaller h; the best one counts. Four evaluations for each parameter, in float64.
+
+    Parameters
+    ----------
+    net : NN
+        It is not changed. Not all parameters should be 0, since many errors are not seen then.
+    x : array_like of shape (n_samples, in_features)
+        Some inputs; few are enough.
+    y : array_like of shape (n_samples, out_features) or (n_samples,)
+        Targets.
+    loss : Loss or str, default "mse"
+        As in `Trainer`.
+    tolerance : float, default 1e-4
+        The largest error that is right, above 0.
+
+    Raises
+    ------
+    InvalidArgumentError
+        For arguments that are wrong.
+    FloatingPointError
+        If a loss or a derivative is infinite or NaN.
+
+    Examples
+    --------
+    >>> from crabnet_jit import NN, CustomActivation, check_gradients
+    >>> wrong = CustomActivation(lambda x: x * x, lambda x: x)  # should be 2 * x
+    >>> net = NN(2, [3], 1, rng=1, activation=wrong)
+    >>> print(check_gradients(net, [[0.1, 0.2], [0.3, -0.4]], [1.0, 2.0]))
+    gradients are WRONG: the worst is layers[0].W[...], ... relative error 0.5
+    """
+    check.instance("net", net, NN, "an NN")
+    tolerance = check.number("tolerance", tolerance, 0.0, open_low=True)
+    twin = net
+    if net.dtype != np.float64:
+        twin = copy.copy(net)
+        twin.__setstate__({**net.__getstate__(), "parameters": net.parameters.astype(np.float64)})
+    objective = Objective(twin, x, y, loss=loss)
+    theta = twin.parameters.copy()
+
+    def loss_at(k: int, value: float) -> float:
+        kept, theta[k] = theta[k], value
+        result, _ = objective.loss_and_gradient(theta)
+        theta[k] = kept
+        return result
+
+    loss_here, derivatives = objective.loss_and_gradient(theta)
+    quotients = np.empty((len(_STEPS), 3, theta.size))  # to both sides, to the left, to the right
+    for k, p in enumerate(theta):
+        for row, step in enumerate(_STEPS):
+            low, high = p - step * max(1.0, abs(p)), p + step * max(1.0, abs(p))
+            below, above = loss_at(k, low), loss_at(k, high)
+            quotients[row, :, k] = (
+                (above - below) / (high - low),
+                (loss_here - below) / (p - low),
+                (above - loss_here) / (high - p),
+            )
+    candidates = quotients.reshape(-1, theta.size)
+    if not (np.isfinite(derivatives).all() and np.isfinite(candidates).all()):
+        at = int((~np.isfinite(derivatives) | ~np.isfinite(candidates).all(axis=0)).argmax())
+        raise FloatingPointError(f"the derivative for {_name(net, at)} is infinite or NaN")
+    rounding = 1e-15 * abs(loss_here) / _STEPS[0]
+    least = max(
+        1e-3 * np.abs(candidates[0]).max(), 1e-4 * np.abs(candidates).max(), rounding / tolerance, 1e-300
+    )
+    sizes = np.maximum(np.maximum(np.abs(derivatives), np.abs(candidates)), least)
+    relative = np.abs(derivatives - candidates) / sizes
+    errors = relative.min(axis=0)
+    worst = int(errors.argmax())
+    error, quotient = float(errors[worst]), candidates[relative[:, worst].argmin(), worst]
+    return GradientCheck(
+        error <= tolerance, _name(net, worst), error, float(derivatives[worst]), float(quotient), errors
+    )
+
+
+def _name(net: NN, k: int) -> str:
+    """A parameter by its number in the flat buffer."""
+    for number, layer in enumerate(net.layers):
+        n_weights = layer.W.size
+        if k < n_weights:
+            o, i = divmod(k, layer.in_features)
+            return f"layers[{number}].W[{o}, {i}]"
+        if k < n_weights + layer.out_features:
+            return f"layers[{number}].b[{k - n_weights}, 0]"
+        k -= layer.parameters.size
+    raise IndexError(k)

@@ -1,0 +1,60 @@
+"""The kernels that Python calls, or whose addresses it hands to the training run.
+
+Each is compiled once for each type of its arguments, when it is first called, and then
+comes from the disk. Arguments are not checked here: a caller passes C-contiguous arrays of
+the shapes that the kernel's docstring gives, which the object layer sees to.
+"""
+
+from crabnet_jit.kernels import (
+    activations,
+    chacha,
+    dropout,
+    linear,
+    losses,
+    minibatch,
+    network,
+    optimizers,
+    penalties,
+    schedules,
+    targets,
+    uniform,
+)
+from crabnet_jit.machine.jit import entry
+
+fill_groups = entry(chacha.fill_groups, "fill_groups")
+fill_uniform = entry(uniform.fill_uniform, "fill_uniform")
+fill_minibatches = entry(minibatch.fill_minibatches, "fill_minibatches")
+fill_masks = entry(dropout.fill_masks, "fill_masks")
+gaussian_panels = entry(targets.gaussian_panels, "gaussian_panels")
+
+linear_forward = entry(linear.linear_forward, "linear_forward")
+linear_backward_parameters = entry(linear.linear_backward_parameters, "linear_backward_parameters")
+linear_backward_input = entry(linear.linear_backward_input, "linear_backward_input")
+sgd_update = entry(optimizers.sgd_update, "sgd_update")
+
+exponential_decay = entry(schedules.exponential_decay, "exponential_decay")
+
+predict = entry(network.predict, "predict")
+train = entry(network.train, "train")
+loss_and_gradients = entry(network.loss_and_gradients, "loss_and_gradients")
+
+activation_forward = {
+    name: entry(activations.activation_forward(getattr(activations, name)), name)
+    for name in (
+        "identity", "relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid", "softplus",
+        "sine",
+    )
+}  # fmt: skip
+loss_forward = {
+    "mse": entry(losses.mse_forward, "mse"),
+    **{
+        name: entry(losses.mean_loss(getattr(losses, name)), name)
+        for name in ("mae", "huber", "log_cosh", "binary_cross_entropy")
+    },
+    "cross_entropy": entry(losses.cross_entropy_forward, "cross_entropy"),
+}
+update = {
+    name: entry(getattr(optimizers, f"{name}_update"), f"{name}_update")
+    for name in ("momentum", "rmsprop", "adam")
+}
+penalize = entry(penalties.penalize, "penalize")

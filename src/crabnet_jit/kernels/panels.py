@@ -1,0 +1,88 @@
+"""Batches of rows to panels of columns and back.
+
+A panel has one row per feature and one column per sample, which is what kernels read.
+Its width is a multiple of two vectors; the columns after the last sample are padding, of weight 0. A
+large batch becomes several panels, so that what a network keeps of one stays in the cache.
+"""
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from crabnet_jit.arrays import Array, aligned_zeros
+
+_TWO_VECTORS = 128  # bytes; kernels take so many at a time
+_WIDEST = 128
+
+
+def panel_shape(n_samples: int, dtype: DTypeLike = np.float64) -> tuple[int, int]:
+    """Number of panels and their width for a batch."""
+    n_panels = -(-n_samples // _WIDEST)
+    return n_panels, round_up(-(-n_samples // n_panels), dtype)
+
+
+def pack(rows: Array, padding: float | None = None) -> Array:
+    """Panels (1, n_panels, n_features, width) of the batch (n_samples, n_features).
+
+    The columns after the last sample repeat the first one, so that functions of users meet no numbers but
+    samples; or they are `padding`.
+    """
+    n_samples, n_features = rows.shape
+    n_panels, width = panel_shape(n_samples, rows.dtype)
+    if n_panels == 1:
+        return pack_one(rows, padding)[None, None]
+    padded = np.empty((n_panels * width, n_features), rows.dtype)
+    padded[:n_samples] = rows
+    padded[n_samples:] = rows[0] if padding is None else padding
+    panels = aligned_zeros(1, n_panels, n_features, width, dtype=rows.dtype)
+    panels[:] = padded.reshape(1, n_panels, width, n_features).transpose(0, 1, 3, 2)
+    return panels
+
+
+def repeat_sample(panels: Array, n_samples: int) -> None:
+    """Let the columns after the batches in panels (n_iterations, n_panels, …, width) repeat the first one."""
+    n_panels, width = panels.shape[1], panels.shape[3]
+    for p in range(n_samples // width, n_panels):
+        panels[:, p, :, max(0, n_samples - p * width) :] = panels[:, 0, :, :1]
+
+
+def unpack(panels: Array, n_samples: int) -> Array:
+    """The batch (n_samples, n_features) that lies in panels (1, n_panels, n_features, width)."""
+    rows = panels.transpose(0, 1, 3, 2).reshape(-1, panels.shape[2])
+    return np.ascontiguousarray(rows[:n_samples])
+
+
+def pack_one(rows: Array, padding: float | None = None) -> Array:
+    """One panel (n_features, width) of the whole batch, however wide; padded as `pack` does."""
+    n_samples, n_features = rows.shape
+    panel = aligned_zeros(n_features, round_up(n_samples, rows.dtype), dtype=rows.dtype)
+    panel[:, :n_samples] = rows.T
+    panel[:, n_samples:] = rows[:1].T if padding is None else padding
+    return panel
+
+
+def unpack_one(panel: Array, n_samples: int) -> Array:
+    """The batch (n_samples, n_features) that lies in one panel."""
+    return np.ascontiguousarray(panel[:, :n_samples].T)
+
+
+def plain_weights(n_iterations: int, n_samples: int, dtype: DTypeLike = np.float64) -> Array:
+    """Panels (n_iterations, n_panels, 1, width) of a plain mean: 1 / n_samples for each sample."""
+    n_panels, width = panel_shape(n_samples, dtype)
+    weights = aligned_zeros(n_iterations, n_panels, 1, width, dtype=dtype)
+    weights.reshape(n_iterations, -1)[:, :n_samples] = 1.0 / n_samples
+    return weights
+
+
+def round_up(n: int, dtype: DTypeLike = np.float64) -> int:
+    """The least width of a panel for n samples."""
+    lanes = _TWO_VECTORS // np.dtype(dtype).itemsize
+    return -(-n // lanes) * lanes
+
+
+def without_weight(rows: Array, weights: Array) -> Array:
+    """Rows (n_samples, n_features) with the first row of weight above 0 in place of all rows of weight 0.
+
+    These do not count. But a number in them that is too large for a layer, times a gradient of 0, is NaN.
+    """
+    counts = weights > 0
+    return rows if counts.all() else np.where(counts[:, None], rows, rows[counts.argmax()])

@@ -1,0 +1,57 @@
+"""Targets: the article's, a scaled Gaussian of the coordinates, and a user's compiled function."""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from crabnet_jit.kernels.elementary import exp
+from crabnet_jit.machine.jit import kernel
+from crabnet_jit.machine.vector import fma, lanes, load, splat, store
+from crabnet_jit.machine.view import as_tuple, panel
+
+
+@kernel
+def gaussian_panels(x: Any, target: Any) -> None:
+    """target = 5 exp(-|x|^2 / 2) for every sample.
+
+    x (n_iterations, n_panels, n_in, width); overwrites target, the same with one feature.
+    """
+    for iteration in range(x.shape[0]):
+        for p in range(x.shape[1]):
+            x_p, target_p = panel(x, iteration, p), panel(target, iteration, p)
+            for s in range(0, x_p.shape[1], lanes(x_p)):
+                square = splat(x_p, 0.0)
+                for f in range(x_p.shape[0]):
+                    v = load(x_p, f, s)
+                    square = fma(v, v, square)
+                store(target_p, 0, s, 5.0 * exp(-0.5 * square))
+
+
+@functools.cache
+def custom_target_panels(n_in: int) -> Any:
+    """What makes, of a compiled function of n_in numbers, the kernel that fills panels with its values."""
+
+    def make(function: Any) -> Any:
+        def target_panels(x: Any, target: Any, n_samples: Any) -> Any:
+            """Overwrite target (n_iterations, n_panels, 1, width) with the values at x (…, n_in, …).
+
+            For the first n_samples columns of each iteration. Stops at a value that is not finite; returns
+            its place (n_in,) and that value, or an empty place.
+            """
+            width = x.shape[3]
+            place = np.empty(n_in)
+            for k in range(x.shape[0]):
+                for p in range(x.shape[1]):
+                    for s in range(min(width, n_samples - p * width)):
+                        for f in range(n_in):
+                            place[f] = x[k, p, f, s]
+                        value = function(*as_tuple(place, n_in))
+                        if not np.isfinite(value):
+                            return place, float(value)
+                        target[k, p, 0, s] = value
+            return np.empty(0), 0.0
+
+        return kernel(target_panels)
+
+    return make

@@ -1,0 +1,154 @@
+"""Signals while compiled code runs: it comes back at once, and nothing is left half done.
+
+Python handles a signal, such as that of Ctrl-C, between two steps of Python code. A compiled call is one
+such step, however long it takes, and an exception raised behind it could fall between the call and the
+lines that keep its results. So, while an `Interruptible` is entered in the main thread,
+
+- the operating system's part of a signal writes its number to memory, where kernels look: Python can be
+  told to write it to a file descriptor (`signal.set_wakeup_fd`), and here that is a file in memory;
+- Python's handlers wait between `hold` and `release`.
+
+Other threads get no signals; what they run is not interrupted.
+"""
+
+import contextlib
+import functools
+import mmap
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Flag = NDArray[np.uint8]
+
+#: A flag that nothing sets.
+NEVER: Flag = np.zeros(1, np.uint8)
+
+_INTERRUPTING = {signal.SIGINT, signal.SIGTERM}  # interrupt.py
+_MOST_SIGNALS = 2**20  # in one compiled call; later ones are not seen before its end
+_NAMES = "SIGINT SIGTERM SIGALRM SIGHUP SIGQUIT SIGUSR1 SIGUSR2 SIGVTALRM SIGPROF"  # handlers may raise
+_HANDLED = [getattr(signal, name) for name in _NAMES.split() if hasattr(signal, name)]
+
+
+class _SignalFile:
+    """A file in memory, to which the operating system writes a byte for each signal."""
+
+    def __init__(self) -> None:
+        if hasattr(os, "memfd_create"):
+            self.descriptor = os.memfd_create("signals")
+        else:
+            with tempfile.TemporaryFile() as file:
+                self.descriptor = os.dup(file.fileno())
+        os.ftruncate(self.descriptor, _MOST_SIGNALS)
+        os.set_blocking(self.descriptor, False)  # as Python demands
+        self.flag: Flag = np.frombuffer(mmap.mmap(self.descriptor, _MOST_SIGNALS), np.uint8)
+
+    def take(self) -> bytes:
+        """The signals that came since the last time."""
+        n = int((self.flag == 0).argmax())  # not the file's position: one may come at this moment
+        signals = self.flag[:n].tobytes()
+        self.flag[:n] = 0
+        os.lseek(self.descriptor, 0, os.SEEK_SET)
+        return signals
+
+
+@functools.cache
+def _signal_file() -> _SignalFile | None:
+    """That of the process; None where there can be none."""
+    try:
+        file = _SignalFile()
+        signal.set_wakeup_fd(signal.set_wakeup_fd(file.descriptor))
+    except (OSError, ValueError):  # Windows wants a socket
+        return None
+    return file
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_signal_file.cache_clear)  # the child needs a file of its own
+
+
+class Interruptible:
+    """A context in which signals interrupt kernels, but nothing that stands between `hold` and `release`.
+
+    A handler with an attribute `is_immediate` that is true does not wait; it should not raise an exception.
+
+    Attributes
+    ----------
+    flag : ndarray of uint8
+        For kernels (interrupt.py).
+    """
+
+    def __init__(self) -> None:
+        self.flag = NEVER
+        self._file: _SignalFile | None = None
+        self._others_descriptor = -1
+        self._handlers: dict[int, Any] = {}
+        self._n_held = 1
+        self._waiting: list[tuple[int, Any]] = []
+
+    def __enter__(self) -> "Interruptible":
+        if threading.current_thread() is threading.main_thread():
+            for number in _HANDLED:
+                handler = signal.getsignal(number)
+                if callable(handler) and not getattr(handler, "is_immediate", False):
+                    self._handlers[number] = handler
+                    signal.signal(number, self._handle)
+            self._file = _signal_file()
+        if self._file is not None:
+            self.flag = self._file.flag
+            self._others_descriptor = signal.set_wakeup_fd(self._file.descriptor, warn_on_full_buffer=False)
+        self._n_held = 0
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._n_held = 1
+        if self._file is not None:
+            signal.set_wakeup_fd(self._others_descriptor)
+            self._take()
+        for number, handler in reversed(self._handlers.items()):  # that of Ctrl-C last
+            signal.signal(number, handler)
+        self.release()
+
+    def _handle(self, number: int, frame: Any) -> None:
+        if self._n_held > 0:
+            self._waiting.append((number, frame))
+        else:
+            self._handlers[number](number, frame)
+
+    def hold(self) -> None:
+        """From here on handlers wait, until as many calls of `release`."""
+        self._n_held += 1
+
+    def release(self) -> None:
+        """Call the handlers of the signals that came meanwhile; one may raise."""
+        self._n_held -= 1
+        while self._waiting and self._n_held == 0:
+            number, frame = self._waiting.pop(0)
+            self._handlers[number](number, frame)
+
+    def is_interrupted(self) -> bool:
+        """Whether signals came that interrupt kernels; all that came are forgotten then."""
+        return not _INTERRUPTING.isdisjoint(self._take())
+
+    def _take(self) -> bytes:
+        """The signals that came; someone else who wants to know of them is told."""
+        if self._file is None or not self.flag[0]:
+            return b""
+        signals = self._file.take()
+        if signals and self._others_descriptor not in (-1, self._file.descriptor):
+            with contextlib.suppress(OSError):  # it is full, or closed
+                os.write(self._others_descriptor, signals)
+        return signals
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """A block in which handlers wait until its end."""
+    with Interruptible() as interruptible:
+        interruptible.hold()
+        yield

@@ -1,0 +1,96 @@
+"""Windows onto flat buffers, made inside a loop at no cost.
+
+Slicing and reshaping an array in a compiled function counts references with atomic
+operations. These views borrow the memory instead: they may not outlive the buffer,
+which the caller of a kernel holds.
+
+    matrix(flat, offset, n_rows, n_columns)  flat[offset:][: n_rows * n_columns] as a matrix
+    part(flat, offset, n)                    flat[offset:][:n]
+    panel(x, i, j)                           x[i, j], a matrix of the four-dimensional x
+    words(draws)                             the uint64 as rows of 16 uint32, low halves first
+    as_tuple(x, n)                           the first n numbers of x as a tuple
+"""
+
+from typing import Any
+
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
+from numba.np.unsafe.ndarray import to_fixed_tuple
+
+from crabnet_jit.machine.vector import I32, I64, INDEX
+
+as_tuple = to_fixed_tuple
+
+
+@intrinsic
+def matrix(typing_context: Any, flat: Any, offset: Any, n_rows: Any, n_columns: Any) -> Any:
+    view = types.Array(flat.dtype, 2, "C")
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        value, offset, n_rows, n_columns = args
+        array = context.make_array(flat)(context, builder, value)
+        if context.enable_boundscheck:
+            (size,) = cgutils.unpack_tuple(builder, array.shape)
+            last = builder.sub(builder.add(offset, builder.mul(n_rows, n_columns)), size.type(1))
+            cgutils.do_boundscheck(context, builder, offset, size)
+            cgutils.do_boundscheck(context, builder, last, size)
+        data = builder.gep(array.data, [offset])
+        return _borrow(context, builder, view, data, [n_rows, n_columns])
+
+    return view(flat, INDEX, INDEX, INDEX), codegen
+
+
+@intrinsic
+def part(typing_context: Any, flat: Any, offset: Any, n: Any) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        value, offset, n = args
+        array = context.make_array(flat)(context, builder, value)
+        if context.enable_boundscheck:
+            (size,) = cgutils.unpack_tuple(builder, array.shape)
+            cgutils.do_boundscheck(context, builder, builder.add(offset, n), builder.add(size, I64(1)))
+        return _borrow(context, builder, flat, builder.gep(array.data, [offset]), [n])
+
+    return flat(flat, INDEX, INDEX), codegen
+
+
+@intrinsic
+def words(typing_context: Any, draws: Any) -> Any:
+    view = types.Array(types.uint32, 2, "C")
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        array = context.make_array(draws)(context, builder, args[0])
+        (size,) = cgutils.unpack_tuple(builder, array.shape)
+        data = builder.bitcast(array.data, I32.as_pointer())
+        return _borrow(context, builder, view, data, [builder.sdiv(size, I64(8)), I64(16)])
+
+    return view(draws), codegen
+
+
+@intrinsic
+def panel(typing_context: Any, x: Any, i: Any, j: Any) -> Any:
+    view = types.Array(x.dtype, 2, "C")
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        value, i, j = args
+        array = context.make_array(x)(context, builder, value)
+        n_i, n_j, n_rows, n_columns = cgutils.unpack_tuple(builder, array.shape)
+        if context.enable_boundscheck:
+            cgutils.do_boundscheck(context, builder, i, n_i)
+            cgutils.do_boundscheck(context, builder, j, n_j)
+        index = builder.add(builder.mul(i, n_j), j)
+        data = builder.gep(array.data, [builder.mul(index, builder.mul(n_rows, n_columns))])
+        return _borrow(context, builder, view, data, [n_rows, n_columns])
+
+    return view(x, INDEX, INDEX), codegen
+
+
+def _borrow(context: Any, builder: Any, view: Any, data: Any, shape: list[Any]) -> Any:
+    """A C-contiguous array at `data` that owns no memory."""
+    array = context.make_array(view)(context, builder)
+    itemsize = I64(view.dtype.bitwidth // 8)
+    strides = [itemsize]
+    for extent in shape[:0:-1]:
+        strides.insert(0, builder.mul(strides[0], extent))
+    populate_array(array, data=data, shape=shape, strides=strides, itemsize=itemsize, meminfo=None)
+    return array._getvalue()

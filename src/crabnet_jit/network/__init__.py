@@ -1,0 +1,1 @@
+"""What a network is: layers, initial parameters, files."""

@@ -1,0 +1,233 @@
+"""What happened in a run: losses, the log, and where it was interrupted."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crabnet_jit import check, notebook
+from crabnet_jit.arrays import Array
+from crabnet_jit.components.schedules import Schedule, rates_of
+
+#: Losses in a running loss: the original's queue settles at so many.
+WINDOW = 1001
+#: By which the original divides their sum, also while there are fewer; in the log only.
+LOG_DIVISOR = 1000
+_PIECE = 2**20
+_MOST_EVENTS = 5  # in a table
+_LINE, _RUNNING, _VALIDATION = "#9ecae1", "#08519c", "#d55e00"
+
+
+class History:
+    """The loss of every iteration, and the original's log of it.
+
+    Attributes
+    ----------
+    losses : ndarray, shape (n_iterations - first_iteration,)
+        The loss of each batch, before the step it led to; read-only.
+    n_iterations : int
+        Iterations done, those before a checkpoint included.
+    first_iteration : int
+        That of `losses[0]`: 0, but for a run that was resumed, or that keeps only its last losses.
+    log : list of (int, float)
+        The original's log: for every iteration that is a multiple of `log_every`, the sum of the last 1,001
+        losses, or of as many as there are, divided by 1,000.
+    events : list of (int, str)
+        Iterations done when the run was resumed, stopped early, interrupted, set back or skipped a step,
+        and which.
+    """
+
+    def __init__(self, log_every: int, keep: int | None = None, schedule: Schedule | None = None) -> None:
+        self.log_every = check.integer("log_every", log_every, 1)
+        self._keep = None if keep is None else check.integer("keep_losses", keep, 0) + WINDOW
+        self.log: list[tuple[int, float]] = []
+        self.events: list[tuple[int, str]] = []
+        self._schedule = schedule
+        self._rate_scales = [(0, 1.0)]  # from which iteration on rates were the schedule's times what
+        self._losses = np.empty(0)
+        self._count = 0  # of losses that are kept
+        self.n_iterations = 0
+
+    @property
+    def losses(self) -> Array:
+        """The loss of each batch, before the step it led to; read-only."""
+        view = self._losses[: self._count]
+        view.flags.writeable = False
+        return view
+
+    @property
+    def first_iteration(self) -> int:
+        """The iteration of `losses[0]`."""
+        return self.n_iterations - self._count
+
+    def running_loss(self, iteration: int) -> float:
+        """Mean of the last 1,001 losses up to `iteration`, or of as many as there are.
+
+        Losses of skipped steps, which are not finite, do not count, unless there are no others. (The values
+        in the log are a little different: by the original's rule, they are the sum of these losses divided
+        by 1,000, also while there are fewer.)
+        """
+        window = self._counted(iteration)
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = float(window.sum())
+            # Each a share, if only their sum is too large for a number.
+            return total / window.size if math.isfinite(total) else float((window / window.size).sum())
+
+    def _counted(self, iteration: int) -> Array:
+        """The last losses up to an iteration, without those of skipped steps if there are others."""
+        lowest = self.first_iteration + WINDOW - 1 if self.first_iteration > 0 else 0
+        check.integer("iteration", iteration, lowest, self.n_iterations - 1)
+        end = iteration + 1 - self.first_iteration
+        window = self._losses[max(0, end - WINDOW) : end]
+        is_finite = np.isfinite(window)
+        return window if is_finite.all() or not is_finite.any() else window[is_finite]
+
+    def _log_value(self, iteration: int) -> float:
+        """The original's running loss."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(self._counted(iteration).sum()) / LOG_DIVISOR
+
+    def envelope(self, n_pieces: int = 1000) -> tuple[NDArray[np.int64], Array]:
+        """Iterations and losses that look like all of them in a line: of each piece the least and largest.
+
+        All of them, if there are no more than two a piece. Losses that are not finite are left out of a piece
+        that has others.
+        """
+        check.integer("n_pieces", n_pieces, 1)
+        losses = self.losses
+        chosen = np.arange(losses.size)
+        if losses.size > 2 * n_pieces:
+            length = -(-losses.size // n_pieces)
+            starts = np.arange(0, losses.size, length)
+            ends = []
+            for choose, instead in ((np.argmin, np.inf), (np.argmax, -np.inf)):
+                padded = np.full(starts.size * length, instead)
+                padded[: losses.size] = np.where(np.isfinite(losses), losses, instead)
+                ends.append(starts + choose(padded.reshape(-1, length), axis=1))
+            chosen = np.unique(ends)
+        return self.first_iteration + chosen, losses[chosen]
+
+    def running_losses(self, n_points: int = 500) -> tuple[NDArray[np.int64], Array]:
+        """Iterations, about n_points of them from the first to the last, and the running loss at each."""
+        check.integer("n_points", n_points, 1)
+        lowest = self.first_iteration + WINDOW - 1 if self.first_iteration > 0 else 0
+        last = self.n_iterations - 1
+        if lowest > last:
+            return np.empty(0, np.int64), np.empty(0)
+        iterations = np.unique(np.linspace(lowest, last, n_points).round().astype(np.int64))
+        return iterations, np.array([self.running_loss(int(i)) for i in iterations])
+
+    def learning_rates(self, iterations: NDArray[np.int64]) -> Array:
+        """The learning rates of some iterations, in ascending order; NaN without a schedule."""
+        if self._schedule is None:
+            return np.full(iterations.shape, np.nan)
+        starts = [start for start, _ in self._rate_scales]
+        scales = [self._rate_scales[k - 1][1] for k in np.searchsorted(starts, iterations, side="right")]
+        rates = [rates_of(self._schedule, int(i), 1)[0] for i in iterations]
+        return np.multiply(rates, scales)
+
+    def extend(self, losses: Array) -> list[tuple[int, float]]:
+        """Add the losses of the next iterations; return the new entries of the log."""
+        start, end = self.n_iterations, self.n_iterations + losses.size
+        self.reserve(losses.size)
+        self._losses[self._count : self._count + losses.size] = losses
+        self._count += losses.size
+        self.n_iterations = end
+        first = -(-start // self.log_every) * self.log_every
+        entries = [(i, self._log_value(i)) for i in range(first, end, self.log_every)]
+        self.log += entries
+        return entries
+
+    def reserve(self, n: int) -> None:
+        """Make room for n more losses; piece by piece, so that Ctrl-C need not wait for all."""
+        if self._count + n <= self._losses.size:
+            return
+        kept = self._count if self._keep is None else min(self._count, self._keep)
+        grown, old = np.empty(max(kept + n, 2 * kept)), self._losses[self._count - kept : self._count]
+        for start in range(0, kept, _PIECE):
+            stop = min(start + _PIECE, kept)
+            grown[start:stop] = old[start:stop]
+        self._losses, self._count = grown, kept
+
+    def window(self) -> Array:
+        """A copy of the last losses, those that the running loss needs."""
+        return self._losses[max(0, self._count - WINDOW) : self._count].copy()
+
+    def go_to(
+        self, iteration: int, window: Array, event: str, rate_scale: float = 1.0, *, is_own: bool = False
+    ) -> None:
+        """Continue after `iteration` iterations, of which `window` has the last losses.
+
+        From there on, learning rates are those of the schedule times rate_scale. If `is_own`, it is this run
+        that had these losses; otherwise, if it still has the same ones.
+        """
+        kept = iteration - self.first_iteration
+        own = self._losses[max(0, kept - window.size) : kept]
+        is_kept = 0 <= kept <= self._count and np.array_equal(own, window, equal_nan=True)
+        is_own = is_own or is_kept
+        if is_kept:
+            self._count = kept
+        else:
+            self._losses, self._count = window.copy(), window.size
+        self.log = [entry for entry in self.log if is_own and entry[0] < iteration]
+        scales = [(start, scale) for start, scale in self._rate_scales if is_own and start < iteration]
+        self._rate_scales = [*scales, (iteration if scales else 0, rate_scale)]
+        self.n_iterations = iteration
+        self.events.append((iteration, event))
+
+    def _repr_html_(self) -> str:
+        """In notebooks: a table, and the losses."""
+        return _html(self)
+
+
+class FitHistory(NamedTuple):
+    """What happened in a fit.
+
+    The history of its run; with validation, the iterations after which its loss was taken, and these
+    losses. Losses are those of standardised targets, where targets are standardised.
+    """
+
+    training: History
+    validation_iterations: list[int]
+    validation_losses: list[float]
+
+    @property
+    def losses(self) -> Array:
+        """Of every iteration, from the last 1,001 before a checkpoint on if it was resumed; read-only."""
+        return self.training.losses
+
+    @property
+    def n_iterations(self) -> int:
+        """Iterations done."""
+        return self.training.n_iterations
+
+    def _repr_html_(self) -> str:
+        """In notebooks: a table, and the losses."""
+        return _html(self.training, self.validation_iterations, self.validation_losses)
+
+
+def _html(
+    history: History, validation_iterations: Sequence[int] = (), validation_losses: Sequence[float] = ()
+) -> str:
+    """What a run has come to, and its losses."""
+    rows = [["iterations", f"{history.n_iterations:,}"]]
+    iterations, running = history.running_losses()
+    if running.size > 0:
+        rows.append(["running loss", f"{running[-1]:.6g}"])
+        rows.append(["last loss", f"{history.losses[-1]:.6g}"])
+    if np.isfinite(validation_losses).any():
+        best = int(np.nanargmin(validation_losses))
+        value = f"{validation_losses[best]:.6g} after {validation_iterations[best]:,} iterations"
+        rows.append(["least validation loss", value])
+    events = [f"{event} after {iteration:,} iterations" for iteration, event in history.events]
+    if len(events) > _MOST_EVENTS:
+        events = [f"{len(events) - _MOST_EVENTS:,} more, before these:", *events[-_MOST_EVENTS:]]
+    rows += [["", event] for event in events]
+    lines = [
+        ("loss", _LINE, 1.0, *history.envelope(300)),
+        ("running loss", _RUNNING, 2.0, iterations, running),
+        ("validation loss", _VALIDATION, 2.0, np.array(validation_iterations), np.array(validation_losses)),
+    ]
+    return f"<div>{notebook.table([], rows)}{notebook.losses_svg(lines)}</div>"

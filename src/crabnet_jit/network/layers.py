@@ -1,0 +1,206 @@
+"""The linear layer, one of the tutorial's components: a small object over the kernels.
+
+Batches are rows: x has shape (n_samples, n_features). `forward` keeps what `backward`
+needs; `get_output` keeps nothing. Names follow the article: dL_dW is the derivative of
+the loss L with respect to W.
+"""
+
+from typing import overload
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from crabnet_jit import check
+from crabnet_jit.arrays import Array
+from crabnet_jit.components.base import kept
+from crabnet_jit.data.random import StdRng, as_rng
+from crabnet_jit.kernels.entries import (
+    linear_backward_input,
+    linear_backward_parameters,
+    linear_forward,
+    sgd_update,
+)
+from crabnet_jit.kernels.panels import pack_one, unpack_one
+
+
+class Buffer:
+    """An attribute that holds an array for good: assigning copies into it.
+
+    The owner puts the array into the attribute of the same name with an underscore before it.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> "Buffer": ...
+    @overload
+    def __get__(self, instance: object, owner: type | None = None) -> Array: ...
+    def __get__(self, instance: object, owner: type | None = None) -> "Array | Buffer":
+        if instance is None:
+            return self
+        array: Array = getattr(instance, f"_{self._name}")
+        return array
+
+    def __set__(self, instance: object, values: ArrayLike) -> None:
+        array = self.__get__(instance)
+        array[:] = check.same_shape(self._name, values, array.shape, array.dtype)
+
+
+class _Part:
+    """W (part 0) or b (part 1) in a flat buffer of a layer: reading gives a view, assigning copies."""
+
+    def __init__(self, buffer: str, part: int) -> None:
+        self._buffer = buffer
+        self._part = part
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, layer: "LinearLayer", owner: type | None = None) -> Array: ...
+    @overload
+    def __get__(self, layer: None, owner: type | None = None) -> "_Part": ...
+    def __get__(self, layer: "LinearLayer | None", owner: type | None = None) -> "Array | _Part":
+        if layer is None:
+            return self
+        buffer: Array = getattr(layer, self._buffer)
+        n_weights = layer.out_features * layer.in_features
+        if self._part == 0:
+            return buffer[:n_weights].reshape(layer.out_features, layer.in_features)
+        return buffer[n_weights:, None]
+
+    def __set__(self, layer: "LinearLayer", values: ArrayLike) -> None:
+        view = self.__get__(layer)
+        view[:] = check.same_shape(self._name, values, view.shape, view.dtype)
+
+
+class LinearLayer:
+    """A linear layer, y = x W^T + b.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        At least 1.
+    rng : StdRng or int, optional
+        Where the initial parameters come from: a generator, which moves on, or a seed.
+        Every entry of W, row by row, and then of b is uniform on [0, 1), as in the original.
+    parameters, gradients : ndarray of float64 or float32, optional
+        Flat buffers of out_features * (in_features + 1) numbers to live in, instead of
+        buffers of its own. `parameters` then keeps its values and `rng` is not used.
+
+    Attributes
+    ----------
+    parameters, gradients : ndarray
+        The flat buffers: W row by row, then b. Assigning copies into them.
+    W, b : ndarray
+        Weights (out_features, in_features) and biases (out_features, 1), views of `parameters`.
+        Assigning copies into them, so `layer.W -= 0.1 * layer.dL_dW` does what it says.
+    dL_dW, dL_db : ndarray
+        Gradients of the last `backward`, views of `gradients`; zero before.
+    dy_dW : ndarray or None
+        The input of the last `forward`, kept for `backward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from crabnet_jit import LinearLayer
+    >>> layer = LinearLayer(2, 3, rng=1)
+    >>> y = layer.forward([[1.0, 2.0]])
+    >>> y.shape
+    (1, 3)
+    >>> layer.backward(np.ones((1, 3))).shape
+    (1, 2)
+    >>> layer.dL_dW
+    array([[1., 2.],
+           [1., 2.],
+           [1., 2.]])
+    """
+
+    @check.keywords
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        rng: StdRng | int | None = None,
+        *,
+        parameters: Array | None = None,
+        gradients: Array | None = None,
+    ) -> None:
+        self._in_features = check.integer("in_features", in_features, 1)
+        self._out_features = check.integer("out_features", out_features, 1)
+        size = self.out_features * (self.in_features + 1)
+        self._parameters = as_rng("rng", rng).random(size) if parameters is None else parameters
+        check.buffer("parameters", self._parameters, size=size)
+        self._gradients = np.zeros_like(self._parameters) if gradients is None else gradients
+        check.buffer("gradients", self._gradients, self._parameters, size)
+        self.dy_dW: Array | None = None
+
+    @property
+    def in_features(self) -> int:
+        """Width of the input."""
+        return self._in_features
+
+    @property
+    def out_features(self) -> int:
+        """Width of the output."""
+        return self._out_features
+
+    parameters = Buffer()
+    gradients = Buffer()
+    W = _Part("parameters", 0)
+    b = _Part("parameters", 1)
+    dL_dW = _Part("gradients", 0)
+    dL_db = _Part("gradients", 1)
+
+    def get_output(self, x: ArrayLike, W: ArrayLike | None = None, b: ArrayLike | None = None) -> Array:
+        """Output (n_samples, out_features) for x (n_samples, in_features).
+
+        Other weights (out_features, in_features) and biases (out_features, 1) can be given
+        in place of the layer's own.
+        """
+        rows = check.samples("x", x, self.in_features, self._parameters.dtype)
+        weights = self.W if W is None else check.same_shape("W", W, self.W.shape, self.W.dtype)
+        biases = self.b if b is None else check.same_shape("b", b, self.b.shape, self.b.dtype)
+        return _linear(weights, biases, rows)
+
+    def forward(self, x: ArrayLike) -> Array:
+        """Output (n_samples, out_features) for x (n_samples, in_features); keeps x."""
+        return self._forward(check.samples("x", x, self.in_features, self._parameters.dtype))
+
+    def _forward(self, x: Array) -> Array:
+        self.dy_dW = x.copy()
+        return _linear(self.W, self.b, x)
+
+    def backward(self, dL_dy: ArrayLike) -> Array:
+        """Set dL_dW and dL_db; return dL_dx (n_samples, in_features).
+
+        dL_dW = dL_dy^T x, dL_db = dL_dy^T 1, dL_dx = dL_dy W.
+
+        Raises
+        ------
+        RuntimeError
+            If `forward` has not been called.
+        """
+        shape = kept(self.dy_dW).shape[0], self.out_features
+        return self._backward(check.same_shape("dL_dy", dL_dy, shape, self._parameters.dtype))
+
+    def _backward(self, dL_dy: Array) -> Array:
+        x = kept(self.dy_dW)
+        x_panel, dL_dy_panel = pack_one(x), pack_one(dL_dy, padding=0.0)
+        dL_dx = np.empty_like(x_panel)
+        self.gradients[:] = 0.0
+        linear_backward_parameters(dL_dy_panel, x_panel, self.dL_dW, self.dL_db, None)
+        linear_backward_input(self.W, dL_dy_panel, x_panel, dL_dx, False, None)
+        return unpack_one(dL_dx, x.shape[0])
+
+    def sgd(self, learning_rate: float) -> None:
+        """W -= learning_rate * dL_dW, and the same for b."""
+        sgd_update(self.parameters, self.gradients, check.number("learning_rate", learning_rate, 0.0))
+
+
+def _linear(W: Array, b: Array, x: Array) -> Array:
+    panel = pack_one(x)
+    y = np.empty((W.shape[0], panel.shape[1]), W.dtype)
+    linear_forward(W, b, panel, y, False, None)
+    return unpack_one(y, x.shape[0])

@@ -1,0 +1,374 @@
+"""The network: linear layers, each with its activation."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from crabnet_jit import check, notebook
+from crabnet_jit.arrays import Array, aligned_zeros
+from crabnet_jit.components.activations import Activation, Sine, as_activation
+from crabnet_jit.components.base import kept
+from crabnet_jit.data.random import StdRng, as_rng
+from crabnet_jit.kernels.entries import predict
+from crabnet_jit.kernels.layout import (
+    ACTIVATION,
+    B_START,
+    N_OUT,
+    RELU,
+    W_START,
+    make_layout,
+    parameter_count,
+    unit_count,
+)
+from crabnet_jit.kernels.network import Network, Workspace
+from crabnet_jit.kernels.panels import pack, unpack
+from crabnet_jit.network.history import FitHistory
+from crabnet_jit.network.initializers import INITIALIZERS, LayerPlace
+from crabnet_jit.network.layers import Buffer, LinearLayer
+
+
+class Standardization(NamedTuple):
+    """Means and standard deviations by which inputs and targets were standardised.
+
+    Each an array with one number for each feature.
+    """
+
+    x_mean: Array
+    x_std: Array
+    y_mean: Array
+    y_std: Array
+
+
+class NN:
+    """A fully connected network: linear, activation, …, linear.
+
+    Parameters
+    ----------
+    in_features : int
+        Width of the input, at least 1.
+    hidden_sizes : sequence of int
+        Widths of the hidden layers, each at least 1; empty for a single linear layer.
+    out_features : int
+        Width of the output, at least 1.
+    rng : StdRng or int, optional
+        Where the initial parameters come from: a generator, which moves on, or a seed.
+        Without it, every network is another one.
+    activation : Activation or str, or a sequence of them, default "relu"
+        Of all hidden layers, or of each: a name from `ACTIVATIONS` or an object like `Sine(30)`.
+    output_activation : Activation or str, default "identity"
+        Behind the last layer.
+    init : str or array_like, default "standard_uniform"
+        A name from `INITIALIZERS`; by default every entry of W, row by row, and then of b is uniform
+        on [0, 1), layer after layer, as in the original. Or the parameters themselves: a flat array in
+        the order of `parameters`, or a sequence of (W, b) for each layer.
+    dtype : float64 or float32, default float64
+        Of parameters and of all that is computed.
+
+    Attributes
+    ----------
+    parameters, gradients : ndarray
+        Flat buffers: W (row by row) and b of the first layer, of the second, … Assigning copies
+        into them.
+    layers : tuple of LinearLayer
+        Their `W`, `b`, `dL_dW`, `dL_db` are views of the flat buffers.
+    activations : tuple of Activation
+        One for each layer, the last one's being the `output_activation`.
+    standardization : Standardization or None
+        What `predict` does to inputs and undoes to outputs. `fit` sets it. Whatever takes data with the
+        network (`Trainer`, `Objective`, `check_gradients`, `diagnose`, `score`, the plots) takes them in the
+        units of the data; `forward`, `backward` and `get_output` are the bare layers, in standardised units.
+    fit_history : FitHistory or None
+        Of the `fit` that made the network; not saved, and not copied.
+
+    Raises
+    ------
+    InvalidArgumentError
+        For sizes that are not integers of at least 1, unknown names, parameters of another shape.
+
+    Examples
+    --------
+    >>> from crabnet_jit import NN
+    >>> net = NN(2, [8, 8], 1, rng=1, activation="tanh", init="glorot_uniform")
+    >>> net.parameters.size
+    105
+    >>> net.forward([[0.0, 0.0], [1.0, -1.0]]).shape
+    (2, 1)
+    """
+
+    parameters = Buffer()
+    gradients = Buffer()
+
+    @check.keywords
+    def __init__(
+        self,
+        in_features: int,
+        hidden_sizes: Iterable[int],
+        out_features: int,
+        rng: StdRng | int | None = None,
+        *,
+        activation: Activation | str | Sequence[Activation | str] = "relu",
+        output_activation: Activation | str = "identity",
+        init: str | ArrayLike | Sequence[tuple[ArrayLike, ArrayLike]] = "standard_uniform",
+        dtype: DTypeLike = np.float64,
+    ) -> None:
+        sizes = [
+            check.integer("in_features", in_features, 1),
+            *check.sizes("hidden_sizes", hidden_sizes),
+            check.integer("out_features", out_features, 1),
+        ]
+        n_hidden = len(sizes) - 2
+        if isinstance(activation, str) or not isinstance(activation, Sequence):
+            one = as_activation("activation", activation)
+            activations = [as_activation("activation", one) for _ in range(n_hidden)]
+        else:
+            activations = [as_activation(f"activation[{k}]", value) for k, value in enumerate(activation)]
+            if len(activations) != n_hidden:
+                came = f"{len(activations)} of them"
+                raise check.reject("activation", f"one, or one for each of {n_hidden} hidden layers", came)
+        activations.append(as_activation("output_activation", output_activation))
+        self._build(sizes, activations, check.float_type("dtype", dtype))
+        if isinstance(init, str):
+            self._initialize(check.choice("init", init, INITIALIZERS), as_rng("rng", rng))
+        else:
+            self._take_parameters(init)
+
+    def _build(self, sizes: list[int], activations: list[Activation], dtype: np.dtype[Any]) -> None:
+        self._sizes = sizes
+        self._layout = make_layout(sizes)
+        codes = [activation.code(dtype) for activation in activations]
+        # The gradient of a ReLU is part of the loops of the layer behind it, and nothing is behind the last.
+        codes[-1] = activations[-1].address(dtype) if codes[-1] == RELU else codes[-1]
+        self._layout[:, ACTIVATION] = codes
+        self._n_units = unit_count(self._layout)
+        n_parameters = parameter_count(self._layout)
+        self._parameters = aligned_zeros(n_parameters, dtype=dtype)
+        a = np.array([activation.a for activation in activations])
+        self._network = Network(self._layout, a, self._parameters, 1 if max(codes) > RELU else None)
+        self._gradients = aligned_zeros(n_parameters, dtype=dtype)
+        layers = []
+        for (n_in, n_out), row in zip(pairwise(sizes), self._layout, strict=True):
+            part = slice(row[W_START], row[B_START] + row[N_OUT])
+            W_and_b, dL_dW_and_dL_db = self._parameters[part], self._gradients[part]
+            layers.append(LinearLayer(n_in, n_out, parameters=W_and_b, gradients=dL_dW_and_dL_db))
+        self._layers = tuple(layers)
+        self._activations = tuple(activations)
+        self._standardization: Standardization | None = None
+        self.fit_history: FitHistory | None = None
+
+    def _initialize(self, rule: str, rng: StdRng) -> None:
+        for k, (layer, activation) in enumerate(zip(self.layers, self.activations, strict=True)):
+            frequency = activation.a if isinstance(activation, Sine) else 1.0
+            place = LayerPlace(layer.in_features, layer.out_features, k == 0, frequency)
+            layer.parameters[:] = INITIALIZERS[rule](rng, place)
+
+    def _take_parameters(self, init: Any) -> None:
+        if not isinstance(init, (list, tuple)) or not any(isinstance(part, (tuple, list)) for part in init):
+            self._parameters[:] = check.same_shape("init", init, self._parameters.shape, self.dtype)
+            return
+        if len(init) != len(self.layers):
+            raise check.reject("init", f"(W, b) for each of {len(self.layers)} layers", f"{len(init)} items")
+        for k, (layer, pair) in enumerate(zip(self.layers, init, strict=True)):
+            if len(pair) != 2:
+                raise check.reject(f"init[{k}]", "a pair (W, b)", f"{len(pair)} items")
+            W = check.same_shape(f"init[{k}][0]", pair[0], layer.W.shape, self.dtype)
+            b = check.array(f"init[{k}][1]", pair[1], self.dtype)
+            if b.size != layer.out_features:
+                raise check.reject(f"init[{k}][1]", f"of shape {layer.b.shape}", f"shape {b.shape}")
+            layer.W[:], layer.b[:] = W, b.reshape(layer.b.shape)
+
+    @property
+    def in_features(self) -> int:
+        """Width of the input."""
+        return self._sizes[0]
+
+    @property
+    def hidden_sizes(self) -> list[int]:
+        """Widths of the hidden layers."""
+        return self._sizes[1:-1]
+
+    @property
+    def out_features(self) -> int:
+        """Width of the output."""
+        return self._sizes[-1]
+
+    @property
+    def layers(self) -> tuple[LinearLayer, ...]:
+        """The linear layers."""
+        return self._layers
+
+    @property
+    def activations(self) -> tuple[Activation, ...]:
+        """One for each layer, the last one's being the `output_activation`."""
+        return self._activations
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the parameters, float64 or float32."""
+        return self._parameters.dtype
+
+    @property
+    def standardization(self) -> Standardization | None:
+        """What `predict` does to inputs and undoes to outputs."""
+        return self._standardization
+
+    @standardization.setter
+    def standardization(self, value: Standardization | None) -> None:
+        if value is not None:
+            allowed = "None or a Standardization"
+            if not isinstance(value, tuple) or len(value) != len(Standardization._fields):
+                raise check.reject("standardization", allowed, repr(value))
+            parts = []
+            for name, part in zip(Standardization._fields, value, strict=True):
+                width = self.in_features if name.startswith("x") else self.out_features
+                checked = check.same_shape(f"standardization.{name}", part, (width,)).copy()
+                if name.endswith("std") and checked.min() <= 0:
+                    raise check.reject(f"standardization.{name}", "above 0", f"{checked.min()}")
+                parts.append(checked)
+            value = Standardization(*parts)
+        self._standardization = value
+
+    @property
+    def n_units(self) -> int:
+        """Units of all layers, those of the output included."""
+        return self._n_units
+
+    def kernel_view(self) -> Network:
+        """The network as kernels see it; the parameters are this network's own."""
+        return self._network
+
+    # A copy's layers must be views of the copy's buffers, so copying and pickling rebuild them.
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "sizes": self._sizes,
+            "activations": self.activations,
+            "parameters": self._parameters.copy(),
+            "gradients": self._gradients.copy(),
+            "standardization": self.standardization,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        activations = [as_activation("activation", activation) for activation in state["activations"]]
+        self._build(list(state["sizes"]), activations, state["parameters"].dtype)
+        self._parameters[:] = state["parameters"]
+        self._gradients[:] = state["gradients"]
+        self.standardization = state["standardization"]
+
+    def __repr__(self) -> str:
+        return f"NN({self.in_features}, {self.hidden_sizes}, {self.out_features})"
+
+    def _repr_html_(self) -> str:
+        """In notebooks: a table of the layers, and the losses of the fit."""
+        return _html(self)
+
+    def get_output(self, x: ArrayLike) -> Array:
+        """Output (n_samples, out_features) for x (n_samples, in_features); keeps nothing."""
+        return self._get_output(check.samples("x", x, self.in_features, self.dtype))
+
+    def _get_output(self, rows: Array) -> Array:
+        panels = pack(rows)
+        n_panels, width = panels.shape[1], panels.shape[3]
+        y = np.empty((1, n_panels, self._sizes[-1], width), rows.dtype)
+        masks = np.empty((0, 0), rows.dtype)  # no dropout
+        predict(self._network, panels, masks, self.workspace(width), y)
+        return unpack(y, rows.shape[0])
+
+    def workspace(self, width: int, gradients: Array | None = None) -> Workspace:
+        """What kernels need for a panel of this width (kernels/network.py); without gradients, forward."""
+        size = self.n_units * width
+        both = aligned_zeros(2 * size, dtype=self._parameters.dtype)
+        activations, derivatives = both[:size], both[size:]
+        if gradients is None:
+            return Workspace(activations, derivatives, activations, activations, None)
+        return Workspace(activations, derivatives, aligned_zeros(size, dtype=self.dtype), gradients, None)
+
+    def predict(self, x: ArrayLike) -> Array:
+        """Output (n_samples, out_features) for x (n_samples, in_features), in the units of the data.
+
+        The same as `get_output` if `standardization` is None; else inputs are standardised first, and
+        outputs brought back to the units of the targets.
+        """
+        output = self._get_output(self.standardize(x))
+        if self.standardization is None:
+            return output
+        with np.errstate(over="ignore", invalid="ignore"):
+            return output * self.standardization.y_std + self.standardization.y_mean
+
+    def standardize(self, x: ArrayLike) -> Array:
+        """Inputs (n_samples, in_features) in the units of the data, as the layers see them."""
+        if self.standardization is None:
+            return check.samples("x", x, self.in_features, self.dtype)
+        rows = check.samples("x", x, self.in_features)
+        with np.errstate(over="ignore", invalid="ignore"):
+            inputs = (rows - self.standardization.x_mean) / self.standardization.x_std
+        return check.array("x, standardised,", inputs, self.dtype)
+
+    def standardize_targets(self, y: ArrayLike) -> Array:
+        """Targets (n_samples, out_features) in the units of the data, as the outputs of the layers are."""
+        if self.standardization is None:
+            return check.samples("y", y, self.out_features, self.dtype)
+        rows = check.samples("y", y, self.out_features)
+        with np.errstate(over="ignore", invalid="ignore"):
+            targets = (rows - self.standardization.y_mean) / self.standardization.y_std
+        return check.array("y, standardised,", targets, self.dtype)
+
+    def forward(self, x: ArrayLike) -> Array:
+        """Output (n_samples, out_features) for x (n_samples, in_features), layer by layer.
+
+        Every layer keeps what `backward` needs.
+        """
+        h = check.samples("x", x, self.in_features, self.dtype)
+        for layer, activation in zip(self.layers, self.activations, strict=True):
+            h = activation._forward(layer._forward(h))
+        return h
+
+    def backward(self, dL_dy: ArrayLike) -> Array:
+        """Set every layer's gradients from dL_dy (n_samples, out_features); return dL_dx.
+
+        Raises
+        ------
+        RuntimeError
+            If `forward` has not been called.
+        """
+        shape = kept(self.activations[-1].dy_dx).shape
+        dL_dy = check.same_shape("dL_dy", dL_dy, shape, self.dtype)
+        dL_dh = self.layers[-1]._backward(self.activations[-1]._backward(dL_dy))
+        for layer, activation in zip(self.layers[-2::-1], self.activations[-2::-1], strict=True):
+            dL_dh = layer._backward(activation._backward(dL_dh))
+        return dL_dh
+
+    def sgd(self, learning_rate: float) -> None:
+        """parameters -= learning_rate * gradients, in every layer."""
+        check.number("learning_rate", learning_rate, 0.0)
+        for layer in self.layers:
+            layer.sgd(learning_rate)
+
+
+def _html(net: NN) -> str:
+    """A row for each layer, and what happened in its fit."""
+    rows = [
+        [
+            str(k + 1),
+            f"{layer.in_features} → {layer.out_features}",
+            activation.name,
+            f"{layer.parameters.size:,}",
+            _range(layer.W),
+            _range(layer.b),
+        ]
+        for k, (layer, activation) in enumerate(zip(net.layers, net.activations, strict=True))
+    ]
+    head = ["layer", "features", "activation", "parameters", "W", "b"]
+    text = f"{net!r}, {net.parameters.size:,} parameters, {net.dtype}"
+    if net.standardization is not None:
+        text += ", standardised"
+    shown = f"<div><b>{escape(text)}</b>{notebook.table(head, rows)}"
+    if net.fit_history is not None:
+        shown += net.fit_history._repr_html_()
+    return shown + "</div>"
+
+
+def _range(values: Array) -> str:
+    return f"{values.min():.3g} … {values.max():.3g}"

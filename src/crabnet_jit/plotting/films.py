@@ -1,0 +1,121 @@
+"""Films of figures: GIF through Pillow, MP4 through ffmpeg, or a PNG for each frame."""
+
+import io
+import os
+import tempfile
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from subprocess import CalledProcessError
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.animation import FFMpegWriter
+from matplotlib.figure import Figure
+from PIL import Image
+
+from crabnet_jit import check
+from crabnet_jit.archive import whole_file
+from crabnet_jit.machine.signals import held
+from crabnet_jit.plotting.figures import ERRORS, HEIGHTS, picture_path
+
+_ENDINGS = ("gif", "mp4", "png")
+_COLOURS = {HEIGHTS: 64, ERRORS: 40, "gray": 24}  # of a GIF: 128, since with 256 it is a fifth larger
+_SLOWEST, _FASTEST = 0.1, 50.0  # frames a second; viewers of GIF slow down faster ones
+MOST_FRAMES = 10_000
+_HOLD = 2000  # milliseconds, of the last frame of a GIF
+
+Draw = Callable[[int], None]  # changes a figure so that it shows frame k
+
+
+def film_path(name: str, path: str | PathLike[str]) -> Path:
+    """A path that a film can be written to; that of an MP4 only where ffmpeg is found."""
+    file = picture_path(name, path, _ENDINGS)
+    if file.suffix.lower() == ".mp4" and not FFMpegWriter.isAvailable():
+        raise check.reject(name, "a .gif or .png where there is no ffmpeg", repr(str(file)))
+    return file
+
+
+def write_film(
+    figure: Figure, draw: Draw, n_frames: int, file: Path, fps: float, *, hold: bool
+) -> list[Path]:
+    """Write the frames 0 to n_frames - 1 to a checked path, all or nothing, and return the files.
+
+    Those of a .png are numbered: film-0000.png, … for film.png. If `hold`, the last frame of a GIF stays for
+    some time before it begins again.
+    """
+    check.number("fps", fps, _SLOWEST, _FASTEST)
+    draw(0)
+    figure.canvas.draw()
+    figure.set_layout_engine("none")  # nothing moves from frame to frame but what is drawn
+    if file.suffix.lower() == ".png":
+        return _write_frames(figure, draw, n_frames, file)
+    if file.suffix.lower() == ".gif":
+        film = _gif(figure, draw, n_frames, fps, hold)
+    else:
+        film = _mp4(figure, draw, n_frames, fps)
+    with whole_file(file) as target:
+        target.write(film)
+    return [file]
+
+
+def _write_frames(figure: Figure, draw: Draw, n_frames: int, file: Path) -> list[Path]:
+    """Draw all, write all elsewhere, and only then put them into their places."""
+    names = [f"{file.stem}-{k:04d}{file.suffix}" for k in range(n_frames)]
+    frames = [film_path("path", file.with_name(name)) for name in names]
+    content = [_png(_image(figure, draw, k)) for k in range(n_frames)]
+    with held(), tempfile.TemporaryDirectory(dir=file.absolute().parent, prefix=".") as folder:
+        for name, data in zip(names, content, strict=True):
+            Path(folder, name).write_bytes(data)
+        for name, frame in zip(names, frames, strict=True):
+            os.replace(Path(folder, name), frame)
+    return frames
+
+
+def _image(figure: Figure, draw: Draw, k: int) -> Image.Image:
+    """Frame k."""
+    draw(k)
+    canvas: Any = figure.canvas
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[:, :, :3])
+
+
+def _png(image: Image.Image) -> bytes:
+    data = io.BytesIO()
+    image.save(data, "PNG")
+    return data.getvalue()
+
+
+def _gif(figure: Figure, draw: Draw, n_frames: int, fps: float, hold: bool) -> bytes:
+    """One palette for all frames, so that what stays the same costs nothing."""
+    palette = Image.new("P", (1, 1))
+    scales = [colormaps[name].resampled(n)(np.arange(n), bytes=True)[:, :3] for name, n in _COLOURS.items()]
+    palette.putpalette(np.concatenate(scales).tobytes())
+    frames = [
+        _image(figure, draw, k).quantize(palette=palette, dither=Image.Dither.NONE) for k in range(n_frames)
+    ]
+    durations = [round(1000 / fps)] * n_frames
+    durations[-1] += _HOLD if hold else 0
+    data = io.BytesIO()
+    frames[0].save(data, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    return data.getvalue()
+
+
+def _mp4(figure: Figure, draw: Draw, n_frames: int, fps: float) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        film = Path(folder, "film.mp4")
+        writer: Any = FFMpegWriter(fps=fps)  # type: ignore[arg-type]  # ffmpeg takes fractions
+        try:
+            with writer.saving(figure, str(film), figure.dpi):
+                for k in range(n_frames):
+                    draw(k)
+                    writer.grab_frame()
+        except CalledProcessError as error:
+            cause: BaseException | None = error
+            while isinstance(cause, Exception):
+                cause = cause.__context__
+            if cause is not None:
+                raise cause from None  # Ctrl-C, which ffmpeg has heard, too; perhaps its pipe broke
+            raise OSError(f"ffmpeg failed: {error}") from None
+        return film.read_bytes()

@@ -1,0 +1,1 @@
+"""How a network learns: steps, the loop around them, what they are made of."""

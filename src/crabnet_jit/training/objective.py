@@ -1,0 +1,216 @@
+"""What is minimised: a loss with penalties, and the loss of a whole data set as a function of theta."""
+
+import math
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from crabnet_jit import check
+from crabnet_jit.arrays import Array, aligned_zeros
+from crabnet_jit.components.losses import Loss, as_loss
+from crabnet_jit.kernels import entries
+from crabnet_jit.kernels.abi import penalty_address
+from crabnet_jit.kernels.layout import INLINED
+from crabnet_jit.kernels.network import Batches, Network, Workspace
+from crabnet_jit.kernels.network import Objective as KernelObjective
+from crabnet_jit.kernels.panels import pack, panel_shape, without_weight
+from crabnet_jit.kernels.penalties import CLIP_NORM, CLIP_VALUE, L1, L2
+from crabnet_jit.machine.signals import Interruptible
+from crabnet_jit.network.network import NN
+
+_LONG_PRODUCTS = 2**27  # some 10 ms
+
+
+def kernel_objective(
+    net: NN, loss: Loss, l1: float, l2: float, clip_value: float | None = None, clip_norm: float | None = None
+) -> KernelObjective:
+    """A loss, penalties and limits, checked, as the kernels see them."""
+    penalties = np.zeros(4)
+    penalties[L1] = check.number("l1", l1, 0.0)
+    penalties[L2] = check.number("l2", l2, 0.0)
+    for name, at, limit in (("clip_value", CLIP_VALUE, clip_value), ("clip_norm", CLIP_NORM, clip_norm)):
+        penalties[at] = math.inf if limit is None else check.number(name, limit, 0.0, open_low=True)
+    if np.array_equal(penalties, [0, 0, math.inf, math.inf]):
+        penalize = INLINED  # nothing to do
+    else:
+        penalize = penalty_address(entries.penalize, net.dtype)
+    return KernelObjective(loss.code(net.dtype), loss.a, penalize, penalties)
+
+
+def with_calls(network: Network, objective: KernelObjective, update: int = INLINED) -> Network:
+    """The network as kernels see it, ready for a run with this objective and update rule."""
+    addresses = objective.loss, objective.penalize, update
+    return network if all(address == INLINED for address in addresses) else network._replace(calls=1)
+
+
+def is_long(n_columns: int, net: NN) -> bool:
+    """Whether the gradients of so many samples take so long that a signal should not wait for them."""
+    return 3 * n_columns * net.parameters.size > _LONG_PRODUCTS
+
+
+class Objective:
+    """The loss of a network on a whole data set, as a function of its parameters.
+
+    L(theta) = sum(w_s L_s) / sum(w_s) + l1 * sum(|theta|) + l2 / 2 * sum(theta^2).
+
+    Parameters
+    ----------
+    net : NN
+        The network; only `minimize` changes it.
+    x : array_like of shape (n_samples, in_features)
+        Inputs, in the units of the data.
+    y : array_like of shape (n_samples, out_features) or (n_samples,)
+        Targets, in the units of the data. For a network with a `standardization`, the loss is that of
+        standardised targets.
+    loss : Loss or str, default "mse"
+        A name from `LOSSES` or an object like `Huber(0.1)`.
+    sample_weight : array_like of shape (n_samples,), optional
+        At least 0, not all 0.
+    l1, l2 : float, default 0.0
+        Penalties on all parameters, at least 0.
+
+    Examples
+    --------
+    Any optimiser can be used:
+
+    >>> import numpy as np
+    >>> from crabnet_jit import NN, Objective
+    >>> x = np.linspace(-1, 1, 50)[:, None]
+    >>> net = NN(1, [8], 1, rng=1, activation="tanh", init="glorot_uniform")
+    >>> objective = Objective(net, x, np.sin(3 * x))
+    >>> theta = net.parameters.copy()
+    >>> for _ in range(1000):
+    ...     loss, gradient = objective.loss_and_gradient(theta)
+    ...     theta -= 0.2 * gradient
+    >>> loss < 0.02
+    True
+    """
+
+    @check.keywords
+    def __init__(
+        self,
+        net: NN,
+        x: ArrayLike,
+        y: ArrayLike,
+        *,
+        loss: Loss | str = "mse",
+        sample_weight: ArrayLike | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+    ) -> None:
+        check.instance("net", net, NN, "an NN")
+        self.net = net
+        self.loss = as_loss("loss", loss)
+        inputs, targets = check.pairs(x, y)
+        self.loss.check_targets("y", check.samples("y", targets, net.out_features))
+        inputs, targets = net.standardize(inputs), net.standardize_targets(targets)
+        n_samples = inputs.shape[0]
+        weights = np.ones(n_samples)
+        if sample_weight is not None:
+            weights = check.sample_weights("sample_weight", sample_weight, n_samples)
+        shares = (weights / n_samples)[:, None].astype(net.dtype)
+        n_panels, width = panel_shape(n_samples, net.dtype)
+        masks = np.empty((1, n_panels, 0, width), net.dtype)
+        inputs, targets = without_weight(inputs, weights), without_weight(targets, weights)
+        self._batches = Batches(pack(inputs), pack(targets), pack(shares, padding=0.0), masks)
+        self._objective = kernel_objective(net, self.loss, l1, l2)
+        self._theta = aligned_zeros(net.parameters.size, dtype=net.dtype)
+        self._network = with_calls(net.kernel_view(), self._objective)._replace(parameters=self._theta)
+        self._is_long = is_long(n_panels * width, net)
+        self._workspace = net.workspace(width, aligned_zeros(self._theta.size, dtype=net.dtype))
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} cannot be copied or pickled, it holds addresses of machine code; "
+            "copy or pickle its network"
+        )
+
+    def loss_and_gradient(self, theta: ArrayLike) -> tuple[float, Array]:
+        """The loss and its gradient, a new float64 array, at theta (n_parameters,).
+
+        theta has the order of `NN.parameters`. Not to be called from several threads at once.
+        """
+        self._theta[:] = check.same_shape("theta", theta, self._theta.shape, self.net.dtype)
+        if not self._is_long:
+            loss = self._run_kernel(self._workspace)
+        else:
+            with Interruptible() as interruptible:
+                workspace = self._workspace._replace(interrupt=interruptible.flag)
+                loss = self._run_kernel(workspace)
+                while interruptible.is_interrupted():
+                    loss = self._run_kernel(workspace)
+        return float(loss), self._workspace.gradients.astype(np.float64)
+
+    def _finite_loss_and_gradient(self, theta: Array) -> tuple[float, Array]:
+        """The same for L-BFGS, which may try anything after an infinite loss."""
+        with np.errstate(over="ignore"):
+            tried = theta.astype(self.net.dtype)
+        if not np.isfinite(tried).all():
+            raise FloatingPointError(
+                "the minimisation tried parameters that are infinite or NaN, after losses that were too large"
+            )
+        return self.loss_and_gradient(tried)
+
+    def _run_kernel(self, workspace: Workspace) -> float:
+        loss: float = entries.loss_and_gradients(self._network, workspace, self._batches, self._objective)
+        return loss
+
+    @check.keywords
+    def minimize(
+        self, max_iterations: int = 1000, *, history_size: int = 20, gradient_tolerance: float = 1e-8
+    ) -> Any:
+        """Minimise with SciPy's L-BFGS-B from the network's parameters on, and give it the result.
+
+        Parameters
+        ----------
+        max_iterations : int, default 1000
+            At least 1.
+        history_size : int, default 20
+            Corrections that L-BFGS keeps, from 1 to 10,000.
+        gradient_tolerance : float, default 1e-8
+            It stops where no component of the gradient is larger.
+
+        Returns
+        -------
+        scipy.optimize.OptimizeResult
+            `fun` is the loss reached, `nit` the iterations taken.
+
+        Raises
+        ------
+        ImportError
+            Without SciPy: `pip install crabnet-jit[scipy]`.
+        FloatingPointError
+            If the loss or its gradient is infinite or NaN at the network's parameters, or becomes so large
+            that L-BFGS cannot go on. The network is as it was.
+        """
+        check.integer("max_iterations", max_iterations, 1)
+        check.integer("history_size", history_size, 1, 10_000)
+        check.number("gradient_tolerance", gradient_tolerance, 0.0)
+        try:
+            from scipy.optimize import minimize
+        except ImportError as error:
+            raise ImportError("L-BFGS needs SciPy: pip install crabnet-jit[scipy]") from error
+        start = check.array("net.parameters", self.net.parameters, self.net.dtype).astype(np.float64)
+        loss, gradient = self.loss_and_gradient(start)
+        if not (math.isfinite(loss) and np.isfinite(gradient).all()):
+            what = "its gradient" if math.isfinite(loss) else f"the loss, {loss},"
+            raise FloatingPointError(
+                f"{what} is not finite at the network's parameters: smaller initial parameters, or data that "
+                "are standardised, may help"
+            )
+        result = minimize(
+            self._finite_loss_and_gradient,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            options={
+                "maxiter": max_iterations,
+                "maxfun": 20 * max_iterations,
+                "maxcor": history_size,
+                "gtol": gradient_tolerance,
+                "ftol": 0.0,
+            },
+        )
+        self.net.parameters = result.x
+        return result

@@ -1,0 +1,250 @@
+"""What is called in a run, between chunks of iterations: to watch it, to stop it, to keep it."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from os import PathLike
+from typing import Any, Protocol
+
+from crabnet_jit import check
+from crabnet_jit.archive import FileFormatError
+from crabnet_jit.arrays import Array
+from crabnet_jit.components.losses import Loss
+from crabnet_jit.components.optimizers import Optimizer, OptimizerState
+from crabnet_jit.components.schedules import Schedule
+from crabnet_jit.data.sources import Source
+from crabnet_jit.network.history import History
+from crabnet_jit.network.network import NN
+from crabnet_jit.training.state import TrainerState
+
+
+class Watched(Protocol):
+    """What callbacks may see of a `Trainer`, and do with it."""
+
+    history: History
+
+    @property
+    def net(self) -> NN:
+        """The network."""
+
+    @property
+    def source(self) -> Source:
+        """Where batches come from."""
+
+    @property
+    def loss(self) -> Loss:
+        """What is minimised."""
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The update rule."""
+
+    @property
+    def optimizer_state(self) -> OptimizerState:
+        """What it remembers."""
+
+    @property
+    def learning_rate(self) -> Schedule:
+        """The schedule."""
+
+    @property
+    def iteration(self) -> int:
+        """Iterations done."""
+
+    @property
+    def last_rate(self) -> float:
+        """The learning rate of the last iteration done."""
+
+    def state(self) -> TrainerState:
+        """All that the run depends on besides its settings."""
+
+    def lend_parameters(self, parameters: Array) -> None:
+        """Give the network these parameters until the next run."""
+
+    def save_checkpoint(
+        self,
+        path: str | PathLike[str],
+        callbacks: "Sequence[Callback]" = (),
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        """Write a file that a run can go on from."""
+
+
+class Run:
+    """A run as its callbacks see it.
+
+    Attributes
+    ----------
+    trainer : Trainer
+        Whose run it is. Callbacks may read everything, and save; its parameters are not theirs to change.
+    end : int
+        The iteration at which the run is over.
+    is_stopped : bool
+        Whether a callback has stopped it.
+    """
+
+    def __init__(
+        self, trainer: Watched, end: int, callbacks: "Sequence[Callback]", states: dict[str, dict[str, Any]]
+    ) -> None:
+        self.trainer = trainer
+        self.end = end
+        self.callbacks = callbacks
+        self.is_stopped = False
+        self.final_parameters: Array | None = None
+        self._states = states
+        self._started: list[Callback] = []
+        self._start = time.perf_counter()
+
+    @property
+    def net(self) -> NN:
+        """The network."""
+        return self.trainer.net
+
+    @property
+    def history(self) -> History:
+        """Losses and log so far."""
+        return self.trainer.history
+
+    @property
+    def iteration(self) -> int:
+        """Iterations done."""
+        return self.trainer.iteration
+
+    @property
+    def running_loss(self) -> float:
+        """Mean of the last 1,001 losses, or of as many as there are; NaN before the first iteration."""
+        return self.history.running_loss(self.iteration - 1) if self.iteration > 0 else math.nan
+
+    @property
+    def seconds(self) -> float:
+        """Since this run began."""
+        return time.perf_counter() - self._start
+
+    def stop(self, reason: str = "by a callback") -> None:
+        """End the run here, between two iterations."""
+        self.is_stopped = True
+        self.history.events.append((self.iteration, f"stopped: {reason}"))
+
+    def start(self) -> None:
+        """Give callbacks the states of a checkpoint, and call those that were due when it was written."""
+        for key, callback in keyed(self.callbacks):
+            if key in self._states:
+                try:
+                    callback.restore(self._states[key])
+                except Exception as error:
+                    reason = f"{type(error).__name__}: {error}"
+                    raise FileFormatError(f"the checkpoint has no state of {key} ({reason})") from None
+            if callback.called_at is None or callback.called_at > self.iteration:
+                callback.called_at = self.iteration
+        for callback in self.callbacks:
+            self._started.append(callback)
+            callback.start(self)
+        self._states.clear()
+        self.call_due()
+
+    def next_pause(self) -> int:
+        """The iteration at which some callback is due, or the end."""
+        dues = [due for callback in self.callbacks if (due := callback.next_due(self.iteration)) is not None]
+        pause = min([self.end, *dues])
+        return check.integer("next_due of a callback", pause, self.iteration + 1)
+
+    def call_due(self) -> None:
+        """Call those whose time it is."""
+        for callback in self.callbacks:
+            if callback.called_at is not None and callback.called_at > self.iteration:  # it went back
+                callback.called_at = self.iteration
+            is_due = callback.next_due(self.iteration - 1) in (None, self.iteration)
+            if callback.called_at != self.iteration and is_due:
+                callback(self)
+                callback.called_at = self.iteration
+
+    def finish(self, error: BaseException | None) -> None:
+        """Let callbacks that were started finish, even if some fail; then raise the first exception."""
+        failures = []
+        for callback in self._started:
+            try:
+                callback.finish(self, error)
+            except BaseException as failure:
+                failures.append(failure)
+        if self.final_parameters is not None:
+            self.trainer.lend_parameters(self.final_parameters)
+        if failures:  # Ctrl-C before all else
+            raise next((failure for failure in failures if not isinstance(failure, Exception)), failures[0])
+
+
+class Callback:
+    """Something to be called in a run; to be subclassed.
+
+    Attributes
+    ----------
+    every : int or None
+        Called when the iterations done are a multiple of it; if None, after every chunk, some milliseconds.
+    called_at : int or None
+        Iterations done when it was last called.
+    """
+
+    every: int | None = None
+    called_at: int | None = None
+
+    def next_due(self, iteration: int) -> int | None:
+        """The first number of iterations done, above this one, at which it is called; None if any will do."""
+        return None if self.every is None else iteration + self.every - iteration % self.every
+
+    def start(self, run: Run) -> None:
+        """Called before the first iteration of a run."""
+
+    def __call__(self, run: Run) -> None:
+        """Called between two iterations."""
+
+    def finish(self, run: Run, error: BaseException | None) -> None:
+        """Called behind the last iteration; with the exception that ends the run, if there is one."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint has to keep: values that JSON has, and arrays of floats."""
+        return {"called_at": self.called_at}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        called_at = state["called_at"]
+        self.called_at = None if called_at is None else check.integer("called_at", called_at, 0)
+
+
+def keyed(callbacks: Sequence[Callback]) -> Iterator[tuple[str, Callback]]:
+    """Callbacks by position and type."""
+    return ((f"{k} {type(callback).__name__}", callback) for k, callback in enumerate(callbacks))
+
+
+def as_callbacks(values: Any, every: int) -> list[Callback]:
+    """Callbacks as they are, any other functions as ones that are called every so many iterations."""
+    try:
+        items = list(values)
+    except TypeError:
+        raise check.reject("callbacks", "a sequence of callbacks", repr(values)) from None
+    return [item if isinstance(item, Callback) else Every(every, item) for item in items]
+
+
+class Every(Callback):
+    """A function that is called with the `Run` when the iterations done are a multiple of `every`.
+
+    Examples
+    --------
+    >>> from crabnet_jit import NN, Every, StandardGaussian, Trainer, UniformSource
+    >>> def watch(run):
+    ...     print(run.iteration, round(run.running_loss, 3))
+    ...     if run.running_loss < 1.5:
+    ...         run.stop()
+    >>> trainer = Trainer(NN(2, [8, 8], 1, rng=1), UniformSource(StandardGaussian(), rng=1))
+    >>> trainer.run(100_000, callbacks=[Every(500, watch)]).n_iterations
+    500 ...
+    """
+
+    @check.keywords
+    def __init__(self, every: int, function: Callable[[Run], object]) -> None:
+        self.every = check.integer("every", every, 1)
+        if not callable(function) or isinstance(function, type):
+            raise check.reject("callback", "a Callback or a function of a Run", repr(function))
+        self._function = function
+
+    def __call__(self, run: Run) -> None:
+        """Call the function."""
+        self._function(run)

@@ -1,0 +1,150 @@
+"""Chunks of iterations: their buffers, and steps that are taken back if they go wrong."""
+
+import copy
+from typing import Any, NamedTuple
+
+from crabnet_jit import check
+from crabnet_jit.arrays import Array, aligned_zeros
+from crabnet_jit.components.optimizers import OptimizerState
+from crabnet_jit.components.schedules import Schedule, rates_of
+from crabnet_jit.data.sources import Source
+from crabnet_jit.kernels.entries import train
+from crabnet_jit.kernels.network import Batches, Objective, Rule
+from crabnet_jit.kernels.panels import panel_shape, plain_weights, repeat_sample
+from crabnet_jit.machine.signals import NEVER, Flag
+from crabnet_jit.network.network import NN
+from crabnet_jit.training.dropout import Dropout
+from crabnet_jit.training.objective import is_long, with_calls
+
+# Python takes about 20 us for a chunk; this is 1.5 ms of the article's job …
+_CHUNK_ITERATIONS = 4000
+_CHUNK_NUMBERS = 2**18  # … this bounds a chunk of large batches: 2 MB of samples and targets
+_CHUNK_PRODUCTS = 2**31  # … and this one of large networks: about 0.1 s between two turns of Python
+
+
+class Chunk(NamedTuple):
+    """What a number of iterations need."""
+
+    batches: Batches
+    learning_rates: Array
+    losses: Array
+
+    def part(self, start: int, end: int) -> "Chunk":
+        """Some of its iterations; a batch that serves all is not cut."""
+
+        def cut(panels: Array) -> Array:
+            return panels[start:end] if len(panels) == self.losses.size else panels
+
+        batches = Batches(*map(cut, self.batches))
+        return Chunk(batches, self.learning_rates[start:end], self.losses[start:end])
+
+
+class Chunks:
+    """The compiled iterations of a trainer, some at a time.
+
+    Attributes
+    ----------
+    size : int
+        The most iterations at a time.
+    dropout : Dropout
+        Its masks.
+    """
+
+    def __init__(
+        self,
+        net: NN,
+        source: Source,
+        objective: Objective,
+        update: int,
+        state: OptimizerState,
+        dropout: Dropout,
+        schedule: Schedule,
+        size: int | None,
+    ) -> None:
+        n_panels, width = panel_shape(source.batch_size, net.dtype)
+        self.dropout = dropout
+        self._source = source
+        self._schedule = copy.copy(schedule)  # some remember where they are, which is faster for one run only
+        self._objective = objective
+        self._rule = Rule(update, *state)
+        self._network = with_calls(dropout.network, objective, update)
+        self._is_constant = check.flag("source.is_constant", getattr(source, "is_constant", False))
+        fitting = _fitting_size(net, n_panels * width, dropout.n_units, self._is_constant)
+        self.size = n = fitting if size is None else size
+        n_batches = 1 if self._is_constant else n
+        self._batches = Batches(
+            aligned_zeros(n_batches, n_panels, net.in_features, width, dtype=net.dtype),
+            aligned_zeros(n_batches, n_panels, net.out_features, width, dtype=net.dtype),
+            plain_weights(n_batches, source.batch_size, net.dtype),
+            aligned_zeros(n, n_panels, dropout.n_units, width, dtype=net.dtype),
+        )
+        self.fill_constant()
+        self._workspace = net.workspace(width, net.gradients)
+        self._is_long = is_long(n_panels * width, net)
+        self._losses = aligned_zeros(n)
+        self._changing = net.parameters, *state  # by a step
+
+    def fill_constant(self) -> None:
+        """Take the batch of a source that gives the same one always."""
+        if self._is_constant:
+            self._fill(0, self._batches)
+
+    def _fill(self, first: int, batches: Batches) -> None:
+        self._source.fill(first, batches.x, batches.target, batches.weight)
+        repeat_sample(batches.x, self._source.batch_size)
+
+    def prepare(self, first: int, n: int, rate_scale: float = 1.0) -> Chunk:
+        """Fill the buffers for n iterations from `first` on; what users wrote is called here."""
+        rates = rates_of(self._schedule, first, max(n, 1))[:n]  # of one iteration, if only to compile
+        batches = self._batches if n == self.size else Batches(*(panels[:n] for panels in self._batches))
+        if not self._is_constant:
+            self._fill(first, batches)
+        self.dropout.fill(first, batches.masks)
+        return Chunk(batches, rates if rate_scale == 1.0 else rates * rate_scale, self._losses[:n])
+
+    def run(self, chunk: Chunk, interrupt: Flag = NEVER) -> int:
+        """Take the steps of a chunk; return how many.
+
+        They are fewer if the loss of the next one is not finite, or if its step would give parameters that
+        are not; such a step is not taken. And they are fewer if `interrupt` is set. Losses beyond that of the
+        next step mean nothing.
+        """
+        before = [values.copy() for values in self._changing]
+        n_done, is_finite = 0, False
+        try:
+            n_done, is_finite = train(*self.arguments(chunk, interrupt))
+        finally:  # what users wrote may raise an exception
+            if not is_finite:
+                for values, kept in zip(self._changing, before, strict=True):
+                    values[:] = kept
+        if is_finite:
+            return int(n_done)
+        n = chunk.losses.size
+        if n <= 1:
+            return 0
+        first_half = self.run(chunk.part(0, n // 2), interrupt)
+        if first_half < n // 2:
+            return first_half
+        return first_half + self.run(chunk.part(n // 2, n), interrupt)
+
+    def arguments(self, chunk: Chunk, interrupt: Flag = NEVER) -> tuple[Any, ...]:
+        """Those of the kernel `train` for a chunk."""
+        workspace = self._workspace._replace(interrupt=interrupt) if self._is_long else self._workspace
+        return (
+            self._network,
+            workspace,
+            chunk.batches,
+            self._objective,
+            self._rule,
+            chunk.learning_rates,
+            interrupt,
+            chunk.losses,
+        )
+
+
+def _fitting_size(net: NN, n_columns: int, n_mask_rows: int, is_constant: bool) -> int:
+    """Iterations that make a chunk of a good size."""
+    rows = n_mask_rows if is_constant else n_mask_rows + net.in_features + net.out_features + 1
+    numbers = max(1, n_columns * rows)
+    products = 3 * n_columns * net.parameters.size
+    return max(1, min(_CHUNK_ITERATIONS, _CHUNK_NUMBERS // numbers, _CHUNK_PRODUCTS // products))

@@ -1,0 +1,122 @@
+"""Functions that users write, compiled once and shared.
+
+Compiling takes a third of a second. So the kernels that contain a user's functions are kept here, for all
+layers, networks and copies that use the same functions, and are forgotten with the functions. Numba cannot
+return all of their memory: some of what LLVM needed for a compilation stays.
+"""
+
+import operator
+import threading
+from collections.abc import Callable
+from itertools import repeat
+from types import CellType, CodeType, FunctionType
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from numba import errors, types
+
+from crabnet_jit import check
+from crabnet_jit.machine.jit import entry, kernel
+
+_Used = list[object]
+
+
+class _Kept(NamedTuple):
+    """A kernel, and what its functions were made of when it was compiled."""
+
+    used: list[_Used]
+    compiled: Any
+
+
+# By the first function and the last one, the same where there is only one; then by what was made of them. No
+# value may hold a function that is a key, or it would never be freed: kernels are made of copies.
+_KEPT: WeakKeyDictionary[Any, WeakKeyDictionary[Any, dict[tuple[Any, ...], _Kept]]] = WeakKeyDictionary()
+_ALONE = threading.Lock()
+
+
+def shared_entry(make: Callable[..., Any], n_arguments: int, **functions: Callable[..., float]) -> Any:
+    """What `make` makes of users' functions of n_arguments numbers, for calls from Python.
+
+    It is the same object for the same one or two functions, as long as they live. A function that was changed
+    in place, or takes another value from around it than before, is compiled again.
+    """
+    given = [_python_function(name, n_arguments, function) for name, function in functions.items()]
+    used = [_used(function) for function in given]
+    with _ALONE:
+        of_functions = _KEPT.setdefault(given[0], WeakKeyDictionary()).setdefault(given[-1], {})
+        kept = of_functions.get((make, n_arguments))
+        if kept is None or not all(map(_are_identical, kept.used, used)):
+            scalars = map(_compiled, functions, repeat(n_arguments), given)
+            kept = of_functions[make, n_arguments] = _Kept(used, entry(make(*scalars)))
+    return kept.compiled
+
+
+def _allowed(n_arguments: int) -> str:
+    return f"a function of {n_arguments} numbers that Numba can compile, giving a number"
+
+
+def _python_function(name: str, n_arguments: int, function: Any) -> FunctionType:
+    """The function itself, without Numba around it."""
+    plain = getattr(function, "py_func", function)
+    if not callable(plain):
+        raise check.reject(name, "a function", repr(function))
+    if not isinstance(plain, FunctionType):
+        came = f"{function!r}, which is not written as a function in Python"
+        raise check.reject(name, _allowed(n_arguments), came)
+    return plain
+
+
+def _compiled(name: str, n_arguments: int, function: FunctionType) -> Any:
+    """A function of float64 numbers that gives one, for calls from kernels.
+
+    It becomes part of kernels that may be for float32, where it is compiled for that, too.
+    """
+    try:
+        compiled = kernel(_copy(function))
+        compiled.compile((types.float64,) * n_arguments)
+    except (errors.NumbaError, TypeError) as error:
+        reason = " ".join(str(error).split())[:400]
+        raise check.reject(name, _allowed(n_arguments), repr(function), f": {reason}") from None
+    (overload,) = compiled.overloads.values()
+    result = overload.signature.return_type
+    if not isinstance(result, (types.Float, types.Integer)):
+        raise check.reject(name, _allowed(n_arguments), f"{function!r}, which gives {result}")
+    return compiled
+
+
+def _copy(function: FunctionType) -> FunctionType:
+    """A copy that stays as it is, and holds nothing from around the function but what that uses.
+
+    Without default values, since kernels give every argument.
+    """
+    names = _names(function.__code__)
+    around = {name: value for name, value in function.__globals__.items() if name in names}
+    cells = tuple(CellType(*_contents(cell)) for cell in function.__closure__ or ())
+    copy = FunctionType(function.__code__, around, function.__name__, closure=cells or None)
+    copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
+    return copy
+
+
+def _used(function: FunctionType) -> _Used:
+    """All that the machine code of a function depends on."""
+    around = [function.__globals__.get(name) for name in sorted(_names(function.__code__))]
+    cells = [content for cell in function.__closure__ or () for content in _contents(cell)]
+    return [function.__code__, *around, *cells]
+
+
+def _are_identical(one: _Used, other: _Used) -> bool:
+    return len(one) == len(other) and all(map(operator.is_, one, other))
+
+
+def _names(code: CodeType) -> set[str]:
+    """Names that a function may look up outside of it, those of functions within included."""
+    inner = (_names(part) for part in code.co_consts if isinstance(part, CodeType))
+    return set(code.co_names).union(*inner)
+
+
+def _contents(cell: CellType) -> list[object]:
+    """What a cell of a closure holds; it may be empty."""
+    try:
+        return [cell.cell_contents]
+    except ValueError:
+        return []
