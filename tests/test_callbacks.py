@@ -661,6 +661,21 @@ def test_a_checkpoint_that_can_not_be_written(tmp_path: Path, monkeypatch: pytes
     assert os.listdir(tmp_path) == ["run.npz"]
 
 
+@pytest.mark.parametrize("values", [np.array([1, 2]), np.array([1.0, None]), np.array([1.0], ">f8")])
+def test_a_state_that_could_not_be_read_again_is_not_written(values: Any, tmp_path: Path) -> None:
+    class Stateful(Recorder):
+        def state(self) -> dict[str, Any]:
+            return {**super().state(), "kept": values}
+
+    path = tmp_path / "run.npz"
+    article().run(50, callbacks=[Checkpoint(path)])
+    before = path.read_bytes()
+    with pytest.raises(InvalidArgumentError, match=f"must be an array of floats, got one of {values.dtype}"):
+        article().run(50, callbacks=[Stateful(), Checkpoint(path)])
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["run.npz"]
+
+
 def test_options_of_a_checkpoint_are_kept(tmp_path: Path) -> None:
     options = {"text": "größe", "number": 0.1, "nothing": None, "list": [1, {"a": True}]}
     article().run(10, callbacks=[Checkpoint(tmp_path / "run.npz", options=options)])

@@ -351,6 +351,6 @@ def test_the_yardstick_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_modules_are_found_at_their_new_place_or_an_old_one() -> None:
     assert paths._first("no.such.place", "components.losses").__name__ == "crabnet_jit.components.losses"
-    assert paths._first("losses", "optimizers").__name__ == "crabnet_jit.losses"
+    assert paths._first("components.losses", "components.optimizers").__name__.endswith(".losses")
     with pytest.raises(ModuleNotFoundError, match="none of nowhere, no_where"):
         paths._first("nowhere", "no_where")

@@ -39,6 +39,9 @@ def write_archive(
 ) -> None:
     """Write a file whole or not at all; a file that was there is replaced when the new one is complete."""
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    for name, array in arrays.items():
+        if not _can_be_read(array.dtype):
+            raise check.reject(f"{name} of a {what}", "an array of floats", f"one of {array.dtype}")
     header = {"format": f"crabnet_jit {what}", "version": version, **values, "digest": _digest(arrays)}
     try:
         text = json.dumps(header)
@@ -106,13 +109,18 @@ def _arrays(data: bytes) -> dict[str, Any]:
     return arrays
 
 
+def _can_be_read(dtype: "np.dtype[Any]") -> bool:
+    """Whether arrays of this type are read again: floats, and the text of the header."""
+    return dtype.kind in "fU" and dtype.isnative
+
+
 def _array(data: bytes) -> Array:
     """An array in NumPy's format, which may not claim to be larger than it is."""
     stream = io.BytesIO(data)
     if np.lib.format.read_magic(stream) != (1, 0):
         raise ValueError("an array of an unknown version")
     shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    if dtype.kind not in "fU" or is_fortran or not dtype.isnative:
+    if is_fortran or not _can_be_read(dtype):
         raise ValueError(f"an array of {dtype}")
     content = data[stream.tell() :]
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(content):

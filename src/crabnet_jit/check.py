@@ -146,7 +146,8 @@ def finite(name: str, value: object) -> float:
 
 
 def _number(name: str, value: object, allowed: str, fits: Any) -> float:
-    if isinstance(value, (bool, np.bool_, str, bytes)):
+    is_array = isinstance(value, np.ndarray) and value.ndim > 0  # of one number, too
+    if is_array or isinstance(value, (bool, np.bool_, str, bytes)):
         raise reject(name, allowed, repr(value))
     try:
         result = float(value)  # type: ignore[arg-type]  # the exception is the check
@@ -274,9 +275,9 @@ def float_type(name: str, value: object) -> np.dtype[Any]:
     """float32 or float64."""
     for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
         try:
-            if value is not None and dtype == value:
+            if value is not None and not isinstance(value, np.ndarray) and dtype == value:
                 return dtype
-        except (TypeError, ValueError):  # nothing that NumPy knows, or an array
+        except (TypeError, ValueError):  # nothing that NumPy knows
             break
     raise reject(name, "float32 or float64", repr(value))
 
