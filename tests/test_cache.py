@@ -23,9 +23,9 @@ from numba.core import config
 from numba.core.codegen import JITCodeLibrary
 from numba.core.event import install_recorder
 
-import crabnet_jit
+import crabnet_jit.kernels
 from crabnet_jit import NN, CustomActivation, CustomLoss, Trainer, UniformSource
-from crabnet_jit.machine.cache import _MARKER, cache_directory, fingerprint
+from crabnet_jit.machine.cache import _MARKER, find_directory, fingerprint
 from crabnet_jit.machine.jit import entry, kernel
 
 PACKAGE = Path(crabnet_jit.__file__).parent
@@ -127,9 +127,9 @@ def test_where_no_module_can_be_found_nothing_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(crabnet_jit, "__path__", [])
+    monkeypatch.setattr(crabnet_jit.kernels, "__path__", [])
     assert fingerprint() is None
-    assert cache_directory() is None
+    assert find_directory() is None
     assert not list(tmp_path.iterdir())
 
 
@@ -142,7 +142,7 @@ import importlib.metadata
 def version(name):
     raise importlib.metadata.PackageNotFoundError(name)
 importlib.metadata.version = version
-import crabnet_jit
+import crabnet_jit.kernels
 print(crabnet_jit.__version__, crabnet_jit.__file__)
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -193,6 +193,26 @@ def test_no_place_to_write_is_no_error(tmp_path: Path) -> None:
     assert finish(start(blocked)) == finish(start(tmp_path / "cache"))
 
 
+def test_only_what_kernels_are_made_of_is_in_the_fingerprint(copy: Path) -> None:
+    def taken() -> str:
+        program = "from crabnet_jit.machine.cache import fingerprint; print(fingerprint())"
+        environment = {**os.environ, "PYTHONPATH": str(copy.parent), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-c", program]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+    before = taken()
+    for name, is_part in (("plotting/fit", False), ("cli/main", False), ("kernels/linear", True)):
+        with (copy / f"{name}.py").open("a") as file:
+            file.write("# one more remark\n")
+        assert (taken() != before) == is_part, name
+
+
+def test_an_import_makes_no_folder(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", "import crabnet_jit"], env=environment, check=True)
+    assert not (tmp_path / "cache").exists()
+
+
 def test_switches_that_change_machine_code_change_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     before = fingerprint()
     assert fingerprint() == before
@@ -209,7 +229,7 @@ def test_folders_unused_for_a_month_go(tmp_path: Path, monkeypatch: pytest.Monke
             (tmp_path / name / _MARKER).touch()
         used = time.time() - days * 24 * 3600
         os.utime(tmp_path / name, (used, used))
-    directory = cache_directory()
+    directory = find_directory()
     assert directory is not None
     kept = {directory.name, "crabnet_jit-recent", "crabnet_jit-0.1.0", "other"}
     assert {path.name for path in tmp_path.iterdir()} == kept
@@ -229,9 +249,9 @@ def test_damaged_files_count_as_missing_and_are_replaced(tmp_path: Path) -> None
 
 def test_a_cache_that_can_not_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     function = kernel(lambda x: 2 * x)
-    monkeypatch.setattr("crabnet_jit.machine.jit._DIRECTORY", tmp_path / "gone")
+    monkeypatch.setattr("crabnet_jit.machine.cache.cache_directory", lambda: tmp_path / "gone")
     assert entry(function, "double")(4) == 8
-    monkeypatch.setattr("crabnet_jit.machine.jit._DIRECTORY", tmp_path)
+    monkeypatch.setattr("crabnet_jit.machine.cache.cache_directory", lambda: tmp_path)
 
     def full(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")

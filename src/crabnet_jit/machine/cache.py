@@ -2,12 +2,15 @@
 
 Numba's own cache notices a change only in the file of the compiled function itself, shares one index
 between processes, and never finds a function again that was made by another one. Here, every
-compiled kernel is a file of its own, in a folder whose name carries a fingerprint of every module
-of the package and of all that shapes the machine code: another fingerprint, another folder.
+compiled kernel is a file of its own, in a folder whose name carries a fingerprint of all modules that
+kernels are made of, and of all else that shapes the machine code: another fingerprint, another folder.
+It is taken, and the folder made, when a kernel is first called.
 """
 
 import contextlib
+import functools
 import hashlib
+import importlib
 import marshal
 import os
 import pickle
@@ -28,7 +31,7 @@ from numba.core.caching import _Cache
 from numba.core.serialize import dumps
 from numba.misc.appdirs import user_cache_dir
 
-_PACKAGE = "crabnet_jit"
+_ROOMS = ("crabnet_jit.kernels", "crabnet_jit.machine")  # where all that is compiled comes from
 _UNUSED_SECONDS = 30 * 24 * 3600
 _MARKER = "compiled kernels of crabnet_jit"  # a file: only folders that hold it are ever removed
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -40,19 +43,21 @@ class KernelCache(_Cache):
     Anything that is wrong with a file counts as not there, and what can not be written is not.
     """
 
-    def __init__(self, name: str, directory: Path) -> None:
+    def __init__(self, name: str) -> None:
         self._name = name
-        self._directory = directory
 
-    def _path(self, signature: Any, codegen: Any) -> Path:
+    def _path(self, directory: Path, signature: Any, codegen: Any) -> Path:
         digest = hashlib.sha256(repr((self._name, signature, codegen.magic_tuple())).encode())
-        return self._directory / f"{self._name}-{digest.hexdigest()[:16]}"
+        return directory / f"{self._name}-{digest.hexdigest()[:16]}"
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled kernel for a signature; None if it is not in the cache."""
         target_context.refresh()
+        directory = cache_directory()
+        if directory is None:
+            return None
         try:
-            data = self._path(sig, target_context.codegen()).read_bytes()
+            data = self._path(directory, sig, target_context.codegen()).read_bytes()
         except OSError:
             return None
         digest, content = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
@@ -62,15 +67,16 @@ class KernelCache(_Cache):
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a compiled kernel: a temporary file, renamed when it is complete."""
-        if data.library.has_dynamic_globals:  # addresses of this process
+        directory = cache_directory()
+        if directory is None or data.library.has_dynamic_globals:  # those are addresses of this process
             return
         content = dumps(data._reduce())
         with contextlib.suppress(OSError):
-            descriptor, temporary = tempfile.mkstemp(dir=self._directory)
+            descriptor, temporary = tempfile.mkstemp(dir=directory)
             try:
                 with os.fdopen(descriptor, "wb") as file:
                     file.write(hashlib.sha256(content).digest() + content)
-                os.replace(temporary, self._path(sig, data.codegen))
+                os.replace(temporary, self._path(directory, sig, data.codegen))
             except BaseException:
                 os.unlink(temporary)
                 raise
@@ -78,7 +84,7 @@ class KernelCache(_Cache):
     @property
     def cache_path(self) -> str:
         """The folder."""
-        return str(self._directory)
+        return str(cache_directory())
 
     def enable(self) -> None:
         """Nothing to do: the cache is always on."""
@@ -91,13 +97,16 @@ class KernelCache(_Cache):
 
 
 def fingerprint() -> str | None:
-    """Digest of the package's modules, of the tools' versions and of Numba's switches.
+    """Digest of what kernels are made of, of the tools' versions and of Numba's switches.
 
-    None if there is no module to be found: then nobody could tell old machine code from new.
+    None if a room's modules cannot be found: then nobody could tell old machine code from new.
     """
-    modules = dict(_modules(_PACKAGE, sys.modules[_PACKAGE].__path__))
-    if not modules:
-        return None
+    modules = {}
+    for room in _ROOMS:
+        found = dict(_modules(room, importlib.import_module(room).__path__))
+        if not found:
+            return None
+        modules.update(found)
     digest = hashlib.sha256()
     for name in sorted(modules):
         digest.update(name.encode())
@@ -120,7 +129,13 @@ def _modules(package: str, path: Any) -> Iterator[tuple[str, bytes]]:
             yield from _modules(name, spec.submodule_search_locations)
 
 
+@functools.cache
 def cache_directory() -> Path | None:
+    """That of this process."""
+    return find_directory()
+
+
+def find_directory() -> Path | None:
     """Folder for this version's compiled kernels; None if there is no such place."""
     version = fingerprint()
     if version is None:

@@ -12,7 +12,7 @@ from typing import Any
 import numba
 from numba.core import config
 
-from crabnet_jit.machine.cache import KernelCache, cache_directory
+from crabnet_jit.machine.cache import KernelCache
 from crabnet_jit.machine.signals import held
 
 if config.DISABLE_JIT:
@@ -21,7 +21,6 @@ if config.DISABLE_JIT:
 # An array argument travels as seven numbers. Inlining every call takes that away and
 # halves the time of an iteration of a 2-8-8-1 network.
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "forceinline": True, "no_cfunc_wrapper": True}
-_DIRECTORY = cache_directory()
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -67,6 +66,6 @@ def entry(kernel: Any, name: str | None = None) -> Any:
     function = kernel.py_func if name is None else _renamed(kernel.py_func, name)
     compiled = numba.njit(nogil=True, **_OPTIONS)(function)
     compiled.compile = _without_signals(compiled.compile)
-    if name is not None and _DIRECTORY is not None:
-        compiled._cache = KernelCache(name, _DIRECTORY)
+    if name is not None:
+        compiled._cache = KernelCache(name)
     return compiled
