@@ -1,4 +1,4 @@
-"""Check the standard output of `crabnet-jit fit` against the article's twelve lines."""
+"""Check the standard output of `crabnet-jit gaussian` against the article's twelve lines."""
 
 import json
 import re

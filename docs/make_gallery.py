@@ -34,7 +34,7 @@ EXAMPLES = [
         "The article's job, 2-8-8-1 units with ReLU: what the network gives after so many iterations, beside "
         "the target, and the difference. Parameters are kept on the way, which costs some 30 microseconds "
         "a frame, and the frames are drawn when the training is over.",
-        "crabnet-jit fit --animate learning.gif --frames 30 --save gaussian.npz",
+        "crabnet-jit gaussian --animate learning.gif --frames 30 --save gaussian.npz",
         "learning.gif",
     ),
     Example(
@@ -53,7 +53,7 @@ EXAMPLES = [
     Example(
         "A run at a glance",
         "Fit and losses in one picture.",
-        "crabnet-jit fit --preset fast --plot fast.png",
+        "crabnet-jit gaussian --preset fast --plot fast.png",
         "fast.png",
     ),
     Example(

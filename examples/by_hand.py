@@ -1,6 +1,6 @@
 """The article's network trained by hand, an object for each formula: `python examples/by_hand.py`.
 
-It prints what `crabnet-jit fit --iterations 3001 --log-every 1000` prints, to the last digit.
+It prints what `crabnet-jit gaussian --iterations 3001 --log-every 1000` prints, to the last digit.
 """
 
 import numpy as np

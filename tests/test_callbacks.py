@@ -1365,26 +1365,28 @@ def log_of(out: str) -> list[int]:
 def test_fit_resumes_with_the_options_of_its_checkpoint(tmp_path: Path, capsys: Any) -> None:
     path = tmp_path / "run.npz"
     options = "--seed 3 --hidden 5 --batch-size 3 --learning-rate 0.001 --decay 0.999 --optimizer adam"
-    whole, _ = command(capsys, f"fit {options} --iterations 500 --log-every 50 --save {tmp_path}/whole.npz")
-    first, _ = command(capsys, f"fit {options} --iterations 220 --log-every 50 --checkpoint {path}")
-    rest, err = command(capsys, f"fit --resume {path} --iterations 500 --save {tmp_path}/rest.npz")
+    whole, _ = command(
+        capsys, f"gaussian {options} --iterations 500 --log-every 50 --save {tmp_path}/whole.npz"
+    )
+    first, _ = command(capsys, f"gaussian {options} --iterations 220 --log-every 50 --checkpoint {path}")
+    rest, err = command(capsys, f"gaussian --resume {path} --iterations 500 --save {tmp_path}/rest.npz")
     assert first + rest == whole
     assert err.startswith("280 iterations: ")
     assert (tmp_path / "whole.npz").read_bytes() == (tmp_path / "rest.npz").read_bytes()
 
 
 def test_fit_resumes_a_run_that_is_done(tmp_path: Path, capsys: Any) -> None:
-    command(capsys, f"fit {SMALL} --iterations 100 --checkpoint {tmp_path}/run.npz")
-    out, err = command(capsys, f"fit --resume {tmp_path}/run.npz")
+    command(capsys, f"gaussian {SMALL} --iterations 100 --checkpoint {tmp_path}/run.npz")
+    out, err = command(capsys, f"gaussian --resume {tmp_path}/run.npz")
     assert out == ""
     assert err.startswith("0 iterations: ")
 
 
 def test_fit_keeps_a_preset_in_the_checkpoint(tmp_path: Path, capsys: Any) -> None:
     path, interrupted = tmp_path / "run.npz", "--preset fast --iterations 3000 --log-every 500"
-    whole, _ = command(capsys, f"fit {interrupted}")
-    first, _ = command(capsys, f"fit {interrupted} --checkpoint {path} --time-limit 0")
-    rest, _ = command(capsys, f"fit --resume {path}")
+    whole, _ = command(capsys, f"gaussian {interrupted}")
+    first, _ = command(capsys, f"gaussian {interrupted} --checkpoint {path} --time-limit 0")
+    rest, _ = command(capsys, f"gaussian --resume {path}")
     assert first + rest == whole
 
 
@@ -1408,14 +1410,14 @@ def test_fit_keeps_a_preset_in_the_checkpoint(tmp_path: Path, capsys: Any) -> No
 def test_fit_refuses_options_that_contradict_the_checkpoint(
     more: str, message: str, tmp_path: Path, capsys: Any
 ) -> None:
-    command(capsys, f"fit {SMALL} --iterations 100 --checkpoint {tmp_path}/run.npz")
-    _, err = command(capsys, f"fit --resume {tmp_path}/run.npz {more}", 2)
+    command(capsys, f"gaussian {SMALL} --iterations 100 --checkpoint {tmp_path}/run.npz")
+    _, err = command(capsys, f"gaussian --resume {tmp_path}/run.npz {more}", 2)
     assert message in err
 
 
 def test_train_resumes_with_the_options_of_its_checkpoint(points: str, tmp_path: Path, capsys: Any) -> None:
     options = "--hidden 4 --batch-size 8 --iterations 300 --dropout 0.1 --l2 1e-4 --seed 5 --no-standardize"
-    columns = f"train {points} --inputs x --outputs y --no-progress"
+    columns = f"fit {points} --inputs x --outputs y --no-progress"
     _, whole = command(capsys, f"{columns} {options} --save {tmp_path}/whole.npz")
     _, _ = command(capsys, f"{columns} {options} --checkpoint {tmp_path}/run.npz --time-limit 0")
     _, rest = command(capsys, f"{columns} --resume {tmp_path}/run.npz --save {tmp_path}/rest.npz")
@@ -1442,27 +1444,43 @@ def test_train_resumes_with_the_options_of_its_checkpoint(points: str, tmp_path:
 def test_train_refuses_options_that_contradict_the_checkpoint(
     more: str, message: str, points: str, tmp_path: Path, capsys: Any
 ) -> None:
-    columns = f"train {points} --inputs x --outputs y --no-progress"
+    columns = f"fit {points} --inputs x --outputs y --no-progress"
     command(capsys, f"{columns} {SMALL} --iterations 100 --checkpoint {tmp_path}/run.npz")
     _, err = command(capsys, f"{columns} --resume {tmp_path}/run.npz {more}", 2)
     assert message in err
 
 
 def test_checkpoints_of_other_things_are_told_apart(points: str, tmp_path: Path, capsys: Any) -> None:
-    columns = f"train {points} --inputs x --outputs y --no-progress"
-    command(capsys, f"fit {SMALL} --iterations 10 --checkpoint {tmp_path}/fit.npz --save {tmp_path}/net.npz")
-    command(capsys, f"{columns} {SMALL} --iterations 10 --checkpoint {tmp_path}/train.npz")
+    columns = f"fit {points} --inputs x --outputs y --no-progress"
+    command(
+        capsys,
+        f"gaussian {SMALL} --iterations 10 --checkpoint {tmp_path}/gaussian.npz --save {tmp_path}/net.npz",
+    )
+    command(capsys, f"{columns} {SMALL} --iterations 10 --checkpoint {tmp_path}/fit.npz")
     article().run(10, callbacks=[Checkpoint(tmp_path / "own.npz")])
     (tmp_path / "text.npz").write_text("text")
-    for name in ("train", "own", "net", "text"):
-        _, err = command(capsys, f"fit --resume {tmp_path}/{name}.npz", 2)
+    for name in ("fit", "own", "net", "text"):
+        _, err = command(capsys, f"gaussian --resume {tmp_path}/{name}.npz", 2)
         assert f"{name}.npz is not a" in err
-    for name in ("fit", "own"):
+    for name in ("gaussian", "own"):
         _, err = command(capsys, f"{columns} --resume {tmp_path}/{name}.npz", 2)
-        assert f"{name}.npz is not a checkpoint of crabnet-jit train" in err
-    _, err = command(capsys, f"fit --resume {tmp_path}/none.npz", 1)
+        assert f"{name}.npz is not a checkpoint of crabnet-jit fit" in err
+    _, err = command(capsys, f"gaussian --resume {tmp_path}/none.npz", 1)
     assert err.count("\n") == 1
     assert "No such file or directory" in err
+
+
+def test_checkpoints_of_an_earlier_command_line_are_refused(points: str, tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "run.npz"
+    commands = "gaussian", f"fit {points} --inputs x --outputs y"
+    for name, now in zip(("fit", "train"), commands, strict=True):  # what they were called
+        command(capsys, f"{now} {SMALL} --iterations 10 --no-progress --checkpoint {path}")
+        options = {**read_checkpoint(path).options, "command": name}
+        article().run(10, callbacks=[Checkpoint(path, options=options)])
+        for start in commands:
+            _, err = command(capsys, f"{start} --resume {path}", 2)
+            assert err.count("\n") == 1
+            assert "run.npz is of an earlier version, whose commands had other names" in err
 
 
 @pytest.mark.parametrize(
@@ -1476,7 +1494,7 @@ def test_checkpoints_of_other_things_are_told_apart(points: str, tmp_path: Path,
         ("--on-divergence ignore", "on_divergence must be one of raise, skip, lower_rate, got 'ignore'"),
     ],
 )
-@pytest.mark.parametrize("name", ["fit", "train"])
+@pytest.mark.parametrize("name", ["gaussian", "fit"])
 def test_bad_options_of_a_run(
     name: str,
     more: str,
@@ -1487,22 +1505,22 @@ def test_bad_options_of_a_run(
     capsys: Any,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    start = "fit" if name == "fit" else f"train {points} --inputs x --outputs y"
+    start = "gaussian" if name == "gaussian" else f"fit {points} --inputs x --outputs y"
     _, err = command(capsys, f"{start} {more}", 2)
     assert message in err
     assert os.listdir(tmp_path) == ["points.csv"]
 
 
 def test_time_limit(points: str, capsys: Any) -> None:
-    _, err = command(capsys, f"fit {SMALL} --iterations 1000000000 --time-limit 0.05")
+    _, err = command(capsys, f"gaussian {SMALL} --iterations 1000000000 --time-limit 0.05")
     assert 0 < int(err.split()[0]) < 10**8
-    columns = f"train {points} --inputs x --outputs y --no-progress --batch-size 8"
+    columns = f"fit {points} --inputs x --outputs y --no-progress --batch-size 8"
     _, err = command(capsys, f"{columns} --iterations 1000000000 --time-limit 0.05")
     assert "validation, 8 rows" in err
 
 
 def test_iterations_that_were_done_are_told(points: str, tmp_path: Path, capsys: Any) -> None:
-    columns = f"train {points} --inputs x --outputs y --no-progress {SMALL}"
+    columns = f"fit {points} --inputs x --outputs y --no-progress {SMALL}"
     _, err = command(capsys, f"{columns} --iterations 10000000 --time-limit 0")
     assert "10000000 iterations in" not in err
 
@@ -1510,18 +1528,18 @@ def test_iterations_that_were_done_are_told(points: str, tmp_path: Path, capsys:
 def test_log_file_and_checkpoint_every(tmp_path: Path, points: str, capsys: Any) -> None:
     log, saved = tmp_path / "log.csv", tmp_path / "run.npz"
     options = f"--iterations 2500 --log-file {log} --checkpoint {saved} --checkpoint-every 1000"
-    command(capsys, f"fit {SMALL} {options}")
+    command(capsys, f"gaussian {SMALL} {options}")
     assert [row[0] for row in rows_of(log)] == [1000, 2000]
-    command(capsys, f"fit --resume {saved} --iterations 4200 --log-file {log}")
+    command(capsys, f"gaussian --resume {saved} --iterations 4200 --log-file {log}")
     assert [row[0] for row in rows_of(log)] == [1000, 2000, 3000, 4000]
     log = tmp_path / "log.jsonl"
-    columns = f"train {points} --inputs x --outputs y --no-progress {SMALL}"
+    columns = f"fit {points} --inputs x --outputs y --no-progress {SMALL}"
     command(capsys, f"{columns} --iterations 2500 --log-file {log}")
     assert [row[0] for row in rows_of(log)] == [1000, 2000]
 
 
 def test_on_divergence(capsys: Any) -> None:
-    diverging = "fit --hidden= --learning-rate 5 --iterations 3000 --log-every 1000 --schedule constant"
+    diverging = "gaussian --hidden= --learning-rate 5 --iterations 3000 --log-every 1000 --schedule constant"
     _, err = command(capsys, f"{diverging} --on-divergence raise", 1)
     assert "the run diverged" in err
     out, _ = command(capsys, f"{diverging} --on-divergence lower_rate")
@@ -1529,7 +1547,7 @@ def test_on_divergence(capsys: Any) -> None:
 
 
 def test_patience_on_the_command_line(points: str, capsys: Any) -> None:
-    columns = f"train {points} --inputs x --outputs y --no-progress {SMALL}"
+    columns = f"fit {points} --inputs x --outputs y --no-progress {SMALL}"
     _, err = command(capsys, f"{columns} --iterations 1000 --learning-rate 0 --patience 2")
     assert "100 of 1000" not in err
     _, err = command(capsys, f"{columns} --patience 3 --validation 0", 2)
@@ -1540,7 +1558,7 @@ def test_patience_on_the_command_line(points: str, capsys: Any) -> None:
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     path = tmp_path / "run.npz"
-    whole, _ = command(capsys, f"fit {SMALL} --iterations 3000 --log-every 300")
+    whole, _ = command(capsys, f"gaussian {SMALL} --iterations 3000 --log-every 300")
     told = Trainer._tell
 
     def interrupted(self: Trainer, *arguments: Any) -> None:
@@ -1550,10 +1568,12 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         told(self, *arguments)
 
     monkeypatch.setattr(Trainer, "_tell", interrupted)
-    first, err = command(capsys, f"fit {SMALL} --iterations 3000 --log-every 300 --checkpoint {path}", 130)
+    first, err = command(
+        capsys, f"gaussian {SMALL} --iterations 3000 --log-every 300 --checkpoint {path}", 130
+    )
     assert f"go on with --resume {path}\n" in err
-    assert err.endswith("crabnet-jit fit: interrupted\n")
-    rest, _ = command(capsys, f"fit --resume {path}")
+    assert err.endswith("crabnet-jit gaussian: interrupted\n")
+    rest, _ = command(capsys, f"gaussian --resume {path}")
     assert first + rest == whole
 
 

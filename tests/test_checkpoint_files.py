@@ -372,7 +372,7 @@ def test_what_is_missing_is_an_os_error(victim: Trainer, tmp_path: Path, capsys:
     for path in paths:
         with pytest.raises(OSError, match=r".+"):
             victim.load_checkpoint(path)
-        assert main(["fit", "--resume", str(path)]) == 1
+        assert main(["gaussian", "--resume", str(path)]) == 1
         assert capsys.readouterr().err.count("\n") == 1
     assert bits(victim) == before
 
@@ -779,7 +779,7 @@ def command(arguments: list[str], capsys: Any) -> tuple[int, str]:
 
 
 def refused_by_the_command(path: Path, capsys: Any, *more: str) -> None:
-    code, err = command(["fit", "--resume", str(path), *more], capsys)
+    code, err = command(["gaussian", "--resume", str(path), *more], capsys)
     assert code == 2, err
     assert err.count("\n") == 1
     assert err.startswith("crabnet-jit")
@@ -795,9 +795,19 @@ def of_command(
     """A checkpoint that the command wrote, and its parts."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "fit.npz"
-    arguments = ["fit", "--hidden", "3", "--iterations", "20", "--log-every", "7", "--checkpoint", str(path)]
+    arguments = [
+        "gaussian",
+        "--hidden",
+        "3",
+        "--iterations",
+        "20",
+        "--log-every",
+        "7",
+        "--checkpoint",
+        str(path),
+    ]
     assert command(arguments, capsys)[0] == 0
-    assert command(["fit", "--resume", str(path)], capsys)[0] == 0
+    assert command(["gaussian", "--resume", str(path)], capsys)[0] == 0
     return path, *parts_of(path)
 
 
@@ -815,15 +825,15 @@ def test_a_longer_run_with_a_schedule_as_long_as_the_run(
     schedule: str, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    arguments = ["fit", "--hidden", "3", "--iterations", "20", "--schedule", schedule]
+    arguments = ["gaussian", "--hidden", "3", "--iterations", "20", "--schedule", schedule]
     assert command([*arguments, "--checkpoint", "run.npz"], capsys)[0] == 0
-    code, err = command(["fit", "--resume", "run.npz", "--iterations", "40"], capsys)
+    code, err = command(["gaussian", "--resume", "run.npz", "--iterations", "40"], capsys)
     assert code == 2
     assert "run.npz is of another run: its learning_rate is" in err
     assert "n_iterations=20" in err
     assert "n_iterations=40" in err
     assert "as long as its run" in err
-    assert command(["fit", "--resume", "run.npz"], capsys)[0] == 0
+    assert command(["gaussian", "--resume", "run.npz"], capsys)[0] == 0
 
 
 def test_the_command_and_damaged_files(of_command: Any, capsys: Any) -> None:
@@ -847,7 +857,7 @@ def test_the_command_and_every_value_of_the_header(of_command: Any, capsys: Any)
                 continue
             write(path, changed, arrays)
             try:
-                code, err = command(["fit", "--resume", str(path), "--iterations", "21"], capsys)
+                code, err = command(["gaussian", "--resume", str(path), "--iterations", "21"], capsys)
             except Exception as error:
                 failures.append(f"{at} = {str(other)[:20]}: {type(error).__name__}: {error}"[:150])
                 continue
@@ -867,7 +877,7 @@ def test_the_command_and_every_value_of_the_header(of_command: Any, capsys: Any)
 def test_options_that_the_command_does_not_keep(name: str, value: Any, of_command: Any, capsys: Any) -> None:
     path, header, arrays = of_command
     write(path, replaced(header, ("options", name), value), arrays)
-    code, err = command(["fit", "--resume", str(path), "--iterations", "20"], capsys)
+    code, err = command(["gaussian", "--resume", str(path), "--iterations", "20"], capsys)
     assert code in (0, 2), err
     if code == 2:
         assert err.count("\n") == 1
@@ -880,7 +890,7 @@ def test_a_checkpoint_does_not_say_where_to_write(of_command: Any, capsys: Any) 
     (folder / "precious.csv").write_text("mine")
     for name, target in (("save", "new.npz"), ("checkpoint", "new.npz"), ("log_file", "precious.csv")):
         write(path, replaced(header, ("options", name), str(folder / target)), arrays)
-        command(["fit", "--resume", str(path), "--iterations", "30"], capsys)
+        command(["gaussian", "--resume", str(path), "--iterations", "30"], capsys)
     assert sorted(os.listdir(folder)) == ["fit.npz", "precious.csv"]
     assert (folder / "precious.csv").read_text() == "mine"
 
@@ -953,7 +963,7 @@ def dangers(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> Any:
     paths["a compressed bomb"].write_bytes(bomb)
     paths["entries within entries"].write_bytes(nested_entries(400, 2**20))
     path = paths["a wide network"]
-    assert main(["fit", "--hidden", "3", "--iterations", "9", "--checkpoint", str(path)]) == 0
+    assert main(["gaussian", "--hidden", "3", "--iterations", "9", "--checkpoint", str(path)]) == 0
     header, arrays = parts_of(path)
     write(path, replaced(header, ("options", "hidden"), "30000,30000"), arrays)
     path = paths["many iterations"]
@@ -989,7 +999,7 @@ def too_long(*_):
 
 
 signal.signal(signal.SIGALRM, too_long)
-main(["fit", "--hidden", "3", "--iterations", "9"])
+main(["gaussian", "--hidden", "3", "--iterations", "9"])
 trainer = make()
 trainer.run(9)
 parameters = trainer.net.parameters.tobytes()
@@ -1013,7 +1023,7 @@ def tried(function, path):
 
 def command(path):
     with contextlib.redirect_stderr(io.StringIO()) as err, contextlib.redirect_stdout(io.StringIO()):
-        code = main(["fit", "--resume", path])
+        code = main(["gaussian", "--resume", path])
     return code, err.getvalue().count("\\n")
 
 

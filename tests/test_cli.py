@@ -24,7 +24,7 @@ from crabnet_jit.cli.main import main
 
 
 def test_fit_prints_the_article(capsys: Any, published_log: list[tuple[int, float]]) -> None:
-    assert main(["fit"]) == 0
+    assert main(["gaussian"]) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert len(lines) == 12
@@ -42,7 +42,7 @@ def test_fit_prints_the_article(capsys: Any, published_log: list[tuple[int, floa
 def test_options_reach_the_trainer(capsys: Any) -> None:
     arguments = "--seed 7 --hidden 5 --batch-size 3 --learning-rate 0.001 --decay 0.999"
     arguments += " --iterations 41 --log-every 20"
-    assert main(["fit", *arguments.split()]) == 0
+    assert main(["gaussian", *arguments.split()]) == 0
     rng = StdRng(7)
     net = NN(2, [5], 1, rng)
     source = UniformSource(StandardGaussian(), batch_size=3, rng=rng)
@@ -53,7 +53,7 @@ def test_options_reach_the_trainer(capsys: Any) -> None:
 
 def test_closing_line_tells_compiling_from_training(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("crabnet_jit.cli.commands.Trainer.compile", lambda trainer: time.sleep(0.2))
-    assert main(["fit", "--iterations", "200000"]) == 0
+    assert main(["gaussian", "--iterations", "200000"]) == 0
     pattern = r"200000 iterations: (\S+) s compiling, (\S+) s training, (\S+) us per iteration\n.*\n"
     match = re.fullmatch(pattern, capsys.readouterr().err)
     assert match is not None
@@ -63,27 +63,27 @@ def test_closing_line_tells_compiling_from_training(capsys: Any, monkeypatch: py
 
 
 def test_no_hidden_layer(capsys: Any) -> None:
-    assert main(["fit", "--hidden", "", "--iterations", "1"]) == 0
+    assert main(["gaussian", "--hidden", "", "--iterations", "1"]) == 0
     assert capsys.readouterr().out.startswith("Iter 0, loss: ")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fit", "--seed", "-1"], "seed must be an integer from 0"),
-        (["fit", "--seed", "18446744073709551616"], "seed must be an integer from 0"),
-        (["fit", "--seed", "x"], "argument --seed: invalid int value: 'x'"),
-        (["fit", "--hidden", "8,a"], "argument --hidden: must be integers separated by commas"),
-        (["fit", "--hidden", "8,0"], "hidden_sizes[1] must be an integer of at least 1, got 0"),
-        (["fit", "--hidden", "8,,8"], "argument --hidden"),
-        (["fit", "--batch-size", "0"], "batch_size must be"),
-        (["fit", "--learning-rate", "nan"], "learning_rate must be"),
-        (["fit", "--learning-rate=-1"], "learning_rate must be"),
-        (["fit", "--decay", "2"], "decay must be"),
-        (["fit", "--iterations", "-5"], "iterations must be"),
-        (["fit", "--log-every", "0"], "log_every must be"),
-        (["fit", "--unknown"], "unrecognized arguments: --unknown"),
-        (["fit", "file.csv"], "unrecognized arguments: file.csv"),
+        (["gaussian", "--seed", "-1"], "seed must be an integer from 0"),
+        (["gaussian", "--seed", "18446744073709551616"], "seed must be an integer from 0"),
+        (["gaussian", "--seed", "x"], "argument --seed: invalid int value: 'x'"),
+        (["gaussian", "--hidden", "8,a"], "argument --hidden: must be integers separated by commas"),
+        (["gaussian", "--hidden", "8,0"], "hidden_sizes[1] must be an integer of at least 1, got 0"),
+        (["gaussian", "--hidden", "8,,8"], "argument --hidden"),
+        (["gaussian", "--batch-size", "0"], "batch_size must be"),
+        (["gaussian", "--learning-rate", "nan"], "learning_rate must be"),
+        (["gaussian", "--learning-rate=-1"], "learning_rate must be"),
+        (["gaussian", "--decay", "2"], "decay must be"),
+        (["gaussian", "--iterations", "-5"], "iterations must be"),
+        (["gaussian", "--log-every", "0"], "log_every must be"),
+        (["gaussian", "--unknown"], "unrecognized arguments: --unknown"),
+        (["gaussian", "file.csv"], "unrecognized arguments: file.csv"),
         (["learn"], "invalid choice: 'learn'"),
         ([], "required: COMMAND"),
     ],
@@ -101,7 +101,7 @@ def test_bad_options_are_one_line_and_exit_code_2(arguments: list[str], message:
 
 
 def test_divergence_is_told_and_exits_with_1(capsys: Any) -> None:
-    assert main(["fit", "--learning-rate", "100", "--iterations", "1000"]) == 1
+    assert main(["gaussian", "--learning-rate", "100", "--iterations", "1000"]) == 1
     out, err = capsys.readouterr()
     assert out.startswith("Iter 0, loss: ")
     assert "the run diverged" in err
@@ -113,25 +113,27 @@ def test_interrupt_exits_with_130(capsys: Any, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr("crabnet_jit.cli.commands.Trainer.compile", lambda trainer: None)
     monkeypatch.setattr(Trainer, "run", interrupted)
-    assert main(["fit"]) == 130
-    assert capsys.readouterr().err.endswith("crabnet-jit fit: interrupted\n")
+    assert main(["gaussian"]) == 130
+    assert capsys.readouterr().err.endswith("crabnet-jit gaussian: interrupted\n")
 
 
 def test_not_enough_memory_is_one_line(capsys: Any) -> None:
-    assert main(["fit", "--batch-size", str(10**15), "--iterations", "1"]) == 1
+    assert main(["gaussian", "--batch-size", str(10**15), "--iterations", "1"]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("crabnet-jit fit: error: not enough memory: ")
+    assert err.startswith("crabnet-jit gaussian: error: not enough memory: ")
     assert err.count("\n") == 1
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has the always-full device")
 def test_full_disk_is_one_line() -> None:
-    command = [sys.executable, "-m", "crabnet_jit", "fit", "--iterations", "1"]
+    command = [sys.executable, "-m", "crabnet_jit", "gaussian", "--iterations", "1"]
     with open("/dev/full", "w") as full:
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert result.returncode == 1
-    assert result.stderr.splitlines()[2:] == ["crabnet-jit fit: error: [Errno 28] No space left on device"]
+    assert result.stderr.splitlines()[2:] == [
+        "crabnet-jit gaussian: error: [Errno 28] No space left on device"
+    ]
 
 
 def test_switched_off_compiler_is_told() -> None:
@@ -145,14 +147,16 @@ def test_module_runs_as_a_program() -> None:
     command = [sys.executable, "-m", "crabnet_jit"]
     version = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
     assert version.stdout == f"crabnet-jit {__version__}\n"
-    wrong = subprocess.run([*command, "fit", "--seed", "-1"], capture_output=True, text=True, check=False)
+    wrong = subprocess.run(
+        [*command, "gaussian", "--seed", "-1"], capture_output=True, text=True, check=False
+    )
     assert wrong.returncode == 2
     assert wrong.stdout == ""
     assert wrong.stderr.count("\n") == 1
 
 
 def test_reader_that_goes_away_is_no_traceback() -> None:
-    command = [sys.executable, "-m", "crabnet_jit", "fit", "--log-every", "1", "--iterations", "20000"]
+    command = [sys.executable, "-m", "crabnet_jit", "gaussian", "--log-every", "1", "--iterations", "20000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -163,7 +167,7 @@ def test_reader_that_goes_away_is_no_traceback() -> None:
 
 
 def test_preset_reaches_a_hundredth_of_the_articles_error(capsys: Any) -> None:
-    assert main(["fit", "--preset", "fast"]) == 0
+    assert main(["gaussian", "--preset", "fast"]) == 0
     closing = capsys.readouterr().err.splitlines()
     assert closing[0].startswith("20000 iterations")
     assert float(closing[1].split()[-1]) < 1e-4
@@ -171,25 +175,25 @@ def test_preset_reaches_a_hundredth_of_the_articles_error(capsys: Any) -> None:
 
 def test_options_go_before_a_presets_wherever_they_stand(capsys: Any) -> None:
     for arguments in (["--iterations", "7", "--preset", "best"], ["--preset", "best", "--iterations", "7"]):
-        assert main(["fit", *arguments]) == 0
+        assert main(["gaussian", *arguments]) == 0
         assert capsys.readouterr().err.startswith("7 iterations")
 
 
 def test_saved_fit_can_be_loaded(tmp_path: Path, capsys: Any) -> None:
     path = tmp_path / "net.npz"
-    assert main(["fit", "--preset", "fast", "--iterations", "10", "--save", str(path)]) == 0
+    assert main(["gaussian", "--preset", "fast", "--iterations", "10", "--save", str(path)]) == 0
     assert load(path).hidden_sizes == [16, 16]
-    assert main(["fit", "--iterations", "10", "--save", str(tmp_path / "nowhere" / "net.npz")]) == 2
+    assert main(["gaussian", "--iterations", "10", "--save", str(tmp_path / "nowhere" / "net.npz")]) == 2
     assert "--save must be a file in a folder that exists" in capsys.readouterr().err
 
 
 def test_closed_standard_output_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr(sys, "stdout", None)
-    assert main(["fit", "--iterations", "1"]) == 1
-    assert capsys.readouterr().err == "crabnet-jit fit: error: standard output is closed\n"
+    assert main(["gaussian", "--iterations", "1"]) == 1
+    assert capsys.readouterr().err == "crabnet-jit gaussian: error: standard output is closed\n"
 
 
 def test_closed_standard_error_keeps_the_output_clean(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr(sys, "stderr", None)
-    assert main(["fit", "--batch-size", "0"]) == 2
+    assert main(["gaussian", "--batch-size", "0"]) == 2
     assert capsys.readouterr().out == ""

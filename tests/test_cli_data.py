@@ -1,4 +1,4 @@
-"""`crabnet-jit train` and `predict` on CSV files."""
+"""`crabnet-jit fit` and `predict` on CSV files."""
 
 import csv
 import io
@@ -37,7 +37,7 @@ class Run:
         return code, out, err
 
     def train(self, file: str, *arguments: str) -> tuple[int, str, str]:
-        return self("train", file, "--inputs", "x,y", "--outputs", "z", *FAST, *arguments)
+        return self("fit", file, "--inputs", "x,y", "--outputs", "z", *FAST, *arguments)
 
     def write(self, name: str, content: str | bytes) -> str:
         data = content.encode() if isinstance(content, str) else content
@@ -67,7 +67,7 @@ def assert_error(result: tuple[int, str, str], code: int, *messages: str) -> Non
     assert (result[0], result[1]) == (code, "")
     assert result[2].count("\n") == 1
     assert result[2].endswith("\n")
-    assert re.match(r"crabnet-jit( train| predict)?: error: .", result[2])
+    assert re.match(r"crabnet-jit( fit| predict)?: error: .", result[2])
     for message in messages:
         assert message in result[2]
 
@@ -90,7 +90,7 @@ def test_the_readmes_example(run: Run) -> None:
     table = "".join(f"{a!r},{b!r},{c!r}\n" for a, b, c in np.column_stack([x, z]).tolist())
     run.write("points.csv", "x,y,z\n" + table)
     arguments = "points.csv --inputs x,y --outputs z --hidden 32,32 --activation tanh --save model.npz"
-    code, out, err = run("train", *arguments.split())
+    code, out, err = run("fit", *arguments.split())
     assert (code, out) == (0, "")
     lines = err.splitlines()
     for k, line in enumerate(lines[:10], 1):
@@ -117,7 +117,7 @@ def test_options_reach_the_fit(run: Run) -> None:
     arguments = "--activation relu --optimizer rmsprop --loss huber --l1 0.001 --l2 0.001 --clip-norm 1"
     arguments += " --clip-value 1 --dropout 0.1 --dtype float32 --init he_normal --batch-size 7 --seed 5"
     arguments += " --validation 0.5 --no-standardize --hidden 6,5 --iterations 30 --save model.npz"
-    code, out, err = run("train", "points.csv", "--inputs", "y,x", "--outputs", "z", *arguments.split())
+    code, out, err = run("fit", "points.csv", "--inputs", "y,x", "--outputs", "z", *arguments.split())
     assert (code, out) == (0, "")
     assert "training, 30 rows, z: " in err
     net = load("model.npz")
@@ -163,7 +163,7 @@ def test_every_option_changes_the_result(option: list[str], run: Run) -> None:
 def test_several_outputs_and_the_order_of_inputs(run: Run) -> None:
     run.write("points.csv", points())
     arguments = ["--inputs", "z", "--outputs", "y,x", "--save", "model.npz"]
-    code, _, err = run("train", "points.csv", *arguments, *FAST)
+    code, _, err = run("fit", "points.csv", *arguments, *FAST)
     assert code == 0
     scores = [line for line in err.splitlines() if "RMSE" in line]
     assert [line.split(",")[2].split(":")[0].strip() for line in scores] == ["y", "x", "y", "x"]
@@ -218,7 +218,7 @@ def test_rows_of_weight_0_neither_choose_the_network_nor_count_in_scores(run: Ru
         rows = [f"{v},{np.sin(3 * v) + junk * (k % 2)},{1 - k % 2}" for k, v in enumerate(x)]
         run.write(f"{name}.csv", "x,y,w\n" + "\n".join(rows) + "\n")
     options = ["--inputs", "x", "--outputs", "y", "--weights", "w", "--iterations", "3000"]
-    outcomes = [run("train", f"{name}.csv", *options, "--save", f"{name}.npz") for name in ("true", "junk")]
+    outcomes = [run("fit", f"{name}.csv", *options, "--save", f"{name}.npz") for name in ("true", "junk")]
     remarks = [re.sub(r"\d+\.\d+ s,", "", error) for _, _, error in outcomes]
     assert remarks[0] == remarks[1]
     assert "validation" in remarks[0]
@@ -230,7 +230,7 @@ def test_rows_of_weight_0_neither_choose_the_network_nor_count_in_scores(run: Ru
 def test_labels_for_cross_entropy_are_a_column_of_probabilities_each(run: Run) -> None:
     rows = "".join(f"{k % 7},{k % 5},{k % 2},{1 - k % 2}\n" for k in range(70))
     run.write("points.csv", "x,y,a,b\n" + rows)
-    arguments = ["train", "points.csv", "--inputs", "x,y", *FAST]
+    arguments = ["fit", "points.csv", "--inputs", "x,y", *FAST]
     assert run(*arguments, "--outputs", "a,b", "--loss", "cross_entropy")[0] == 0
     assert run(*arguments, "--outputs", "a", "--loss", "binary_cross_entropy")[0] == 0
     assert_error(
@@ -411,7 +411,7 @@ def test_there_are_as_many_predictions_as_rows_or_none(delimiter: str, run: Run)
 def test_a_column_without_a_name_is_not_taken(run: Run) -> None:
     run.write("points.csv", ",x,y,z\n" + 10 * "1,2,3,4\n")
     assert run.train("points.csv")[0] == 0
-    result = run("train", "points.csv", "--inputs", "x,", "--outputs", "z", *FAST)
+    result = run("fit", "points.csv", "--inputs", "x,", "--outputs", "z", *FAST)
     assert_error(result, 2, "column must be one of x, y, z, got ''")
 
 
@@ -440,7 +440,7 @@ def test_a_missing_column_of_many_is_a_short_error(name: str, near: str, run: Ru
 def test_long_names_are_shortened_in_errors(run: Run) -> None:
     names = [f"{'n' * 5000}{k}{'m' * 5000}" for k in range(8)]
     run.write("points.csv", ",".join(names) + "\n" + ",".join("12345678") + "\n")
-    result = run("train", "points.csv", "--inputs", "n" * 5000 + "m" * 4000, "--outputs", names[0])
+    result = run("fit", "points.csv", "--inputs", "n" * 5000 + "m" * 4000, "--outputs", names[0])
     assert_error(result, 2, "the first is 'nnn", "got 'nnn", "; did you mean 'nnn")
     assert len(result[2]) < 400
 
@@ -479,7 +479,7 @@ def test_a_model_without_names(run: Run) -> None:
 
 
 def test_a_model_that_fit_saved(run: Run) -> None:
-    assert run("fit", "--iterations", "10", "--save", "model.npz")[0] == 0
+    assert run("gaussian", "--iterations", "10", "--save", "model.npz")[0] == 0
     run.write("points.csv", "x,y\n0,0\n")
     code, out, err = run("predict", "model.npz", "points.csv")
     assert (code, err) == (0, "")
@@ -533,8 +533,10 @@ def test_bad_options_of_train(arguments: str, message: str, run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("train", "the following arguments are required: file, --inputs, --outputs"),
-        ("train points.csv --inputs x", "the following arguments are required: --outputs"),
+        ("fit", "arguments are required: file, --inputs, --outputs; type crabnet-jit fit points.csv"),
+        ("fit --preset fast", "; the article's job is crabnet-jit gaussian"),
+        ("train points.csv --inputs x", "; type crabnet-jit fit points.csv --inputs x"),
+        ("fit points.csv --inputs x", "the following arguments are required: --outputs"),
         ("predict model.npz", "the following arguments are required: file"),
         ("predict model.npz points.csv more", "unrecognized arguments: more"),
     ],
@@ -602,7 +604,7 @@ def test_errors_leave_old_files_as_they_are(run: Run, monkeypatch: pytest.Monkey
     monkeypatch.setattr("crabnet_jit.archive.os.fsync", full)
     code, out, err = run.train("points.csv", "--save", "model.npz")
     assert (code, out) == (1, "")
-    assert err.endswith("crabnet-jit train: error: [Errno 28] No space left on device\n")
+    assert err.endswith("crabnet-jit fit: error: [Errno 28] No space left on device\n")
     assert_error(run("predict", "model.npz", "points.csv", "--output", "out.csv"), 1, "No space left")
     assert Path("model.npz").read_bytes() == before
     assert Path("out.csv").read_text() == "old"
@@ -659,7 +661,7 @@ def test_a_loop_of_links_is_found_before_the_training(
             f"crabnet_jit.cli.commands.{name}", lambda *_, **__: pytest.fail("it was trained")
         )
     assert_error(run.train("points.csv", option, "a.csv"), 1, "symbolic links: 'a.csv'")
-    result = run("fit", option, "a.csv")
+    result = run("gaussian", option, "a.csv")
     assert (result[0], result[1], result[2].count("\n")) == (1, "", 1)
     assert "symbolic links: 'a.csv'" in result[2]
     model(run)
@@ -734,16 +736,16 @@ def test_an_interrupt_saves_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -
 
     run.write("points.csv", points())
     monkeypatch.setattr("crabnet_jit.fitting.fit.Trainer.run", interrupted)
-    assert run.train("points.csv", "--save", "m.npz") == (130, "", "crabnet-jit train: interrupted\n")
+    assert run.train("points.csv", "--save", "m.npz") == (130, "", "crabnet-jit fit: interrupted\n")
     assert run.files() == ["points.csv"]
 
 
-@pytest.mark.parametrize("command", ["train", "predict"])
+@pytest.mark.parametrize("command", ["fit", "predict"])
 def test_help_names_the_options(command: str, run: Run) -> None:
     code, out, err = run(command, "--help")
     assert (code, err) == (0, "")
     options = {
-        "train": ["--inputs", "--outputs", "--weights", "--validation", "--loss", "--save", "huber", "siren"],
+        "fit": ["--inputs", "--outputs", "--weights", "--validation", "--loss", "--save", "huber", "siren"],
         "predict": ["--output", "--delimiter", "NAME_predicted"],
     }
     for option in options[command]:

@@ -62,7 +62,7 @@ def assert_refused(result: Result, *messages: str) -> None:
     """Exit code 2, one line on standard error, nothing on standard output."""
     assert (result.code, result.out) == (2, ""), result
     assert result.err.count("\n") == 1, result.err
-    assert re.match(r"crabnet-jit( fit| train| plot)?: error: .", result.err)
+    assert re.match(r"crabnet-jit( gaussian| fit| plot)?: error: .", result.err)
     for message in messages:
         assert message in result.err
 
@@ -158,8 +158,8 @@ class Calls:
 @pytest.fixture(scope="module")
 def pictured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result, Result]:
     """A run without and one with all pictures."""
-    folder = tmp_path_factory.mktemp("fit")
-    common = line("fit --iterations 300 --log-every 50 --seed 3 --save")
+    folder = tmp_path_factory.mktemp("gaussian")
+    common = line("gaussian --iterations 300 --log-every 50 --seed 3 --save")
     plain = run(*common, str(folder / "plain.npz"))
     pictures = f"--plot {folder}/F.png --animate {folder}/L.gif --rotate {folder}/S.gif --frames 3"
     return folder, plain, run(*common, str(folder / "net.npz"), *line(pictures))
@@ -184,7 +184,7 @@ def test_pictures_change_nothing_else(pictured: tuple[Path, Result, Result]) -> 
 
 
 def test_frames_of_a_film_may_be_pictures() -> None:
-    result = run(*line("fit --iterations 100 --animate film.png --rotate turn.PNG --frames 2"))
+    result = run(*line("gaussian --iterations 100 --animate film.png --rotate turn.PNG --frames 2"))
     assert_done(result)
     assert files() == [
         "film-0000.png", "film-0001.png", "film-0002.png", "turn-0000.PNG", "turn-0001.PNG",
@@ -196,7 +196,7 @@ def test_frames_of_a_film_may_be_pictures() -> None:
 def test_what_fit_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Calls(monkeypatch, "plot_surface", "plot_history", "rotate_surface", "animate_surface")
     arguments = "--iterations 100 --plot F.png --animate L.gif --rotate S.gif --frames 7 --save net.npz"
-    assert_done(run("fit", *line(arguments)))
+    assert_done(run("gaussian", *line(arguments)))
     seen = {name: (given, options) for name, given, options in calls.seen}
     assert [*seen] == ["plot_surface", "plot_history", "rotate_surface", "animate_surface"]
     parameters = load("net.npz").parameters
@@ -228,7 +228,7 @@ def test_losses_are_kept_only_for_a_plot(n_iterations: int, monkeypatch: pytest.
     monkeypatch.setattr(Trainer, "__init__", watched)
     Calls(monkeypatch, "plot_surface", "plot_history", "animate_surface")
     for pictures in ("", "--animate L.gif", "--plot F.png"):
-        assert_done(run("fit", "--iterations", str(n_iterations), *line(pictures)))
+        assert_done(run("gaussian", "--iterations", str(n_iterations), *line(pictures)))
     assert kept == [0, 0, None]
 
 
@@ -239,7 +239,7 @@ def test_a_film_has_about_as_many_frames(
     n_frames: int, n_iterations: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = Calls(monkeypatch, "animate_surface")
-    options = f"fit --iterations {n_iterations} --animate L.gif --frames {n_frames}"
+    options = f"gaussian --iterations {n_iterations} --animate L.gif --frames {n_frames}"
     assert_done(run(*line(options)))
     iterations = calls.only[1][1].iterations
     assert iterations[0] == 0
@@ -248,27 +248,27 @@ def test_a_film_has_about_as_many_frames(
 
 
 def test_a_film_of_a_run_whose_length_nobody_knows() -> None:
-    options = f"fit --iterations {10**12} --time-limit 0.7 --animate L.gif --frames 6"
+    options = f"gaussian --iterations {10**12} --time-limit 0.7 --animate L.gif --frames 6"
     assert_done(run(*line(options)))
     assert 4 <= frames("L.gif") <= 8
 
 
 def test_a_film_of_a_time_limit_has_more_than_ten_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Calls(monkeypatch, "animate_surface")
-    assert_done(run(*line(f"fit --iterations {10**12} --time-limit 1 --animate L.gif")))
+    assert_done(run(*line(f"gaussian --iterations {10**12} --time-limit 1 --animate L.gif")))
     iterations = calls.only[1][1].iterations
     assert 10 < len(iterations) <= 62
     assert iterations[0] == 0
 
 
 def test_a_short_time_limit_is_no_error() -> None:
-    assert_done(run(*line("fit --time-limit 0 --iterations 1000000 --animate L.gif --frames 2")))
+    assert_done(run(*line("gaussian --time-limit 0 --iterations 1000000 --animate L.gif --frames 2")))
     assert frames("L.gif") >= 1
 
 
 def test_a_plot_of_no_iterations() -> None:
     """It is drawn, or refused before anything else is done."""
-    result = run(*line("fit --iterations 0 --plot F.png --save net.npz"))
+    result = run(*line("gaussian --iterations 0 --plot F.png --save net.npz"))
     if result.code == 0:
         assert_picture("F.png")
     else:
@@ -277,7 +277,7 @@ def test_a_plot_of_no_iterations() -> None:
 
 
 def test_a_film_of_no_iterations() -> None:
-    assert_done(run(*line("fit --iterations 0 --animate L.gif --frames 2")))
+    assert_done(run(*line("gaussian --iterations 0 --animate L.gif --frames 2")))
     assert frames("L.gif") == 1
 
 
@@ -285,7 +285,7 @@ def test_a_film_of_no_iterations() -> None:
 
 
 def test_a_film_of_a_resumed_run_is_that_of_the_whole() -> None:
-    common = "fit --animate {}.gif --frames 2 --checkpoint {}.npz --iterations"
+    common = "gaussian --animate {}.gif --frames 2 --checkpoint {}.npz --iterations"
     assert_done(run(*line(common.format("whole", "whole")), "400"))
     assert_done(run(*line(common.format("first", "run")), "200"))
     assert_done(run(*line(common.format("second", "run")), "400", "--resume", "run.npz"))
@@ -295,7 +295,7 @@ def test_a_film_of_a_resumed_run_is_that_of_the_whole() -> None:
 
 def test_a_film_of_an_interrupted_run_that_is_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Calls(monkeypatch, "animate_surface")
-    common = f"fit --iterations {10**12} --animate L.gif --frames 5 --checkpoint run.npz"
+    common = f"gaussian --iterations {10**12} --animate L.gif --frames 5 --checkpoint run.npz"
     assert_done(run(*line(common), "--time-limit", "0.05"))
     done = calls.only[1][1].iterations[-1]
     assert_done(run(*line(common), "--time-limit", "0.1", "--resume", "run.npz"))
@@ -312,36 +312,36 @@ def test_what_a_checkpoint_keeps_of_pictures() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("crabnet_jit.plotting.figures.can_show", lambda: False)
         Calls(patch, "plot_surface", "plot_history", "rotate_surface", "animate_surface")
-        assert_done(run(*line("fit --iterations 90 --checkpoint run.npz"), *line(pictures)))
+        assert_done(run(*line("gaussian --iterations 90 --checkpoint run.npz"), *line(pictures)))
     saved = read_checkpoint("run.npz")
     assert not {"plot", "animate", "rotate", "frames", "show"} & saved.options.keys()
     state = saved.callbacks["0 Snapshots"]
     assert state["iterations"] == [0, 45, 90]
     assert state["parameters"].shape == (3, 105)
     os.remove("F.png")
-    assert_done(run(*line("fit --resume run.npz --iterations 120")))  # without any
+    assert_done(run(*line("gaussian --resume run.npz --iterations 120")))  # without any
     assert files() == ["run.npz"]
 
 
 def test_a_film_that_begins_with_a_resumed_run(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Calls(monkeypatch, "animate_surface")
-    assert_done(run(*line("fit --iterations 130 --checkpoint run.npz")))
-    assert_done(run(*line("fit --iterations 330 --resume run.npz --animate L.gif --frames 4")))
+    assert_done(run(*line("gaussian --iterations 130 --checkpoint run.npz")))
+    assert_done(run(*line("gaussian --iterations 330 --resume run.npz --animate L.gif --frames 4")))
     assert calls.only[1][1].iterations == [166, 249, 330]
 
 
 def test_a_resumed_film_of_fewer_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Calls(monkeypatch, "animate_surface")
-    common = "fit --animate L.gif --checkpoint run.npz"
+    common = "gaussian --animate L.gif --checkpoint run.npz"
     assert_done(run(*line(f"{common} --iterations 300 --frames 50")))
     assert_done(run(*line(f"{common} --iterations 301 --frames 3 --resume run.npz")))
     assert len(calls.seen[1][1][1].iterations) <= 5
 
 
 def test_a_plot_of_a_resumed_run() -> None:
-    assert_done(run(*line("fit --iterations 1500 --checkpoint run.npz")))
+    assert_done(run(*line("gaussian --iterations 1500 --checkpoint run.npz")))
     for n in (1500, 1800):  # none more, and some
-        assert_done(run(*line(f"fit --resume run.npz --iterations {n} --plot F{n}.png")))
+        assert_done(run(*line(f"gaussian --resume run.npz --iterations {n} --plot F{n}.png")))
         assert_picture(f"F{n}.png")
 
 
@@ -353,7 +353,7 @@ def test_a_plot_of_a_resumed_run() -> None:
 )
 def test_train_draws_the_fit(n_inputs: int, n_outputs: int, ending: str) -> None:
     inputs, outputs = table(n_inputs, n_outputs)
-    common = ["train", "data.csv", "--inputs", inputs, "--outputs", outputs, *QUICK]
+    common = ["fit", "data.csv", "--inputs", inputs, "--outputs", outputs, *QUICK]
     plain = run(*common, "--save", "plain.npz")
     result = run(*common, "--save", "net.npz", "--plot", f"F.{ending}")
     assert_done(plain)
@@ -368,7 +368,7 @@ def test_train_draws_the_fit(n_inputs: int, n_outputs: int, ending: str) -> None
 
 def test_what_train_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, outputs = table(3, 2)
-    common = ["train", "data.csv", "--inputs", inputs, "--outputs", outputs, *QUICK, "--plot", "F.png"]
+    common = ["fit", "data.csv", "--inputs", inputs, "--outputs", outputs, *QUICK, "--plot", "F.png"]
     for share, n in (("0.25", 10), ("0", 40)):
         calls = Calls(monkeypatch, "plot_fit", "plot_history")
         assert_done(run(*common, "--validation", share))
@@ -385,7 +385,7 @@ def test_what_train_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_train_draws_the_first_of_many_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Calls(monkeypatch, "plot_fit", "plot_history")
     inputs, outputs = table(1, 200)  # more than fit into the largest picture there can be
-    assert_done(run("train", "data.csv", "--inputs", inputs, "--outputs", outputs, *QUICK, "--plot", "F.png"))
+    assert_done(run("fit", "data.csv", "--inputs", inputs, "--outputs", outputs, *QUICK, "--plot", "F.png"))
     assert [options["output"] for name, _, options in calls.seen if name == "plot_fit"] == list(range(8))
     assert_picture("F.png")
 
@@ -393,13 +393,13 @@ def test_train_draws_the_first_of_many_outputs(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("n", [2, 3])
 def test_train_draws_few_rows(n: int) -> None:
     inputs, outputs = table(2, 1, n)
-    assert_done(run("train", "data.csv", "--inputs", inputs, "--outputs", outputs, *QUICK, "--plot", "F.png"))
+    assert_done(run("fit", "data.csv", "--inputs", inputs, "--outputs", outputs, *QUICK, "--plot", "F.png"))
     assert_picture("F.png")
 
 
 def test_train_draws_what_is_constant() -> None:
     Path("data.csv").write_text("x,y\n" + "1,5\n" * 10)
-    assert_done(run("train", "data.csv", "--inputs", "x", "--outputs", "y", *QUICK, "--plot", "F.png"))
+    assert_done(run("fit", "data.csv", "--inputs", "x", "--outputs", "y", *QUICK, "--plot", "F.png"))
     assert_picture("F.png")
 
 
@@ -408,7 +408,7 @@ def test_names_with_signs_of_formulas_are_names() -> None:
         "cost ($);^a$^$_{;$\\x$\n" + "".join(f"{k};{k % 3};{k % 5}\n" for k in range(20))
     )
     names = ["--inputs", "cost ($),^a$^$_{", "--outputs", "$\\x$"]
-    assert_done(run("train", "data.csv", *names, *QUICK, "--plot", "F.png", "--save", "net.npz"))
+    assert_done(run("fit", "data.csv", *names, *QUICK, "--plot", "F.png", "--save", "net.npz"))
     assert_done(run("plot", "net.npz", "S.svg"))
     assert_done(run("plot", "net.npz", "F.svg", "--data", "data.csv"))
 
@@ -416,7 +416,7 @@ def test_names_with_signs_of_formulas_are_names() -> None:
 def test_a_plot_of_a_resumed_training() -> None:
     inputs, outputs = table(2, 1)
     common = [
-        "train",
+        "fit",
         "data.csv",
         "--inputs",
         inputs,
@@ -485,7 +485,7 @@ def test_plot_turns_as_frames() -> None:
 
 
 def test_a_saved_fit_has_the_articles_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert_done(run(*line("fit --iterations 5 --save net.npz")))
+    assert_done(run(*line("gaussian --iterations 5 --save net.npz")))
     calls = Calls(monkeypatch, "plot_surface")
     assert_done(run(*line("plot net.npz P.png --inputs y,x --output z")))
     options = calls.only[2]
@@ -575,7 +575,7 @@ def test_every_ending_that_is_offered_can_be_written(ending: str) -> None:
 
 
 @pytest.mark.usefixtures("no_training")
-@pytest.mark.parametrize("command", ["fit", "train"])
+@pytest.mark.parametrize("command", ["gaussian", "fit"])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -590,10 +590,10 @@ def test_every_ending_that_is_offered_can_be_written(ending: str) -> None:
     ],
 )
 def test_a_bad_plot_is_found_before_the_training(command: str, arguments: str, message: str) -> None:
-    start = ["fit"]
-    if command == "train":
+    start = ["gaussian"]
+    if command == "fit":
         inputs, outputs = table(2, 1)
-        start = ["train", "data.csv", "--inputs", inputs, "--outputs", outputs]
+        start = ["fit", "data.csv", "--inputs", inputs, "--outputs", outputs]
     os.mkdir("folder.png")
     Path("file.png").touch()
     before = files()
@@ -620,7 +620,7 @@ def test_a_bad_plot_is_found_before_the_training(command: str, arguments: str, m
 )
 def test_a_bad_film_is_found_before_the_training(arguments: str, message: str) -> None:
     os.mkdir("folder.gif")
-    assert_refused(run("fit", *line(arguments)), message)
+    assert_refused(run("gaussian", *line(arguments)), message)
     assert files() == ["folder.gif"]
 
 
@@ -634,7 +634,9 @@ def test_a_folder_that_can_not_be_written_to(option: str, monkeypatch: pytest.Mo
         return False
 
     monkeypatch.setattr(os, "access", access)
-    assert_refused(run("fit", option, "F.png"), f"{option} must be in a folder that can be written to, got")
+    assert_refused(
+        run("gaussian", option, "F.png"), f"{option} must be in a folder that can be written to, got"
+    )
     assert_refused(run("plot", model(), "P.png"), "PICTURE must be in a folder that can be written to")
     assert (Path.cwd(), os.W_OK) in asked
 
@@ -643,7 +645,7 @@ def test_a_folder_that_can_not_be_written_to(option: str, monkeypatch: pytest.Mo
 def test_an_mp4_without_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("matplotlib.animation.FFMpegWriter.isAvailable", lambda: False)
     message = "must be a .gif or .png where there is no ffmpeg, got 'L.mp4'"
-    assert_refused(run("fit", "--animate", "L.mp4"), f"--animate {message}")
+    assert_refused(run("gaussian", "--animate", "L.mp4"), f"--animate {message}")
     assert_refused(run("plot", model(), "L.mp4"), f"PICTURE {message}")
 
 
@@ -660,7 +662,7 @@ def test_an_mp4_without_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_two_results_in_one_file_are_an_error(arguments: str) -> None:
-    assert_refused(run("fit", "--iterations", "10", *line(arguments)))
+    assert_refused(run("gaussian", "--iterations", "10", *line(arguments)))
     assert files() == []
 
 
@@ -680,7 +682,9 @@ def test_a_picture_does_not_replace_what_it_shows(arguments: str, taken: str, li
 
 
 def test_films_of_similar_names_are_different_files() -> None:
-    assert_done(run("fit", "--iterations", "10", *line("--animate L.png --rotate L-0000.png --frames 1")))
+    assert_done(
+        run("gaussian", "--iterations", "10", *line("--animate L.png --rotate L-0000.png --frames 1"))
+    )
     assert "L-0000-0000.png" in files()
 
 
@@ -691,7 +695,7 @@ def test_the_name_of_an_output_is_no_file() -> None:
 
 def test_a_run_that_can_not_be_gone_on_with_draws_nothing() -> None:
     Path("run.npz").write_text("no checkpoint")
-    assert_refused(run(*line("fit --resume run.npz --plot F.png --animate L.gif")), "run.npz")
+    assert_refused(run(*line("gaussian --resume run.npz --plot F.png --animate L.gif")), "run.npz")
     assert files() == ["run.npz"]
 
 
@@ -760,7 +764,7 @@ def test_networks_that_have_no_surface() -> None:
 def test_files_that_are_no_network() -> None:
     table(2, 1)
     assert_refused(run("plot", "data.csv", "P.png"), "data.csv is not a saved network")
-    assert_done(run(*line("fit --iterations 1 --checkpoint run.npz")))
+    assert_done(run(*line("gaussian --iterations 1 --checkpoint run.npz")))
     assert_refused(run("plot", "run.npz", "P.png"), "run.npz is not a saved network")
     result = run("plot", "missing.npz", "P.png")
     assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
@@ -789,12 +793,12 @@ def test_show_without_a_display_is_a_warning(picture: str) -> None:
 
 @pytest.mark.filterwarnings("default")
 def test_show_of_a_training_without_a_display_is_a_warning() -> None:
-    result = run(*line("fit --iterations 10 --show"))
+    result = run(*line("gaussian --iterations 10 --show"))
     assert result.code == 0
-    assert result.err.startswith(f"crabnet-jit fit: warning: {NOTHING_SHOWN}\n")
+    assert result.err.startswith(f"crabnet-jit gaussian: warning: {NOTHING_SHOWN}\n")
     assert result.err.count("\n") == 3
     inputs, outputs = table(1, 1)
-    result = run("train", "data.csv", "--inputs", inputs, "--outputs", outputs, *QUICK, "--show")
+    result = run("fit", "data.csv", "--inputs", inputs, "--outputs", outputs, *QUICK, "--show")
     assert result.code == 0
     assert result.err.count("warning") == 1
     assert files() == ["data.csv"]
@@ -817,7 +821,7 @@ class Display:
 @pytest.mark.parametrize("picture", ["", "--plot F.png"])
 def test_fit_shows(picture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     display = Display(monkeypatch)
-    assert_done(run(*line("fit --iterations 20 --show"), *line(picture)))
+    assert_done(run(*line("gaussian --iterations 20 --show"), *line(picture)))
     (titles,) = display.shown
     assert titles[:2] == ["target", "learned"]
     assert files() == picture.split()[1:]
@@ -826,7 +830,7 @@ def test_fit_shows(picture: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_train_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     display = Display(monkeypatch)
     inputs, outputs = table(1, 2)
-    assert_done(run("train", "data.csv", "--inputs", inputs, "--outputs", outputs, *QUICK, "--show"))
+    assert_done(run("fit", "data.csv", "--inputs", inputs, "--outputs", outputs, *QUICK, "--show"))
     assert len(display.shown) == 1
     assert display.shown[0].count("residuals") == 2
 
@@ -846,7 +850,7 @@ def test_plot_shows(arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_show_nothing_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     display = Display(monkeypatch)
     assert_done(run("plot", model(), "P.png", "--kind", "network"))
-    assert_done(run(*line("fit --iterations 3 --plot F.png")))
+    assert_done(run(*line("gaussian --iterations 3 --plot F.png")))
     assert display.shown == []
 
 
@@ -890,7 +894,7 @@ def interrupt_in(monkeypatch: pytest.MonkeyPatch, number: int, frame: int) -> No
         ("plot model.npz P.png --kind rotate --frames 2", signal.SIGTERM),
         ("plot model.npz P.png --kind network", signal.SIGINT),
         ("plot model.npz P.png --kind network", signal.SIGTERM),
-        ("fit --iterations 3 --animate P.gif", signal.SIGINT),
+        ("gaussian --iterations 3 --animate P.gif", signal.SIGINT),
     ],
 )
 def test_a_signal_while_a_picture_is_drawn(
@@ -915,8 +919,8 @@ def test_a_signal_while_a_picture_is_drawn(
     [
         "plot model.npz P.gif --frames 2",
         "plot model.npz P.png --kind network",
-        "fit --iterations 3 --plot P.png",
-        "fit --iterations 3 --animate P.gif --frames 2",
+        "gaussian --iterations 3 --plot P.png",
+        "gaussian --iterations 3 --animate P.gif --frames 2",
     ],
 )
 def test_a_full_disk_leaves_what_was_there(arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -960,16 +964,16 @@ for arguments in sys.argv[1:]:
     print("--", file=sys.stderr, flush=True)
 """
     inputs, outputs = table(1, 1)
-    train = f"train data.csv --inputs {inputs} --outputs {outputs} --iterations 20 --hidden 2"
+    train = f"fit data.csv --inputs {inputs} --outputs {outputs} --iterations 20 --hidden 2"
     wrong = [
-        "fit --plot F.png",
-        "fit --animate F.gif",
-        "fit --rotate F.gif",
-        "fit --show",
+        "gaussian --plot F.png",
+        "gaussian --animate F.gif",
+        "gaussian --rotate F.gif",
+        "gaussian --show",
         f"{train} --plot F.png",
     ]
     wrong += [f"plot {model()} P.png", "plot model.npz P.gif", "plot model.npz --show"]
-    right = ["fit --iterations 3", train]
+    right = ["gaussian --iterations 3", train]
     command = [sys.executable, "-c", code, *wrong, *right]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     codes = [text for text in result.stdout.splitlines() if not text.startswith("Iter")]
@@ -1038,7 +1042,7 @@ def test_ctrl_c_at_a_terminal_while_a_film_is_drawn(ending: str) -> None:
 
 
 def test_the_program_draws() -> None:
-    command = [*PROGRAM, *line("fit --iterations 30 --animate L.gif --frames 2")]
+    command = [*PROGRAM, *line("gaussian --iterations 30 --animate L.gif --frames 2")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("Iter 0, loss: ")

@@ -343,7 +343,7 @@ def read_only_folder() -> Iterator[Path]:
         folder = Path(name, "folder")
         folder.mkdir()
         article().run(10, callbacks=[Checkpoint(folder / "run.npz", every=10)])
-        assert main(["fit", "--iterations", "10", "--checkpoint", str(folder / "cli.npz")]) == 0
+        assert main(["gaussian", "--iterations", "10", "--checkpoint", str(folder / "cli.npz")]) == 0
         for path in folder.iterdir():
             path.chmod(0o644)
         folder.chmod(0o555)
@@ -386,12 +386,12 @@ def test_no_temporary_file_is_a_warning_and_at_the_end_an_error(
 
 
 def _fit(*arguments: str) -> int:
-    return main(["fit", *arguments])
+    return main(["gaussian", *arguments])
 
 
 def _limited_fit(limit: int, *arguments: str) -> int:
     with _file_size(limit):
-        return main(["fit", *arguments])
+        return main(["gaussian", *arguments])
 
 
 @pytest.mark.parametrize("means", ["file size", "full disk", "read-only folder"])
@@ -402,7 +402,7 @@ def test_command_line_tells_what_it_can_not_write(
     if means == "read-only folder":
         path = request.getfixturevalue("read_only_folder") / "cli.npz"
     else:
-        assert main(["fit", "--iterations", "10", "--checkpoint", str(path)]) == 0
+        assert main(["gaussian", "--iterations", "10", "--checkpoint", str(path)]) == 0
     before = path.read_bytes()
     arguments = ["--iterations", "3000", "--log-every", "1000", "--no-progress"]
     arguments += ["--checkpoint", str(path), "--checkpoint-every", "1000"]
@@ -418,11 +418,11 @@ def test_command_line_tells_what_it_can_not_write(
     assert [line.split(",")[0] for line in lines] == ["Iter 0", "Iter 1000", "Iter 2000"]
     assert len(errors) == 6
     for k in range(3):
-        start = f"crabnet-jit fit: warning: no checkpoint after {1000 * (k + 1)} iterations: [Errno {number}]"
-        assert errors[k].startswith(start)
+        start = f"crabnet-jit gaussian: warning: no checkpoint after {1000 * (k + 1)} iterations: "
+        assert errors[k].startswith(f"{start}[Errno {number}]")
     assert errors[3].startswith("3000 iterations: ")
     assert errors[4].startswith("mean squared error on a grid")
-    assert errors[5].startswith(f"crabnet-jit fit: error: [Errno {number}] {os.strerror(number)}")
+    assert errors[5].startswith(f"crabnet-jit gaussian: error: [Errno {number}] {os.strerror(number)}")
     assert path.read_bytes() == before
     assert not [name for name in os.listdir(path.parent) if name.startswith(".")]
 
@@ -456,7 +456,7 @@ def _check_interrupted(path: Path, lines: list[str], capsys: Any) -> None:
     end = done + 5000
     resumed.run(5000)
     capsys.readouterr()
-    assert main(["fit", "--resume", str(path), "--iterations", str(end), "--no-progress"]) == 0
+    assert main(["gaussian", "--resume", str(path), "--iterations", str(end), "--no-progress"]) == 0
     lines = lines + capsys.readouterr().out.splitlines()
     expected = reference.lines(end)
     assert sorted(set(expected) - set(lines)) == []
@@ -472,7 +472,7 @@ def test_program_answers_signals_at_once_and_can_be_resumed(
     path = tmp_path / "run.npz"
     moment = random.Random(f"{number} {progress}").uniform(0.0, 0.3)
     arguments = ["--iterations", str(10**12), "--log-every", "1000", "--checkpoint", str(path), progress]
-    command = [sys.executable, "-m", "crabnet_jit", "fit", *arguments]
+    command = [sys.executable, "-m", "crabnet_jit", "gaussian", *arguments]
     with (
         (tmp_path / "errors").open("w") as file,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file, text=True) as process,
@@ -493,7 +493,9 @@ def test_program_answers_signals_at_once_and_can_be_resumed(
     closing = errors.splitlines()[-3:]
     assert closing[0] == f"go on with --resume {path}"
     assert closing[1].split(": ")[0].endswith(" iterations")
-    assert closing[2] == "crabnet-jit fit: " + ("interrupted" if number == signal.SIGINT else "terminated")
+    assert closing[2] == "crabnet-jit gaussian: " + (
+        "interrupted" if number == signal.SIGINT else "terminated"
+    )
     assert "Traceback" not in errors
     _check_interrupted(path, "".join(lines).splitlines(), capsys)
 

@@ -112,7 +112,7 @@ def test_the_readme_sees_the_network_learn_that_its_picture_shows(
     names: dict[str, Any] = {}
     snippet = snippet_with("animate_surface(net, snapshots")
     exec(compile(snippet.replace("animate_surface(net", "print(net"), "README.md", "exec"), names)
-    rng = StdRng(1)  # of `crabnet-jit fit`, which made the picture
+    rng = StdRng(1)  # of `crabnet-jit gaussian`, which made the picture
     trainer = Trainer(NN(2, [8, 8], 1, rng), UniformSource(StandardGaussian(), rng=rng))
     trainer.run(120_000)
     assert names["net"].parameters.tobytes() == trainer.net.parameters.tobytes()

@@ -12,7 +12,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 def test_training_by_hand_prints_what_the_command_prints(capsys: Any) -> None:
     runpy.run_path(str(EXAMPLES / "by_hand.py"))
     by_hand = capsys.readouterr().out
-    assert main(["fit", "--iterations", "3001", "--log-every", "1000", "--no-progress"]) == 0
+    assert main(["gaussian", "--iterations", "3001", "--log-every", "1000", "--no-progress"]) == 0
     assert by_hand == capsys.readouterr().out
     assert by_hand.count("\n") == 4
 

@@ -23,7 +23,7 @@ from crabnet_jit.cli.main import main
 
 tqdm = pytest.importorskip("tqdm")
 LOG = ["Iter 0, loss: ", "Iter 500, loss: ", "Iter 1000, loss: ", "Iter 1500, loss: "]
-FIT = ["fit", "--iterations", "2000", "--log-every", "500"]
+FIT = ["gaussian", "--iterations", "2000", "--log-every", "500"]
 
 
 @pytest.fixture
@@ -336,7 +336,7 @@ def test_progress_without_tqdm_is_lines(capsys: Any) -> None:
 def test_train_shows_a_bar_or_its_lines(option: str, tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "points.csv").write_text("x,y\n" + "".join(f"{k},{k * k}\n" for k in range(30)))
     options = ["--inputs", "x", "--outputs", "y", "--iterations", "200", option]
-    assert main(["train", str(tmp_path / "points.csv"), *options]) == 0
+    assert main(["fit", str(tmp_path / "points.csv"), *options]) == 0
     out, err = capsys.readouterr()
     assert out == ""
     assert ("100%|" in err) == (option == "--progress")
@@ -347,7 +347,7 @@ def test_the_bar_goes_before_an_error_is_told(capsys: Any) -> None:
     assert main([*FIT, "--progress", "--learning-rate", "100"]) == 1
     _, err = capsys.readouterr()
     last = err.splitlines()[-1]
-    assert last.startswith("crabnet-jit fit: the loss became")
+    assert last.startswith("crabnet-jit gaussian: the loss became")
     assert not list(tqdm.tqdm._instances)
 
 

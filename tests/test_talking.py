@@ -30,7 +30,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def training(data: Path, *options: str) -> list[str]:
-    return [*PROGRAM, "train", str(data), "--inputs", "x", "--outputs", "y", "--iterations", "200", *options]
+    return [*PROGRAM, "fit", str(data), "--inputs", "x", "--outputs", "y", "--iterations", "200", *options]
 
 
 def run(command: list[str], tmp_path: Path, redirection: str, **environment: str) -> tuple[int, str]:
@@ -56,7 +56,7 @@ def test_remarks_that_cannot_be_written(data: Path, tmp_path: Path, redirection:
     assert load(saved).in_features == 1
     gaussian = [
         *PROGRAM,
-        "fit",
+        "gaussian",
         "--iterations",
         "2000",
         "--save",
@@ -73,11 +73,11 @@ def test_remarks_that_cannot_be_written(data: Path, tmp_path: Path, redirection:
 
 
 def test_a_log_that_cannot_be_written(tmp_path: Path) -> None:
-    command = [*PROGRAM, "fit", "--iterations", "20001", "--save", "g.npz", "--checkpoint", "run.npz"]
+    command = [*PROGRAM, "gaussian", "--iterations", "20001", "--save", "g.npz", "--checkpoint", "run.npz"]
     status, errors = run([*command, "--no-progress"], tmp_path, ">/dev/full")
     assert status == 1
     assert errors.splitlines()[0].startswith("20001 iterations: ")
-    assert errors.splitlines()[2:] == ["crabnet-jit fit: error: [Errno 28] No space left on device"]
+    assert errors.splitlines()[2:] == ["crabnet-jit gaussian: error: [Errno 28] No space left on device"]
     assert load(tmp_path / "g.npz").in_features == 2
     assert (tmp_path / "run.npz").exists()
     status, errors = run(
@@ -191,7 +191,7 @@ def test_a_log_says_at_the_end_what_was_wrong(monkeypatch: pytest.MonkeyPatch) -
         log.close()
 
 
-@pytest.mark.parametrize("command", ["fit", "train"])
+@pytest.mark.parametrize("command", ["gaussian", "fit"])
 def test_a_checkpoint_that_cannot_be_written_at_the_end_does_not_cost_the_network(
     command: str, data: Path, tmp_path: Path
 ) -> None:
@@ -199,7 +199,9 @@ def test_a_checkpoint_that_cannot_be_written_at_the_end_does_not_cost_the_networ
     folder.mkdir()
     limited = "ulimit -f 4; trap '' XFSZ; exec \"$@\""  # no files above 4 KB: the checkpoint is larger
     program = (
-        [*PROGRAM, "fit", "--iterations", "2000"] if command == "fit" else training(data, "--hidden", "8,8")
+        [*PROGRAM, "gaussian", "--iterations", "2000"]
+        if command == "gaussian"
+        else training(data, "--hidden", "8,8")
     )
     result = subprocess.run(
         ["bash", "-c", limited, "bash", *program, "--checkpoint", "run.npz", "--save", "g.npz"],
@@ -211,4 +213,4 @@ def test_a_checkpoint_that_cannot_be_written_at_the_end_does_not_cost_the_networ
     assert result.returncode == 1, result.stderr
     assert "error: [Errno 27] File too large" in result.stderr.splitlines()[-1]
     assert not (folder / "run.npz").exists()
-    assert load(folder / "g.npz").in_features == (2 if command == "fit" else 1)
+    assert load(folder / "g.npz").in_features == (2 if command == "gaussian" else 1)

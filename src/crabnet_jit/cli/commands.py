@@ -40,7 +40,7 @@ from crabnet_jit.training.trainer import Trainer
 
 _LOW, _HIGH = -3.0, 3.0  # the article's box
 
-#: Defaults for the options of `fit`.
+#: Defaults for the options of `gaussian`.
 PRESETS: dict[str, dict[str, Any]] = {
     "article": {
         "hidden": "8,8",
@@ -65,7 +65,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 PRESETS["best"] = {**PRESETS["fast"], "hidden": "32,32", "iterations": 200_000, "batch_size": 64}
 
-#: Learning rates for `fit`, from its options.
+#: Learning rates for `gaussian`, from its options.
 SCHEDULES: dict[str, Callable[[argparse.Namespace], Schedule]] = {
     "exponential": lambda options: ExponentialDecay(options.learning_rate, options.decay),
     "constant": lambda options: Constant(options.learning_rate),
@@ -83,11 +83,19 @@ _NOT_KEPT = {
 }  # fmt: skip
 
 
+#: Commands as checkpoints name them. Earlier versions wrote "fit" for "gaussian", and "train" for "fit".
+_KEPT_COMMANDS = {"gaussian": "gaussian", "fit": "fit FILE"}
+
+
 def saved_options(command: str, path: str, known: set[str]) -> dict[str, Any]:
     """The options of the run that wrote a checkpoint, of those that are known."""
     saved = read_checkpoint(path)
     options = saved.options
-    if options.get("command") != command or not all(
+    if options.get("command") in ("fit", "train"):
+        raise FileFormatError(
+            f"{path} is of an earlier version, whose commands had other names: end it there"
+        )
+    if options.get("command") != _KEPT_COMMANDS[command] or not all(
         isinstance(value, (str, int, float)) for value in options.values()
     ):
         raise FileFormatError(f"{path} is not a checkpoint of crabnet-jit {command}")
@@ -98,7 +106,7 @@ def saved_options(command: str, path: str, known: set[str]) -> dict[str, Any]:
         raise FileFormatError(f"{path} is not a saved checkpoint (its options are of another network)")
     if sum(n_out * (n_in + 1) for n_in, n_out in pairwise(sizes)) != saved.state.parameters.size:
         raise FileFormatError(f"{path} is not a saved checkpoint (its parameters are of another network)")
-    return {name: value for name, value in options.items() if name in known - _NOT_KEPT}
+    return {name: value for name, value in options.items() if name in known - _NOT_KEPT - {"command"}}
 
 
 class _Watch:
@@ -123,6 +131,7 @@ class _Watch:
                 for name, value in vars(options).items()
                 if name not in _NOT_KEPT and value is not None
             }
+            kept["command"] = _KEPT_COMMANDS[options.command]
             self._checkpoint = Checkpoint(options.checkpoint, options.checkpoint_every, kept)
             self.callbacks.append(self._checkpoint)
 
@@ -175,7 +184,7 @@ def _nothing_to_keep() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def fit(options: argparse.Namespace) -> None:
+def gaussian(options: argparse.Namespace) -> None:
     """Fit a network to the article's Gaussian."""
     check.choice("preset", options.preset, PRESETS)
     pictures = Pictures(options)
@@ -231,7 +240,7 @@ def fit(options: argparse.Namespace) -> None:
     if options.save is not None:
         files.save(net, options.save, ARTICLE_NAMES)
     say(f"mean squared error on a grid of 101 x 101 points: {grid_error(net):.3g}")
-    pictures.draw_fit(trainer)
+    pictures.draw_gaussian(trainer)
     watch.close()
 
 
@@ -242,8 +251,8 @@ def grid_error(net: NN) -> float:
     return float(((net.predict(points) - StandardGaussian()(points)) ** 2).mean())
 
 
-def train(options: argparse.Namespace) -> None:
-    """Train a network on a CSV file."""
+def fit(options: argparse.Namespace) -> None:
+    """Fit a network to a CSV file."""
     for name in ("inputs", "outputs"):
         given = getattr(options, name)
         if len(set(given)) < len(given):
@@ -303,7 +312,7 @@ def train(options: argparse.Namespace) -> None:
         if part.size > 0:
             _say_scores(what, options.outputs, score(net, x[part], y[part], weights[part]))
     shown = validation if share > 0 else training
-    pictures.draw_train(net, x[shown], y[shown], options.inputs, options.outputs)
+    pictures.draw_fit(net, x[shown], y[shown], options.inputs, options.outputs)
     watch.close()
 
 
@@ -316,8 +325,8 @@ def _say_progress(n_iterations: int, done: int, loss: float, validation_loss: fl
 
 #: For each command, the options with files that it reads, and those with files that it writes.
 _FILES = {
-    "fit": (["resume"], ["save", "checkpoint", "log_file", "plot", "animate", "rotate"]),
-    "train": (["file", "resume"], ["save", "checkpoint", "log_file", "plot"]),
+    "gaussian": (["resume"], ["save", "checkpoint", "log_file", "plot", "animate", "rotate"]),
+    "fit": (["file", "resume"], ["save", "checkpoint", "log_file", "plot"]),
     "predict": (["model", "file"], ["output"]),
     "plot": (["model", "data"], ["picture"]),
 }

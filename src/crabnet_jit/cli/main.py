@@ -1,4 +1,4 @@
-"""The command line: `fit` learns the article's Gaussian; `train`, `predict`, `plot` are for other data."""
+"""The command line: `gaussian` is the article's job; `fit`, `predict` and `plot` are for other data."""
 
 import argparse
 import contextlib
@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from crabnet_jit import ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, FileFormatError, InvalidArgumentError
 from crabnet_jit import __version__ as version
-from crabnet_jit.cli.commands import PRESETS, SCHEDULES, check_files, fit, predict, saved_options, train
+from crabnet_jit.cli.commands import PRESETS, SCHEDULES, check_files, fit, gaussian, predict, saved_options
 from crabnet_jit.cli.console import say, standard_error
 from crabnet_jit.cli.pictures import KINDS, MOST_OUTPUTS, TARGETS, plot
 from crabnet_jit.cli.tables import TableError
@@ -24,14 +24,24 @@ _TERMINATED = 128 + signal.SIGTERM
 
 
 # The shortest command lines that are complete, and options that a resumed run may have of its own.
-_LEAST = {"fit": ["fit"], "train": ["train", "-", "--inputs", "x", "--outputs", "y"]}
+_LEAST = {"gaussian": ["gaussian"], "fit": ["fit", "-", "--inputs", "x", "--outputs", "y"]}
 _MAY_CHANGE = {"iterations", "log_every"}
+
+
+# Where a command line is not complete, or is that of an earlier version.
+_WHAT_TO_TYPE = {
+    "--inputs, --outputs": (
+        "type crabnet-jit fit points.csv --inputs x --outputs y; the article's job is crabnet-jit gaussian"
+    ),
+    "invalid choice: 'train'": "type crabnet-jit fit points.csv --inputs x --outputs y",
+}
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line instead of argparse's usage and message."""
-        self.exit(_USAGE_ERROR, f"{self.prog}: error: {' '.join(message.split())}\n")
+        hints = [f"; {hint}" for what, hint in _WHAT_TO_TYPE.items() if what in message]
+        self.exit(_USAGE_ERROR, f"{self.prog}: error: {' '.join(message.split())}{''.join(hints)}\n")
 
 
 def _sizes(text: str) -> list[int]:
@@ -59,14 +69,14 @@ def _numbers(text: str) -> list[float] | float:
 
 
 def _parser(
-    preset: str = "article", command: str = "fit", saved: dict[str, Any] | None = None
+    preset: str = "article", command: str = "gaussian", saved: dict[str, Any] | None = None
 ) -> argparse.ArgumentParser:
     """Options have the defaults of a preset, and before those the ones that a command's checkpoint has."""
     parser = _Parser(prog="crabnet-jit", description="Train small neural networks in compiled loops.")
     parser.add_argument("--version", action="version", version=f"crabnet-jit {version}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_fit(commands, PRESETS[preset])
-    _add_train(commands)
+    _add_gaussian(commands, PRESETS[preset])
+    _add_fit(commands)
     _add_predict(commands)
     _add_plot(commands)
     commands.choices[command].set_defaults(**(saved or {}))
@@ -82,42 +92,44 @@ def _command(commands: "argparse._SubParsersAction[_Parser]", name: str, text: s
     )
 
 
-def _add_fit(commands: "argparse._SubParsersAction[_Parser]", preset: dict[str, Any]) -> None:
-    fit = _command(
+def _add_gaussian(commands: "argparse._SubParsersAction[_Parser]", preset: dict[str, Any]) -> None:
+    gaussian = _command(
         commands,
-        "fit",
+        "gaussian",
         "fit a network to the 2D Gaussian",
         "The defaults are the article's job. The log goes to standard output, all else to standard error.",
     )
-    fit.add_argument(
+    gaussian.add_argument(
         "--preset", default="article", metavar="NAME", help=f"defaults for the options: {', '.join(PRESETS)}"
     )
-    fit.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the random stream, any u64")
-    _add_network(fit, **preset)
-    fit.add_argument(
+    gaussian.add_argument(
+        "--seed", type=int, default=1, metavar="N", help="seed of the random stream, any u64"
+    )
+    _add_network(gaussian, **preset)
+    gaussian.add_argument(
         "--schedule",
         default=preset["schedule"],
         metavar="NAME",
         help=f"of the learning rate: {', '.join(SCHEDULES)}",
     )
-    fit.add_argument(
+    gaussian.add_argument(
         "--decay",
         type=float,
         default=0.99999,
         metavar="FACTOR",
         help="on the learning rate in every iteration, with the exponential schedule",
     )
-    fit.add_argument(
+    gaussian.add_argument(
         "--log-every", type=int, default=10_000, metavar="N", help="iterations between log lines"
     )
-    _add_run(fit)
-    fit.add_argument(
+    _add_run(gaussian)
+    gaussian.add_argument(
         "--animate", metavar="FILE", help="a film of the surface as it learns: .gif, .mp4, or .png for frames"
     )
-    fit.add_argument(
+    gaussian.add_argument(
         "--rotate", metavar="FILE", help="a film of the learned surface, turning: the same endings"
     )
-    _add_frames(fit)
+    _add_frames(gaussian)
 
 
 def _add_frames(parser: _Parser) -> None:
@@ -198,21 +210,21 @@ def _add_network(
     )
 
 
-def _add_train(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    train = _command(
+def _add_fit(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    fit = _command(
         commands,
-        "train",
-        "train a network on a CSV file",
+        "fit",
+        "fit a network to a CSV file",
         "Scores go to standard error, in the units of the outputs: root mean squared error, mean absolute "
         "error and R2. The learning rate rises for a tenth of the iterations and falls as a cosine.",
     )
-    train.add_argument("file", help="CSV in UTF-8 with a header; - for standard input")
-    train.add_argument("--inputs", type=_names, required=True, metavar="NAMES", help="columns, with commas")
-    train.add_argument("--outputs", type=_names, required=True, metavar="NAMES", help="columns, with commas")
-    train.add_argument("--weights", metavar="NAME", help="column of sample weights")
-    train.add_argument("--delimiter", metavar="CHARACTER", help="found in the header by default")
+    fit.add_argument("file", help="CSV in UTF-8 with a header; - for standard input")
+    fit.add_argument("--inputs", type=_names, required=True, metavar="NAMES", help="columns, with commas")
+    fit.add_argument("--outputs", type=_names, required=True, metavar="NAMES", help="columns, with commas")
+    fit.add_argument("--weights", metavar="NAME", help="column of sample weights")
+    fit.add_argument("--delimiter", metavar="CHARACTER", help="found in the header by default")
     _add_network(
-        train,
+        fit,
         hidden="32,32",
         activation="tanh",
         init="auto",
@@ -221,27 +233,25 @@ def _add_train(commands: "argparse._SubParsersAction[_Parser]") -> None:
         iterations=20_000,
         batch_size=64,
     )
-    train.add_argument("--loss", default="mse", metavar="NAME", help=", ".join(LOSSES))
-    train.add_argument(
-        "--l1", type=float, default=0.0, metavar="FACTOR", help="penalty on sizes of parameters"
-    )
-    train.add_argument("--l2", type=float, default=0.0, metavar="FACTOR", help="penalty on their squares")
-    train.add_argument("--clip-norm", type=float, metavar="NORM", help="largest norm of the gradient")
-    train.add_argument("--clip-value", type=float, metavar="VALUE", help="largest component of the gradient")
-    train.add_argument("--dropout", type=float, default=0.0, metavar="RATE", help="share of units dropped")
-    train.add_argument(
+    fit.add_argument("--loss", default="mse", metavar="NAME", help=", ".join(LOSSES))
+    fit.add_argument("--l1", type=float, default=0.0, metavar="FACTOR", help="penalty on sizes of parameters")
+    fit.add_argument("--l2", type=float, default=0.0, metavar="FACTOR", help="penalty on their squares")
+    fit.add_argument("--clip-norm", type=float, metavar="NORM", help="largest norm of the gradient")
+    fit.add_argument("--clip-value", type=float, metavar="VALUE", help="largest component of the gradient")
+    fit.add_argument("--dropout", type=float, default=0.0, metavar="RATE", help="share of units dropped")
+    fit.add_argument(
         "--validation",
         type=float,
         default=0.2,
         metavar="SHARE",
         help="of the rows, set aside to choose the best parameters; 0 for none",
     )
-    train.add_argument("--no-standardize", action="store_true", help="take numbers as they are")
-    train.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the random stream, any u64")
-    train.add_argument(
+    fit.add_argument("--no-standardize", action="store_true", help="take numbers as they are")
+    fit.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the random stream, any u64")
+    fit.add_argument(
         "--patience", type=int, metavar="N", help="end after so many validation losses without a better one"
     )
-    _add_run(train)
+    _add_run(fit)
 
 
 def _add_predict(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -251,7 +261,7 @@ def _add_predict(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "predict the outputs for a CSV file",
         "Writes its columns, and one column NAME_predicted for each output.",
     )
-    predict.add_argument("model", help="a file that train or fit saved")
+    predict.add_argument("model", help="a file that gaussian or fit saved")
     predict.add_argument("file", help="CSV in UTF-8 with a header; - for standard input")
     predict.add_argument("--delimiter", metavar="CHARACTER", help="found in the header by default")
     predict.add_argument("--output", default="-", metavar="FILE", help="write there; - for standard output")
@@ -264,7 +274,7 @@ def _add_plot(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "draw a saved network",
         "Needs matplotlib. Numbers that begin with a minus are written as in --low=-1,0.",
     )
-    plot.add_argument("model", help="a file that train or fit saved")
+    plot.add_argument("model", help="a file that gaussian or fit saved")
     plot.add_argument("picture", nargs="?", help="the file to write: .png, .svg, .pdf, ...; .gif or .mp4")
     plot.add_argument(
         "--kind",
@@ -351,7 +361,7 @@ def _main(argv: Sequence[str] | None) -> int:
             raise OSError("standard output is closed")
         with _signals(command):
             check_files(options)
-            {"fit": fit, "train": train, "predict": predict, "plot": plot}[options.command](options)
+            {"gaussian": gaussian, "fit": fit, "predict": predict, "plot": plot}[options.command](options)
     except (InvalidArgumentError, TableError, FileFormatError) as error:
         code, message = _USAGE_ERROR, f"error: {error}"
     except ImportError as error:

@@ -32,7 +32,7 @@ _HISTORY_HEIGHT = 3.4  # inches
 
 
 class Pictures:
-    """Those that the options of `fit` and `train` ask for.
+    """Those that the options of `gaussian` and `fit` ask for.
 
     What is wrong with the options is an error before the training; so is a missing matplotlib.
 
@@ -69,7 +69,7 @@ class Pictures:
             self._snapshots = Snapshots(every, self._n_frames + 2)
             self.callbacks.append(self._snapshots)
 
-    def draw_fit(self, trainer: Trainer) -> None:
+    def draw_gaussian(self, trainer: Trainer) -> None:
         """The article's surface beside the target, and the losses; the films."""
         net, target = trainer.net, StandardGaussian()
         names = _names(ARTICLE_NAMES["inputs"], ARTICLE_NAMES["outputs"])
@@ -92,7 +92,7 @@ class Pictures:
             if "animate" in self._films:
                 animate_surface(net, self._snapshots, self._films["animate"], target, **names)
 
-    def draw_train(self, net: NN, x: Array, y: Array, inputs: list[str], outputs: list[str]) -> None:
+    def draw_fit(self, net: NN, x: Array, y: Array, inputs: list[str], outputs: list[str]) -> None:
         """The fit of these samples, for each of the first outputs, and the losses."""
         if not self.need_losses:
             return
