@@ -19,7 +19,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numba.np.numpy_support import from_dtype
 
-from crabnet_jit.machine.vector import INDEX
+from crabnet_jit.machine.llvm import INDEX
 
 
 def address_of(entry: Any, *arguments: Any) -> int:

@@ -16,6 +16,9 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from crabnet_jit.machine.llvm import step
+
+I8 = ir.IntType(8)
 INTERRUPT, TERMINATE = int(signal.SIGINT), int(signal.SIGTERM)
 
 
@@ -31,13 +34,14 @@ def is_set(typing_context: Any, flag: Any) -> Any:
         (size,) = cgutils.unpack_tuple(builder, array.shape)
         with cgutils.for_range(builder, size) as loop:
             # From memory every time: something else writes there.
-            number = builder.load_atomic(builder.gep(array.data, [loop.index]), "monotonic", 1)
+            address = step(builder, array.data, I8, loop.index)
+            number = builder.load_atomic(address, "monotonic", 1, typ=I8)
             for wanted in (INTERRUPT, TERMINATE):
-                with builder.if_then(builder.icmp_unsigned("==", number, ir.IntType(8)(wanted))):
+                with builder.if_then(builder.icmp_unsigned("==", number, I8(wanted))):
                     builder.store(cgutils.true_bit, found)
                     loop.do_break()
-            with builder.if_then(builder.icmp_unsigned("==", number, ir.IntType(8)(0))):
+            with builder.if_then(builder.icmp_unsigned("==", number, I8(0))):
                 loop.do_break()
-        return builder.load(found)
+        return builder.load(found, typ=ir.IntType(1))
 
     return types.boolean(flag), codegen

@@ -23,22 +23,22 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, models, register_model
 
-from crabnet_jit.machine.vector import (
+from crabnet_jit.machine.llvm import (
     I64,
     INDEX,
-    Vector,
     broadcast,
     lane_sum,
     larger,
     load_from,
+    load_one,
     multiply_add,
     pair_orders,
     plus,
     pointer,
     shuffle,
     store_to,
-    vector_of,
 )
+from crabnet_jit.machine.vector import Vector, vector_of
 
 
 class Tile(types.Type):
@@ -82,7 +82,7 @@ def tile_full(typing_context: Any, x: Any, rows: Any, columns: Any, start: Any, 
             if not is_array:
                 return args[3]
             at = plus(builder, args[4], i), I64(0)
-            return builder.load(pointer(context, builder, start, args[3], *at))
+            return load_one(builder, pointer(context, builder, start, args[3], *at), vector.llvm.element)
 
         filled = [broadcast(builder, scalar(i), vector.llvm) for i in range(tile.rows)]
         return tile.pack(builder, {(i, j): filled[i] for i, j in tile.places})
@@ -99,7 +99,7 @@ def tile_outer(typing_context: Any, tile: Any, A: Any, row: Any, B: Any, k: Any,
 
         def a(i: int) -> Any:
             address = pointer(context, builder, A, A_value, plus(builder, row, i), k)
-            return broadcast(builder, builder.load(address), vector.llvm)
+            return broadcast(builder, load_one(builder, address, vector.llvm.element), vector.llvm)
 
         def b(j: int) -> Any:
             at = k, plus(builder, column, j * vector.lanes)

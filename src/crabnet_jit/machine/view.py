@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from crabnet_jit.machine.vector import I32, I64, INDEX
+from crabnet_jit.machine.llvm import I32, I64, INDEX, pointing_to, step
 
 as_tuple = to_fixed_tuple
 
@@ -35,7 +35,7 @@ def matrix(typing_context: Any, flat: Any, offset: Any, n_rows: Any, n_columns: 
             last = builder.sub(builder.add(offset, builder.mul(n_rows, n_columns)), size.type(1))
             cgutils.do_boundscheck(context, builder, offset, size)
             cgutils.do_boundscheck(context, builder, last, size)
-        data = builder.gep(array.data, [offset])
+        data = step(builder, array.data, context.get_data_type(flat.dtype), offset)
         return _borrow(context, builder, view, data, [n_rows, n_columns])
 
     return view(flat, INDEX, INDEX, INDEX), codegen
@@ -49,7 +49,8 @@ def part(typing_context: Any, flat: Any, offset: Any, n: Any) -> Any:
         if context.enable_boundscheck:
             (size,) = cgutils.unpack_tuple(builder, array.shape)
             cgutils.do_boundscheck(context, builder, builder.add(offset, n), builder.add(size, I64(1)))
-        return _borrow(context, builder, flat, builder.gep(array.data, [offset]), [n])
+        data = step(builder, array.data, context.get_data_type(flat.dtype), offset)
+        return _borrow(context, builder, flat, data, [n])
 
     return flat(flat, INDEX, INDEX), codegen
 
@@ -61,7 +62,7 @@ def words(typing_context: Any, draws: Any) -> Any:
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         array = context.make_array(draws)(context, builder, args[0])
         (size,) = cgutils.unpack_tuple(builder, array.shape)
-        data = builder.bitcast(array.data, I32.as_pointer())
+        data = pointing_to(builder, array.data, I32)
         return _borrow(context, builder, view, data, [builder.sdiv(size, I64(8)), I64(16)])
 
     return view(draws), codegen
@@ -79,7 +80,8 @@ def panel(typing_context: Any, x: Any, i: Any, j: Any) -> Any:
             cgutils.do_boundscheck(context, builder, i, n_i)
             cgutils.do_boundscheck(context, builder, j, n_j)
         index = builder.add(builder.mul(i, n_j), j)
-        data = builder.gep(array.data, [builder.mul(index, builder.mul(n_rows, n_columns))])
+        size = builder.mul(n_rows, n_columns)
+        data = step(builder, array.data, context.get_data_type(x.dtype), builder.mul(index, size))
         return _borrow(context, builder, view, data, [n_rows, n_columns])
 
     return view(x, INDEX, INDEX), codegen

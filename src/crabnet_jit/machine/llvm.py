@@ -1,0 +1,106 @@
+"""Pieces of LLVM code that operations are made of.
+
+LLVM's pointers no longer have the type of what they point to, and those of llvmlite are going to lose it.
+So whoever loads, stores or steps says the type, and `pointing_to` alone knows of pointers that still have one.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+
+INDEX = types.intp
+I32 = ir.IntType(32)
+I64 = ir.IntType(64)
+
+
+def pointing_to(builder: Any, address: Any, kind: Any) -> Any:
+    """An address as that of a value of this LLVM type."""
+    return address if address.type.is_opaque else builder.bitcast(address, ir.PointerType(kind))
+
+
+def step(builder: Any, address: Any, kind: Any, n: Any) -> Any:
+    """The address n values of this type further on."""
+    return builder.gep(address, [n], source_etype=kind)
+
+
+def load_one(builder: Any, address: Any, kind: Any, align: int | None = None) -> Any:
+    """The value of this type at an address."""
+    return builder.load(pointing_to(builder, address, kind), align=align, typ=kind)
+
+
+def plus(builder: Any, index: Any, offset: int) -> Any:
+    return builder.add(index, index.type(offset), flags=["nsw"])
+
+
+def pointer(context: Any, builder: Any, array: Any, value: Any, row: Any, column: Any, width: int = 1) -> Any:
+    """Address of array[row, column], from which `width` numbers of the row are used."""
+    struct = context.make_array(array)(context, builder, value)
+    n_rows, n_columns = cgutils.unpack_tuple(builder, struct.shape)
+    if context.enable_boundscheck:
+        cgutils.do_boundscheck(context, builder, row, n_rows)
+        cgutils.do_boundscheck(context, builder, column, n_columns)
+        cgutils.do_boundscheck(context, builder, plus(builder, column, width - 1), n_columns)
+    if array.layout == "F":
+        row, column, n_columns = column, row, n_rows
+    offset = builder.add(builder.mul(row, n_columns, flags=["nsw"]), column, flags=["nsw"])
+    return step(builder, struct.data, context.get_data_type(array.dtype), offset)
+
+
+def _element_bytes(vector: ir.VectorType) -> int:
+    return {"i32": 4, "i64": 8, "float": 4, "double": 8}[str(vector.element)]
+
+
+def load_from(builder: Any, address: Any, vector: ir.VectorType) -> Any:
+    return load_one(builder, address, vector, _element_bytes(vector))
+
+
+def store_to(builder: Any, value: Any, address: Any) -> None:
+    builder.store(value, pointing_to(builder, address, value.type), _element_bytes(value.type))
+
+
+def shuffle(builder: Any, a: Any, b: Any, lanes: Sequence[int]) -> Any:
+    """The given lanes of a and b, those of b counted on behind those of a."""
+    mask = ir.Constant(ir.VectorType(I32, len(lanes)), list(lanes))
+    return builder.shuffle_vector(a, b, mask)
+
+
+def broadcast(builder: Any, scalar: Any, vector: ir.VectorType) -> Any:
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, I32(0))
+    return shuffle(builder, first, undefined, [0] * vector.count)
+
+
+def call_intrinsic(builder: Any, name: str, args: Sequence[Any]) -> Any:
+    """LLVM's function `name` for vectors, of arguments of one type."""
+    vector = args[0].type
+    full_name = f"{name}.v{vector.count}f{_element_bytes(vector) * 8}"
+    function_type = ir.FunctionType(vector, [vector] * len(args))
+    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, full_name), args)
+
+
+def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    return call_intrinsic(builder, "llvm.fma", [a, b, c])
+
+
+def lane_sum(builder: Any, vector: Any) -> Any:
+    while vector.type.count > 1:
+        even = shuffle(builder, vector, vector, range(0, vector.type.count, 2))
+        odd = shuffle(builder, vector, vector, range(1, vector.type.count, 2))
+        vector = builder.fadd(even, odd)
+    return builder.extract_element(vector, I32(0))
+
+
+def larger(builder: Any, a: Any, b: Any) -> Any:
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+def pair_orders(lanes: int, width: int) -> tuple[list[int], list[int]]:
+    """Two shuffles of a and b that exchange the odd blocks of a for the even ones of b.
+
+    With blocks of `width` lanes: a0 b0 a2 b2 … and a1 b1 a3 b3 ….
+    """
+    odd = [(lane // width) % 2 for lane in range(lanes)]
+    low = [lane + (lanes - width) * is_odd for lane, is_odd in enumerate(odd)]
+    return low, [lane + width for lane in low]
