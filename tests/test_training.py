@@ -5,6 +5,8 @@ import platform
 import signal
 import subprocess
 import sys
+import tracemalloc
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from trainers import article
 from crabnet_jit import (
     MSE,
     NN,
+    Every,
     ExponentialDecay,
     History,
     InvalidArgumentError,
@@ -378,3 +381,76 @@ after = {name: len(getattr(f, "signatures", ())) for name, f in vars(entry).item
 assert before == after and max(after.values()) == 1, (before, after)
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# ---- buffers ----
+
+
+def test_a_trainer_that_does_not_run_is_small() -> None:
+    article().run(10)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        trainers = [article() for _ in range(20)]
+        for trainer in trainers:
+            trainer.run(10)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (after - before) / len(trainers) < 50_000
+
+
+def test_a_training_within_another_one_has_buffers_of_its_own() -> None:
+    def other(run: Any = None) -> None:
+        article(seed=2).run(50)
+
+    def ripple(x: Any) -> Any:
+        other()
+        return np.sin(x[:, 0])
+
+    def losses(target: Any, callbacks: Sequence[Any]) -> bytes:
+        source = UniformSource(target, low=[-3, -3], high=[3, 3], batch_size=16, rng=1)
+        trainer = Trainer(NN(2, [8, 8], 1, rng=1), source, chunk_size=article().chunk_size)
+        return trainer.run(9000, callbacks=callbacks).losses.tobytes()
+
+    alone = losses(lambda x: np.sin(x[:, 0]), [])
+    assert losses(ripple, [Every(1000, other)]) == alone
+
+
+class LeavesWeights:
+    """A source that does not write weights."""
+
+    in_features, out_features, batch_size = 1, 1, 8
+
+    def fill(self, iteration: int, x: Any, target: Any, weight: Any) -> None:
+        x[:] = np.linspace(-1, 1, x.shape[3])
+        target[:] = x**2
+
+
+class Weighted(LeavesWeights):
+    """One that does."""
+
+    def fill(self, iteration: int, x: Any, target: Any, weight: Any) -> None:
+        super().fill(iteration, x, target, weight)
+        weight[:] = np.arange(weight.shape[3]) / 100
+
+
+def test_weights_of_one_trainer_are_not_those_of_the_next() -> None:
+    def losses(source: Any) -> bytes:
+        return Trainer(NN(1, [4], 1, rng=1), source).run(100).losses.tobytes()
+
+    alone = losses(LeavesWeights())
+    weighted = losses(Weighted())
+    assert weighted != alone
+    assert losses(LeavesWeights()) == alone
+    assert losses(Weighted()) == weighted
+
+
+def test_shapes_of_which_a_thread_keeps_no_buffers() -> None:
+    sizes = range(1, 40)
+    trainers = [article(batch_size=n) for n in sizes]
+    for _ in range(3):
+        for trainer in trainers:
+            trainer.run(7)
+    for n, trainer in zip(sizes, trainers, strict=True):
+        assert trainer.history.losses.tobytes() == article(batch_size=n).run(21).losses.tobytes()

@@ -1,7 +1,7 @@
 """Pieces of LLVM code that operations are made of.
 
 LLVM's pointers no longer have the type of what they point to, and those of llvmlite are going to lose it.
-So whoever loads, stores or steps says the type, and `pointing_to` alone knows of pointers that still have one.
+So whoever loads, stores or steps says the type; `pointing_to` alone knows of pointers that still have one.
 """
 
 from collections.abc import Sequence

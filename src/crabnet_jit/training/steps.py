@@ -1,6 +1,7 @@
 """Chunks of iterations: their buffers, and steps that are taken back if they go wrong."""
 
 import copy
+import threading
 from typing import Any, NamedTuple
 
 from crabnet_jit import check
@@ -20,6 +21,41 @@ from crabnet_jit.training.objective import is_long, with_calls
 _CHUNK_ITERATIONS = 4000
 _CHUNK_NUMBERS = 2**18  # … this bounds a chunk of large batches: 2 MB of samples and targets
 _CHUNK_PRODUCTS = 2**31  # … and this one of large networks: about 0.1 s between two turns of Python
+_FREE_SHAPES = 4  # of which a thread keeps buffers
+
+
+class Buffers(NamedTuple):
+    """What a chunk is written to: batches, unless they are always the same, dropout's masks, and losses.
+
+    `owner` says whose the weights in the batches are.
+    """
+
+    batches: Batches | None
+    masks: Array
+    losses: Array
+    owner: object
+
+
+class _Free(threading.local):
+    """The buffers of this thread that no chunk uses at the moment.
+
+    They belong to the thread and not to a trainer: many trainers of a small network need no more memory than
+    one, and a training within another one, in a callback or a source, has buffers of its own.
+    """
+
+    def __init__(self) -> None:
+        self._by_shape: dict[tuple[object, ...], Buffers] = {}
+
+    def take(self, shape: tuple[object, ...]) -> Buffers | None:
+        return self._by_shape.pop(shape, None)
+
+    def give_back(self, shape: tuple[object, ...], buffers: Buffers) -> None:
+        self._by_shape[shape] = buffers
+        if len(self._by_shape) > _FREE_SHAPES:
+            del self._by_shape[next(iter(self._by_shape))]
+
+
+_free = _Free()
 
 
 class Chunk(NamedTuple):
@@ -28,6 +64,7 @@ class Chunk(NamedTuple):
     batches: Batches
     learning_rates: Array
     losses: Array
+    buffers: Buffers
 
     def part(self, start: int, end: int) -> "Chunk":
         """Some of its iterations; a batch that serves all is not cut."""
@@ -36,7 +73,9 @@ class Chunk(NamedTuple):
             return panels[start:end] if len(panels) == self.losses.size else panels
 
         batches = Batches(*map(cut, self.batches))
-        return Chunk(batches, self.learning_rates[start:end], self.losses[start:end])
+        return self._replace(
+            batches=batches, learning_rates=self.learning_rates[start:end], losses=self.losses[start:end]
+        )
 
 
 class Chunks:
@@ -71,23 +110,47 @@ class Chunks:
         self._is_constant = check.flag("source.is_constant", getattr(source, "is_constant", False))
         fitting = _fitting_size(net, n_panels * width, dropout.n_units, self._is_constant)
         self.size = n = fitting if size is None else size
-        n_batches = 1 if self._is_constant else n
-        self._batches = Batches(
-            aligned_zeros(n_batches, n_panels, net.in_features, width, dtype=net.dtype),
-            aligned_zeros(n_batches, n_panels, net.out_features, width, dtype=net.dtype),
-            plain_weights(n_batches, source.batch_size, net.dtype),
-            aligned_zeros(n, n_panels, dropout.n_units, width, dtype=net.dtype),
-        )
+        panels = n_panels, net.in_features, net.out_features, width, net.dtype
+        self._shape = self._is_constant, n, source.batch_size, dropout.n_units, *panels
+        self._owner = object()
+        self._constant = self._new_batches(1) if self._is_constant else None
         self.fill_constant()
         self._workspace = net.workspace(width, net.gradients)
         self._is_long = is_long(n_panels * width, net)
-        self._losses = aligned_zeros(n)
         self._changing = net.parameters, *state  # by a step
 
     def fill_constant(self) -> None:
         """Take the batch of a source that gives the same one always."""
-        if self._is_constant:
-            self._fill(0, self._batches)
+        if self._constant is not None:
+            self._fill(0, self._constant)
+
+    def _new_batches(self, n: int) -> Batches:
+        """Panels for n batches, with the weights that a source may leave as they are; without masks."""
+        _, _, batch_size, _, n_panels, n_in, n_out, width, dtype = self._shape
+        return Batches(
+            aligned_zeros(n, n_panels, n_in, width, dtype=dtype),
+            aligned_zeros(n, n_panels, n_out, width, dtype=dtype),
+            plain_weights(n, batch_size, dtype),
+            aligned_zeros(0, n_panels, 0, width, dtype=dtype),
+        )
+
+    def _buffers(self) -> Buffers:
+        """Free ones of this thread, or new ones."""
+        is_constant, n, batch_size, n_units, n_panels, _, _, width, dtype = self._shape
+        buffers = _free.take(self._shape)
+        if buffers is None:
+            batches = None if is_constant else self._new_batches(n)
+            masks = aligned_zeros(n, n_panels, n_units, width, dtype=dtype)
+            return Buffers(batches, masks, aligned_zeros(n), self._owner)
+        if buffers.batches is not None and buffers.owner is not self._owner:
+            buffers.batches.weight[:] = plain_weights(
+                1, batch_size, dtype
+            )  # its source may have changed them
+        return buffers._replace(owner=self._owner)
+
+    def give_back(self, chunk: Chunk) -> None:
+        """Let the next chunk have its buffers."""
+        _free.give_back(self._shape, chunk.buffers)
 
     def _fill(self, first: int, batches: Batches) -> None:
         self._source.fill(first, batches.x, batches.target, batches.weight)
@@ -96,11 +159,17 @@ class Chunks:
     def prepare(self, first: int, n: int, rate_scale: float = 1.0) -> Chunk:
         """Fill the buffers for n iterations from `first` on; what users wrote is called here."""
         rates = rates_of(self._schedule, first, max(n, 1))[:n]  # of one iteration, if only to compile
-        batches = self._batches if n == self.size else Batches(*(panels[:n] for panels in self._batches))
+        buffers = self._buffers()
+        batches = self._constant if buffers.batches is None else buffers.batches
+        assert batches is not None
+        batches = batches._replace(masks=buffers.masks)
+        if n < self.size:
+            batches = Batches(*(panels[:n] for panels in batches))
         if not self._is_constant:
             self._fill(first, batches)
         self.dropout.fill(first, batches.masks)
-        return Chunk(batches, rates if rate_scale == 1.0 else rates * rate_scale, self._losses[:n])
+        rates = rates if rate_scale == 1.0 else rates * rate_scale
+        return Chunk(batches, rates, buffers.losses[:n], buffers)
 
     def run(self, chunk: Chunk, interrupt: Flag = NEVER) -> int:
         """Take the steps of a chunk; return how many.

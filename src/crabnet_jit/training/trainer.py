@@ -265,7 +265,9 @@ class Trainer:
     def compile(self) -> None:
         """Compile what a run needs, or load it from the cache on disk; otherwise the first run does it."""
         with Interruptible() as interruptible, self._alone(interruptible):
-            self._chunks.run(self._chunks.prepare(self.iteration, 0))
+            chunk = self._chunks.prepare(self.iteration, 0)
+            self._chunks.run(chunk)
+            self._chunks.give_back(chunk)
 
     @check.keywords
     def run(
@@ -385,6 +387,7 @@ class Trainer:
             if n_done < n and not is_interrupted:
                 self._diverged(float(chunk.losses[n_done]), float(chunk.learning_rates[n_done]))
         finally:
+            self._chunks.give_back(chunk)
             interruptible.release()
 
     def _diverged(self, loss: float, learning_rate: float) -> None:
