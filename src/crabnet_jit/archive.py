@@ -64,7 +64,7 @@ def read_archive(
     FileFormatError
         For whatever is wrong with the file, also if `parse` finds it.
     OSError
-        If it can not be read.
+        If it cannot be read.
     """
     file = check.path("path", path)
     try:

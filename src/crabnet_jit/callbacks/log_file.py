@@ -88,7 +88,7 @@ class LogFile(Callback):
         return json.dumps(dict(zip(self._COLUMNS, numbers, strict=True)), allow_nan=False) + "\n"
 
     def __call__(self, run: Run) -> None:
-        """Add a row; if the run went back, in place of those behind it."""
+        """Add a row; if the run went back, in place of those after it."""
         values = run.iteration, run.running_loss, run.trainer.last_rate, round(run.seconds, 6)
         try:
             if run.iteration <= self._last or self._is_torn:

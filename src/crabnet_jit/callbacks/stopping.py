@@ -18,7 +18,7 @@ class EarlyStopping(Callback):
     Parameters
     ----------
     patience : int or None, default 10
-        The run ends when so many checks on end brought no improvement; None: never.
+        The run ends after this many checks in a row without improvement; None: never.
     validation : Objective, optional
         Its loss decides; without, the running loss of the training.
     every : int, default 1000

@@ -42,7 +42,7 @@ def read_table(path: str, delimiter: str | None = None) -> Table:
     TableError
         For a file without rows, or rows of another length.
     OSError
-        If the file can not be read.
+        If the file cannot be read.
     """
     source = "standard input" if path == "-" else path
     if path == "-" and sys.stdin is None:

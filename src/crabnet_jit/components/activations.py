@@ -344,7 +344,7 @@ class CustomActivation(Activation):
     Raises
     ------
     InvalidArgumentError
-        If one can not be compiled, or gives something that is no number.
+        If one cannot be compiled, or gives something that is no number.
 
     Examples
     --------

@@ -240,7 +240,7 @@ class CustomLoss(Loss):
     Raises
     ------
     InvalidArgumentError
-        If one can not be compiled, or gives something that is no number.
+        If one cannot be compiled, or gives something that is no number.
 
     Examples
     --------

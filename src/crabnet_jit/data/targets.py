@@ -32,7 +32,7 @@ class Target(Protocol):
         """Overwrite target (n_iterations, n_panels, out_features, width) with the values at x.
 
         The first n_samples columns of each iteration's panels, panel after panel, are samples; what lies
-        behind them does not count.
+        after them does not count.
         """
 
 

@@ -169,7 +169,7 @@ def fit(
         Called after each fiftieth of the iterations, with the number of iterations done, the mean loss since
         the last call, and the validation loss or None.
     patience : int, optional
-        Needs `validation`: the fit ends when so many validation losses on end were no better.
+        Needs `validation`: the fit ends after this many validation losses in a row without improvement.
     callbacks : sequence of Callback or callable
         Others to be called in the run, such as `ProgressBar()`, `TimeBudget(60)` or `Checkpoint("fit.npz")`.
     resume : path-like, optional

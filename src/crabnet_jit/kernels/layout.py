@@ -35,7 +35,7 @@ _MOST = 2**48  # parameters: whoever has the memory for so many, gets more
 def make_layout(sizes: Sequence[int]) -> NDArray[np.int64]:
     """Layout of a network with the given sizes: inputs, hidden layers, outputs.
 
-    Activations are the article's: ReLU, and none behind the last layer.
+    Activations are the article's: ReLU, and none after the last layer.
     """
     rows = []
     start = y_start = 0

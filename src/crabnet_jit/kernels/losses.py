@@ -1,7 +1,7 @@
 """Losses and their gradients.
 
 Every loss kernel reads the panels of predictions x and targets (n_out, width) and of weights
-(1, width), each sample's share of the batch's mean: 1 / n in a batch of n, 0 in columns behind it.
+(1, width), each sample's share of the batch's mean: 1 / n in a batch of n, 0 in columns after it.
 It overwrites dL_dx, with 0 where the weight is 0, and returns the loss.
 """
 

@@ -34,7 +34,7 @@ def fill_minibatches(
     `data` are inputs (n_samples, n_in), targets (n_samples, n_out) and weights (n_samples,). An epoch takes
     all samples, its last batch those that are left; their order is a permutation made of the draws from
     group number `group` on, as many for each epoch as `permutation_draws` says. `order` (n_samples,)
-    holds that of `epoch`, and is overwritten; with draws of size 0 it is left alone. Columns behind a
+    holds that of `epoch`, and is overwritten; with draws of size 0 it is left alone. Columns after a
     batch repeat its first sample, with weight 0.
     """
     data_x, data_y, data_weight = data

@@ -1,7 +1,7 @@
 """Update rules: parameters from gradients.
 
 The loops run over flat buffers. `state` holds what a rule remembers: as many buffers of the
-parameters' size as it needs, one behind the other. `numbers` (float64) are its constants, in the order
+parameters' size as it needs, one after the other. `numbers` (float64) are its constants, in the order
 in which it unpacks them.
 """
 

@@ -40,7 +40,7 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 class KernelCache(_Cache):
     """The cache of one kernel: a file for each signature and processor.
 
-    Anything that is wrong with a file counts as not there, and what can not be written is not.
+    Anything that is wrong with a file counts as not there, and what cannot be written is not.
     """
 
     def __init__(self, name: str) -> None:

@@ -1,7 +1,7 @@
 """The signals that tell a long computation to come back.
 
 `flag` is memory to which the operating system writes the numbers of signals while compiled code runs, one
-behind the other (signals.py); a zero ends them. Kernels look there between parts that take some
+after the other (signals.py); a zero ends them. Kernels look there between parts that take some
 milliseconds at most.
 
 Looking costs: in the loops over layers of the article's job, 100 ns where a training step takes 300,

@@ -61,7 +61,7 @@ def store_to(builder: Any, value: Any, address: Any) -> None:
 
 
 def shuffle(builder: Any, a: Any, b: Any, lanes: Sequence[int]) -> Any:
-    """The given lanes of a and b, those of b counted on behind those of a."""
+    """The given lanes of a and b, those of b counted on after those of a."""
     mask = ir.Constant(ir.VectorType(I32, len(lanes)), list(lanes))
     return builder.shuffle_vector(a, b, mask)
 

@@ -1,7 +1,7 @@
 """Signals while compiled code runs: it comes back at once, and nothing is left half done.
 
 Python handles a signal, such as that of Ctrl-C, between two steps of Python code. A compiled call is one
-such step, however long it takes, and an exception raised behind it could fall between the call and the
+such step, however long it takes, and an exception raised after it could fall between the call and the
 lines that keep its results. So, while an `Interruptible` is entered in the main thread,
 
 - the operating system's part of a signal writes its number to memory, where kernels look: Python can be

@@ -36,7 +36,7 @@ def save(net: NN, path: str | PathLike[str], names: dict[str, list[str]] | None 
     InvalidArgumentError
         For a `CustomActivation`, or names that are not as many different texts as there are features.
     OSError
-        If the file can not be written. Nothing is left of it then.
+        If the file cannot be written. Nothing is left of it then.
     """
     check.instance("net", net, NN, "an NN")
     names = {} if names is None else names
@@ -65,7 +65,7 @@ def load(path: str | PathLike[str]) -> NN:
     FileFormatError
         If the file is something else, damaged, or of a later version.
     OSError
-        If it can not be read.
+        If it cannot be read.
     """
     return load_with_names(path)[0]
 
@@ -131,13 +131,13 @@ def _build(sizes: list[int], activations: list[Any], parameters: Any) -> NN:
     count = sum(n_out * (n_in + 1) for n_in, n_out in pairwise(sizes))
     if parameters.shape != (count,):
         raise ValueError(f"parameters of shape {parameters.shape}, not ({count},)")
-    behind: list[Activation] = [ACTIVATIONS[name](**options) for name, options in activations]
+    after: list[Activation] = [ACTIVATIONS[name](**options) for name, options in activations]
     return NN(
         sizes[0],
         sizes[1:-1],
         sizes[-1],
-        activation=behind[:-1],
-        output_activation=behind[-1],
+        activation=after[:-1],
+        output_activation=after[-1],
         init=parameters,
         dtype=parameters.dtype,
     )

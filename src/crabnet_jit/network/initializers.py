@@ -49,7 +49,7 @@ def _without_biases(
 
 
 def siren(rng: StdRng, place: LayerPlace) -> Array:
-    """W: U(1 / n_in) in the first layer, U(sqrt(6 / n_in) / frequency) behind; b: U(1 / sqrt(n_in))."""
+    """W: U(1 / n_in) in the first layer, U(sqrt(6 / n_in) / frequency) after it; b: U(1 / sqrt(n_in))."""
     bound = 1.0 / place.n_in if place.is_first else math.sqrt(6.0 / place.n_in) / place.frequency
     W = _uniform(rng, bound, place.n_out * place.n_in)
     return np.concatenate([W, _uniform(rng, 1.0 / math.sqrt(place.n_in), place.n_out)])

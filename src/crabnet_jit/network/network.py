@@ -56,7 +56,7 @@ class NN:
         Width of the output, at least 1.
     rng : StdRng or int, optional
         Where the initial parameters come from: a generator, which moves on, or a seed.
-        Without it, every network is another one.
+        Without it, each network is different.
     activation : Activation or str, or a sequence of them, default "relu"
         Of all hidden layers, or of each: a name from `ACTIVATIONS` or an object like `Sine(30)`.
     output_activation : Activation or str, default "identity"
@@ -140,7 +140,7 @@ class NN:
         self._sizes = sizes
         self._layout = make_layout(sizes)
         codes = [activation.code(dtype) for activation in activations]
-        # The gradient of a ReLU is part of the loops of the layer behind it, and nothing is behind the last.
+        # The gradient of a ReLU is part of the loops of the layer after it, and nothing comes after the last.
         codes[-1] = activations[-1].address(dtype) if codes[-1] == RELU else codes[-1]
         self._layout[:, ACTIVATION] = codes
         self._n_units = unit_count(self._layout)

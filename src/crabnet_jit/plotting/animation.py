@@ -59,9 +59,9 @@ def rotate_surface(
     Raises
     ------
     InvalidArgumentError
-        As `plot_surface`; for an unknown ending, or a folder that does not exist or can not be written to.
+        As `plot_surface`; for an unknown ending, or a folder that does not exist or cannot be written to.
     OSError
-        If the file can not be written. What was there is as it was.
+        If the file cannot be written. What was there is as it was.
 
     Notes
     -----
@@ -141,7 +141,7 @@ def animate_surface(
     InvalidArgumentError
         As `rotate_surface`, and for snapshots of another network, or none.
     OSError
-        If the file can not be written. What was there is as it was.
+        If the file cannot be written. What was there is as it was.
 
     Notes
     -----

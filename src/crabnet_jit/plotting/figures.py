@@ -119,9 +119,9 @@ def save_figure(figure: Figure, path: str | PathLike[str], dpi: float = 150) -> 
     Raises
     ------
     InvalidArgumentError
-        For an unknown ending, or a folder that does not exist or can not be written to.
+        For an unknown ending, or a folder that does not exist or cannot be written to.
     OSError
-        If the file can not be written. What was there is as it was.
+        If the file cannot be written. What was there is as it was.
 
     Examples
     --------

@@ -149,7 +149,7 @@ class Run:
         return check.integer("next_due of a callback", pause, self.iteration + 1)
 
     def call_due(self) -> None:
-        """Call those whose time it is."""
+        """Call the callbacks that are due."""
         for callback in self.callbacks:
             if callback.called_at is not None and callback.called_at > self.iteration:  # it went back
                 callback.called_at = self.iteration
@@ -197,7 +197,7 @@ class Callback:
         """Called between two iterations."""
 
     def finish(self, run: Run, error: BaseException | None) -> None:
-        """Called behind the last iteration; with the exception that ends the run, if there is one."""
+        """Called after the last iteration; with the exception that ends the run, if there is one."""
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint has to keep: values that JSON has, and arrays of floats."""

@@ -25,7 +25,7 @@ class TrainerState(NamedTuple):
     """All that a run depends on besides its configuration.
 
     `rate_scale` is what "lower_rate" has multiplied the learning rate by, `n_skipped` the number of steps
-    that "skip" has left out last, on end. `window` has the last losses, up to 1,001. The streams are where
+    that "skip" has left out last, in a row. `window` has the last losses, up to 1,001. The streams are where
     the draws of the source and of dropout begin; what an iteration takes of them depends on its number.
     `return_points` are earlier states that "lower_rate" may go back to.
     """
@@ -90,7 +90,7 @@ def read_checkpoint(path: str | PathLike[str], like: Saved | None = None) -> Sav
     FileFormatError
         If it is anything else.
     OSError
-        If it can not be read.
+        If it cannot be read.
     """
 
     def parse(header: dict[str, Any], arrays: dict[str, Array]) -> Saved:

@@ -40,7 +40,7 @@ class _Free(threading.local):
     """The buffers of this thread that no chunk uses at the moment.
 
     They belong to the thread and not to a trainer: many trainers of a small network need no more memory than
-    one, and a training within another one, in a callback or a source, has buffers of its own.
+    one. A trainer that runs inside another one's callback or source takes buffers of its own.
     """
 
     def __init__(self) -> None:

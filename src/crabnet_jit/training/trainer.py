@@ -31,7 +31,7 @@ from crabnet_jit.training.steps import Chunks
 _POLICIES = ("raise", "skip", "lower_rate")
 _RETURN_EVERY = 1000  # iterations; "lower_rate" goes back to the last but one multiple
 _LOWEST_RATE_SCALE = 2.0**-30
-_MOST_SKIPPED = 1000  # on end
+_MOST_SKIPPED = 1000  # in a row
 
 
 class DivergenceError(FloatingPointError):
@@ -107,7 +107,7 @@ class Trainer:
         What to do when a loss, or what its step would make of the parameters or of what the optimiser
         remembers, is infinite or NaN: raise
         `DivergenceError`; go on without that step; or go back, 1,000 to 2,000 iterations or to the start,
-        and go on with half the learning rate. After 1,000 skipped steps on end, or 30 halvings, it is an
+        and go on with half the learning rate. After 1,000 skipped steps in a row, or 30 halvings, it is an
         error, too.
     chunk_size : int, optional
         Iterations in one compiled call. The result does not depend on it, not in a bit.
@@ -468,7 +468,7 @@ class Trainer:
         Raises
         ------
         OSError
-            If the file can not be written. What was there is as it was.
+            If the file cannot be written. What was there is as it was.
         """
         states = {key: callback.state() for key, callback in keyed(as_callbacks(callbacks, 1))}
         kept = {} if options is None else options
@@ -488,7 +488,7 @@ class Trainer:
         FileFormatError
             If the file is something else, damaged, or of another run. The trainer is as it was.
         OSError
-            If it can not be read.
+            If it cannot be read.
         """
         with Interruptible() as interruptible, self._alone(interruptible):
             saved = read_checkpoint(path, Saved(self.state(), self.configuration(), {}, {}))
