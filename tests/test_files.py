@@ -264,6 +264,18 @@ def test_a_file_that_can_not_be_written_is_an_os_error(where: str, tmp_path: Pat
     assert not [name for name in os.listdir(tmp_path.parent) if name.startswith(f".{tmp_path.name}")]
 
 
+def test_a_network_that_an_earlier_version_saved() -> None:
+    net = load(Path(__file__).parent / "data" / "saved_before_folders.npz")
+    assert (net.in_features, net.hidden_sizes, net.out_features) == (1, [5, 4], 2)
+    assert [activation.name for activation in net.activations] == ["tanh", "sine", "identity"]
+    outputs = [
+        [104.13667034371854, 10.058251067486594],
+        [101.56258257121164, 6.57048452882583],
+        [102.2403631434561, 71.2996394333949],
+    ]
+    np.testing.assert_allclose(net.predict([[0.0], [2.5], [10.0]]), outputs, rtol=1e-13)
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, MemoryError])
 def test_an_interrupted_save_leaves_the_old_file(
     error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
