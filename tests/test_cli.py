@@ -52,7 +52,7 @@ def test_options_reach_the_trainer(capsys: Any) -> None:
 
 
 def test_closing_line_tells_compiling_from_training(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crabnet_jit.cli.commands.Trainer.compile", lambda trainer: time.sleep(0.2))
+    monkeypatch.setattr("crabnet_jit.cli.article.Trainer.compile", lambda trainer: time.sleep(0.2))
     assert main(["gaussian", "--iterations", "200000"]) == 0
     pattern = r"200000 iterations: (\S+) s compiling, (\S+) s training, (\S+) us per iteration\n.*\n"
     match = re.fullmatch(pattern, capsys.readouterr().err)
@@ -111,7 +111,7 @@ def test_interrupt_exits_with_130(capsys: Any, monkeypatch: pytest.MonkeyPatch) 
     def interrupted(self: Trainer, *_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("crabnet_jit.cli.commands.Trainer.compile", lambda trainer: None)
+    monkeypatch.setattr("crabnet_jit.cli.article.Trainer.compile", lambda trainer: None)
     monkeypatch.setattr(Trainer, "run", interrupted)
     assert main(["gaussian"]) == 130
     assert capsys.readouterr().err.endswith("crabnet-jit gaussian: interrupted\n")

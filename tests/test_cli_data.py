@@ -656,10 +656,8 @@ def test_a_loop_of_links_is_found_before_the_training(
     run.write("points.csv", points(10))
     os.symlink("a.csv", "b.csv")
     os.symlink("b.csv", "a.csv")
-    for name in ("fit_network", "Trainer"):
-        monkeypatch.setattr(
-            f"crabnet_jit.cli.commands.{name}", lambda *_, **__: pytest.fail("it was trained")
-        )
+    for name in ("fit.fit_network", "article.Trainer"):
+        monkeypatch.setattr(f"crabnet_jit.cli.{name}", lambda *_, **__: pytest.fail("it was trained"))
     assert_error(run.train("points.csv", option, "a.csv"), 1, "symbolic links: 'a.csv'")
     result = run("gaussian", option, "a.csv")
     assert (result[0], result[1], result[2].count("\n")) == (1, "", 1)

@@ -1,0 +1,151 @@
+"""`crabnet-jit gaussian`: the article's job, or another training on its target."""
+
+import argparse
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from crabnet_jit import check
+from crabnet_jit.cli.console import say
+from crabnet_jit.cli.pictures import ARTICLE_NAMES, Pictures
+from crabnet_jit.cli.watch import Watch
+from crabnet_jit.components.schedules import Constant, Cosine, ExponentialDecay, OneCycle, Schedule
+from crabnet_jit.data.random import StdRng
+from crabnet_jit.data.sources import UniformSource
+from crabnet_jit.data.targets import StandardGaussian
+from crabnet_jit.fitting.fit import init_for
+from crabnet_jit.network import files
+from crabnet_jit.network.network import NN
+from crabnet_jit.training.trainer import Trainer
+
+_LOW, _HIGH = -3.0, 3.0  # the article's box
+
+#: Defaults for the options of `gaussian`.
+PRESETS: dict[str, dict[str, Any]] = {
+    "article": {
+        "hidden": "8,8",
+        "activation": "relu",
+        "init": "standard_uniform",
+        "optimizer": "sgd",
+        "learning_rate": 0.002,
+        "schedule": "exponential",
+        "iterations": 120_000,
+        "batch_size": 16,
+    },
+    "fast": {
+        "hidden": "16,16",
+        "activation": "silu",
+        "init": "lecun_normal",
+        "optimizer": "adam",
+        "learning_rate": 0.01,
+        "schedule": "cosine",
+        "iterations": 20_000,
+        "batch_size": 32,
+    },
+}
+PRESETS["best"] = {**PRESETS["fast"], "hidden": "32,32", "iterations": 200_000, "batch_size": 64}
+
+#: Learning rates for `gaussian`, from its options.
+SCHEDULES: dict[str, Callable[[argparse.Namespace], Schedule]] = {
+    "exponential": lambda options: ExponentialDecay(options.learning_rate, options.decay),
+    "constant": lambda options: Constant(options.learning_rate),
+    "cosine": lambda options: Cosine(
+        options.learning_rate, max(options.iterations, 1), warmup=max(options.iterations, 1) // 20
+    ),
+    "one_cycle": lambda options: OneCycle(options.learning_rate, options.iterations),
+}
+
+
+def _leave(number: int, _frame: object) -> None:
+    """End the process here."""
+    say("interrupted while compiling")
+    os._exit(128 + number)
+
+
+_leave.is_immediate = True  # type: ignore[attr-defined]  # it does not raise
+
+
+@contextlib.contextmanager
+def _nothing_to_keep() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the process at once, without a wait for the compiler."""
+    is_main = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+    before = {number: signal.signal(number, _leave) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def gaussian(options: argparse.Namespace) -> None:
+    """Fit a network to the article's Gaussian."""
+    check.choice("preset", options.preset, PRESETS)
+    pictures = Pictures(options)
+    watch = Watch(options, pictures.callbacks)
+    check.integer("iterations", options.iterations, 0)
+    schedule = SCHEDULES[check.choice("schedule", options.schedule, SCHEDULES)](options)
+    rng = StdRng(options.seed)
+    net = NN(
+        2,
+        options.hidden,
+        1,
+        rng,
+        activation=options.activation,
+        init=init_for(options.init, options.activation),
+        dtype=options.dtype,
+    )
+    source = UniformSource(StandardGaussian(), _LOW, _HIGH, options.batch_size, rng)
+    trainer = Trainer(
+        net,
+        source,
+        optimizer=options.optimizer,
+        learning_rate=schedule,
+        log_every=options.log_every,
+        keep_losses=None if pictures.need_losses else 0,
+        on_divergence=options.on_divergence,
+    )
+    if options.resume is not None:
+        trainer.load_checkpoint(options.resume)
+    first = trainer.iteration
+    if options.iterations < first:
+        raise check.reject("iterations", f"at least the {first} that are done", str(options.iterations))
+    start = time.perf_counter()
+    with _nothing_to_keep():
+        trainer.compile()
+    compiled = time.perf_counter()
+    try:
+        with watch.interrupted():
+            trainer.run(
+                options.iterations - first,
+                on_log=lambda i, loss: watch.print(f"Iter {i}, loss: {loss!r}"),
+                callbacks=watch.callbacks,
+            )
+    except OSError as error:
+        if error is not watch.unwritten:  # else it is told at the end: what was learned is kept all the same
+            raise
+    finally:
+        seconds = time.perf_counter() - compiled
+        done = trainer.iteration - first
+        say(
+            f"{done} iterations: {compiled - start:.2f} s compiling, {seconds:.3f} s training, "
+            f"{1e6 * seconds / max(done, 1):.3f} us per iteration"
+        )
+    if options.save is not None:
+        files.save(net, options.save, ARTICLE_NAMES)
+    say(f"mean squared error on a grid of 101 x 101 points: {grid_error(net):.3g}")
+    pictures.draw_gaussian(trainer)
+    watch.close()
+
+
+def grid_error(net: NN) -> float:
+    """Mean squared error on 101 x 101 points of the article's box, borders included."""
+    axis = np.linspace(_LOW, _HIGH, 101)
+    points = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    return float(((net.predict(points) - StandardGaussian()(points)) ** 2).mean())

@@ -1,0 +1,102 @@
+"""How a run is watched, and what its checkpoints keep of the options."""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+from crabnet_jit.archive import FileFormatError
+from crabnet_jit.callbacks.checkpoint import Checkpoint
+from crabnet_jit.callbacks.log_file import LogFile
+from crabnet_jit.callbacks.progress import ProgressBar
+from crabnet_jit.callbacks.stopping import TimeBudget
+from crabnet_jit.cli.console import Log, say
+from crabnet_jit.training.run import Callback
+from crabnet_jit.training.state import read_checkpoint
+
+#: Options that a checkpoint does not keep: where a run reads and writes, and how it is watched.
+_NOT_KEPT = {
+    "file", "inputs", "outputs", "save", "checkpoint", "checkpoint_every", "resume", "time_limit", "log_file",
+    "progress", "plot", "animate", "rotate", "frames", "show",
+}  # fmt: skip
+
+
+#: Commands as checkpoints name them. Earlier versions wrote "fit" for "gaussian", and "train" for "fit".
+_KEPT_COMMANDS = {"gaussian": "gaussian", "fit": "fit FILE"}
+
+
+def saved_options(command: str, path: str, known: set[str]) -> dict[str, Any]:
+    """The options of the run that wrote a checkpoint, of those that are known."""
+    saved = read_checkpoint(path)
+    options = saved.options
+    if options.get("command") in ("fit", "train"):
+        raise FileFormatError(
+            f"{path} is of an earlier version, whose commands had other names: end it there"
+        )
+    if options.get("command") != _KEPT_COMMANDS[command] or not all(
+        isinstance(value, (str, int, float)) for value in options.values()
+    ):
+        raise FileFormatError(f"{path} is not a checkpoint of crabnet-jit {command}")
+    sizes = saved.configuration.get("sizes")
+    if not isinstance(sizes, list) or not all(type(size) is int for size in sizes):
+        raise FileFormatError(f"{path} is not a saved checkpoint (its sizes are {sizes!r})")
+    if options.get("hidden") != ",".join(map(str, sizes[1:-1])):
+        raise FileFormatError(f"{path} is not a saved checkpoint (its options are of another network)")
+    if sum(n_out * (n_in + 1) for n_in, n_out in pairwise(sizes)) != saved.state.parameters.size:
+        raise FileFormatError(f"{path} is not a saved checkpoint (its parameters are of another network)")
+    return {name: value for name, value in options.items() if name in known - _NOT_KEPT - {"command"}}
+
+
+class Watch:
+    """The callbacks that options ask for, and what is said about them."""
+
+    def __init__(self, options: argparse.Namespace, callbacks: Sequence[Callback]) -> None:
+        self.callbacks = [*callbacks]
+        self.bar: ProgressBar | None = None
+        self._log = Log()
+        is_terminal = sys.stderr is not None and sys.stderr.isatty()
+        if is_terminal if options.progress is None else options.progress:
+            self.bar = ProgressBar()
+            self.callbacks.append(self.bar)
+        if options.time_limit is not None:
+            self.callbacks.append(TimeBudget(options.time_limit))
+        if options.log_file is not None:
+            self.callbacks.append(LogFile(options.log_file))
+        self._checkpoint: Checkpoint | None = None
+        if options.checkpoint is not None:
+            kept = {
+                name: ",".join(map(str, value)) if isinstance(value, list) else value
+                for name, value in vars(options).items()
+                if name not in _NOT_KEPT and value is not None
+            }
+            kept["command"] = _KEPT_COMMANDS[options.command]
+            self._checkpoint = Checkpoint(options.checkpoint, options.checkpoint_every, kept)
+            self.callbacks.append(self._checkpoint)
+
+    @contextlib.contextmanager
+    def interrupted(self) -> Iterator[None]:
+        """Say how to go on after Ctrl-C."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self._checkpoint is not None and self._checkpoint.path.exists():
+                say(f"go on with --resume {self._checkpoint.path}")
+            raise
+
+    def print(self, text: str) -> None:
+        """A line of the log; see `close`."""
+        with contextlib.nullcontext() if self.bar is None else self.bar.aside():
+            self._log.print(text)
+
+    @property
+    def unwritten(self) -> OSError | None:
+        """Why there is no last checkpoint."""
+        return None if self._checkpoint is None else self._checkpoint.error
+
+    def close(self) -> None:
+        """Raise the error of a log or a last checkpoint that could not be written, when all else is done."""
+        self._log.close()
+        if self.unwritten is not None:
+            raise self.unwritten
