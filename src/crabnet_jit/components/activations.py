@@ -5,14 +5,14 @@ A network takes them as objects or by their names, see `ACTIVATIONS`.
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
-from crabnet_jit.components.base import kept
+from crabnet_jit.components.base import Component, kept
 from crabnet_jit.kernels import entries
 from crabnet_jit.kernels.abi import activation_address
 from crabnet_jit.kernels.activations import custom_activation_forward
@@ -21,7 +21,7 @@ from crabnet_jit.kernels.panels import pack_one, unpack_one
 from crabnet_jit.user_functions import shared_entry
 
 
-class Activation:
+class Activation(Component):
     """What all activations share: y = f(x), element by element.
 
     Attributes
@@ -31,8 +31,6 @@ class Activation:
     dy_dx : ndarray or None
         The derivative at the last input of `forward`; None before.
     """
-
-    name: ClassVar[str] = ""
 
     @check.keywords
     def __init__(self) -> None:
@@ -89,23 +87,9 @@ class Activation:
         """What stands in a layout (kernels/layout.py)."""
         return self.address(dtype)
 
-    def options(self) -> dict[str, Any]:
-        """What its constructor needs to make another one like it."""
-        return {}
-
     def twin(self) -> "Activation":
         """Another one like it, that has kept nothing."""
         return type(self)(**self.options())
-
-    def __repr__(self) -> str:
-        options = ", ".join(f"{name}={value!r}" for name, value in self.options().items())
-        return f"{type(self).__name__}({options})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, type(self)) and self.options() == other.options()
-
-    def __hash__(self) -> int:
-        return hash((type(self), *self.options().values()))
 
 
 class Identity(Activation):
@@ -174,9 +158,10 @@ class LeakyReLU(Activation):
         super().__init__()
         self._a = check.finite("negative_slope", negative_slope)
 
-    def options(self) -> dict[str, Any]:
-        """The slope."""
-        return {"negative_slope": self.a}
+    @property
+    def negative_slope(self) -> float:
+        """The slope where x < 0."""
+        return self.a
 
 
 class ELU(Activation):
@@ -205,9 +190,10 @@ class ELU(Activation):
         super().__init__()
         self._a = check.finite("alpha", alpha)
 
-    def options(self) -> dict[str, Any]:
+    @property
+    def alpha(self) -> float:
         """The scale."""
-        return {"alpha": self.a}
+        return self.a
 
 
 class GELU(Activation):
@@ -240,9 +226,10 @@ class GELU(Activation):
     def _kernel(self) -> Any:
         return entries.activation_forward["gelu_tanh" if self._approximate == "tanh" else "gelu"]
 
-    def options(self) -> dict[str, Any]:
+    @property
+    def approximate(self) -> str:
         """Which formula."""
-        return {"approximate": self._approximate}
+        return self._approximate
 
 
 class SiLU(Activation):
@@ -326,9 +313,10 @@ class Sine(Activation):
         super().__init__()
         self._a = check.number("frequency", frequency, 0.0, open_low=True)
 
-    def options(self) -> dict[str, Any]:
+    @property
+    def frequency(self) -> float:
         """The factor."""
-        return {"frequency": self.a}
+        return self.a
 
 
 class CustomActivation(Activation):

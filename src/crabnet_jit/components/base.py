@@ -1,6 +1,36 @@
 """What all components have in common."""
 
+import inspect
+from typing import Any, ClassVar
+
 from crabnet_jit.arrays import Array
+
+
+class Component:
+    """An object for a formula; what its constructor was given says all about it.
+
+    Attributes
+    ----------
+    name : str
+        By which networks, trainers and files know it.
+    """
+
+    name: ClassVar[str] = ""
+
+    def options(self) -> dict[str, Any]:
+        """What its constructor needs to make an equal one: attributes with the names of its parameters."""
+        names = inspect.signature(type(self)).parameters
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self.options().items())
+        return f"{type(self).__name__}({options})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.options() == other.options()
+
+    def __hash__(self) -> int:
+        return hash((type(self), *self.options().values()))
 
 
 def kept(value: Array | None) -> Array:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
-from crabnet_jit.components.base import kept
+from crabnet_jit.components.base import Component, kept
 from crabnet_jit.kernels import entries
 from crabnet_jit.kernels.abi import loss_address
 from crabnet_jit.kernels.layout import INLINED
@@ -22,7 +22,7 @@ from crabnet_jit.kernels.panels import pack_one, unpack_one
 from crabnet_jit.user_functions import shared_entry
 
 
-class Loss:
+class Loss(Component):
     """What all losses share.
 
     Attributes
@@ -33,7 +33,6 @@ class Loss:
         The gradient of the last `forward`; None before.
     """
 
-    name: ClassVar[str] = ""
     is_regression: ClassVar[bool] = True  # targets have units, and may be standardised
 
     @check.keywords
@@ -92,9 +91,6 @@ class Loss:
     def code(self, dtype: np.dtype[Any]) -> int:
         """The address of its kernel for panels of this type."""
         return loss_address(self._kernel, dtype)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
 
 
 class MSE(Loss):
@@ -157,8 +153,10 @@ class Huber(Loss):
         super().__init__()
         self._a = check.number("delta", delta, 0.0, open_low=True)
 
-    def __repr__(self) -> str:
-        return f"Huber(delta={self.a!r})"
+    @property
+    def delta(self) -> float:
+        """Where squares end and sizes begin."""
+        return self.a
 
 
 class LogCosh(Loss):
@@ -258,6 +256,14 @@ class CustomLoss(Loss):
     ) -> None:
         super().__init__()
         self._compiled = shared_entry(custom_loss, 2, function=function, derivative=derivative)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, CustomLoss) and other._compiled is self._compiled
+        )  # shared by equal functions
+
+    def __hash__(self) -> int:
+        return hash(self._compiled)
 
     @property
     def _kernel(self) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array, aligned_zeros
+from crabnet_jit.components.base import Component
 from crabnet_jit.kernels import entries
 from crabnet_jit.kernels.abi import update_address
 from crabnet_jit.kernels.layout import INLINED
@@ -28,10 +29,9 @@ def _not_zero(value: float, dtype: np.dtype[Any]) -> float:
     return max(value, float(np.finfo(dtype).smallest_subnormal))
 
 
-class Optimizer:
+class Optimizer(Component):
     """What all optimisers share."""
 
-    name: ClassVar[str] = ""
     _rule: ClassVar[str] = ""
     _n_buffers: ClassVar[int] = 0
 
@@ -126,9 +126,6 @@ class SGD(Optimizer):
         """Without momentum the rule is part of the training run."""
         return INLINED if self.momentum == 0 else super().code(dtype)
 
-    def __repr__(self) -> str:
-        return f"SGD(momentum={self.momentum!r}, nesterov={self.nesterov!r})"
-
 
 class RMSprop(Optimizer):
     """Steps scaled by a running mean of squared gradients [1]_.
@@ -171,9 +168,6 @@ class RMSprop(Optimizer):
 
     def _numbers(self, dtype: np.dtype[Any]) -> list[float]:
         return [self.alpha, _not_zero(self.eps, dtype), self.momentum]
-
-    def __repr__(self) -> str:
-        return f"RMSprop(alpha={self.alpha!r}, eps={self.eps!r}, momentum={self.momentum!r})"
 
 
 class Adam(Optimizer):
@@ -218,9 +212,6 @@ class Adam(Optimizer):
     def _numbers(self, dtype: np.dtype[Any]) -> list[float]:
         return [*self.betas, _not_zero(self.eps, dtype), self.weight_decay, 1.0, 1.0]
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(betas={self.betas!r}, eps={self.eps!r})"
-
 
 class AdamW(Adam):
     """Adam with decoupled weight decay [1]_: first, parameters *= 1 - learning_rate * weight_decay.
@@ -254,9 +245,6 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(betas, eps)
         self.weight_decay = check.number("weight_decay", weight_decay, 0.0)
-
-    def __repr__(self) -> str:
-        return f"AdamW(betas={self.betas!r}, eps={self.eps!r}, weight_decay={self.weight_decay!r})"
 
 
 #: The optimisers that have a name.

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crabnet_jit import check
+from crabnet_jit.components.base import Component
 from crabnet_jit.kernels.entries import exponential_decay
 
 Iterations = NDArray[np.int64]
@@ -28,15 +29,7 @@ def _checked(iterations: Iterations) -> Iterations:
     return iterations
 
 
-class _Schedule:
-    """Has a repr that shows how it was made."""
-
-    def __repr__(self) -> str:
-        shown = (f"{name}={value!r}" for name, value in vars(self).items() if not name.startswith("_"))
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-
-class Constant(_Schedule):
+class Constant(Component):
     """The same rate always.
 
     Parameters
@@ -61,7 +54,7 @@ class Constant(_Schedule):
         return np.full(_checked(iterations).shape, self.learning_rate)
 
 
-class ExponentialDecay(_Schedule):
+class ExponentialDecay(Component):
     """learning_rate * decay^(i + 1) in iteration i, multiplied up one by one as in the original.
 
     Parameters
@@ -103,7 +96,7 @@ class ExponentialDecay(_Schedule):
         return rates
 
 
-class StepDecay(_Schedule):
+class StepDecay(Component):
     """learning_rate * factor^(i // every) in iteration i.
 
     Parameters
@@ -136,7 +129,7 @@ class StepDecay(_Schedule):
         return rates
 
 
-class Cosine(_Schedule):
+class Cosine(Component):
     """Half a cosine from `learning_rate` down to `final_rate`, after a linear warm-up from 0 [1]_.
 
     In iteration i it is learning_rate * (i + 1) / warmup while i < warmup; then
@@ -183,7 +176,7 @@ class Cosine(_Schedule):
         return np.where(iterations < self.warmup, rising, falling)
 
 
-class OneCycle(_Schedule):
+class OneCycle(Component):
     """Half a cosine up to `learning_rate`, and another one down [1]_.
 
     From learning_rate / start_divisor, and to learning_rate / final_divisor. With
