@@ -32,9 +32,9 @@ def matrix(typing_context: Any, flat: Any, offset: Any, n_rows: Any, n_columns: 
         array = context.make_array(flat)(context, builder, value)
         if context.enable_boundscheck:
             (size,) = cgutils.unpack_tuple(builder, array.shape)
-            last = builder.sub(builder.add(offset, builder.mul(n_rows, n_columns)), size.type(1))
-            cgutils.do_boundscheck(context, builder, offset, size)
-            cgutils.do_boundscheck(context, builder, last, size)
+            end = builder.add(offset, builder.mul(n_rows, n_columns))  # a view may be empty, at the end, too
+            for place in (offset, end):
+                cgutils.do_boundscheck(context, builder, place, builder.add(size, I64(1)))
         data = step(builder, array.data, context.get_data_type(flat.dtype), offset)
         return _borrow(context, builder, view, data, [n_rows, n_columns])
 
