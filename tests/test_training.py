@@ -1,5 +1,6 @@
 """The compiled training run."""
 
+import gc
 import os
 import platform
 import signal
@@ -19,6 +20,7 @@ from trainers import article
 from crabnet_jit import (
     MSE,
     NN,
+    ArraySource,
     Every,
     ExponentialDecay,
     History,
@@ -398,6 +400,21 @@ def test_a_trainer_that_does_not_run_is_small() -> None:
     finally:
         tracemalloc.stop()
     assert (after - before) / len(trainers) < 50_000
+
+
+def test_the_data_of_a_trainer_go_with_it() -> None:
+    def train_on(n: int) -> None:
+        x = np.linspace(-1, 1, n)[:, None]
+        Trainer(NN(1, [4], 1, rng=1), ArraySource(x, x**2, batch_size=n)).run(2)
+
+    train_on(10)
+    tracemalloc.start()
+    try:
+        train_on(200_000)
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 200_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_training_within_another_one_has_buffers_of_its_own() -> None:

@@ -25,13 +25,9 @@ _FREE_SHAPES = 4  # of which a thread keeps buffers
 
 
 class Buffers(NamedTuple):
-    """What a chunk is written to: batches, unless they are always the same, dropout's masks, and losses.
+    """What a chunk is written to; and whose it was the last time."""
 
-    `owner` says whose the weights in the batches are.
-    """
-
-    batches: Batches | None
-    masks: Array
+    batches: Batches
     losses: Array
     owner: object
 
@@ -44,12 +40,12 @@ class _Free(threading.local):
     """
 
     def __init__(self) -> None:
-        self._by_shape: dict[tuple[object, ...], Buffers] = {}
+        self._by_shape: dict[str, Buffers] = {}
 
-    def take(self, shape: tuple[object, ...]) -> Buffers | None:
+    def take(self, shape: str) -> Buffers | None:
         return self._by_shape.pop(shape, None)
 
-    def give_back(self, shape: tuple[object, ...], buffers: Buffers) -> None:
+    def give_back(self, shape: str, buffers: Buffers) -> None:
         self._by_shape[shape] = buffers
         if len(self._by_shape) > _FREE_SHAPES:
             del self._by_shape[next(iter(self._by_shape))]
@@ -110,10 +106,10 @@ class Chunks:
         self._is_constant = check.flag("source.is_constant", getattr(source, "is_constant", False))
         fitting = _fitting_size(net, n_panels * width, dropout.n_units, self._is_constant)
         self.size = n = fitting if size is None else size
-        panels = n_panels, net.in_features, net.out_features, width, net.dtype
-        self._shape = self._is_constant, n, source.batch_size, dropout.n_units, *panels
-        self._owner = object()
+        self._sizes = source.batch_size, n_panels, net.in_features, net.out_features, width, net.dtype
         self._constant = self._new_batches(1) if self._is_constant else None
+        self._shape = repr((n, self._is_constant, dropout.n_units, *self._sizes))
+        self._owner = object()
         self.fill_constant()
         self._workspace = net.workspace(width, net.gradients)
         self._is_long = is_long(n_panels * width, net)
@@ -126,7 +122,7 @@ class Chunks:
 
     def _new_batches(self, n: int) -> Batches:
         """Panels for n batches, with the weights that a source may leave as they are; without masks."""
-        _, _, batch_size, _, n_panels, n_in, n_out, width, dtype = self._shape
+        batch_size, n_panels, n_in, n_out, width, dtype = self._sizes
         return Batches(
             aligned_zeros(n, n_panels, n_in, width, dtype=dtype),
             aligned_zeros(n, n_panels, n_out, width, dtype=dtype),
@@ -136,21 +132,28 @@ class Chunks:
 
     def _buffers(self) -> Buffers:
         """Free ones of this thread, or new ones."""
-        is_constant, n, batch_size, n_units, n_panels, _, _, width, dtype = self._shape
         buffers = _free.take(self._shape)
+        if buffers is not None and buffers.owner is self._owner:
+            return buffers
+        batch_size, n_panels, _, _, width, dtype = self._sizes
         if buffers is None:
-            batches = None if is_constant else self._new_batches(n)
-            masks = aligned_zeros(n, n_panels, n_units, width, dtype=dtype)
-            return Buffers(batches, masks, aligned_zeros(n), self._owner)
-        if buffers.batches is not None and buffers.owner is not self._owner:
-            buffers.batches.weight[:] = plain_weights(
-                1, batch_size, dtype
-            )  # its source may have changed them
-        return buffers._replace(owner=self._owner)
+            batches = self._new_batches(self.size) if self._constant is None else self._constant
+            masks = aligned_zeros(self.size, n_panels, self.dropout.n_units, width, dtype=dtype)
+            return Buffers(batches._replace(masks=masks), aligned_zeros(self.size), self._owner)
+        batches = buffers.batches
+        if self._constant is not None:
+            batches = self._constant._replace(masks=batches.masks)
+        else:
+            batches.weight[:] = plain_weights(1, batch_size, dtype)  # another source may have changed them
+        return Buffers(batches, buffers.losses, self._owner)
 
     def give_back(self, chunk: Chunk) -> None:
         """Let the next chunk have its buffers."""
-        _free.give_back(self._shape, chunk.buffers)
+        buffers = chunk.buffers
+        if self._constant is not None:  # the data of a trainer go with it
+            masks = buffers.batches._replace(x=None, target=None, weight=None)
+            buffers = buffers._replace(batches=masks, owner=None)
+        _free.give_back(self._shape, buffers)
 
     def _fill(self, first: int, batches: Batches) -> None:
         self._source.fill(first, batches.x, batches.target, batches.weight)
@@ -160,9 +163,7 @@ class Chunks:
         """Fill the buffers for n iterations from `first` on; what users wrote is called here."""
         rates = rates_of(self._schedule, first, max(n, 1))[:n]  # of one iteration, if only to compile
         buffers = self._buffers()
-        batches = self._constant if buffers.batches is None else buffers.batches
-        assert batches is not None
-        batches = batches._replace(masks=buffers.masks)
+        batches = buffers.batches
         if n < self.size:
             batches = Batches(*(panels[:n] for panels in batches))
         if not self._is_constant:
