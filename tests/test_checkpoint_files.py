@@ -976,7 +976,7 @@ def dangers(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> Any:
         [sys.executable, "-c", _PROCESS, json.dumps({name: str(path) for name, path in paths.items()})],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
         check=False,
         cwd=Path(__file__).parent,
     )

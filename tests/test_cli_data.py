@@ -697,7 +697,7 @@ def test_predictions_go_where_the_shell_sends_them(redirected: str, expected: st
     os.symlink("/dev/stdout", "linked")
     wait = "; until [ -e end ]; do sleep 0.05; done" if "end" in redirected else ""
     command = f"{sys.executable} -m crabnet_jit predict model.npz points.csv {redirected}{wait}"
-    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, timeout=120)
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, timeout=600)
     assert (result.stdout, result.stderr) == ("", "")
     assert Path("all").read_text() == expected
     assert os.path.islink("linked")

@@ -528,7 +528,7 @@ def test_what_was_printed_before_comes_before() -> None:
     code = "from crabnet_jit import NN, save; print('before'); save(NN(1, [], 1, rng=1), '/dev/stdout')"
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     command = [sys.executable, "-c", code]
-    result = subprocess.run(command, capture_output=True, check=True, timeout=120, env=buffered)
+    result = subprocess.run(command, capture_output=True, check=True, timeout=600, env=buffered)
     assert result.stdout.startswith(b"before\nPK")
 
 

@@ -128,7 +128,7 @@ def gaussian(options: argparse.Namespace) -> None:
                 callbacks=watch.callbacks,
             )
     except OSError as error:
-        if error is not watch.unwritten:  # else it is told at the end: what was learned is kept all the same
+        if error is not watch.unwritten:  # a last checkpoint costs no result; `watch.close` raises its error
             raise
     finally:
         seconds = time.perf_counter() - compiled
