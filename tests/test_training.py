@@ -417,6 +417,21 @@ def test_the_data_of_a_trainer_go_with_it() -> None:
         tracemalloc.stop()
 
 
+def test_large_buffers_go_with_their_trainer() -> None:
+    article().run(10)
+    tracemalloc.start()
+    try:
+        trainer = article(chunk_size=50_000)
+        trainer.run(20)
+        assert tracemalloc.get_traced_memory()[0] > 2**24
+        assert trainer.run(20).losses.tobytes() == article().run(40).losses.tobytes()
+        del trainer
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 2**22
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_training_within_another_one_has_buffers_of_its_own() -> None:
     def other(run: Any = None) -> None:
         article(seed=2).run(50)

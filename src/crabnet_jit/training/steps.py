@@ -22,6 +22,7 @@ _CHUNK_ITERATIONS = 4000
 _CHUNK_NUMBERS = 2**18  # … this bounds a chunk of large batches: 2 MB of samples and targets
 _CHUNK_PRODUCTS = 2**31  # … and this one of large networks: about 0.1 s between two turns of Python
 _FREE_SHAPES = 4  # of which a thread keeps buffers
+_FREE_NUMBERS = 2 * _CHUNK_NUMBERS  # in each; larger ones go with their trainer
 
 
 class Buffers(NamedTuple):
@@ -110,6 +111,9 @@ class Chunks:
         self._constant = self._new_batches(1) if self._is_constant else None
         self._shape = repr((n, self._is_constant, dropout.n_units, *self._sizes))
         self._owner = object()
+        rows = dropout.n_units + (0 if self._is_constant else net.in_features + net.out_features + 1)
+        self._is_large = n * (n_panels * width * rows + 1) > _FREE_NUMBERS
+        self._large: Buffers | None = None
         self.fill_constant()
         self._workspace = net.workspace(width, net.gradients)
         self._is_long = is_long(n_panels * width, net)
@@ -132,7 +136,7 @@ class Chunks:
 
     def _buffers(self) -> Buffers:
         """Free ones of this thread, or new ones."""
-        buffers = _free.take(self._shape)
+        buffers, self._large = self._large or _free.take(self._shape), None
         if buffers is not None and buffers.owner is self._owner:
             return buffers
         batch_size, n_panels, _, _, width, dtype = self._sizes
@@ -153,7 +157,10 @@ class Chunks:
         if self._constant is not None:  # the data of a trainer go with it
             masks = buffers.batches._replace(x=None, target=None, weight=None)
             buffers = buffers._replace(batches=masks, owner=None)
-        _free.give_back(self._shape, buffers)
+        if self._is_large:
+            self._large = buffers
+        else:
+            _free.give_back(self._shape, buffers)
 
     def _fill(self, first: int, batches: Batches) -> None:
         self._source.fill(first, batches.x, batches.target, batches.weight)
