@@ -506,7 +506,7 @@ def test_functions_made_in_a_loop_leave_nothing_behind() -> None:
     before = libraries()
     for _ in range(3):
         network(CustomActivation(*squares())).get_output(X)
-    assert libraries() == before
+    assert libraries() <= before  # those of earlier tests may go meanwhile
 
 
 def test_a_network_keeps_the_machine_code_that_it_runs() -> None:
