@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import crabnet_jit
-from crabnet_jit import NN, StandardGaussian, StdRng, Trainer, UniformSource
+from crabnet_jit import NN, Source, StandardGaussian, StdRng, Trainer, UniformSource
 
 from .paths import jit, tile
 
@@ -42,7 +42,7 @@ def check_article() -> None:
             )
 
 
-class GivenData:
+class GivenData(Source):
     """A source of random data: the panels of a trainer are written once, and then left as they are."""
 
     in_features, out_features = 2, 1
@@ -51,9 +51,10 @@ class GivenData:
         self.batch_size = batch_size
         self._written: set[tuple[int, int]] = set()
 
-    # Commits before losses had weights give none.
-    def fill(self, iteration: int, x: Array, target: Array, weight: Array | None = None) -> None:
+    # Earlier commits give the panels themselves, some of them without weights.
+    def fill(self, iteration: int, *given: Any) -> None:
         """Inputs on [-3, 3]^2, and a Gaussian of them, between 0 and 1."""
+        x, target = (given[0].x, given[0].target) if len(given) == 1 else given[:2]
         if (x.ctypes.data, x.size) not in self._written:
             x[:] = np.random.default_rng(0).uniform(-3, 3, x.shape)
             target[:] = np.exp(-0.5 * (x**2).sum(axis=2, keepdims=True))

@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from crabnet_jit import StdRng
-
+from . import paths
 from .common import article_trainer, best_seconds, check_article, describe_machine, training_arguments
-from .paths import chacha, entries, jit, losses, network, optimizers, targets, uniform, view
+from .paths import Stream, entries, jit, losses, optimizers, targets, uniform, view
 
 N = 1000  # iterations of the article's job
 
@@ -17,13 +16,13 @@ N = 1000  # iterations of the article's job
 def _forward(net: Any, workspace: Any, batches: Any) -> None:
     for iteration in range(batches.x.shape[0]):
         x, masks = view.panel(batches.x, iteration, 0), view.panel(batches.masks, iteration, 0)
-        network.network_forward(net, x, masks, workspace)
+        paths.network_forward(net, None, x, masks, workspace)
 
 
 @jit.kernel
 def _backward(net: Any, workspace: Any, batches: Any) -> None:
     for iteration in range(batches.x.shape[0]):
-        network.network_backward(net, view.panel(batches.x, iteration, 0), workspace)
+        paths.network_backward(net, None, view.panel(batches.x, iteration, 0), workspace)
 
 
 @jit.kernel
@@ -42,7 +41,7 @@ def _update(parameters: Any, gradients: Any, learning_rates: Any) -> None:
 _entries = {
     function: jit.entry(function)
     for function in (
-        chacha.fill_groups, uniform.fill_uniform, targets.gaussian_panels,
+        paths.fill_groups, paths.fill_uniform, targets.gaussian_panels,
         _forward, _backward, _loss, _update,
     )
 }  # fmt: skip
@@ -55,9 +54,13 @@ class Parts:
 
     def __init__(self) -> None:
         self._arguments = training_arguments([8, 8], 16, N)
-        self._network, self._workspace, self._batches = self._arguments[:3]
+        by_type = {type(argument).__name__: argument for argument in self._arguments}
+        self._network, self._workspace, self._batches = (
+            by_type[name] for name in ("Network", "Workspace", "Batches")
+        )
         self._rates = np.full(N, 1e-9)
-        self._key = StdRng(1).key
+        key = np.arange(8, dtype=np.uint32)
+        self._stream = Stream(key, np.uint64(0), np.uint64(0), 105)
         self._draws = np.empty(N * 32, np.uint64)
         self._draws_at_once = np.empty(uniform.buffer_size(16, 2, 64), np.uint64)
         self._samples, self._target = np.empty((N, 1, 2, 16)), np.empty((N, 1, 1, 16))
@@ -67,14 +70,12 @@ class Parts:
 
     def random_blocks(self) -> None:
         """ChaCha: 32 draws an iteration."""
-        _entries[chacha.fill_groups](self._key, np.uint64(0), np.uint64(0), self._draws)
+        _entries[paths.fill_groups](self._stream, np.uint64(0), self._draws)
 
     def samples(self) -> None:
         """Random blocks again, and their draws as numbers on a box, one row per coordinate."""
-        scale, low, zero = np.array([6.0, 6.0]), np.array([-3.0, -3.0]), np.uint64(0)
-        _entries[uniform.fill_uniform](
-            self._key, zero, zero, 105, 52, scale, low, 16, self._draws_at_once, self._samples
-        )
+        scale, low = np.array([6.0, 6.0]), np.array([-3.0, -3.0])
+        _entries[paths.fill_uniform](self._stream, 52, scale, low, 16, self._draws_at_once, self._samples)
 
     def target(self) -> None:
         """The Gaussian."""
@@ -120,7 +121,7 @@ def main() -> None:
     arguments = trainer._chunks.arguments(chunk._replace(learning_rates=np.full(n, 1e-9)))
 
     def compiled() -> None:
-        trainer.source.fill(0, chunk.batches.x, chunk.batches.target, chunk.batches.weight)
+        trainer.source.fill(0, chunk.batches)
         entries.train(*arguments)
 
     whole, kernels = best_seconds(lambda: trainer.run(n), compiled, rounds=rounds)

@@ -6,6 +6,7 @@ name is looked up at its present place first and then at its earlier ones.
 
 import importlib
 from types import ModuleType
+from typing import Any, NamedTuple
 
 
 def _first(*names: str) -> ModuleType:
@@ -27,8 +28,49 @@ entries = _first("kernels.entries", "kernels.entry")
 chacha = _first("kernels.chacha")
 losses = _first("kernels.losses")
 network = _first("kernels.network")
+structs = _first("kernels.structs", "kernels.network")
 optimizers = _first("kernels.optimizers")
 targets = _first("kernels.targets", "kernels.gaussian")
 uniform = _first("kernels.uniform")
 # The module that calls the training kernel.
 steps = _first("training.steps", "chunks", "trainer")
+
+
+class _Stream(NamedTuple):
+    """A place in a random stream; before it was one argument, kernels took its parts."""
+
+    key: Any
+    number: Any
+    group: Any
+    skip: Any
+
+
+if hasattr(structs, "Stream"):
+    Stream: Any = structs.Stream
+    network_forward, network_backward = network.network_forward, network.network_backward
+    fill_groups, fill_uniform = chacha.fill_groups, uniform.fill_uniform
+else:
+    Stream = _Stream
+
+    @jit.kernel
+    def network_forward(net: Any, calls: Any, x: Any, masks: Any, workspace: Any) -> Any:
+        """With addresses as a part of the network."""
+        return network.network_forward(net, x, masks, workspace)
+
+    @jit.kernel
+    def network_backward(net: Any, calls: Any, x: Any, workspace: Any) -> None:
+        """With addresses as a part of the network."""
+        network.network_backward(net, x, workspace)
+
+    @jit.kernel
+    def fill_groups(stream: Any, ahead: Any, draws: Any) -> None:
+        """With the parts of a place."""
+        chacha.fill_groups(stream.key, stream.number, stream.group + ahead, draws)
+
+    @jit.kernel
+    def fill_uniform(
+        stream: Any, bits: Any, scale: Any, low: Any, n_samples: Any, draws: Any, x: Any
+    ) -> None:
+        """With the parts of a place."""
+        key, number, group, skip = stream.key, stream.number, stream.group, stream.skip
+        uniform.fill_uniform(key, number, group, skip, bits, scale, low, n_samples, draws, x)

@@ -29,6 +29,7 @@ from crabnet_jit import (
     InvalidArgumentError,
     LogFile,
     Objective,
+    Source,
     StandardGaussian,
     TimeBudget,
     Trainer,
@@ -1009,10 +1010,11 @@ def test_a_trainer_keeps_only_its_last_losses() -> None:
 def poisoned(bad: Callable[[Any], Any], **options: Any) -> Trainer:
     """The targets of some iterations are so large that their loss is infinite."""
 
-    class Some:
+    class Some(Source):
         in_features, out_features, batch_size = 1, 1, 4
 
-        def fill(self, iteration: int, x: Any, target: Any, weight: Any) -> None:
+        def fill(self, iteration: int, batches: Any) -> None:
+            x, target = batches.x, batches.target
             numbers = np.arange(iteration, iteration + len(x))
             x[:] = np.sin(numbers * 0.7)[:, None, None, None]
             target[:] = 2 * x + 1

@@ -19,8 +19,7 @@ from crabnet_jit import (
     Trainer,
     UniformSource,
 )
-from crabnet_jit.arrays import aligned_zeros
-from crabnet_jit.kernels.panels import panel_shape, plain_weights
+from crabnet_jit.data.sources import new_batches
 
 
 def numbered(n: int, in_features: int = 2, out_features: int = 1) -> tuple[Any, Any]:
@@ -37,12 +36,9 @@ def order_of(source: ArraySource, epoch: int = 0) -> list[int]:
 
 def chunk_of(source: Any, first: int, n: int, dtype: Any = np.float64) -> tuple[Any, Any, Any]:
     """Panels as a trainer hands them over."""
-    n_panels, width = panel_shape(source.batch_size, dtype)
-    x = aligned_zeros(n, n_panels, source.in_features, width, dtype=dtype)
-    target = aligned_zeros(n, n_panels, source.out_features, width, dtype=dtype)
-    weight = plain_weights(n, source.batch_size, dtype)
-    source.fill(first, x, target, weight)
-    return x, target, weight
+    batches = new_batches(n, source.in_features, source.out_features, source.batch_size, dtype)
+    source.fill(first, batches)
+    return batches.x, batches.target, batches.weight
 
 
 def small_net(

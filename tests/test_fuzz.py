@@ -65,6 +65,7 @@ from crabnet_jit import (
     Sine,
     Snapshots,
     Softplus,
+    Source,
     StandardGaussian,
     StdRng,
     StepDecay,
@@ -785,13 +786,14 @@ class Stateful(Every):
         return result
 
 
-class PlainSource:
+class PlainSource(Source):
     """A source that a user wrote."""
 
     def __init__(self, **attributes: Any) -> None:
         vars(self).update(attributes)
 
-    def fill(self, iteration: int, x: Any, target: Any, weight: Any) -> None:
+    def fill(self, iteration: int, batches: Any) -> None:
+        x, target = batches.x, batches.target
         x[:], target[:] = 1.0, 2.0
 
 

@@ -163,13 +163,15 @@ _OUTSIDE = {
     "a column of W": "linear_forward(ones(4, 1), ones(4, 1), ones(2, 16), ones(4, 16), False, None)",
     "half a tile": "linear_forward(ones(4, 2), ones(4, 1), ones(2, 24), ones(4, 24), False, None)",
     "the end of a vector": 'activation_forward["relu"](ones(1, 12), 0.0, ones(1, 12), ones(1, 12))',
-    "too few parameters": "predict(network._replace(parameters=ones(104)), ones(1, 1, 2, 16), ones(0, 0), "
-    "workspace, ones(1, 1, 1, 16))",
-    "too few iterations": "train(network, workspace, Batches(ones(2, 1, 2, 16), ones(1, 1, 1, 16), "
-    "ones(2, 1, 1, 16), ones(2, 1, 0, 16)), Objective(0, 0.0, 0, ones(4)), Rule(0, ones(0), ones(0)), "
+    "too few parameters": "predict(network._replace(parameters=ones(104)), None, ones(1, 1, 2, 16), "
+    "ones(0, 0), workspace, ones(1, 1, 1, 16))",
+    "too few iterations": "train(network, None, workspace, Batches(ones(2, 1, 2, 16), ones(1, 1, 1, 16), "
+    "ones(2, 1, 1, 16), ones(2, 1, 0, 16)), Criterion(0.0, ones(4)), Rule(ones(0), ones(0)), "
     "ones(2), np.zeros(1, np.uint8), ones(2))",
-    "a workspace too small": "fill_uniform(np.ones(8, np.uint32), np.uint64(0), np.uint64(0), 100, 52, "
-    "ones(2), ones(2), 16, np.ones(128 * 4, np.uint64), ones(3, 1, 2, 320))",
+    "too few addresses": "predict(network, array('q', [0] * 5), ones(1, 1, 2, 16), "
+    "ones(0, 0), workspace, ones(1, 1, 1, 16))",
+    "a workspace too small": "fill_uniform(Stream(np.ones(8, np.uint32), np.uint64(0), np.uint64(0), 100), "
+    "52, ones(2), ones(2), 16, np.ones(128 * 4, np.uint64), ones(3, 1, 2, 320))",
 }
 
 
@@ -177,12 +179,13 @@ _OUTSIDE = {
 @pytest.mark.parametrize("name", list(_OUTSIDE))
 def test_bounds_checks_reach_every_kind_of_access(name: str) -> None:
     program = f"""
+from array import array
 import numpy as np
 from crabnet_jit.kernels.entries import *
 from crabnet_jit.kernels.layout import make_layout
-from crabnet_jit.kernels.network import Batches, Network, Objective, Rule, Workspace
+from crabnet_jit.kernels.structs import Batches, Criterion, Network, Rule, Stream, Workspace
 ones = lambda *shape: np.ones(shape)
-network = Network(make_layout([2, 8, 8, 1]), ones(3), ones(105), None)
+network = Network(make_layout([2, 8, 8, 1]), ones(3), ones(105))
 workspace = Workspace(ones(272), ones(272), ones(272), ones(105), None)
 try:
     {_OUTSIDE[name]}

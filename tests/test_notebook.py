@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from trainers import article
 
 from crabnet_jit import NN, CustomActivation, EarlyStopping, Every, History, Run, Snapshots, fit
+from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.network.history import FitHistory
-from crabnet_jit.network.network import Standardization
 
 HYPOTHESIS = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 SVG = "{http://www.w3.org/2000/svg}"

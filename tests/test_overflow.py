@@ -21,6 +21,7 @@ from crabnet_jit import (
     Objective,
     RMSprop,
     Sine,
+    Source,
     Trainer,
     UniformSource,
 )
@@ -172,10 +173,11 @@ def test_nor_do_they_while_training(n: int, which: int) -> None:
 
 
 def test_a_source_of_ones_own_need_not_fill_its_padding() -> None:
-    class Ones:
+    class Ones(Source):
         in_features, out_features, batch_size = 1, 1, 5
 
-        def fill(self, iteration: int, x: Any, target: Any, weight: Any) -> None:
+        def fill(self, iteration: int, batches: Any) -> None:
+            x, target = batches.x, batches.target
             x[:, 0, 0, :5] = target[:, 0, 0, :5] = 1.0
             x[:, 0, 0, 5:] = np.nan
 

@@ -96,7 +96,7 @@ def _calm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 # ---- jobs ----
 
 
-class Lattice:
+class Lattice(Source):
     """A user's source of exact arithmetic; targets are huge in some iterations."""
 
     in_features, out_features = 2, 1
@@ -105,7 +105,8 @@ class Lattice:
         self.batch_size = batch_size
         self._bad, self._huge = bad, huge
 
-    def fill(self, iteration: int, x: Any, target: Any, weight: Any) -> None:
+    def fill(self, iteration: int, batches: Any) -> None:
+        x, target = batches.x, batches.target
         ALARM.tick()
         n, n_panels, n_features, width = x.shape
         i = iteration + np.arange(n)[:, None, None, None]
@@ -530,7 +531,7 @@ def test_a_checkpoint_gives_its_states_to_the_next_run_only(tmp_path: Path) -> N
 
 
 def test_a_constant_source_with_a_stream_is_asked_again_when_its_stream_was_loaded(tmp_path: Path) -> None:
-    class Drawn:
+    class Drawn(Source):
         """One batch for a whole run, by draws."""
 
         in_features, out_features, batch_size, is_constant = 2, 1, 16, True
@@ -546,7 +547,8 @@ def test_a_constant_source_with_a_stream_is_asked_again_when_its_stream_was_load
         def stream(self, state: Any) -> None:
             self._rng.state = state
 
-        def fill(self, iteration: int, x: Any, target: Any, weight: Any) -> None:
+        def fill(self, iteration: int, batches: Any) -> None:
+            x, target = batches.x, batches.target
             x[:] = self._rng.copy().uniform(-1, 1, x.size).reshape(x.shape)
             target[:] = x[:, :, :1]
 

@@ -25,6 +25,7 @@ from crabnet_jit import (
     ExponentialDecay,
     History,
     InvalidArgumentError,
+    Source,
     StandardGaussian,
     StdRng,
     Trainer,
@@ -214,10 +215,11 @@ def test_threads_may_share_a_source() -> None:
 
 
 def test_a_source_of_ones_own() -> None:
-    class Line:
+    class Line(Source):
         in_features, out_features, batch_size = 1, 1, 3
 
-        def fill(self, iteration: int, x: Any, target: Any, weight: Any) -> None:
+        def fill(self, iteration: int, batches: Any) -> None:
+            x, target = batches.x, batches.target
             x[:] = 0
             x[:, 0, 0, :3] = [-1, 0, 1]
             target[:] = 2 * x + 1
@@ -316,10 +318,10 @@ def test_bad_sources() -> None:
     with pytest.raises(InvalidArgumentError, match=r"source.out_features must be the network's 2, got 1"):
         Trainer(NN(2, [], 2, rng=1), UniformSource(StandardGaussian(), rng=1))
 
-    class Empty:
+    class Empty(Source):
         in_features, out_features, batch_size = 2, 1, 0
 
-        def fill(self, iteration: int, x: Any, target: Any, weight: Any) -> None:
+        def fill(self, iteration: int, batches: Any) -> None:
             raise AssertionError
 
     with pytest.raises(
@@ -449,12 +451,13 @@ def test_a_training_within_another_one_has_buffers_of_its_own() -> None:
     assert losses(ripple, [Every(1000, other)]) == alone
 
 
-class LeavesWeights:
+class LeavesWeights(Source):
     """A source that does not write weights."""
 
     in_features, out_features, batch_size = 1, 1, 8
 
-    def fill(self, iteration: int, x: Any, target: Any, weight: Any) -> None:
+    def fill(self, iteration: int, batches: Any) -> None:
+        x, target = batches.x, batches.target
         x[:] = np.linspace(-1, 1, x.shape[3])
         target[:] = x**2
 
@@ -462,9 +465,9 @@ class LeavesWeights:
 class Weighted(LeavesWeights):
     """One that does."""
 
-    def fill(self, iteration: int, x: Any, target: Any, weight: Any) -> None:
-        super().fill(iteration, x, target, weight)
-        weight[:] = np.arange(weight.shape[3]) / 100
+    def fill(self, iteration: int, batches: Any) -> None:
+        super().fill(iteration, batches)
+        batches.weight[:] = np.arange(batches.weight.shape[3]) / 100
 
 
 def test_weights_of_one_trainer_are_not_those_of_the_next() -> None:

@@ -38,6 +38,7 @@ from crabnet_jit.components.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Opti
 from crabnet_jit.components.schedules import Constant, Cosine, ExponentialDecay, OneCycle, StepDecay
 from crabnet_jit.data.random import StdRng
 from crabnet_jit.data.sources import ArraySource, Source, UniformSource
+from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.data.targets import StandardGaussian, Target
 from crabnet_jit.fitting.fit import Scores, fit, score
 from crabnet_jit.inspection.diagnosis import Diagnosis, LayerDiagnosis, diagnose
@@ -46,7 +47,7 @@ from crabnet_jit.network.files import load, save
 from crabnet_jit.network.history import FitHistory, History
 from crabnet_jit.network.initializers import INITIALIZERS
 from crabnet_jit.network.layers import LinearLayer
-from crabnet_jit.network.network import NN, Standardization
+from crabnet_jit.network.network import NN
 from crabnet_jit.training.objective import Objective
 from crabnet_jit.training.run import Callback, Every, Run
 from crabnet_jit.training.trainer import DivergenceError, Trainer

@@ -14,9 +14,8 @@ from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.base import Component, kept
 from crabnet_jit.kernels import entries
-from crabnet_jit.kernels.abi import activation_address
 from crabnet_jit.kernels.activations import custom_activation_forward
-from crabnet_jit.kernels.layout import IDENTITY, RELU
+from crabnet_jit.kernels.layout import CUSTOM, KINDS
 from crabnet_jit.kernels.panels import pack_one, unpack_one
 from crabnet_jit.user_functions import shared_entry
 
@@ -70,22 +69,25 @@ class Activation(Component):
     def _values(self, x: Array) -> tuple[Array, Array]:
         panel = pack_one(x)
         y, dy_dx = np.empty_like(panel), np.empty_like(panel)
-        self._kernel(panel, self.a, y, dy_dx)
+        self.kernel(panel, self.a, y, dy_dx)
         return unpack_one(y, x.shape[0]), unpack_one(dy_dx, x.shape[0])
 
     @property
-    def _kernel(self) -> Any:
-        if self.name not in entries.activation_forward:
+    def _formula(self) -> str:
+        """Its name in KINDS (kernels/layout.py)."""
+        return self.name
+
+    @property
+    def kind(self) -> int:
+        """Its place in KINDS."""
+        return KINDS.index(self._formula)
+
+    @property
+    def kernel(self) -> Any:
+        """What computes it for a panel."""
+        if self._formula not in entries.activation_forward:
             raise check.reject("activation", "one that has a formula, such as ReLU()", repr(self))
-        return entries.activation_forward[self.name]
-
-    def address(self, dtype: np.dtype[Any]) -> int:
-        """Address of the compiled kernel for panels of this type."""
-        return activation_address(self._kernel, dtype)
-
-    def code(self, dtype: np.dtype[Any]) -> int:
-        """What stands in a layout (kernels/layout.py)."""
-        return self.address(dtype)
+        return entries.activation_forward[self._formula]
 
     def twin(self) -> "Activation":
         """Another one like it, that has kept nothing."""
@@ -107,10 +109,6 @@ class Identity(Activation):
     def _values(self, x: Array) -> tuple[Array, Array]:
         return x.copy(), np.ones_like(x)
 
-    def code(self, dtype: np.dtype[Any]) -> int:
-        """It is part of the linear layer's loops."""
-        return IDENTITY
-
 
 class ReLU(Activation):
     """The rectified linear unit, y = max(x, 0). Its derivative at 0 is 0.
@@ -126,10 +124,6 @@ class ReLU(Activation):
     """
 
     name = "relu"
-
-    def code(self, dtype: np.dtype[Any]) -> int:
-        """It is part of the linear layer's loops."""
-        return RELU
 
 
 class LeakyReLU(Activation):
@@ -223,8 +217,8 @@ class GELU(Activation):
         self._approximate = check.choice("approximate", approximate, ("none", "tanh"))
 
     @property
-    def _kernel(self) -> Any:
-        return entries.activation_forward["gelu_tanh" if self._approximate == "tanh" else "gelu"]
+    def _formula(self) -> str:
+        return "gelu_tanh" if self._approximate == "tanh" else "gelu"
 
     @property
     def approximate(self) -> str:
@@ -353,7 +347,13 @@ class CustomActivation(Activation):
         self._compiled = shared_entry(custom_activation_forward, 1, function=function, derivative=derivative)
 
     @property
-    def _kernel(self) -> Any:
+    def kind(self) -> int:
+        """It has no place in KINDS."""
+        return CUSTOM
+
+    @property
+    def kernel(self) -> Any:
+        """What computes it for a panel."""
         return self._compiled
 
     def options(self) -> dict[str, Any]:

@@ -15,8 +15,6 @@ from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.base import Component, kept
 from crabnet_jit.kernels import entries
-from crabnet_jit.kernels.abi import loss_address
-from crabnet_jit.kernels.layout import INLINED
 from crabnet_jit.kernels.losses import custom_loss
 from crabnet_jit.kernels.panels import pack_one, unpack_one
 from crabnet_jit.user_functions import shared_entry
@@ -76,21 +74,18 @@ class Loss(Component):
             weights = check.sample_weights("sample_weight", sample_weight, n_samples)
         panel, shares = pack_one(predictions), pack_one(weights[:, None] / n_samples, padding=0.0)
         dL_dx = np.empty_like(panel)
-        loss = self._kernel(panel, pack_one(targets), shares, self.a, dL_dx)
+        loss = self.kernel(panel, pack_one(targets), shares, self.a, dL_dx)
         return float(loss), unpack_one(dL_dx, n_samples)
 
     def check_targets(self, name: str, targets: Array) -> None:
         """Reject targets that the loss has no meaning for."""
 
     @property
-    def _kernel(self) -> Any:
+    def kernel(self) -> Any:
+        """What computes it and its gradient for a panel."""
         if self.name not in entries.loss_forward:
             raise check.reject("loss", "one that has a formula, such as MSE()", repr(self))
         return entries.loss_forward[self.name]
-
-    def code(self, dtype: np.dtype[Any]) -> int:
-        """The address of its kernel for panels of this type."""
-        return loss_address(self._kernel, dtype)
 
 
 class MSE(Loss):
@@ -108,10 +103,6 @@ class MSE(Loss):
     """
 
     name = "mse"
-
-    def code(self, dtype: np.dtype[Any]) -> int:
-        """It is part of the training run."""
-        return INLINED
 
 
 class MAE(Loss):
@@ -266,7 +257,8 @@ class CustomLoss(Loss):
         return hash(self._compiled)
 
     @property
-    def _kernel(self) -> Any:
+    def kernel(self) -> Any:
+        """What computes it and its gradient for a panel."""
         return self._compiled
 
 

@@ -13,8 +13,6 @@ from crabnet_jit import check
 from crabnet_jit.arrays import Array, aligned_zeros
 from crabnet_jit.components.base import Component
 from crabnet_jit.kernels import entries
-from crabnet_jit.kernels.abi import update_address
-from crabnet_jit.kernels.layout import INLINED
 
 
 class OptimizerState(NamedTuple):
@@ -65,14 +63,11 @@ class Optimizer(Component):
         check.buffer("state.buffers", state.buffers, parameters, self._n_buffers * parameters.size)
         check.buffer("state.numbers", state.numbers, np.empty(0), len(self._numbers(parameters.dtype)))
         rate = check.number("learning_rate", learning_rate, 0.0)
-        self._kernel(parameters, gradients, *state, rate)
-
-    def code(self, dtype: np.dtype[Any]) -> int:
-        """Address of the compiled rule for parameters of this type."""
-        return update_address(self._kernel, dtype)
+        self.kernel(parameters, gradients, *state, rate)
 
     @property
-    def _kernel(self) -> Any:
+    def kernel(self) -> Any:
+        """The compiled rule."""
         if self._rule not in entries.update:
             raise check.reject("optimizer", "one that has a rule, such as SGD()", repr(self))
         return entries.update[self._rule]
@@ -121,10 +116,6 @@ class SGD(Optimizer):
 
     def _numbers(self, dtype: np.dtype[Any]) -> list[float]:
         return [self.momentum, float(self.nesterov)]
-
-    def code(self, dtype: np.dtype[Any]) -> int:
-        """Without momentum the rule is part of the training run."""
-        return INLINED if self.momentum == 0 else super().code(dtype)
 
 
 class RMSprop(Optimizer):

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crabnet_jit import check
-from crabnet_jit.kernels.chacha import DRAWS
+from crabnet_jit.kernels.chacha import DRAWS, whole_groups
 from crabnet_jit.kernels.entries import fill_groups, fill_uniform
 from crabnet_jit.kernels.panels import round_up
+from crabnet_jit.kernels.structs import Stream
 from crabnet_jit.kernels.uniform import buffer_size
 
 _U64_MAX = 2**64 - 1
@@ -98,10 +99,10 @@ class StdRng:
     def position(self, position: int) -> None:
         self._position = check.integer("position", position, 0, PERIOD - 1)
 
-    @property
-    def key(self) -> NDArray[np.uint32]:
-        """The 256-bit key of the stream, as eight words; not to be changed."""
-        return self._key
+    def kernel_view(self, position: int) -> Stream:
+        """A place in its stream as kernels see it; positions count on from 0 after 2**67 - 1."""
+        group, skip = divmod(position % PERIOD, DRAWS)
+        return Stream(self._key, np.uint64(self._stream), np.uint64(group), skip)
 
     def copy(self) -> "StdRng":
         """A generator of its own at the same place of the same stream."""
@@ -125,11 +126,11 @@ class StdRng:
             Shape of the result; one number if omitted.
         """
         n = self._count(size)
-        group, skip = divmod(self._position, DRAWS)
-        draws = np.empty(-(-(skip + n) // DRAWS) * DRAWS, np.uint64)
-        fill_groups(self._key, np.uint64(self._stream), np.uint64(group), draws)
+        stream = self.kernel_view(self._position)
+        draws = np.empty(whole_groups(stream.skip + n), np.uint64)
+        fill_groups(stream, 0, draws)
         self._position = (self._position + n) % PERIOD
-        draws = draws[skip : skip + n]
+        draws = draws[stream.skip : stream.skip + n]
         return int(draws[0]) if size is None else draws.reshape(size)
 
     @overload
@@ -184,28 +185,11 @@ class StdRng:
             return np.empty(0)
         x = np.empty((1, 1, 1, round_up(n)))
         workspace = np.empty(buffer_size(n, 1, 1), np.uint64)
-        self.fill_uniform_at(self._position, bits, np.array([scale]), np.array([low]), n, workspace, x)
+        fill_uniform(
+            self.kernel_view(self._position), bits, np.array([scale]), np.array([low]), n, workspace, x
+        )
         self._position = (self._position + n) % PERIOD
         return x.reshape(-1)[:n]
-
-    def fill_uniform_at(
-        self,
-        position: int,
-        bits: int,
-        scale: NDArray[np.float64],
-        low: NDArray[np.float64],
-        n_samples: int,
-        workspace: NDArray[np.uint64],
-        x: NDArray[np.float64],
-    ) -> None:
-        """Overwrite panels with uniform numbers made of the draws from `position` on.
-
-        The arguments are those of the kernel `fill_uniform`. The generator's own position stays;
-        positions count on from 0 after 2**67 - 1.
-        """
-        group, skip = divmod(position % PERIOD, DRAWS)
-        stream = np.uint64(self._stream)
-        fill_uniform(self._key, stream, np.uint64(group), skip, bits, scale, low, n_samples, workspace, x)
 
 
 def as_rng(name: str, rng: StdRng | int | None, stream: int = INITIAL_PARAMETERS) -> StdRng:

@@ -2,63 +2,104 @@
 
 A source fills the panels of a chunk: for the iterations from `iteration` on it writes inputs, targets
 and weights. What it writes depends on the iteration alone, so a run can be cut
-into chunks, interrupted and resumed at will. Any object like `Source` will do.
+into chunks, interrupted and resumed at will.
 """
 
 import contextlib
 import copy
 import hashlib
 from abc import ABC, abstractmethod
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array, aligned_zeros
 from crabnet_jit.data.random import SAMPLES, RngState, StdRng, as_rng, interval_scale
+from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.data.targets import Target, as_target
-from crabnet_jit.kernels.chacha import DRAWS
-from crabnet_jit.kernels.entries import fill_minibatches
+from crabnet_jit.kernels.chacha import whole_groups
+from crabnet_jit.kernels.entries import fill_minibatches, fill_uniform
 from crabnet_jit.kernels.minibatch import permutation_draws
 from crabnet_jit.kernels.panels import panel_shape, plain_weights, unpack, without_weight
+from crabnet_jit.kernels.structs import Batches
 from crabnet_jit.kernels.uniform import buffer_size
 
 _DRAWS_AT_ONCE = 2048  # half of a cache of 32 KB
 
 
-class Source(Protocol):
-    """Batches for training.
+class Source(ABC):
+    """Batches for training; to be subclassed for batches of your own.
 
-    A source that gives the same batch always may say so, by an attribute `is_constant` that is True; it is
-    then asked once. One that takes draws from a stream may have an attribute `stream`, a dict as
-    `StdRng.state`, and an attribute `configuration`, plain values; checkpoints keep both, assign the first
-    and compare the second.
+    A subclass has the attributes `in_features`, `out_features` and `batch_size`, and the method `fill`.
+
+    Attributes
+    ----------
+    in_features, out_features : int
+        Widths of inputs and targets.
+    batch_size : int
+        Samples in an iteration; the most, if they differ.
+    is_constant : bool
+        Whether it gives the same batch always; it is then asked once.
+    stream : dict or None
+        Where its draws begin, as in `StdRng.state`, if it takes draws; checkpoints keep it and assign it.
+    configuration : dict or str
+        What else its batches depend on, as plain values; a run can be resumed only if they are equal.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from crabnet_jit import NN, Source, Trainer
+    >>> class Squares(Source):
+    ...     in_features, out_features, batch_size = 1, 1, 16
+    ...     def fill(self, iteration, batches):
+    ...         for k in range(len(batches.x)):
+    ...             generator = np.random.default_rng(iteration + k)
+    ...             batches.x[k] = generator.uniform(-1, 1, batches.x[k].shape)
+    ...         batches.target[:] = batches.x**2
+    >>> net = NN(1, [8], 1, rng=1, activation="tanh", init="glorot_uniform")
+    >>> Trainer(net, Squares(), learning_rate=0.1).run(5000).running_loss(4999) < 0.01
+    True
     """
 
-    @property
-    def in_features(self) -> int:
-        """Width of the inputs."""
+    in_features: int
+    out_features: int
+    batch_size: int
+    is_constant: bool = False
+    stream: RngState | None = None
 
     @property
-    def out_features(self) -> int:
-        """Width of the targets."""
+    def configuration(self) -> Any:
+        """What else its batches depend on, as plain values; not functions."""
+        return type(self).__name__
 
-    @property
-    def batch_size(self) -> int:
-        """Samples in an iteration; the most, if they differ."""
+    @abstractmethod
+    def fill(self, iteration: int, batches: Batches) -> None:
+        """Overwrite panels with the batches of the iterations from `iteration` on.
 
-    def fill(self, iteration: int, x: Array, target: Array, weight: Array) -> None:
-        """Overwrite x (n_iterations, n_panels, in_features, width) and target (…, out_features, …).
-
-        Their first axis counts the iterations from `iteration` on. A batch lies in the first
-        `batch_size` columns of its panels, panel after panel. weight (…, 1, …) holds each sample's share of
-        the batch's mean, 1 / batch_size, and 0 after the batch: a source leaves it or overwrites all of it.
-        Columns after `batch_size` need not be filled.
+        Parameters
+        ----------
+        iteration : int
+            The first one.
+        batches : Batches
+            Panels, arrays of four dimensions: `x` (n_iterations, n_panels, in_features, width) and
+            `target` (…, out_features, …). A batch lies in the first `batch_size` columns of its panels, panel
+            after panel; columns after these need not be filled. `weight` (…, 1, …) holds each sample's share
+            of the batch's mean, 1 / batch_size, and 0 after the batch: a source leaves it, or overwrites all
+            of it. `masks` is not for sources.
         """
 
+    def copy(self) -> "Source":
+        """What a trainer uses in its place: itself, unless it has a stream of its own."""
+        return self
 
-class _Drawn(ABC):
+    def standardized(self, units: Standardization, dtype: "np.dtype[Any]") -> "Source":
+        """The same batches in standardised units, for a network of this type."""
+        return StandardizedSource(self, units)
+
+
+class _Drawn(Source):
     """Batches by draws from a random stream; of sizes that stay: a trainer's buffers fit no others."""
 
     def __init__(self, in_features: int, out_features: int, batch_size: int, rng: StdRng) -> None:
@@ -77,42 +118,47 @@ class _Drawn(ABC):
         self._rng = rng
 
     @property
-    @abstractmethod
-    def configuration(self) -> dict[str, Any]:
-        """What else its batches depend on, as plain values; not functions."""
-
-    @property
-    def in_features(self) -> int:
+    def in_features(self) -> int:  # type: ignore[override]  # it stays
         """Width of the inputs."""
         return self._shape[0]
 
     @property
-    def out_features(self) -> int:
+    def out_features(self) -> int:  # type: ignore[override]  # it stays
         """Width of the targets."""
         return self._shape[1]
 
     @property
-    def batch_size(self) -> int:
+    def batch_size(self) -> int:  # type: ignore[override]  # it stays
         """Samples in an iteration; the most, if they differ."""
         return self._shape[2]
 
-    @abstractmethod
-    def fill(self, iteration: int, x: Array, target: Array, weight: Array) -> None:
-        """Overwrite the panels with the batches from `iteration` on, see `Source`."""
+    def copy(self) -> "Source":
+        """One like it, whose stream can be moved without moving this one's."""
+        return copy.copy(self)
 
     def batch(self, iteration: int) -> tuple[Array, Array]:
         """Inputs (n, in_features) and targets (n, out_features) of one iteration, at least 0."""
         check.integer("iteration", iteration, 0)
-        n_panels, width = panel_shape(self.batch_size)
-        x = aligned_zeros(1, n_panels, self.in_features, width)
-        target = aligned_zeros(1, n_panels, self.out_features, width)
-        weight = plain_weights(1, self.batch_size)
-        self.fill(iteration, x, target, weight)
+        batches = new_batches(1, self.in_features, self.out_features, self.batch_size)
+        self.fill(iteration, batches)
         n = self._n_samples(iteration)
-        return unpack(x, n), unpack(target, n)
+        return unpack(batches.x, n), unpack(batches.target, n)
 
     def _n_samples(self, iteration: int) -> int:
         return self.batch_size
+
+
+def new_batches(
+    n_iterations: int, in_features: int, out_features: int, batch_size: int, dtype: DTypeLike = np.float64
+) -> Batches:
+    """Panels for a source to fill, with the weights of a plain mean; without masks."""
+    n_panels, width = panel_shape(batch_size, dtype)
+    return Batches(
+        aligned_zeros(n_iterations, n_panels, in_features, width, dtype=dtype),
+        aligned_zeros(n_iterations, n_panels, out_features, width, dtype=dtype),
+        plain_weights(n_iterations, batch_size, dtype),
+        aligned_zeros(0, n_panels, 0, width, dtype=dtype),
+    )
 
 
 class UniformSource(_Drawn):
@@ -189,17 +235,17 @@ class UniformSource(_Drawn):
         """The function to learn."""
         return self._target
 
-    def fill(self, iteration: int, x: Array, target: Array, weight: Array) -> None:
-        """Overwrite the panels x and target with the batches from `iteration` on, see `Source`."""
-        if x.dtype != np.float64:  # draws and values are made in float64
-            x64, target64 = aligned_zeros(*x.shape), aligned_zeros(*target.shape)
-            self.fill(iteration, x64, target64, weight)
-            x[:], target[:] = x64, target64
+    def fill(self, iteration: int, batches: Batches) -> None:
+        """Overwrite `x` and `target` with the batches from `iteration` on, see `Source`."""
+        if batches.x.dtype != np.float64:  # draws and values are made in float64
+            x, target = aligned_zeros(*batches.x.shape), aligned_zeros(*batches.target.shape)
+            self.fill(iteration, batches._replace(x=x, target=target))
+            batches.x[:], batches.target[:] = x, target
             return
-        position = self._rng.position + iteration * self.batch_size * self.in_features
+        stream = self._rng.kernel_view(self._rng.position + iteration * self.batch_size * self.in_features)
         workspace = np.empty(self._workspace_size, np.uint64)  # of this call: threads may share a source
-        self._rng.fill_uniform_at(position, 52, self._scale, self._low, self.batch_size, workspace, x)
-        self._target.fill(x, target, self.batch_size)
+        fill_uniform(stream, 52, self._scale, self._low, self.batch_size, workspace, batches.x)
+        self._target.fill(batches.x, batches.target, self.batch_size)
 
 
 def _corner(name: str, values: ArrayLike) -> Array:
@@ -260,6 +306,7 @@ class ArraySource(_Drawn):
         super().__init__(inputs.shape[1], targets.shape[1], size, as_rng("rng", rng, SAMPLES))
         inputs, targets = without_weight(inputs, weights), without_weight(targets, weights)
         self._data = inputs.copy(), targets.copy(), weights
+        self.is_constant = self.n_batches == 1
         self._digest: str | None = None
         is_shuffled = check.flag("shuffle", shuffle) and size < n_samples
         self._n_draws = permutation_draws(n_samples) if is_shuffled else 0
@@ -299,22 +346,19 @@ class ArraySource(_Drawn):
         """Iterations in an epoch."""
         return -(-self.n_samples // self.batch_size)
 
-    @property
-    def is_constant(self) -> bool:
-        """Whether every iteration takes the whole data set."""
-        return self.n_batches == 1
-
-    def with_data(self, x: Array, y: Array) -> "ArraySource":
-        """The same batches of the same samples, with other inputs and targets of the same shapes."""
+    def standardized(self, units: Standardization, dtype: "np.dtype[Any]") -> Source:
+        """The same batches, of data that are standardised once."""
+        inputs, targets, weights = self._data
+        x, y = units.finite_inputs(inputs, dtype), units.finite_targets(targets, dtype)
         twin = copy.copy(self)
-        twin._data = x.astype(np.float64), y.astype(np.float64), self._data[2]
+        twin._data = x.astype(np.float64), y.astype(np.float64), weights
         twin._digest, twin._orders = None, []
         return twin
 
     def _n_samples(self, iteration: int) -> int:
         return min(self.batch_size, self.n_samples - iteration % self.n_batches * self.batch_size)
 
-    def fill(self, iteration: int, x: Array, target: Array, weight: Array) -> None:
+    def fill(self, iteration: int, batches: Batches) -> None:
         """Overwrite the panels with the batches from `iteration` on, see `Source`."""
         rng = self._rng
         epoch, order = -1, np.arange(self.n_samples)
@@ -322,79 +366,47 @@ class ArraySource(_Drawn):
             of_rng, of_epoch, known = self._orders.pop()
             if of_rng is rng:  # the stream was not moved since
                 epoch, order = of_epoch, known
-        state = rng.state
-        epoch = fill_minibatches(
-            rng.key,
-            np.uint64(state["stream"]),
-            np.uint64(-(-state["position"] // DRAWS)),
-            np.empty(self._n_draws, np.uint64),
-            epoch,
-            order,
-            self._data,
-            self.batch_size,
-            iteration,
-            x,
-            target,
-            weight,
-        )
+        stream = rng.kernel_view(whole_groups(rng.position))
+        draws = np.empty(self._n_draws, np.uint64)
+        size = self.batch_size
+        epoch = fill_minibatches(stream, draws, epoch, order, self._data, size, iteration, batches)
         self._orders = [(rng, epoch, order)]
 
 
-class StandardizedSource:
+class StandardizedSource(Source):
     """The batches of a source in standardised units.
 
     Parameters
     ----------
     source : Source
         In the units of the data.
-    x_mean, x_std : ndarray of shape (in_features,)
-        Of the inputs.
-    y_mean, y_std : ndarray of shape (out_features,)
-        Of the targets.
+    units : Standardization
+        Of its inputs and targets.
     """
 
-    def __init__(self, source: Source, x_mean: Array, x_std: Array, y_mean: Array, y_std: Array) -> None:
+    def __init__(self, source: Source, units: Standardization) -> None:
         self._source = source
-        self._units = x_mean[:, None], x_std[:, None], y_mean[:, None], y_std[:, None]
-
-    @property
-    def in_features(self) -> int:
-        """Width of the inputs."""
-        return self._source.in_features
-
-    @property
-    def out_features(self) -> int:
-        """Width of the targets."""
-        return self._source.out_features
-
-    @property
-    def batch_size(self) -> int:
-        """Samples in an iteration; the most, if they differ."""
-        return self._source.batch_size
-
-    @property
-    def is_constant(self) -> bool:
-        """Whether it gives the same batch always."""
-        return check.flag("source.is_constant", getattr(self._source, "is_constant", False))
+        self._units = units
+        self.in_features, self.out_features = source.in_features, source.out_features
+        self.batch_size, self.is_constant = source.batch_size, source.is_constant
 
     @property
     def stream(self) -> RngState | None:
-        """Where the source's draws begin; assign to begin elsewhere. None if it has no stream."""
-        return getattr(self._source, "stream", None)
+        """That of the source."""
+        return self._source.stream
 
     @stream.setter
-    def stream(self, state: RngState) -> None:
-        self._source.stream = state  # type: ignore[attr-defined]  # it has one: that is where the state is from
+    def stream(self, state: RngState | None) -> None:
+        self._source.stream = state
 
     @property
-    def configuration(self) -> dict[str, Any]:
+    def configuration(self) -> Any:
         """That of the source, and the units."""
-        inner = getattr(self._source, "configuration", type(self._source).__name__)
-        return {"source": inner, "units": [part.ravel().tolist() for part in self._units]}
+        return {"source": self._source.configuration, "units": [part.tolist() for part in self._units]}
 
-    def fill(self, iteration: int, x: Array, target: Array, weight: Array) -> None:
+    def fill(self, iteration: int, batches: Batches) -> None:
         """Overwrite the panels with the batches from `iteration` on, see `Source`."""
-        raw_x, raw_target = aligned_zeros(*x.shape), aligned_zeros(*target.shape)
-        self._source.fill(iteration, raw_x, raw_target, weight)
-        x_mean, x_std, y_mean, y_std = self._units
-        x[:], target[:] = (raw_x - x_mean) / x_std, (raw_target - y_mean) / y_std
+        raw = batches._replace(x=aligned_zeros(*batches.x.shape), target=aligned_zeros(*batches.target.shape))
+        self._source.fill(iteration, raw)
+        batches.x[:] = self._units.inputs(raw.x.swapaxes(2, 3)).swapaxes(2, 3)
+        batches.target[:] = self._units.targets(raw.target.swapaxes(2, 3)).swapaxes(2, 3)

@@ -20,8 +20,9 @@ from crabnet_jit.components.schedules import Cosine, Schedule
 from crabnet_jit.data.moments import moments, root_mean_square
 from crabnet_jit.data.random import DROPOUT, StdRng, as_rng
 from crabnet_jit.data.sources import ArraySource
+from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.network.history import FitHistory
-from crabnet_jit.network.network import NN, Standardization
+from crabnet_jit.network.network import NN
 from crabnet_jit.training.objective import Objective
 from crabnet_jit.training.run import Callback, Run, as_callbacks
 from crabnet_jit.training.trainer import Trainer

@@ -1,4 +1,4 @@
-"""What a run calls through addresses: four kinds of kernels, their signatures, and how to get an address.
+"""What a run calls through addresses: four kinds of kernels, their signatures, and whether it calls any.
 
     activation  (z, a, y, dy_dz)                              panels, a number, panels
     loss        (y, target, weight, a, dL_dy)                 panels, a number, a panel
@@ -8,39 +8,88 @@
 Each returns a float64. The panels and flat buffers are of the network's type.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numba import types
 
-from crabnet_jit.machine.address import address_of, array_type, by_kernel
+from crabnet_jit.kernels import entries
+from crabnet_jit.kernels.layout import IDENTITY, RELU
+from crabnet_jit.kernels.penalties import CLIP_NORM, CLIP_VALUE, L1, L2
+from crabnet_jit.kernels.structs import ACTIVATIONS, LOSS, PENALIZE, UPDATE
+from crabnet_jit.machine.address import INLINED, address_of, addresses, array_type, by_kernel
 
 _NUMBERS = array_type(np.dtype(np.float64), 1)
 
 
 @by_kernel
-def activation_address(kernel: Any, dtype: "np.dtype[Any]") -> int:
-    """That of an activation, for networks of this type."""
+def _activation_address(kernel: Any, dtype: "np.dtype[Any]") -> int:
     panel = array_type(dtype, 2)
     return address_of(kernel, panel, types.float64, panel, panel)
 
 
 @by_kernel
-def loss_address(kernel: Any, dtype: "np.dtype[Any]") -> int:
-    """That of a loss."""
+def _loss_address(kernel: Any, dtype: "np.dtype[Any]") -> int:
     panel = array_type(dtype, 2)
     return address_of(kernel, panel, panel, panel, types.float64, panel)
 
 
 @by_kernel
-def penalty_address(kernel: Any, dtype: "np.dtype[Any]") -> int:
-    """That of what adds penalties to gradients, and clips them."""
+def _penalty_address(kernel: Any, dtype: "np.dtype[Any]") -> int:
     flat = array_type(dtype, 1)
     return address_of(kernel, flat, flat, _NUMBERS)
 
 
 @by_kernel
-def update_address(kernel: Any, dtype: "np.dtype[Any]") -> int:
-    """That of an update rule."""
+def _update_address(kernel: Any, dtype: "np.dtype[Any]") -> int:
     flat = array_type(dtype, 1)
     return address_of(kernel, flat, flat, flat, _NUMBERS, types.float64)
+
+
+def calls_of(
+    dtype: "np.dtype[Any]",
+    activations: Sequence[tuple[int, Any]],
+    loss: Any = None,
+    penalties: Any = None,
+    update: Any = None,
+    numbers: Any = None,
+    *,
+    has_masks: bool = False,
+) -> Any:
+    """The addresses of all that a run calls (structs.py), or None if everything is compiled into it.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Type of the network.
+    activations : sequence of (int, kernel)
+        The kind of each layer's activation (layout.py), and its kernel.
+    loss, penalties : kernel and array of float64
+        If the loss is computed.
+    update, numbers : kernel and array of float64
+        The update rule, if the network is trained.
+    has_masks : bool
+        Whether hidden units are dropped. Their activations are all called then, since the loops of the
+        linear layer know no masks.
+    """
+    found = [INLINED] * ACTIVATIONS
+    if loss is not None and loss is not entries.loss_forward["mse"]:
+        found[LOSS] = _loss_address(loss, dtype)
+    if penalties is not None and not _do_nothing(penalties):
+        found[PENALIZE] = _penalty_address(entries.penalize, dtype)
+    if update is not None and not (update is entries.update["momentum"] and numbers[0] == 0.0):
+        found[UPDATE] = _update_address(update, dtype)
+    last = len(activations) - 1
+    for layer, (kind, kernel) in enumerate(activations):
+        # The gradient of a ReLU is part of the loops of the layer after it, and nothing comes after the last.
+        in_loops = kind == IDENTITY or (kind == RELU and layer < last)
+        is_inlined = in_loops and not (has_masks and layer < last)
+        found.append(INLINED if is_inlined else _activation_address(kernel, dtype))
+    return addresses(found) if any(found) else None
+
+
+def _do_nothing(penalties: Any) -> bool:
+    limits = penalties[CLIP_VALUE], penalties[CLIP_NORM]
+    return penalties[L1] == penalties[L2] == 0.0 and limits == (math.inf, math.inf)

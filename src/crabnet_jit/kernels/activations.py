@@ -1,7 +1,7 @@
-"""Activation functions and their derivatives, for vectors.
+"""Activation functions with their first and second derivatives, for vectors.
 
-Every formula takes a vector x and a number a, which few of them use, and returns y and dy_dx. NaN
-stays NaN.
+Every formula takes a vector x and a number a, which few of them use, and returns y, dy_dx and d2y_dx2. What
+a caller does not use is not computed: formulas become part of the caller's loop. NaN stays NaN.
 """
 
 import math
@@ -17,28 +17,29 @@ _GELU_FARTHEST = 100.0  # beyond, tanh(u) is 1 or -1
 
 @kernel
 def identity(x: Any, a: Any) -> Any:
-    return x, splat(x, 1.0)
+    return x, splat(x, 1.0), splat(x, 0.0)
 
 
 @kernel
 def relu(x: Any, a: Any) -> Any:
-    return maximum(0.0, x), where(x > 0.0, splat(x, 1.0), 0.0)
+    return maximum(0.0, x), where(x > 0.0, splat(x, 1.0), 0.0), splat(x, 0.0)
 
 
 @kernel
 def leaky_relu(x: Any, a: Any) -> Any:
-    return where(x > 0.0, x, a * x), where(x > 0.0, splat(x, 1.0), a)
+    return where(x > 0.0, x, a * x), where(x > 0.0, splat(x, 1.0), a), splat(x, 0.0)
 
 
 @kernel
 def elu(x: Any, a: Any) -> Any:
-    return where(x > 0.0, x, a * expm1(x)), where(x > 0.0, 1.0, a * exp(x))
+    slope = a * exp(x)
+    return where(x > 0.0, x, a * expm1(x)), where(x > 0.0, 1.0, slope), where(x > 0.0, 0.0, slope)
 
 
 @kernel
 def gelu(x: Any, a: Any) -> Any:
     distribution, density = normal(x)
-    return x * distribution, fma(x, density, distribution)
+    return x * distribution, fma(x, density, distribution), density * fma(-x, x, 2.0)
 
 
 @kernel
@@ -49,14 +50,16 @@ def gelu_tanh(x: Any, a: Any) -> Any:
     square = near * near
     u = _GELU_SCALE * near * fma(_GELU_CUBIC, square, 1.0)
     du_dx = _GELU_SCALE * fma(3 * _GELU_CUBIC, square, 1.0)
-    y, dy_du = sigmoid(2.0 * u, a)
-    return x * y, fma(2.0 * near * dy_du, du_dx, y)
+    d2u_dx2 = _GELU_SCALE * 6 * _GELU_CUBIC * near
+    y, dy_du, d2y_du2 = sigmoid(2.0 * u, a)
+    curvature = fma(4.0 * du_dx * du_dx, d2y_du2, 2.0 * d2u_dx2 * dy_du)
+    return x * y, fma(2.0 * near * dy_du, du_dx, y), fma(near, curvature, 4.0 * du_dx * dy_du)
 
 
 @kernel
 def silu(x: Any, a: Any) -> Any:
-    y, dy_dx = sigmoid(x, a)
-    return x * y, fma(x, dy_dx, y)
+    y, dy_dx, d2y_dx2 = sigmoid(x, a)
+    return x * y, fma(x, dy_dx, y), fma(x, d2y_dx2, 2.0 * dy_dx)
 
 
 @kernel
@@ -64,7 +67,8 @@ def tanh(x: Any, a: Any) -> Any:
     """tanh(x) within 3 ulp."""
     e = expm1(-2.0 * absolute(x))
     y = copy_sign(e / (e + 2.0), x)
-    return y, fma(-y, y, 1.0)
+    dy_dx = fma(-y, y, 1.0)
+    return y, dy_dx, -2.0 * y * dy_dx
 
 
 @kernel
@@ -72,20 +76,22 @@ def sigmoid(x: Any, a: Any) -> Any:
     """1 / (1 + exp(-x)) within 3 ulp."""
     e = exp(-absolute(x))
     q = 1.0 / (1.0 + e)
-    return where(x > 0.0, q, e * q), e * q * q
+    y, dy_dx = where(x > 0.0, q, e * q), e * q * q
+    return y, dy_dx, dy_dx * fma(-2.0, y, 1.0)
 
 
 @kernel
 def softplus(x: Any, a: Any) -> Any:
     """log(1 + exp(x))."""
-    return maximum(0.0, x) + log1p(exp(-absolute(x))), sigmoid(x, a)[0]
+    dy_dx, d2y_dx2, _ = sigmoid(x, a)
+    return maximum(0.0, x) + log1p(exp(-absolute(x))), dy_dx, d2y_dx2
 
 
 @kernel
 def sine(x: Any, a: Any) -> Any:
     """sin(a x)."""
     s, c = sin_cos(a * x)
-    return s, a * c
+    return s, a * c, -(a * a) * s
 
 
 def activation_forward(formula: Any) -> Any:
@@ -95,7 +101,7 @@ def activation_forward(formula: Any) -> Any:
         """Overwrite y, which may be x, and dy_dx; all of one shape. Return 0."""
         for i in range(x.shape[0]):
             for s in range(0, x.shape[1], lanes(x)):
-                value, derivative = formula(load(x, i, s), a)
+                value, derivative, _ = formula(load(x, i, s), a)
                 store(y, i, s, value)
                 store(dy_dx, i, s, derivative)
         return 0.0

@@ -27,16 +27,21 @@ _LOW = np.uint64(0xFFFFFFFF)
 _HIGH_SHIFT = np.uint64(32)
 
 
-@kernel
-def fill_groups(key: Any, stream: Any, group: Any, draws: Any) -> None:
-    """Overwrite `draws` with those of consecutive groups of 128, from the group number `group` on.
+def whole_groups(n: int) -> int:
+    """Draws in as many groups as n draws need."""
+    return -(-n // DRAWS) * DRAWS
 
-    Reads key (8,) of uint32, `stream` and `group` of uint64. `draws` is uint64, its size a multiple
-    of 128.
+
+@kernel
+def fill_groups(stream: Any, ahead: Any, draws: Any) -> None:
+    """Overwrite `draws` with those of consecutive groups of 128, from `ahead` groups after the stream's on.
+
+    Reads a `Stream` (structs.py); `draws` is uint64, its size a multiple of 128.
     """
     blocks = words(draws)
+    group = stream.group + np.uint64(ahead)
     for row in range(0, blocks.shape[0], BLOCKS):
-        _fill_group(key, stream, group * np.uint64(BLOCKS), blocks, row)
+        _fill_group(stream.key, stream.number, group * np.uint64(BLOCKS), blocks, row)
         group += np.uint64(1)
 
 

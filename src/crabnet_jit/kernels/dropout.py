@@ -4,32 +4,32 @@ from typing import Any
 
 import numpy as np
 
-from crabnet_jit.kernels.chacha import DRAWS, fill_groups
+from crabnet_jit.kernels.chacha import DRAWS, fill_groups, whole_groups
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.view import panel
 
 
 def mask_draws(n_units: int, n_columns: int) -> int:
     """Draws that the masks of one iteration take, in whole groups."""
-    return -(-n_units * n_columns // DRAWS) * DRAWS
+    return whole_groups(n_units * n_columns)
 
 
 @kernel
-def fill_masks(key: Any, stream: Any, group: Any, draws: Any, iteration: Any, rates: Any, masks: Any) -> None:
+def fill_masks(stream: Any, draws: Any, iteration: Any, rates: Any, masks: Any) -> None:
     """Overwrite masks (n_iterations, n_panels, n_units, width): 0 with the unit's rate, else 1 / (1 - rate).
 
-    One draw for each, from group number `group` on; `draws` has room for one iteration, and
-    the first iteration of the masks is `iteration`.
+    One draw for each, from the group of a `Stream` (structs.py) on; `draws` has room for one iteration,
+    and the first iteration of the masks is `iteration`.
     """
-    n_groups = np.uint64(draws.size // DRAWS)
+    n_groups = draws.size // DRAWS
     for k in range(masks.shape[0]):
-        fill_groups(key, stream, group + np.uint64(iteration + k) * n_groups, draws)
+        fill_groups(stream, (iteration + k) * n_groups, draws)
         at = 0
         for p in range(masks.shape[1]):
             mask = panel(masks, k, p)
             for i in range(mask.shape[0]):
-                kept, dropped = mask.dtype.type(1.0 / (1.0 - rates[i])), mask.dtype.type(0.0)
+                scaled, dropped = mask.dtype.type(1.0 / (1.0 - rates[i])), mask.dtype.type(0.0)
                 least = np.uint64(rates[i] * 2.0**64)
                 for s in range(mask.shape[1]):
-                    mask[i, s] = kept if draws[at + s] >= least else dropped
+                    mask[i, s] = scaled if draws[at + s] >= least else dropped
                 at += mask.shape[1]

@@ -19,6 +19,8 @@ from crabnet_jit.kernels import (
     targets,
     uniform,
 )
+from crabnet_jit.kernels import train as training
+from crabnet_jit.kernels.layout import KINDS
 from crabnet_jit.machine.jit import entry
 
 fill_groups = entry(chacha.fill_groups, "fill_groups")
@@ -35,16 +37,12 @@ sgd_update = entry(optimizers.sgd_update, "sgd_update")
 exponential_decay = entry(schedules.exponential_decay, "exponential_decay")
 
 predict = entry(network.predict, "predict")
-train = entry(network.train, "train")
-loss_and_gradients = entry(network.loss_and_gradients, "loss_and_gradients")
+train = entry(training.train, "train")
+loss_and_gradients = entry(training.loss_and_gradients, "loss_and_gradients")
 
 activation_forward = {
-    name: entry(activations.activation_forward(getattr(activations, name)), name)
-    for name in (
-        "identity", "relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid", "softplus",
-        "sine",
-    )
-}  # fmt: skip
+    name: entry(activations.activation_forward(getattr(activations, name)), name) for name in KINDS
+}
 loss_forward = {
     "mse": entry(losses.mse_forward, "mse"),
     **{

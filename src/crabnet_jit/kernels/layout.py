@@ -7,8 +7,7 @@ A layout is an int64 matrix with one row per linear layer, made by `make_layout`
     W_START           where W, (n_out, n_in) row by row, starts in the parameter buffer
     B_START           where b, (n_out, 1), starts there
     Y_START           first row of the layer's output in a workspace of panels
-    ACTIVATION        IDENTITY or RELU, which are compiled into the loops of the linear layer, or the
-                      address of another activation's kernel
+    KIND              which activation comes after it: a place in KINDS, or CUSTOM
 
 The gradient buffer has the layout of the parameter buffer. A workspace holds one
 row for every unit, each as wide as a panel.
@@ -24,12 +23,16 @@ from numpy.typing import NDArray
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.view import matrix
 
-N_IN, N_OUT, W_START, B_START, Y_START, ACTIVATION = range(6)
+N_IN, N_OUT, W_START, B_START, Y_START, KIND = range(6)
+#: Kinds of activations are places in this list. None is ever moved: compiled code of others may hold them.
+KINDS = (
+    "identity", "relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid", "softplus",
+    "sine",
+)  # fmt: skip
 IDENTITY, RELU = range(2)
-INLINED = 0  # in place of an address, for a loss or an update rule that is compiled into the run
+CUSTOM = -1
 
-
-_MOST = 2**48  # parameters: whoever has the memory for so many, gets more
+_MOST_PARAMETERS = 2**48  # beyond, offsets in a buffer would be too large
 
 
 def make_layout(sizes: Sequence[int]) -> NDArray[np.int64]:
@@ -43,10 +46,10 @@ def make_layout(sizes: Sequence[int]) -> NDArray[np.int64]:
         rows.append((n_in, n_out, start, start + n_out * n_in, y_start, RELU))
         start += n_out * n_in + n_out
         y_start += n_out
-        if start > _MOST:
+        if start > _MOST_PARAMETERS:
             raise MemoryError(f"a network of {start} parameters or more")
     layout = np.array(rows, dtype=np.int64)
-    layout[-1, ACTIVATION] = IDENTITY
+    layout[-1, KIND] = IDENTITY
     return layout
 
 

@@ -3,6 +3,9 @@
 Every loss kernel reads the panels of predictions x and targets (n_out, width) and of weights
 (1, width), each sample's share of the batch's mean: 1 / n in a batch of n, 0 in columns after it.
 It overwrites dL_dx, with 0 where the weight is 0, and returns the loss.
+
+Formulas of a prediction x and its target return the loss and its first and second derivatives with respect
+to x, as those of activations do.
 """
 
 import math
@@ -31,7 +34,7 @@ from crabnet_jit.machine.vector import (
 def mse(x: Any, target: Any, a: Any) -> Any:
     """(x - target)^2."""
     error = x - target
-    return error * error, 2.0 * error
+    return error * error, 2.0 * error, splat(x, 2.0)
 
 
 @kernel
@@ -39,7 +42,7 @@ def mae(x: Any, target: Any, a: Any) -> Any:
     """|x - target|; its derivative is 0 where both are equal."""
     error = x - target
     size = absolute(error)
-    return size, where(size > 0.0, copy_sign(splat(x, 1.0), error), error)
+    return size, where(size > 0.0, copy_sign(splat(x, 1.0), error), error), splat(x, 0.0)
 
 
 @kernel
@@ -48,7 +51,8 @@ def huber(x: Any, target: Any, a: Any) -> Any:
     error = x - target
     size = absolute(error)
     part = where(size > a, a, size)
-    return part * (size - 0.5 * part), copy_sign(part, error)
+    curvature = where(size > a, splat(x, 0.0), 1.0)
+    return part * (size - 0.5 * part), copy_sign(part, error), curvature
 
 
 @kernel
@@ -59,13 +63,16 @@ def log_cosh(x: Any, target: Any, a: Any) -> Any:
     m = expm1(where(size > 1.0, 1.0, size))
     near = log1p(0.5 * m * m / (m + 1.0))
     far = size + (log1p(exp(-2.0 * size)) - math.log(2))
-    return where(size > 1.0, far, near), tanh(error, a)[0]
+    slope, curvature, _ = tanh(error, a)
+    return where(size > 1.0, far, near), slope, curvature
 
 
 @kernel
 def binary_cross_entropy(x: Any, target: Any, a: Any) -> Any:
     """-target log(p) - (1 - target) log(1 - p) with p = 1 / (1 + exp(-x))."""
-    return maximum(0.0, x) - x * target + log1p(exp(-absolute(x))), sigmoid(x, a)[0] - target
+    probability, curvature, _ = sigmoid(x, a)
+    value = maximum(0.0, x) - x * target + log1p(exp(-absolute(x)))
+    return value, probability - target, curvature
 
 
 def mean_loss(formula: Any) -> Any:
@@ -77,7 +84,7 @@ def mean_loss(formula: Any) -> Any:
             share = load(weight, 0, s) * (1.0 / x.shape[0])
             inside = share > 0.0
             for i in range(x.shape[0]):
-                value, derivative = formula(load(x, i, s), load(target, i, s), a)
+                value, derivative, _ = formula(load(x, i, s), load(target, i, s), a)
                 total = fma(share, where(inside, value, 0.0), total)
                 store(dL_dx, i, s, share * where(inside, derivative, 0.0))
         return np.float64(sum_lanes(total))

@@ -4,62 +4,62 @@ from typing import Any
 
 import numpy as np
 
-from crabnet_jit.kernels.chacha import DRAWS, fill_groups
+from crabnet_jit.kernels.chacha import DRAWS, fill_groups, whole_groups
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.view import panel
 
 
 def permutation_draws(n_samples: int) -> int:
     """Draws that one epoch takes: one for each sample, in whole groups."""
-    return -(-n_samples // DRAWS) * DRAWS
+    return whole_groups(n_samples)
 
 
 @kernel
 def fill_minibatches(
-    key: Any,
     stream: Any,
-    group: Any,
     draws: Any,
     epoch: Any,
     order: Any,
     data: Any,
     batch_size: Any,
     iteration: Any,
-    x: Any,
-    target: Any,
-    weight: Any,
+    batches: Any,
 ) -> Any:
-    """Overwrite the panels with the batches from `iteration` on; return the last one's epoch.
+    """Overwrite `batches`, but for masks, with those from `iteration` on; return the last one's epoch.
 
     `data` are inputs (n_samples, n_in), targets (n_samples, n_out) and weights (n_samples,). An epoch takes
-    all samples, its last batch those that are left; their order is a permutation made of the draws from
-    group number `group` on, as many for each epoch as `permutation_draws` says. `order` (n_samples,)
-    holds that of `epoch`, and is overwritten; with draws of size 0 it is left alone. Columns after a
-    batch repeat its first sample, with weight 0.
+    all samples, its last batch those that are left. Their order is a permutation made of draws of a `Stream`
+    (structs.py), from its group on, as many for each epoch as `permutation_draws` says. `order`
+    (n_samples,) holds that of `epoch`, and is overwritten; with draws of size 0 it is left alone. Columns
+    after a batch repeat its first sample, with weight 0.
     """
     data_x, data_y, data_weight = data
-    n_samples, width = data_x.shape[0], x.shape[3]
+    n_samples, width = data_x.shape[0], batches.x.shape[3]
     n_batches = -(-n_samples // batch_size)
-    for k in range(x.shape[0]):
+    for k in range(batches.x.shape[0]):
         epoch_here, batch = divmod(iteration + k, n_batches)
         if epoch_here != epoch and draws.size > 0:
             n_groups = draws.size // DRAWS
-            fill_groups(key, stream, group + np.uint64(epoch_here) * np.uint64(n_groups), draws)
+            fill_groups(stream, epoch_here * n_groups, draws)
             _permute(draws, order)
         epoch = epoch_here
         first = batch * batch_size
         n_here = min(batch_size, n_samples - first)
-        for p in range(x.shape[1]):
-            x_p, target_p, weight_p = panel(x, k, p), panel(target, k, p), panel(weight, k, p)
+        for p in range(batches.x.shape[1]):
+            x, target, weight = (
+                panel(batches.x, k, p),
+                panel(batches.target, k, p),
+                panel(batches.weight, k, p),
+            )
             for s in range(width):
                 at = p * width + s
                 is_inside = at < n_here
                 row = order[first + at] if is_inside else order[first]
-                weight_p[0, s] = data_weight[row] / n_here if is_inside else 0.0
-                for f in range(x_p.shape[0]):
-                    x_p[f, s] = data_x[row, f]
-                for f in range(target_p.shape[0]):
-                    target_p[f, s] = data_y[row, f]
+                weight[0, s] = data_weight[row] / n_here if is_inside else 0.0
+                for f in range(x.shape[0]):
+                    x[f, s] = data_x[row, f]
+                for f in range(target.shape[0]):
+                    target[f, s] = data_y[row, f]
     return epoch
 
 

@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import numpy as np
-
-from crabnet_jit.kernels.chacha import DRAWS, fill_groups
+from crabnet_jit.kernels.chacha import DRAWS, fill_groups, whole_groups
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.vector import lanes, load_column, shift_right, splat, store, to_float
 from crabnet_jit.machine.view import matrix, panel, part
@@ -14,29 +12,17 @@ _AHEAD = 128  # rows that may be read beyond the last sample, and are not used: 
 
 def buffer_size(n_samples: int, n_features: int, n_iterations: int) -> int:
     """Draws that `fill_uniform` needs room for, to do so many iterations at once."""
-    least = DRAWS + (n_iterations * n_samples + _AHEAD) * n_features
-    return -(-least // DRAWS) * DRAWS
+    return whole_groups(DRAWS + (n_iterations * n_samples + _AHEAD) * n_features)
 
 
 @kernel
-def fill_uniform(
-    key: Any,
-    stream: Any,
-    group: Any,
-    skip: Any,
-    bits: Any,
-    scale: Any,
-    low: Any,
-    n_samples: Any,
-    draws: Any,
-    x: Any,
-) -> None:
+def fill_uniform(stream: Any, bits: Any, scale: Any, low: Any, n_samples: Any, draws: Any, x: Any) -> None:
     """x = (draw >> (64 - bits)) * 2**-bits * scale + low: exact up to `scale`, then rounded twice.
 
-    The draws begin `skip` after the start of group number `group` (chacha.py) and go sample by
-    sample, one for each feature; scale and low (n_features,) give every feature its interval.
-    Overwrites the panels x (n_iterations, n_panels, n_features, width), where columns beyond n_samples
-    get any such numbers, and the workspace `draws`, whose size `buffer_size` gives.
+    The draws begin at a place of a `Stream` (structs.py) and go sample by sample, one for each feature.
+    scale and low (n_features,) give every feature its interval. Overwrites the panels x
+    (n_iterations, n_panels, n_features, width), where columns beyond n_samples get any such numbers, and
+    the workspace `draws`, whose size `buffer_size` gives.
     """
     n_iterations, n_panels, n_features, width = x.shape
     per_iteration = n_samples * n_features
@@ -44,9 +30,9 @@ def fill_uniform(
     at_once = (draws.size - DRAWS - _AHEAD * n_features) // per_iteration
     for first in range(0, n_iterations, at_once):
         n = min(at_once, n_iterations - first)
-        ahead, offset = divmod(skip + first * per_iteration, DRAWS)
+        ahead, offset = divmod(stream.skip + first * per_iteration, DRAWS)
         n_draws = -(-(offset + n * per_iteration) // DRAWS) * DRAWS
-        fill_groups(key, stream, group + np.uint64(ahead), part(draws, 0, n_draws))
+        fill_groups(stream, ahead, part(draws, 0, n_draws))
         for iteration in range(first, first + n):
             for p in range(n_panels):
                 n_here = min(width, n_samples - p * width)

@@ -6,11 +6,16 @@ call costs about 13 ns more than code in place.
 
 Even calls that are never reached cost something, since they stand in the way of keeping numbers in
 registers: 80 ns of the 300 ns of a training step of the article's job. So there is a second
-compilation without them, for runs that need none: `may_call` is then constant, and the calls go.
+compilation without them, for runs that need none: `address` is then constant, and the calls go.
+
+An address means something in this process only. Numba makes constants of the arrays that a function has
+as globals, and keeps them on disk with `cache=True`; so addresses travel in an `array.array`, of which it
+makes no constants.
 """
 
 import functools
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,7 +24,9 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numba.np.numpy_support import from_dtype
 
-from crabnet_jit.machine.llvm import INDEX
+from crabnet_jit.machine.llvm import I64, INDEX, step
+
+INLINED = 0  # in place of an address, for what is compiled into the run
 
 
 def address_of(entry: Any, *arguments: Any) -> int:
@@ -32,6 +39,11 @@ def address_of(entry: Any, *arguments: Any) -> int:
     if result.signature.return_type != types.float64:
         raise TypeError(f"must return float64, not {result.signature.return_type}")
     return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
+
+
+def addresses(values: Iterable[int]) -> "array[int]":
+    """Addresses as a kernel takes them."""
+    return array("q", values)
 
 
 def array_type(dtype: "np.dtype[Any]", n_dimensions: int) -> Any:
@@ -72,10 +84,16 @@ def call(typing_context: Any, address: Any, arguments: Any) -> Any:
 
 
 @intrinsic
-def may_call(typing_context: Any, calls: Any, condition: Any) -> Any:
-    """`condition`, or False if `calls` is None."""
+def address(typing_context: Any, addresses: Any, index: Any) -> Any:
+    """`addresses[index]`, or INLINED if `addresses` is None."""
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return cgutils.false_bit if isinstance(calls, types.misc.NoneType) else args[1]
+        if isinstance(addresses, types.misc.NoneType):
+            return I64(INLINED)
+        array = context.make_array(addresses)(context, builder, args[0])
+        if context.enable_boundscheck:
+            (size,) = cgutils.unpack_tuple(builder, array.shape)
+            cgutils.do_boundscheck(context, builder, args[1], size)
+        return builder.load(step(builder, array.data, I64, args[1]), typ=I64)
 
-    return types.boolean(calls, types.boolean), codegen
+    return INDEX(addresses, INDEX), codegen

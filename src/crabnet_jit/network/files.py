@@ -12,7 +12,8 @@ from crabnet_jit import check
 from crabnet_jit.archive import read_archive, write_archive
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.activations import ACTIVATIONS, Activation
-from crabnet_jit.network.network import NN, Standardization
+from crabnet_jit.data.standardization import Standardization
+from crabnet_jit.network.network import NN
 
 _KIND = "network"
 _VERSION = 1

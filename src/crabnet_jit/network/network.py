@@ -1,9 +1,10 @@
 """The network: linear layers, each with its activation."""
 
+import functools
 from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -13,34 +14,23 @@ from crabnet_jit.arrays import Array, aligned_zeros
 from crabnet_jit.components.activations import Activation, Sine, as_activation
 from crabnet_jit.components.base import kept
 from crabnet_jit.data.random import StdRng, as_rng
+from crabnet_jit.data.standardization import Standardization
+from crabnet_jit.kernels.abi import calls_of
 from crabnet_jit.kernels.entries import predict
 from crabnet_jit.kernels.layout import (
-    ACTIVATION,
     B_START,
+    KIND,
     N_OUT,
-    RELU,
     W_START,
     make_layout,
     parameter_count,
     unit_count,
 )
-from crabnet_jit.kernels.network import Network, Workspace
 from crabnet_jit.kernels.panels import pack, unpack
+from crabnet_jit.kernels.structs import Network, Workspace
 from crabnet_jit.network.history import FitHistory
 from crabnet_jit.network.initializers import INITIALIZERS, LayerPlace
 from crabnet_jit.network.layers import Buffer, LinearLayer
-
-
-class Standardization(NamedTuple):
-    """Means and standard deviations by which inputs and targets were standardised.
-
-    Each an array with one number for each feature.
-    """
-
-    x_mean: Array
-    x_std: Array
-    y_mean: Array
-    y_std: Array
 
 
 class NN:
@@ -60,7 +50,7 @@ class NN:
     activation : Activation or str, or a sequence of them, default "relu"
         Of all hidden layers, or of each: a name from `ACTIVATIONS` or an object like `Sine(30)`.
     output_activation : Activation or str, default "identity"
-        Behind the last layer.
+        After the last layer.
     init : str or array_like, default "standard_uniform"
         A name from `INITIALIZERS`; by default every entry of W, row by row, and then of b is uniform
         on [0, 1), layer after layer, as in the original. Or the parameters themselves: a flat array in
@@ -139,15 +129,12 @@ class NN:
     def _build(self, sizes: list[int], activations: list[Activation], dtype: np.dtype[Any]) -> None:
         self._sizes = sizes
         self._layout = make_layout(sizes)
-        codes = [activation.code(dtype) for activation in activations]
-        # The gradient of a ReLU is part of the loops of the layer after it, and nothing comes after the last.
-        codes[-1] = activations[-1].address(dtype) if codes[-1] == RELU else codes[-1]
-        self._layout[:, ACTIVATION] = codes
+        self._layout[:, KIND] = [activation.kind for activation in activations]
         self._n_units = unit_count(self._layout)
         n_parameters = parameter_count(self._layout)
         self._parameters = aligned_zeros(n_parameters, dtype=dtype)
         a = np.array([activation.a for activation in activations])
-        self._network = Network(self._layout, a, self._parameters, 1 if max(codes) > RELU else None)
+        self._network = Network(self._layout, a, self._parameters)
         self._gradients = aligned_zeros(n_parameters, dtype=dtype)
         layers = []
         for (n_in, n_out), row in zip(pairwise(sizes), self._layout, strict=True):
@@ -240,6 +227,23 @@ class NN:
         """The network as kernels see it; the parameters are this network's own."""
         return self._network
 
+    def calls(
+        self,
+        loss: Any = None,
+        penalties: Any = None,
+        update: Any = None,
+        numbers: Any = None,
+        *,
+        has_masks: bool = False,
+    ) -> Any:
+        """The addresses that kernels need to compute its outputs, or to train it (kernels/abi.py)."""
+        activations = [(activation.kind, activation.kernel) for activation in self.activations]
+        return calls_of(self.dtype, activations, loss, penalties, update, numbers, has_masks=has_masks)
+
+    @functools.cached_property
+    def _calls_forward(self) -> Any:
+        return self.calls()
+
     # A copy's layers must be views of the copy's buffers, so copying and pickling rebuild them.
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -273,11 +277,11 @@ class NN:
         n_panels, width = panels.shape[1], panels.shape[3]
         y = np.empty((1, n_panels, self._sizes[-1], width), rows.dtype)
         masks = np.empty((0, 0), rows.dtype)  # no dropout
-        predict(self._network, panels, masks, self.workspace(width), y)
+        predict(self._network, self._calls_forward, panels, masks, self.workspace(width), y)
         return unpack(y, rows.shape[0])
 
     def workspace(self, width: int, gradients: Array | None = None) -> Workspace:
-        """What kernels need for a panel of this width (kernels/network.py); without gradients, forward."""
+        """What kernels need for a panel of this width (kernels/structs.py); without gradients, forward."""
         size = self.n_units * width
         both = aligned_zeros(2 * size, dtype=self._parameters.dtype)
         activations, derivatives = both[:size], both[size:]
@@ -292,28 +296,19 @@ class NN:
         outputs brought back to the units of the targets.
         """
         output = self._get_output(self.standardize(x))
-        if self.standardization is None:
-            return output
-        with np.errstate(over="ignore", invalid="ignore"):
-            return output * self.standardization.y_std + self.standardization.y_mean
+        return output if self.standardization is None else self.standardization.outputs(output)
 
     def standardize(self, x: ArrayLike) -> Array:
         """Inputs (n_samples, in_features) in the units of the data, as the layers see them."""
         if self.standardization is None:
             return check.samples("x", x, self.in_features, self.dtype)
-        rows = check.samples("x", x, self.in_features)
-        with np.errstate(over="ignore", invalid="ignore"):
-            inputs = (rows - self.standardization.x_mean) / self.standardization.x_std
-        return check.array("x, standardised,", inputs, self.dtype)
+        return self.standardization.finite_inputs(check.samples("x", x, self.in_features), self.dtype)
 
     def standardize_targets(self, y: ArrayLike) -> Array:
         """Targets (n_samples, out_features) in the units of the data, as the outputs of the layers are."""
         if self.standardization is None:
             return check.samples("y", y, self.out_features, self.dtype)
-        rows = check.samples("y", y, self.out_features)
-        with np.errstate(over="ignore", invalid="ignore"):
-            targets = (rows - self.standardization.y_mean) / self.standardization.y_std
-        return check.array("y, standardised,", targets, self.dtype)
+        return self.standardization.finite_targets(check.samples("y", y, self.out_features), self.dtype)
 
     def forward(self, x: ArrayLike) -> Array:
         """Output (n_samples, out_features) for x (n_samples, in_features), layer by layer.

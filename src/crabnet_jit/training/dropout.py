@@ -7,10 +7,9 @@ import numpy as np
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.data.random import RngState, StdRng
-from crabnet_jit.kernels.chacha import DRAWS
+from crabnet_jit.kernels.chacha import whole_groups
 from crabnet_jit.kernels.dropout import mask_draws
 from crabnet_jit.kernels.entries import fill_masks
-from crabnet_jit.kernels.layout import ACTIVATION
 from crabnet_jit.network.network import NN
 
 
@@ -19,9 +18,6 @@ class Dropout:
 
     Attributes
     ----------
-    network : Network
-        The network as kernels see it. With dropout, all its activations are called, since those that
-        are part of the linear layer's loops know no masks.
     layer_rates : list of float
         Of each hidden layer.
     n_units : int
@@ -43,13 +39,8 @@ class Dropout:
         self.layer_rates = of_layers
         self._rng = rng.copy()
         self._rates = np.repeat(np.array(of_layers), net.hidden_sizes)
-        self.network = net.kernel_view()
         self.n_units = self._rates.size if self._rates.any() else 0
         self._n_draws = mask_draws(self.n_units, n_panels * width)
-        if self.n_units > 0:
-            layout = self.network.layout.copy()
-            layout[:-1, ACTIVATION] = [activation.address(net.dtype) for activation in net.activations[:-1]]
-            self.network = self.network._replace(layout=layout, calls=1)
 
     @property
     def stream(self) -> RngState:
@@ -63,7 +54,6 @@ class Dropout:
     def fill(self, iteration: int, masks: Array) -> None:
         """Overwrite masks (n_iterations, n_panels, n_units, width) from `iteration` on."""
         if self.n_units > 0:
-            state = self._rng.state
-            group = np.uint64(-(-state["position"] // DRAWS))
+            stream = self._rng.kernel_view(whole_groups(self._rng.position))
             draws = np.empty(self._n_draws, np.uint64)
-            fill_masks(self._rng.key, np.uint64(state["stream"]), group, draws, iteration, self._rates, masks)
+            fill_masks(stream, draws, iteration, self._rates, masks)

@@ -10,38 +10,25 @@ from crabnet_jit import check
 from crabnet_jit.arrays import Array, aligned_zeros
 from crabnet_jit.components.losses import Loss, as_loss
 from crabnet_jit.kernels import entries
-from crabnet_jit.kernels.abi import penalty_address
-from crabnet_jit.kernels.layout import INLINED
-from crabnet_jit.kernels.network import Batches, Network, Workspace
-from crabnet_jit.kernels.network import Objective as KernelObjective
 from crabnet_jit.kernels.panels import pack, panel_shape, without_weight
 from crabnet_jit.kernels.penalties import CLIP_NORM, CLIP_VALUE, L1, L2
+from crabnet_jit.kernels.structs import Batches, Criterion, Workspace
 from crabnet_jit.machine.signals import Interruptible
 from crabnet_jit.network.network import NN
 
 _LONG_PRODUCTS = 2**27  # some 10 ms
 
 
-def kernel_objective(
-    net: NN, loss: Loss, l1: float, l2: float, clip_value: float | None = None, clip_norm: float | None = None
-) -> KernelObjective:
+def criterion_of(
+    loss: Loss, l1: float, l2: float, clip_value: float | None = None, clip_norm: float | None = None
+) -> Criterion:
     """A loss, penalties and limits, checked, as the kernels see them."""
     penalties = np.zeros(4)
     penalties[L1] = check.number("l1", l1, 0.0)
     penalties[L2] = check.number("l2", l2, 0.0)
     for name, at, limit in (("clip_value", CLIP_VALUE, clip_value), ("clip_norm", CLIP_NORM, clip_norm)):
         penalties[at] = math.inf if limit is None else check.number(name, limit, 0.0, open_low=True)
-    if np.array_equal(penalties, [0, 0, math.inf, math.inf]):
-        penalize = INLINED  # nothing to do
-    else:
-        penalize = penalty_address(entries.penalize, net.dtype)
-    return KernelObjective(loss.code(net.dtype), loss.a, penalize, penalties)
-
-
-def with_calls(network: Network, objective: KernelObjective, update: int = INLINED) -> Network:
-    """The network as kernels see it, ready for a run with this objective and update rule."""
-    addresses = objective.loss, objective.penalize, update
-    return network if all(address == INLINED for address in addresses) else network._replace(calls=1)
+    return Criterion(loss.a, penalties)
 
 
 def is_long(n_columns: int, net: NN) -> bool:
@@ -114,9 +101,10 @@ class Objective:
         masks = np.empty((1, n_panels, 0, width), net.dtype)
         inputs, targets = without_weight(inputs, weights), without_weight(targets, weights)
         self._batches = Batches(pack(inputs), pack(targets), pack(shares, padding=0.0), masks)
-        self._objective = kernel_objective(net, self.loss, l1, l2)
+        self._criterion = criterion_of(self.loss, l1, l2)
         self._theta = aligned_zeros(net.parameters.size, dtype=net.dtype)
-        self._network = with_calls(net.kernel_view(), self._objective)._replace(parameters=self._theta)
+        self._network = net.kernel_view()._replace(parameters=self._theta)
+        self._calls = net.calls(self.loss.kernel, self._criterion.penalties)
         self._is_long = is_long(n_panels * width, net)
         self._workspace = net.workspace(width, aligned_zeros(self._theta.size, dtype=net.dtype))
 
@@ -153,7 +141,9 @@ class Objective:
         return self.loss_and_gradient(tried)
 
     def _run_kernel(self, workspace: Workspace) -> float:
-        loss: float = entries.loss_and_gradients(self._network, workspace, self._batches, self._objective)
+        loss: float = entries.loss_and_gradients(
+            self._network, self._calls, workspace, self._batches, self._criterion
+        )
         return loss
 
     @check.keywords

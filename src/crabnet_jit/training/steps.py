@@ -6,16 +6,17 @@ from typing import Any, NamedTuple
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array, aligned_zeros
-from crabnet_jit.components.optimizers import OptimizerState
+from crabnet_jit.components.losses import Loss
+from crabnet_jit.components.optimizers import Optimizer, OptimizerState
 from crabnet_jit.components.schedules import Schedule, rates_of
-from crabnet_jit.data.sources import Source
+from crabnet_jit.data.sources import Source, new_batches
 from crabnet_jit.kernels.entries import train
-from crabnet_jit.kernels.network import Batches, Objective, Rule
 from crabnet_jit.kernels.panels import panel_shape, plain_weights, repeat_sample
+from crabnet_jit.kernels.structs import Batches, Criterion, Rule
 from crabnet_jit.machine.signals import NEVER, Flag
 from crabnet_jit.network.network import NN
 from crabnet_jit.training.dropout import Dropout
-from crabnet_jit.training.objective import is_long, with_calls
+from crabnet_jit.training.objective import is_long
 
 # Python takes about 20 us for a chunk; this is 1.5 ms of the article's job …
 _CHUNK_ITERATIONS = 4000
@@ -90,8 +91,9 @@ class Chunks:
         self,
         net: NN,
         source: Source,
-        objective: Objective,
-        update: int,
+        loss: Loss,
+        criterion: Criterion,
+        optimizer: Optimizer,
         state: OptimizerState,
         dropout: Dropout,
         schedule: Schedule,
@@ -101,10 +103,13 @@ class Chunks:
         self.dropout = dropout
         self._source = source
         self._schedule = copy.copy(schedule)  # some remember where they are, which is faster for one run only
-        self._objective = objective
-        self._rule = Rule(update, *state)
-        self._network = with_calls(dropout.network, objective, update)
-        self._is_constant = check.flag("source.is_constant", getattr(source, "is_constant", False))
+        self._criterion = criterion
+        self._rule = Rule(*state)
+        self._network = net.kernel_view()
+        self._calls = net.calls(
+            loss.kernel, criterion.penalties, optimizer.kernel, state.numbers, has_masks=dropout.n_units > 0
+        )
+        self._is_constant = check.flag("source.is_constant", source.is_constant)
         fitting = _fitting_size(net, n_panels * width, dropout.n_units, self._is_constant)
         self.size = n = fitting if size is None else size
         self._sizes = source.batch_size, n_panels, net.in_features, net.out_features, width, net.dtype
@@ -126,13 +131,8 @@ class Chunks:
 
     def _new_batches(self, n: int) -> Batches:
         """Panels for n batches, with the weights that a source may leave as they are; without masks."""
-        batch_size, n_panels, n_in, n_out, width, dtype = self._sizes
-        return Batches(
-            aligned_zeros(n, n_panels, n_in, width, dtype=dtype),
-            aligned_zeros(n, n_panels, n_out, width, dtype=dtype),
-            plain_weights(n, batch_size, dtype),
-            aligned_zeros(0, n_panels, 0, width, dtype=dtype),
-        )
+        batch_size, _, n_in, n_out, _, dtype = self._sizes
+        return new_batches(n, n_in, n_out, batch_size, dtype)
 
     def _buffers(self) -> Buffers:
         """Free ones of this thread, or new ones."""
@@ -163,7 +163,7 @@ class Chunks:
             _free.give_back(self._shape, buffers)
 
     def _fill(self, first: int, batches: Batches) -> None:
-        self._source.fill(first, batches.x, batches.target, batches.weight)
+        self._source.fill(first, batches)
         repeat_sample(batches.x, self._source.batch_size)
 
     def prepare(self, first: int, n: int, rate_scale: float = 1.0) -> Chunk:
@@ -209,9 +209,10 @@ class Chunks:
         workspace = self._workspace._replace(interrupt=interrupt) if self._is_long else self._workspace
         return (
             self._network,
+            self._calls,
             workspace,
             chunk.batches,
-            self._objective,
+            self._criterion,
             self._rule,
             chunk.learning_rates,
             interrupt,

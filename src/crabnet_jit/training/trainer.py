@@ -1,7 +1,6 @@
 """The training run: chunks of iterations in compiled code, Python in control between them."""
 
 import contextlib
-import copy
 import math
 import threading
 from collections import deque
@@ -17,13 +16,13 @@ from crabnet_jit.components.losses import Loss, as_loss
 from crabnet_jit.components.optimizers import Optimizer, OptimizerState, as_optimizer
 from crabnet_jit.components.schedules import ExponentialDecay, Schedule, as_schedule
 from crabnet_jit.data.random import DROPOUT, StdRng, as_rng
-from crabnet_jit.data.sources import ArraySource, Source, StandardizedSource, UniformSource
+from crabnet_jit.data.sources import ArraySource, Source
 from crabnet_jit.kernels.panels import panel_shape
 from crabnet_jit.machine.signals import Interruptible
 from crabnet_jit.network.history import History
 from crabnet_jit.network.network import NN
 from crabnet_jit.training.dropout import Dropout
-from crabnet_jit.training.objective import kernel_objective
+from crabnet_jit.training.objective import criterion_of
 from crabnet_jit.training.run import Callback, Run, as_callbacks, keyed
 from crabnet_jit.training.state import Saved, TrainerState, describe, read_checkpoint, write_checkpoint
 from crabnet_jit.training.steps import Chunks
@@ -165,16 +164,19 @@ class Trainer:
         chunk_size: int | None = None,
     ) -> None:
         check.instance("net", net, NN, "an NN")
-        sizes = ("in_features", "out_features", "batch_size")
-        if not all(hasattr(source, n) for n in sizes) or not callable(getattr(source, "fill", None)):
-            raise check.reject("source", "a Source, such as ArraySource(x, y)", repr(source))
+        check.instance("source", source, Source, "a Source, such as ArraySource(x, y)")
         for name in ("in_features", "out_features"):
-            of_net, of_source = getattr(net, name), check.integer(f"source.{name}", getattr(source, name), 1)
+            of_net, of_source = (
+                getattr(net, name),
+                check.integer(f"source.{name}", getattr(source, name, None), 1),
+            )
             if of_source != of_net:
                 raise check.reject(f"source.{name}", f"the network's {of_net}", repr(of_source))
         self._net = net
         self._source = source
-        self._samples = _as_layers_see(net, source)
+        self._samples = source.copy()
+        if net.standardization is not None:
+            self._samples = self._samples.standardized(net.standardization, net.dtype)
         self._standardization = net.standardization
         self._loss = as_loss("loss", loss)
         if isinstance(source, ArraySource):
@@ -183,15 +185,16 @@ class Trainer:
         schedule = ExponentialDecay() if learning_rate is None else learning_rate
         self._learning_rate = as_schedule("learning_rate", schedule)
         self._optimizer_state = self._optimizer.init(net.parameters)
-        objective = kernel_objective(net, self._loss, l1, l2, clip_value, clip_norm)
-        batch_size = check.integer("source.batch_size", source.batch_size, 1, 2**50)
+        criterion = criterion_of(self._loss, l1, l2, clip_value, clip_norm)
+        batch_size = check.integer("source.batch_size", getattr(source, "batch_size", None), 1, 2**50)
         n_panels, width = panel_shape(batch_size, net.dtype)
         self._dropout = Dropout(net, dropout, as_rng("rng", rng, DROPOUT), n_panels, width)
         self._chunks = Chunks(
             net,
             self._samples,
-            objective,
-            self._optimizer.code(net.dtype),
+            self._loss,
+            criterion,
+            self._optimizer,
             self._optimizer_state,
             self._dropout,
             self._learning_rate,
@@ -424,7 +427,7 @@ class Trainer:
             self.iteration,
             self._rate_scale,
             self._n_skipped,
-            getattr(self._samples, "stream", None),
+            self._samples.stream,
             self._dropout.stream,
             self._last_parameters().copy(),
             self._optimizer_state.buffers.copy(),
@@ -439,7 +442,7 @@ class Trainer:
         self._optimizer_state.buffers[:] = state.optimizer_buffers
         self._optimizer_state.numbers[:] = state.optimizer_numbers
         if state.source_stream is not None:
-            self._samples.stream = state.source_stream  # type: ignore[attr-defined]  # it had one
+            self._samples.stream = state.source_stream
         self._dropout.stream = state.dropout_stream
         self._chunks.fill_constant()
         self._rate_scale, self._return_points = state.rate_scale, state.return_points
@@ -513,13 +516,5 @@ class Trainer:
             "clip_norm": clip_norm if clip_norm is None else float(clip_norm),
             "dropout": self._dropout.layer_rates,
             "on_divergence": on_divergence,
-            "source": getattr(self._samples, "configuration", type(self._samples).__name__),
+            "source": self._samples.configuration,
         }
-
-
-def _as_layers_see(net: NN, source: Source) -> Source:
-    """The source in the units of the layers, with a stream of its own where it is one of this package."""
-    if isinstance(source, ArraySource) and net.standardization is not None:
-        return source.with_data(net.standardize(source.inputs), net.standardize_targets(source.targets))
-    own = copy.copy(source) if isinstance(source, (ArraySource, UniformSource)) else source
-    return own if net.standardization is None else StandardizedSource(own, *net.standardization)

@@ -1,0 +1,46 @@
+"""Inputs and targets in units in which they have mean 0 and standard deviation 1."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from crabnet_jit import check
+from crabnet_jit.arrays import Array
+
+
+class Standardization(NamedTuple):
+    """Means and standard deviations by which inputs and targets were standardised.
+
+    Each an array with one number for each feature.
+    """
+
+    x_mean: Array
+    x_std: Array
+    y_mean: Array
+    y_std: Array
+
+    def inputs(self, x: Array) -> Array:
+        """(x - x_mean) / x_std for x (…, in_features)."""
+        return _standardized(x, self.x_mean, self.x_std)
+
+    def targets(self, y: Array) -> Array:
+        """(y - y_mean) / y_std for y (…, out_features)."""
+        return _standardized(y, self.y_mean, self.y_std)
+
+    def finite_inputs(self, x: Array, dtype: "np.dtype[Any]") -> Array:
+        """The same in this type, where all must be finite."""
+        return check.array("x, standardised,", self.inputs(x), dtype)
+
+    def finite_targets(self, y: Array, dtype: "np.dtype[Any]") -> Array:
+        """The same in this type, where all must be finite."""
+        return check.array("y, standardised,", self.targets(y), dtype)
+
+    def outputs(self, z: Array) -> Array:
+        """Targets in the units of the data, z * y_std + y_mean."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return z * self.y_std + self.y_mean
+
+
+def _standardized(values: Array, mean: Array, std: Array) -> Array:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return (values - mean) / std
