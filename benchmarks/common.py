@@ -48,8 +48,13 @@ class GivenData(Source):
     in_features, out_features = 2, 1
 
     def __init__(self, batch_size: int) -> None:
-        self.batch_size = batch_size
+        self._batch_size = batch_size
         self._written: set[tuple[int, int]] = set()
+
+    @property
+    def batch_size(self) -> int:  # type: ignore[override]  # in earlier commits it cannot be assigned
+        """Samples in an iteration."""
+        return self._batch_size
 
     # Earlier commits give the panels themselves, some of them without weights.
     def fill(self, iteration: int, *given: Any) -> None:

@@ -23,7 +23,7 @@ def network_forward(network: Any, calls: Any, x: Any, masks: Any, workspace: Any
     for layer in range(layout.shape[0]):
         y = outputs(workspace.activations, layout, layer, width)
         W, b = weights(network.parameters, layout, layer), biases(network.parameters, layout, layer)
-        linear_forward(W, b, h, y, _rectifies(layout, calls, layer), workspace.interrupt)
+        linear_forward(W, b, h, y, layout[layer, KIND] == RELU, workspace.interrupt)
         activation = address(calls, ACTIVATIONS + layer)
         if activation != INLINED:
             dy_dz = outputs(workspace.derivatives, layout, layer, width)
@@ -56,14 +56,8 @@ def network_backward(network: Any, calls: Any, x: Any, workspace: Any) -> None:
         if layer > 0:
             W = weights(network.parameters, layout, layer)
             dL_dh = outputs(workspace.errors, layout, layer - 1, width)
-            is_rectified = _rectifies(layout, calls, layer - 1)
+            is_rectified = layout[layer - 1, KIND] == RELU
             linear_backward_input(W, dL_dz, h, dL_dh, is_rectified, workspace.interrupt)
-
-
-@kernel
-def _rectifies(layout: Any, calls: Any, layer: Any) -> Any:
-    """Whether the layer has a ReLU that is part of its loops."""
-    return layout[layer, KIND] == RELU and address(calls, ACTIVATIONS + layer) == INLINED
 
 
 @kernel
