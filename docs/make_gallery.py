@@ -31,15 +31,15 @@ class Example(NamedTuple):
 EXAMPLES = [
     Example(
         "A network that learns",
-        "The article's job, 2-8-8-1 units with ReLU: what the network gives after so many iterations, beside "
-        "the target, and the difference. Parameters are kept on the way, which costs some 30 microseconds "
-        "a frame, and the frames are drawn when the training is over.",
+        "The article's job, 2-8-8-1 units with ReLU: the target, the network's output after the number of "
+        "iterations shown, and the difference. Parameters are kept during the training, which costs some 30 "
+        "microseconds a frame; the frames are drawn after it.",
         "crabnet-jit gaussian --animate learning.gif --frames 30 --save gaussian.npz",
         "learning.gif",
     ),
     Example(
         "Target, learned function, error",
-        "Both surfaces have one scale of heights and colours. Lines on the map of the error are solid above "
+        "Both surfaces share one scale of heights and colours. Lines on the map of the error are solid above "
         "0 and dashed below, so that it can be read in grey.",
         "crabnet-jit plot gaussian.npz surface.png --target gaussian",
         "surface.png",
@@ -83,7 +83,7 @@ save_figure(plot_history(history).figure, "history.png")
     ),
     Example(
         "A curve through data",
-        "A network of one input: the curve with the data, predicted against true values, and residuals.",
+        "A network with one input: the curve with the data, predicted against true values, and residuals.",
         """\
 import numpy as np
 
@@ -101,8 +101,9 @@ save_figure(figure, "fit.png")
     ),
     Example(
         "Slices of many inputs",
-        "Friedman's function of five inputs and two more that do not matter [1]: what the network gives "
-        "along each input, the others staying at their medians; of seven inputs the six that matter most.\n\n"
+        "Friedman's function of five inputs [1], with two more that do not matter. Each slice shows the "
+        "network's output along one input while the others stay at their medians; of the seven inputs, the "
+        "six that matter most are shown.\n\n"
         '[1] J. Friedman, "Multivariate adaptive regression splines", Annals of Statistics 19 (1991).',
         """\
 import numpy as np
@@ -121,8 +122,8 @@ save_figure(plot_fit(net, x, y), "slices.png")
     ),
     Example(
         "A network as a drawing",
-        "Weights by colour and width, biases as the colour of units, and crosses on units that are dead: "
-        "this ReLU network was trained with a learning rate that is too large.",
+        "Weights are shown by colour and width, and biases by the colour of the units. Crosses mark dead "
+        "units: this ReLU network was trained with a learning rate that is too large.",
         """\
 import numpy as np
 

@@ -1,7 +1,7 @@
 """Files of arrays and plain values: NumPy's npz, without pickle and without compression.
 
-One of the arrays, `header`, is a text: JSON with what the file is, its version, a digest of the other
-arrays, and any values that a writer adds.
+One of the arrays, `header`, is JSON text: the kind of file, its version, a digest of the other arrays,
+and any values that a writer adds.
 """
 
 import contextlib
@@ -31,13 +31,13 @@ T = TypeVar("T")
 
 
 class FileFormatError(ValueError):
-    """A file is not what it should be, damaged, of another version, or of another run."""
+    """A file is damaged, of another kind, of another version, or of another run."""
 
 
 def write_archive(
     path: Path_, what: str, version: int, values: dict[str, Any], arrays: dict[str, Any]
 ) -> None:
-    """Write a file whole or not at all; a file that was there is replaced when the new one is complete."""
+    """Write a file whole or not at all; an existing file is replaced once the new one is complete."""
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     for name, array in arrays.items():
         if not _can_be_read(array.dtype):
@@ -47,7 +47,7 @@ def write_archive(
         text = json.dumps(header)
     except (TypeError, ValueError, RecursionError) as error:
         raise check.reject(f"all of a {what}", "of what JSON has", str(error)) from None
-    # As np.savez does; but that of NumPy 2.0 leaves an archive open that cannot be written.
+    # As np.savez does, but that of NumPy 2.0 leaves the archive open if it cannot be written.
     with whole_file(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in {"header": np.array(text), **arrays}.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
@@ -62,7 +62,7 @@ def read_archive(
     Raises
     ------
     FileFormatError
-        For whatever is wrong with the file, also if `parse` finds it.
+        If anything is wrong with the file, also if `parse` finds it.
     OSError
         If it cannot be read.
     """
@@ -79,13 +79,13 @@ def read_archive(
         return parse(header, arrays)
     except (OSError, FileFormatError):
         raise
-    except (Exception, MemoryError) as error:  # whatever goes wrong here, it is the file
+    except (Exception, MemoryError) as error:  # whatever goes wrong here, the cause is the file
         reason = f"{type(error).__name__}: {error}"[:500].encode(errors="backslashreplace").decode()
         raise FileFormatError(f"{file} is not a saved {what} ({reason})") from None
 
 
 def _content(path: Path) -> bytes:
-    """All of a file that begins as an archive does."""
+    """The content of a file that begins like an archive."""
     with contextlib.suppress(OSError):
         if not stat.S_ISREG(path.stat().st_mode):
             raise ValueError("not a file")
@@ -110,12 +110,12 @@ def _arrays(data: bytes) -> dict[str, Any]:
 
 
 def _can_be_read(dtype: "np.dtype[Any]") -> bool:
-    """Whether arrays of this type are read again: floats, and the text of the header."""
+    """Whether `read_archive` takes arrays of this type: floats, and the text of the header."""
     return dtype.kind in "fU" and dtype.isnative
 
 
 def _array(data: bytes) -> Array:
-    """An array in NumPy's format, which may not claim to be larger than it is."""
+    """An array in NumPy's format, which must not claim another size than it has."""
     stream = io.BytesIO(data)
     if np.lib.format.read_magic(stream) != (1, 0):
         raise ValueError("an array of an unknown version")
@@ -129,7 +129,7 @@ def _array(data: bytes) -> Array:
 
 
 def _digest(arrays: dict[str, Any]) -> str:
-    """Of names and numbers; the checks of zip files leave gaps."""
+    """A digest of names and numbers; the checksums of zip files leave gaps."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
@@ -139,9 +139,9 @@ def _digest(arrays: dict[str, Any]) -> str:
 
 @contextlib.contextmanager
 def whole_file(path: Path_) -> Iterator[IO[bytes]]:
-    """A file to write to that takes its place when it is complete, and leaves nothing if it is not.
+    """A file to write to that is moved into place once it is complete, and leaves nothing if it is not.
 
-    An open file of this process such as /dev/stdout, a device or a pipe is written to, and stays what it is.
+    An open file of this process such as /dev/stdout, a device or a pipe is written to and not replaced.
     """
     place = follow(check.path("path", path))
     if place.is_stream:
@@ -154,7 +154,7 @@ def whole_file(path: Path_) -> Iterator[IO[bytes]]:
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "No such folder", str(target.parent))
     with held():  # signals wait, so that nothing is left over
-        # Not tempfile's, whose files are private: the mode is that of any new file.
+        # Not by tempfile, whose files are private: this one has the mode of any new file.
         temporary = target.parent / f".{target.name[:50]}.{secrets.token_hex(4)}"
         descriptor = os.open(
             temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666

@@ -1,4 +1,4 @@
-"""Checks of what users pass in. Every message says which argument, what came, what is allowed."""
+"""Checks of users' arguments. Every message names the argument, what is allowed, and what was given."""
 
 import difflib
 import functools
@@ -19,13 +19,13 @@ from crabnet_jit import other_names
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
-_EXACT_INTEGER = 2**53  # up to here every integer is a float64
-_LARGEST = 2**63 - 1  # that a size can be
+_EXACT_INTEGER = 2**53  # up to here, float64 holds every integer
+_LARGEST = 2**63 - 1  # size that is possible
 _TOO_LONG = 10**100  # to print
-# What an object raises that is no number or no array. Not all exceptions: one may be of a signal's handler.
+# What objects raise that are not numbers or arrays. Not all exceptions: a signal's handler may raise one.
 _REFUSALS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _LONG_LIST = 200  # characters of names that one message lists
-_MOST_SHOWN = 200  # characters of what came
+_MOST_SHOWN = 200  # characters of a value
 
 
 class InvalidArgumentError(ValueError, TypeError):
@@ -33,7 +33,7 @@ class InvalidArgumentError(ValueError, TypeError):
 
 
 def reject(name: str, allowed: str, came: str, why: str = "") -> InvalidArgumentError:
-    """The error to raise; of what came only as much is shown as can be read."""
+    """The error to raise; of a long value, it shows only a part."""
     return InvalidArgumentError(f"{name} must be {allowed}, got {shortened(came)}{why}")
 
 
@@ -47,9 +47,9 @@ def shortened(text: str) -> str:
 
 
 def keywords(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """A function, or a constructor, that answers to a keyword it does not have with what to write instead.
+    """Make a function or constructor answer an unknown keyword with a hint of what to write instead.
 
-    Python's own error names `__init__`, and a near name at best: "did you mean l1?" for lr.
+    Python's own error names `__init__`, and at best a similar name: "did you mean l1?" for lr.
     """
     positional_only = inspect.Parameter.POSITIONAL_ONLY
     parameters = [p for p in inspect.signature(function).parameters.values() if p.kind != positional_only]
@@ -85,7 +85,7 @@ def integer(name: str, value: object, low: int, high: int | None = None) -> int:
 
 
 def choice(name: str, value: object, options: Iterable[str]) -> str:
-    """`value` if it is one of the options; the error says which are nearest, and all where they are few."""
+    """`value` if it is one of the options; the error names the closest, and lists all if they are few."""
     names = list(options)
     if isinstance(value, str) and value in names:
         return value
@@ -100,19 +100,19 @@ def choice(name: str, value: object, options: Iterable[str]) -> str:
 
 
 def _nearest(value: str, names: Iterable[str], count: int) -> list[str]:
-    """The names that are most like this one, at most so many; capitals are the same as small letters."""
+    """The names that are most similar to this one, at most `count` of them; case does not matter."""
     by_lower = {known.lower(): known for known in names}
     return [by_lower[near] for near in difflib.get_close_matches(value.lower(), by_lower, count, 0.5)]
 
 
 def shown(value: object, most: int = 50) -> str:
-    """Its `repr` for an error, of at most so many characters."""
+    """The `repr` of a value for an error, of at most `most` characters."""
     text = repr(value)
     return text if len(text) <= most else f"{text[: most // 2 - 2]} ... {text[3 - most // 2 :]}"
 
 
 def is_iterable(value: object) -> bool:
-    """Whether it has items; an array without dimensions has none."""
+    """Whether a value can be iterated over; an array without dimensions cannot."""
     try:
         iter(value)  # type: ignore[call-overload]  # the TypeError is the check
     except TypeError:
@@ -128,7 +128,7 @@ def sizes(name: str, values: Iterable[object]) -> list[int]:
 
 
 def number(name: str, value: object, low: float, high: float = math.inf, *, open_low: bool = False) -> float:
-    """`value` as a finite float from `low` to `high`; without `low` itself if `open_low`."""
+    """`value` as a finite float from `low` to `high`, but not `low` itself if `open_low`."""
     allowed = f"a finite number {'above' if open_low else 'of at least'} {low:g}"
     if high < math.inf:
         allowed += f" and at most {high:g}"
@@ -136,7 +136,7 @@ def number(name: str, value: object, low: float, high: float = math.inf, *, open
 
 
 def fraction(name: str, value: object) -> float:
-    """`value` as a float from 0 to 1, without 1."""
+    """`value` as a float of at least 0 and below 1."""
     return _number(name, value, "a number of at least 0 and below 1", lambda v: 0 <= v < 1)
 
 
@@ -146,7 +146,7 @@ def finite(name: str, value: object) -> float:
 
 
 def _number(name: str, value: object, allowed: str, fits: Any) -> float:
-    is_array = isinstance(value, np.ndarray) and value.ndim > 0  # of one number, too
+    is_array = isinstance(value, np.ndarray) and value.ndim > 0  # even one of a single number
     if is_array or isinstance(value, (bool, np.bool_, str, bytes)):
         raise reject(name, allowed, repr(value))
     try:
@@ -159,13 +159,13 @@ def _number(name: str, value: object, allowed: str, fits: Any) -> float:
 
 
 def array(name: str, values: ArrayLike, dtype: DTypeLike = np.float64) -> NDArray[Any]:
-    """Finite real numbers, C-contiguous, as float64 only where nothing is lost, or rounded to float32.
+    """Finite real numbers, C-contiguous: as float64 only if nothing is lost, or rounded to float32.
 
     The result may be the caller's own array: read it, do not write to it.
     """
     try:
         given = np.asarray(values)
-    except _REFUSALS as error:  # a tensor of PyTorch that needs a gradient gives a RuntimeError
+    except _REFUSALS as error:  # a tensor of PyTorch that needs a gradient raises RuntimeError
         raise reject(name, "an array of numbers", f"{type(values).__name__} ({error})") from None
     if np.ma.is_masked(values):
         raise reject(name, "an array without masked elements", "a masked array")
@@ -175,7 +175,7 @@ def array(name: str, values: ArrayLike, dtype: DTypeLike = np.float64) -> NDArra
         raise reject(name, "exact in float64", f"{given.dtype} with integers beyond 2**53")
     result = given
     if given.dtype != dtype:
-        with np.errstate(over="ignore"):  # a twentieth of the time of a single row's output
+        with np.errstate(over="ignore"):  # takes a twentieth of the time of a single row's output
             result = given.astype(dtype)
     result = np.ascontiguousarray(result)
     if result.ndim != given.ndim:  # ascontiguousarray makes a scalar one-dimensional
@@ -206,7 +206,7 @@ def samples(
 
 
 def pairs(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Inputs x (n_samples, n_in) and their targets y as (n_samples, n_out), given so or as (n_samples,)."""
+    """Inputs x (n_samples, n_in) and targets y as (n_samples, n_out), also if given as (n_samples,)."""
     inputs = samples("x", x)
     targets = array("y", y)
     targets = samples("y", targets[:, None] if targets.ndim == 1 else targets)
@@ -248,19 +248,19 @@ def flag(name: str, value: object) -> bool:
 
 
 def function(name: str, value: object) -> None:
-    """Something that can be called, or None."""
+    """Accept something that can be called, or None."""
     if value is not None and not callable(value):
         raise reject(name, "a function", repr(value))
 
 
 def instance(name: str, value: object, kind: type, allowed: str) -> None:
-    """An object of this kind."""
+    """Accept an object of this kind."""
     if not isinstance(value, kind):
         raise reject(name, allowed, repr(value))
 
 
 def path(name: str, value: object) -> Path:
-    """A path that the operating system can be asked for."""
+    """`value` as a path that the operating system accepts."""
     try:
         text = os.fspath(value)  # type: ignore[call-overload]  # the TypeError is the check
         os.fsencode(text)
@@ -277,13 +277,13 @@ def float_type(name: str, value: object) -> np.dtype[Any]:
         try:
             if value is not None and not isinstance(value, np.ndarray) and dtype == value:
                 return dtype
-        except (TypeError, ValueError):  # nothing that NumPy knows
+        except (TypeError, ValueError):  # not a type that NumPy knows
             break
     raise reject(name, "float32 or float64", repr(value))
 
 
 def buffer(name: str, values: object, like: NDArray[Any] | None = None, size: int | None = None) -> None:
-    """An array that kernels can write to: flat, contiguous; of this size, and of the type of another one."""
+    """Accept an array that kernels can write to: flat, contiguous, of this size and of the type of `like`."""
     if not isinstance(values, np.ndarray):
         raise reject(name, "an array", repr(values))
     size = values.size if size is None else size

@@ -1,4 +1,4 @@
-"""What notebooks show: a table in HTML, losses as a drawing in SVG."""
+"""What notebooks show: tables in HTML, and losses drawn in SVG."""
 
 import html
 import math
@@ -12,11 +12,11 @@ from crabnet_jit.arrays import Array
 _WIDTH, _HEIGHT = 480, 180  # pixels
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 34  # margins
 _LARGEST = math.nextafter(math.log10(sys.float_info.max), 0.0)
-_MOST_LABELS = 6  # of an axis
+_MOST_LABELS = 6  # on an axis
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; cells are texts."""
+    """A table of cells of text."""
     top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
@@ -25,7 +25,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def losses_svg(lines: Sequence[tuple[str, str, float, Array, Array]]) -> str:
-    """Lines (name, colour, width, iterations, losses), on a logarithmic scale of what is above 0."""
+    """Lines (name, colour, width, iterations, losses) on a logarithmic scale, for losses above 0."""
     lines = [
         (name, colour, width, x[fine], y[fine])
         for name, colour, width, x, y in lines
@@ -72,7 +72,7 @@ def losses_svg(lines: Sequence[tuple[str, str, float, Array, Array]]) -> str:
 
 
 def _ticks(low: float, high: float) -> list[tuple[float, str]]:
-    """Logarithms and labels of powers of ten between two logarithms; of the ends, if those are too few."""
+    """Logarithms and labels of powers of ten between two logarithms; of the ends, if they are too few."""
     powers = range(math.ceil(low), math.floor(high) + 1)
     if len(powers) < 2:
         return [(end, f"{10 ** min(end, _LARGEST):.3g}") for end in (low, high)]

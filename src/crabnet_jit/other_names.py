@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Sequence
 
-#: Names here, each with those of PyTorch, scikit-learn, Keras and others for the same thing.
+#: Names here, each with the names in PyTorch, scikit-learn, Keras and others for the same thing.
 _OTHERS = {
     "learning_rate": "lr learning_rate_init eta eta0 step_size base_lr max_lr scheduler schedule",
     "n_iterations": "max_iter maxiter iterations num_iterations n_iter n_steps steps T_max total_steps",
@@ -56,7 +56,7 @@ _OTHERS = {
     "low and high": "bounds box limits domain",
 }
 
-#: What to do where there is no such argument, by its name here or by the others' name.
+#: What to do if there is no such argument, by its name here or in other libraries.
 _INSTEAD = {
     "learning_rate": "fit and Trainer take a learning_rate",
     "n_iterations": "Trainer.run takes the number of iterations",
@@ -84,7 +84,7 @@ _STEPS = (
 
 
 def hint(name: str, known: Sequence[str]) -> str:
-    """What to write in place of an argument that a function does not have, given those that it has."""
+    """What to write instead of an argument that a function does not have, given those that it has."""
     lower = name.lower()
     here = [ours for ours, others in _OTHERS.items() if name in others.split() or lower in others.split()]
     for ours in here:

@@ -28,22 +28,22 @@ class Place(NamedTuple):
         return self.is_system or (self.path.exists() and not self.path.is_file())
 
     def open(self) -> IO[bytes]:
-        """The stream, to write to. Nothing of what is in it is lost."""
+        """Open the stream to write to. Nothing that is already in it is lost."""
         if self.descriptor is None:
             flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
             return os.fdopen(os.open(self.path, flags), "wb")
         for printed in (sys.stdout, sys.stderr):
             if printed is not None:
-                printed.flush()  # what was printed before comes before
+                printed.flush()  # what was printed earlier comes first
         try:
-            # Opened by its path, it would be another file, written from the start, over what is there.
+            # If opened by its path, it would be written from the start, over what is there.
             return os.fdopen(os.dup(self.descriptor), "wb")
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self.path)) from None
 
 
 def follow(path: Path) -> Place:
-    """The place that a path leads to, through any number of links; nothing has to be there.
+    """The place that a path leads to, through any number of links; it does not have to exist.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def follow(path: Path) -> Place:
         If the links form a loop, or cannot be followed.
     """
     with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-        path.stat()  # a loop is an OSError of the operating system; pathlib's depends on Python's version
+        path.stat()  # raises OSError for a loop; what pathlib raises depends on Python's version
     place, is_system = path, False
     while True:
         place = Path(os.path.realpath(place.parent), place.name)
@@ -59,7 +59,7 @@ def follow(path: Path) -> Place:
         if (descriptor := _descriptor(place)) is not None:
             return Place(place, descriptor, True)
         if not place.is_symlink():
-            # Links below /proc may lead to what has no path, such as a pipe: the system has to follow them.
+            # Links below /proc may lead to things without a path, such as a pipe: the system has to follow.
             return Place(path if is_system else place, None, is_system)
         place = place.parent / place.readlink()
 
@@ -69,14 +69,14 @@ def _is_system(place: Path) -> bool:
 
 
 def _descriptor(place: Path) -> int | None:
-    """The number of the open file of this process that has this path; the folder is the real one."""
+    """The number of the open file of this process that has this path, whose folder has no links left."""
     own = re.escape(os.path.realpath("/proc/self"))
     match = re.fullmatch(rf"(/dev/fd|{own}(/task/[0-9]+)?/fd)/(?P<number>[0-9]{{1,9}})", place.as_posix())
     return None if match is None else int(match["number"])
 
 
 def is_same(first: Path, second: Path) -> bool:
-    """Whether two paths lead to the same file, also through links of any kind; it may not be there yet."""
+    """Whether two paths lead to the same file, also through links of any kind; it need not exist yet."""
     with contextlib.suppress(OSError):
         if os.path.samefile(first, second):
             return True

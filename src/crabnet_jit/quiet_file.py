@@ -1,15 +1,15 @@
-"""Files for remarks to people: what cannot be written ends no run."""
+"""Files for messages to people: a message that cannot be written does not end a run."""
 
 import contextlib
 import os
 from typing import IO, Any
 
-#: What goes wrong in code that writes, besides the writing. Not all exceptions: a signal may raise one.
+#: Errors in code that writes, other than those of the writing. Not all exceptions: a signal may raise one.
 SLIPS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def give_up(file: IO[str]) -> None:
-    """Write no more to a file that is full or has lost its reader: Python would try again when it ends."""
+    """Write no more to a file that is full or has lost its reader: Python would try again at its exit."""
     with contextlib.suppress(OSError, *SLIPS):  # not a file of the operating system
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, file.fileno())
@@ -17,7 +17,7 @@ def give_up(file: IO[str]) -> None:
 
 
 class QuietFile:
-    """A text file for remarks: what cannot be written is lost, and nothing else."""
+    """A text file for messages: those that cannot be written are lost, and nothing else happens."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
@@ -34,12 +34,12 @@ class QuietFile:
         return hash(self._file)
 
     def write(self, text: str) -> None:
-        """Write it, at once."""
+        """Write the text at once."""
         self._try("write", text)
         self._try("flush")
 
     def flush(self) -> None:
-        """Nothing to do, but some expect it."""
+        """Flush, though `write` has done so: some callers expect it."""
         self._try("flush")
 
     def _try(self, method: str, *arguments: str) -> None:

@@ -1,1 +1,1 @@
-"""What watches and stops a run."""
+"""Callbacks that watch and stop a run."""

@@ -1,4 +1,4 @@
-"""The state of a run in a file, to go on from."""
+"""The state of a run in a file, from which it can be resumed."""
 
 import warnings
 from os import PathLike
@@ -10,11 +10,11 @@ from crabnet_jit.training.run import Callback, Run
 
 
 class Checkpoint(Callback):
-    """Save the state of the run every so often, and when it ends or is interrupted; not when it diverges.
+    """Save the state of the run at intervals, and when it ends or is interrupted, but not when it diverges.
 
-    A file that cannot be written is a warning, and the run goes on; at the end it is an error of
-    `Trainer.run`, and another warning of `fit`, which returns the network all the same. What was there before
-    stays as it was.
+    If the file cannot be written, there is a warning and the run goes on. At the end of the run,
+    `Trainer.run` raises the error; `fit` warns again and still returns the network. An existing file stays as
+    it was.
 
     Parameters
     ----------
@@ -23,12 +23,12 @@ class Checkpoint(Callback):
     every : int, default 100000
         Iterations between two saves.
     options : dict, optional
-        Anything to be kept in the file, too, of what JSON has.
+        Other values to keep in the file, of the types that JSON has.
 
     Attributes
     ----------
     error : OSError or None
-        Why the file could not be written the last time.
+        The error of the last save, if it failed.
 
     Examples
     --------
@@ -56,7 +56,7 @@ class Checkpoint(Callback):
         self.error: OSError | None = None
 
     def start(self, run: Run) -> None:
-        """See that the folder is there, before the work; links that form a loop are an OSError."""
+        """Check that the folder exists before the run begins; links that form a loop are an OSError."""
         follow(self.path)
         if not self.path.absolute().parent.is_dir() or self.path.is_dir():
             raise check.reject("path", "a file in a folder that exists", repr(str(self.path)))
@@ -71,7 +71,7 @@ class Checkpoint(Callback):
             )
 
     def finish(self, run: Run, error: BaseException | None) -> None:
-        """Save, unless it has just been done or something is wrong with the run."""
+        """Save, also after Ctrl-C, but not if something is wrong with the run."""
         if error is None or not isinstance(error, Exception):
             self._save(run)
 

@@ -1,4 +1,4 @@
-"""How a run goes, as rows of a file."""
+"""The course of a run, as rows of a file."""
 
 import contextlib
 import json
@@ -14,15 +14,15 @@ from crabnet_jit.training.run import Callback, Run
 
 
 class LogFile(Callback):
-    """Rows of iterations done, running loss, learning rate, and seconds since the run began.
+    """Write rows of iterations done, running loss, learning rate, and seconds since the run began.
 
     Parameters
     ----------
     path : path-like
-        With the ending .csv for comma-separated values with a header, or .jsonl for an object of JSON
-        a line. A run that begins anew replaces the file; one that goes on keeps the rows up to where it is
-        and adds to them. A row that cannot be written is a warning, and the run goes on. JSON has no
-        infinity and no NaN: null stands for them.
+        A file with the ending .csv for comma-separated values with a header, or .jsonl for one JSON object a
+        line. A new run replaces the file; a resumed run keeps the rows up to its iteration and adds to them.
+        If a row cannot be written, there is a warning and the run goes on. JSON has no infinity and no NaN,
+        so they are written as null.
     every : int, default 1000
         Iterations between two rows.
 
@@ -51,15 +51,15 @@ class LogFile(Callback):
             raise check.reject("path", "a name with the ending .csv or .jsonl", repr(str(path)))
         self.every = check.integer("every", every, 1)
         self._last = 0
-        self._is_torn = False  # the last row may not be whole
+        self._is_torn = False  # the last row may be incomplete
 
     def start(self, run: Run) -> None:
-        """Begin the file, or keep of it what is before this run."""
+        """Begin the file, or keep its rows from before this run."""
         self._last = min(run.iteration, self.called_at or 0)
         self._keep(self._last)
 
     def _keep(self, iteration: int) -> None:
-        """Write the file anew, with its rows up to an iteration."""
+        """Rewrite the file with its rows up to an iteration."""
         kept = ",".join(self._COLUMNS) + "\n" if self.path.suffix == ".csv" else ""
         if iteration > 0 and not follow(self.path).is_stream:
             with contextlib.suppress(FileNotFoundError):
@@ -69,7 +69,7 @@ class LogFile(Callback):
             file.write(kept.encode())
 
     def _is_before(self, line: str, iteration: int) -> bool:
-        """Whether it is a whole row, of an iteration up to this one."""
+        """Whether the line is a complete row of an iteration up to this one."""
         try:
             first = (
                 line.split(",", maxsplit=1)[0]
@@ -88,7 +88,7 @@ class LogFile(Callback):
         return json.dumps(dict(zip(self._COLUMNS, numbers, strict=True)), allow_nan=False) + "\n"
 
     def __call__(self, run: Run) -> None:
-        """Add a row; if the run went back, in place of those after it."""
+        """Add a row; if the run went back, it replaces the later rows."""
         values = run.iteration, run.running_loss, run.trainer.last_rate, round(run.seconds, 6)
         try:
             if run.iteration <= self._last or self._is_torn:

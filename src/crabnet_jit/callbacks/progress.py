@@ -1,4 +1,4 @@
-"""A bar, or lines, that show how far a run is."""
+"""A bar, or lines, that show the progress of a run."""
 
 import contextlib
 import sys
@@ -15,17 +15,17 @@ _LINE_SECONDS = 5.0  # between two lines where there is no bar
 
 
 class ProgressBar(Callback):
-    """Iterations, iterations a second, running loss and time left.
+    """Show iterations, iterations a second, running loss and time left.
 
-    With tqdm (`pip install crabnet-jit[progress]`) it is a bar, in notebooks theirs; without, a line every 5
-    seconds and one at the end. What cannot be written is lost; it does not end the run.
+    With tqdm (`pip install crabnet-jit[progress]`) it is a bar, in notebooks a widget; without tqdm, it is a
+    line every 5 seconds and one at the end. Output that cannot be written is lost, and does not end the run.
 
     Parameters
     ----------
     interval : float, default 0.1
         Seconds between two updates of the bar, above 0.
     file : text file, optional
-        Where to write to, by default standard error.
+        Where to write; by default standard error.
 
     Examples
     --------
@@ -50,7 +50,7 @@ class ProgressBar(Callback):
         self._began_at = 0
 
     def start(self, run: Run) -> None:
-        """Show it."""
+        """Start to show progress."""
         file = sys.stderr if self._file is None else self._file
         self._shown = None if file is None else QuietFile(file)
         self._bar = None if self._shown is None else _bar(self._shown, run.end, run.iteration)
@@ -58,14 +58,14 @@ class ProgressBar(Callback):
         self._next = time.perf_counter() + (0.0 if self._bar is not None else _LINE_SECONDS)
 
     def __call__(self, run: Run) -> None:
-        """Bring it up to date, now and then."""
+        """Update what is shown, if it is time."""
         now = time.perf_counter()
         if now >= self._next:
             self._show(run)
             self._next = now + (self._interval if self._bar is not None else _LINE_SECONDS)
 
     def finish(self, run: Run, error: BaseException | None) -> None:
-        """Leave it as it is at the end."""
+        """Show the state at the end, and close the bar."""
         self._show(run)
         if self._bar is not None:
             with contextlib.suppress(*SLIPS):
@@ -78,7 +78,7 @@ class ProgressBar(Callback):
                 self._bar.set_postfix_str(f"loss {run.running_loss:.4g}", refresh=False)
                 self._bar.update(run.iteration - self._bar.n)
                 return
-            except SLIPS:  # such as for a TQDM_ASCII that is no bar: lines, then
+            except SLIPS:  # such as for an invalid TQDM_ASCII: print lines instead
                 self._bar.disable = True  # it is closed when it is freed, and would try again
                 self._bar = None
         if self._shown is None:
@@ -92,7 +92,7 @@ class ProgressBar(Callback):
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
-        """While a line is printed on the same terminal, the bar is not there."""
+        """A block without the bar, in which a line can be printed on the same terminal."""
         mode: Any = contextlib.nullcontext()
         if self._bar is not None:
             mode = self._bar.external_write_mode(file=sys.stdout)
@@ -105,13 +105,13 @@ class ProgressBar(Callback):
                 mode.__exit__(None, None, None)
 
     def print(self, text: str) -> None:
-        """A line on standard output, above the bar."""
+        """Print a line on standard output, above the bar."""
         with self.aside():
             print(text, flush=True)
 
 
 def _bar(file: QuietFile, total: int, initial: int) -> Any:
-    """A bar of tqdm; None without it, or if it cannot be had."""
+    """A bar of tqdm; None if tqdm is missing or fails."""
     with contextlib.suppress(ImportError, *SLIPS), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a notebook without widgets gets a bar of characters, and a warning
         from tqdm.auto import tqdm

@@ -1,4 +1,4 @@
-"""Parameters kept on the way, for pictures of how a network learns."""
+"""Parameters kept during a run, for pictures of how a network learns."""
 
 import bisect
 from collections.abc import Sequence
@@ -17,24 +17,24 @@ _NEVER = 2**63 - 1
 class Snapshots(Callback):
     """Copies of a network's parameters, from the start to the end of a run of any length.
 
-    What is kept needs at most max_snapshots times the memory of the parameters. `plotting.animate_surface`
-    makes a film of it.
+    The snapshots need at most max_snapshots times the memory of the parameters. `plotting.animate_surface`
+    makes a film of them.
 
     Parameters
     ----------
     every : int, default 1000
-        Iterations between two snapshots, at first.
+        Iterations between two snapshots at the start.
     max_snapshots : int, default 100
         At least 2. When there are more, every other one is dropped, and `every` doubles.
     iterations : sequence of int, optional
-        Iterations done, ascending, after which a snapshot is taken, in place of the two others.
+        Numbers of iterations, ascending, after which a snapshot is taken; they replace the other parameters.
 
     Attributes
     ----------
     iterations : list of int
-        Iterations done, of each snapshot: the multiples of `every`, and the last one of the run.
+        Iterations done at each snapshot: the multiples of `every`, and the end of the run.
     parameters : list of ndarray
-        The parameters then.
+        The parameters at each snapshot.
 
     Examples
     --------
@@ -66,23 +66,23 @@ class Snapshots(Callback):
 
     @property
     def iterations(self) -> list[int]:
-        """Iterations done, of each snapshot."""
+        """Iterations done at each snapshot."""
         return [iteration for iteration, _ in self._kept]
 
     @property
     def parameters(self) -> list[Array]:
-        """The parameters then."""
+        """The parameters at each snapshot."""
         return [parameters for _, parameters in self._kept]
 
     def next_due(self, iteration: int) -> int | None:
-        """The next multiple of `every`, or of the chosen iterations."""
+        """The next multiple of `every`, or the next of the chosen iterations."""
         if self._chosen is None:
             return super().next_due(iteration)
         k = bisect.bisect_right(self._chosen, iteration)
         return self._chosen[k] if k < len(self._chosen) else _NEVER
 
     def start(self, run: Run) -> None:
-        """Keep what a run that goes on has, and take the first one."""
+        """Keep the snapshots of a resumed run, and take the first one if it is due."""
         kept, own = self._before(run.iteration), run.net.parameters
         if any(earlier.shape != own.shape or earlier.dtype != own.dtype for _, earlier in kept):
             raise FileFormatError("snapshots of another network")
@@ -91,13 +91,13 @@ class Snapshots(Callback):
             self(run)
 
     def __call__(self, run: Run) -> None:
-        """Take one; if there are too many, drop every other one."""
+        """Take a snapshot; if there are too many, drop every other one."""
         self._keep([*self._before(run.iteration), (run.iteration, run.net.parameters.copy())], self.every)
 
     def finish(self, run: Run, error: BaseException | None) -> None:
-        """Take one at the end, too, unless there is an error.
+        """Take a snapshot at the end, too, unless there is an error.
 
-        A run that goes on from there drops it, if it is not due.
+        A run that goes on from there drops it if it is not due.
         """
         kept = self._before(run.iteration + 1)
         if error is None and (not kept or kept[-1][0] < run.iteration):
@@ -105,14 +105,14 @@ class Snapshots(Callback):
         self._kept = kept
 
     def _before(self, iteration: int) -> list[tuple[int, Array]]:
-        """Those of earlier iterations, without that of an end that is not due."""
+        """The snapshots of earlier iterations, without one that was taken at an end and is not due."""
         end = len(self._kept)
         while end > 0 and ((last := self._kept[end - 1][0]) >= iteration or self.next_due(last - 1) != last):
             end -= 1
         return self._kept[:end]
 
     def _keep(self, kept: list[tuple[int, Array]], every: int) -> None:
-        """These, with room for one more."""
+        """Keep these snapshots, with room for one more."""
         while self._chosen is None and len(kept) >= self.max_snapshots:
             every *= 2
             kept = [snapshot for snapshot in kept if snapshot[0] % every == 0]
@@ -124,7 +124,7 @@ class Snapshots(Callback):
         return state | {"parameters": np.array(self.parameters)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Restore what `state` returned."""
         super().restore(state)
         self.every = check.integer("every", state["every"], 1)
         iterations = [check.integer("iterations", value, 0) for value in state["iterations"]]

@@ -20,24 +20,24 @@ class EarlyStopping(Callback):
     patience : int or None, default 10
         The run ends after this many checks in a row without improvement; None: never.
     validation : Objective, optional
-        Its loss decides; without, the running loss of the training.
+        Its loss is checked; without it, the running loss of the training.
     every : int, default 1000
         Iterations between two checks.
     min_delta : float, default 0.0
-        At least 0. What is less below the best loss so far is no improvement.
+        At least 0. A loss is an improvement only if it is lower than the best so far by more than this.
     restore_best : bool, default True
-        Whether the network gets the parameters of the best check when the run ends; not if it ends with
-        an exception, such as that of Ctrl-C. Another `run` goes on from the last ones all the same, unless
-        you have changed the network's parameters.
+        Whether the network gets the parameters of the best check when the run ends. It does not if the run
+        ends with an exception, such as that of Ctrl-C. Another `run` still goes on from the last parameters,
+        unless you have changed the network's parameters.
 
     Attributes
     ----------
     iterations, losses : list
-        Of every check: iterations done, and the loss.
+        Iterations done and loss at every check.
     best_loss : float
-        The least, or infinity.
+        The best loss so far; infinity before the first check.
     best_parameters : ndarray or None
-        Those it had then.
+        The parameters at that check.
 
     Examples
     --------
@@ -74,10 +74,10 @@ class EarlyStopping(Callback):
         self.best_loss = math.inf
         self.best_parameters: Array | None = None
         self._best_at = 0  # number of the best check
-        self._before_end: dict[str, Any] | None = None  # the state before the check at an end
+        self._before_end: dict[str, Any] | None = None  # the state before the check at the end
 
     def start(self, run: Run) -> None:
-        """Forget the loss at an end; see what comes from a checkpoint; stop if it is time already."""
+        """Forget the check at an earlier end; validate restored parameters; stop if it is time already."""
         if self._before_end is not None:
             self.restore(self._before_end)
         best, own = self.best_parameters, run.net.parameters
@@ -86,7 +86,7 @@ class EarlyStopping(Callback):
         self._stop_if_due(run)
 
     def __call__(self, run: Run) -> None:
-        """Take the loss; stop if it is time."""
+        """Check the loss; stop if it is time."""
         loss = run.running_loss
         if self.validation is not None:
             loss, _ = self.validation.loss_and_gradient(run.net.parameters)
@@ -101,7 +101,7 @@ class EarlyStopping(Callback):
         self._stop_if_due(run)
 
     def _forget_from(self, iteration: int) -> None:
-        """Checks of iterations that the run has taken back do not count; the best parameters stay."""
+        """Drop the checks of iterations that the run has undone; the best parameters stay."""
         n = bisect.bisect_left(self.iterations, iteration)
         del self.iterations[n:], self.losses[n:]
         self._best_at = min(self._best_at, n)
@@ -111,10 +111,10 @@ class EarlyStopping(Callback):
             run.stop(f"no better loss than {self.best_loss:.6g} in {self.patience} checks")
 
     def finish(self, run: Run, error: BaseException | None) -> None:
-        """Take the loss at the end, too, and give the network its best parameters.
+        """Check the loss at the end, too, and give the network its best parameters.
 
-        A run that goes on from there, in whatever way, forgets that loss, as if it had not ended, and takes
-        up the last parameters.
+        A run that goes on from there, in whatever way, forgets that check, as if the run had not ended, and
+        continues with the last parameters.
         """
         if error is None:
             if self.called_at != run.iteration:
@@ -135,7 +135,7 @@ class EarlyStopping(Callback):
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Restore what `state` returned."""
         super().restore(state)
         self._before_end = None
         self.iterations = [check.integer("iterations", value, 0) for value in state["iterations"]]
@@ -151,7 +151,7 @@ class EarlyStopping(Callback):
 
 
 class TimeBudget(Callback):
-    """Stop after some seconds of a run, between two chunks: some milliseconds later, or an iteration.
+    """Stop a run after some seconds, between two chunks: at most some milliseconds or an iteration late.
 
     Examples
     --------

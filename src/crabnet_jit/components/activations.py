@@ -1,6 +1,6 @@
 """Activation functions, as objects over their kernels.
 
-Each works on single numbers, keeps the derivative in `forward`, and multiplies with it in `backward`.
+Each works on single numbers, keeps the derivative in `forward`, and multiplies by it in `backward`.
 A network takes them as objects or by their names, see `ACTIVATIONS`.
 """
 
@@ -26,7 +26,7 @@ class Activation(Component):
     Attributes
     ----------
     name : str
-        By which networks know it.
+        The name that networks know it by.
     dy_dx : ndarray or None
         The derivative at the last input of `forward`; None before.
     """
@@ -38,7 +38,7 @@ class Activation(Component):
 
     @property
     def a(self) -> float:
-        """The number in its formula, where there is one."""
+        """The number in its formula, if there is one."""
         return self._a
 
     def get_output(self, x: ArrayLike) -> Array:
@@ -90,7 +90,7 @@ class Activation(Component):
         return entries.activation_forward[self._formula]
 
     def twin(self) -> "Activation":
-        """Another one like it, that has kept nothing."""
+        """A new activation like this one, which has kept nothing."""
         return type(self)(**self.options())
 
 
@@ -319,14 +319,14 @@ class CustomActivation(Activation):
     Parameters
     ----------
     function, derivative : callable
-        y = function(x) and dy_dx = derivative(x) for one number x. Plain Python functions or Numba's; they
-        are compiled here, without Python objects, once for all networks that have the same functions. An
-        exception that one raises ends the training.
+        y = function(x) and dy_dx = derivative(x) for one number x. They are plain Python functions, or
+        functions of Numba, and are compiled here in nopython mode, once for all networks that have the same
+        functions. An exception in one of them ends the training.
 
     Raises
     ------
     InvalidArgumentError
-        If one cannot be compiled, or gives something that is no number.
+        If one of them cannot be compiled, or does not return a number.
 
     Examples
     --------
@@ -361,7 +361,7 @@ class CustomActivation(Activation):
         return {"function": self._functions[0], "derivative": self._functions[1]}
 
     def twin(self) -> "CustomActivation":
-        """Another one with the same machine code, whatever has become of the functions."""
+        """A new activation with the same machine code, whatever has happened to the functions."""
         other = type(self).__new__(type(self))
         vars(other).update(vars(self), dy_dx=None)
         return other
@@ -380,7 +380,7 @@ ACTIVATIONS: dict[str, type[Activation]] = {
 
 
 def as_activation(name: str, value: "Activation | str") -> Activation:
-    """An activation as a new object like it, a name as the activation with its defaults."""
+    """A new activation like the given one, or that of the given name with its defaults."""
     if isinstance(value, Activation):
         return value.twin()
     return ACTIVATIONS[check.choice(name, value, ACTIVATIONS)]()

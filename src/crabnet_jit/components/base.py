@@ -7,18 +7,18 @@ from crabnet_jit.arrays import Array
 
 
 class Component:
-    """An object for a formula; what its constructor was given says all about it.
+    """An object for a formula; the arguments of its constructor describe it completely.
 
     Attributes
     ----------
     name : str
-        By which networks, trainers and files know it.
+        The name that networks, trainers and files know it by.
     """
 
     name: ClassVar[str] = ""
 
     def options(self) -> dict[str, Any]:
-        """What its constructor needs to make an equal one: attributes with the names of its parameters."""
+        """The constructor's arguments for an equal object: attributes with the names of its parameters."""
         names = inspect.signature(type(self)).parameters
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
 

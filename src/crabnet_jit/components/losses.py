@@ -1,7 +1,7 @@
 """Losses, as objects over their kernels.
 
 Each is a mean over samples of a loss of predictions x and targets, both (n_samples, n_features). With
-sample weights w it is the mean weighted by w, scaled to a mean of 1: sum(w_s L_s) / sum(w_s).
+sample weights w, which are scaled to a mean of 1, it is the weighted mean: sum(w_s L_s) / sum(w_s).
 A trainer takes them as objects or by their names, see `LOSSES`.
 """
 
@@ -26,7 +26,7 @@ class Loss(Component):
     Attributes
     ----------
     name : str
-        By which trainers know it.
+        The name that trainers know it by.
     dL_dx : ndarray or None
         The gradient of the last `forward`; None before.
     """
@@ -40,7 +40,7 @@ class Loss(Component):
 
     @property
     def a(self) -> float:
-        """The number in its formula, where there is one."""
+        """The number in its formula, if there is one."""
         return self._a
 
     def get_output(self, x: ArrayLike, target: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
@@ -78,7 +78,7 @@ class Loss(Component):
         return float(loss), unpack_one(dL_dx, n_samples)
 
     def check_targets(self, name: str, targets: Array) -> None:
-        """Reject targets that the loss has no meaning for."""
+        """Reject targets for which the loss is not defined."""
 
     @property
     def kernel(self) -> Any:
@@ -146,7 +146,7 @@ class Huber(Loss):
 
     @property
     def delta(self) -> float:
-        """Where squares end and sizes begin."""
+        """The error at which the loss turns from quadratic to linear."""
         return self.a
 
 
@@ -179,15 +179,15 @@ class BinaryCrossEntropy(Loss):
     is_regression = False
 
     def check_targets(self, name: str, targets: Array) -> None:
-        """Probabilities."""
+        """Reject targets that are not probabilities."""
         _check_probabilities(name, targets)
 
 
 class CrossEntropy(Loss):
     """The mean of -sum(t log(p)) over the classes, p = exp(x) / sum(exp(x)), t the target.
 
-    x are logits, one for each class; a sample's targets are the classes' probabilities, 1 for the
-    true class and 0 for the others where that is known.
+    x are logits, one for each class; a sample's targets are the classes' probabilities: 1 for the
+    true class and 0 for the others, if the true class is known.
 
     Examples
     --------
@@ -200,7 +200,7 @@ class CrossEntropy(Loss):
     is_regression = False
 
     def check_targets(self, name: str, targets: Array) -> None:
-        """Probabilities, of a sum of 1."""
+        """Reject targets that are not probabilities with a sum of 1."""
         _check_probabilities(name, targets)
         sums = targets.sum(axis=1)
         wrong = np.abs(sums - 1) > 1e-6
@@ -222,14 +222,14 @@ class CustomLoss(Loss):
     Parameters
     ----------
     function, derivative : callable
-        function(x, target) and its derivative with respect to x, for two numbers. Plain Python functions or
-        Numba's; they are compiled here, once for all losses with the same functions. An exception that one
-        raises ends the training.
+        function(x, target) and its derivative with respect to x, for two numbers. They are plain Python
+        functions, or functions of Numba, and are compiled here, once for all losses with the same functions.
+        An exception in one of them ends the training.
 
     Raises
     ------
     InvalidArgumentError
-        If one cannot be compiled, or gives something that is no number.
+        If one of them cannot be compiled, or does not return a number.
 
     Examples
     --------
@@ -269,5 +269,5 @@ LOSSES: dict[str, type[Loss]] = {
 
 
 def as_loss(name: str, value: "Loss | str") -> Loss:
-    """A loss as it is, a name as the loss with its defaults."""
+    """The given loss, or that of the given name with its defaults."""
     return value if isinstance(value, Loss) else LOSSES[check.choice(name, value, LOSSES)]()

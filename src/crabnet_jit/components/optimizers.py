@@ -1,8 +1,8 @@
 """Optimisers: update rules with explicit state, as objects over their kernels.
 
 `init` makes the state for a buffer of parameters, `update` changes parameters and state in place. A
-trainer takes optimisers as objects or by their names, see `OPTIMIZERS`; the learning rate is the
-trainer's.
+trainer takes optimisers as objects or by their names, see `OPTIMIZERS`; the learning rate belongs to the
+trainer.
 """
 
 from typing import Any, ClassVar, NamedTuple
@@ -51,7 +51,7 @@ class Optimizer(Component):
         Parameters
         ----------
         parameters, gradients : ndarray of float64 or float32, shape (n,)
-            Contiguous, of one type.
+            Contiguous, of the same type.
         state : OptimizerState
             From `init`.
         learning_rate : float
@@ -77,12 +77,12 @@ class SGD(Optimizer):
     """Gradient descent, with momentum [1]_ or Nesterov's momentum [2]_.
 
     v = momentum * v + g; parameters -= learning_rate * v, or with Nesterov
-    parameters -= learning_rate * (g + momentum * v). PyTorch's formulas.
+    parameters -= learning_rate * (g + momentum * v). These are PyTorch's formulas.
 
     Parameters
     ----------
     momentum : float, default 0.0
-        From 0 to 1, without 1.
+        At least 0 and below 1.
     nesterov : bool, default False
         Needs a momentum above 0.
 
@@ -122,16 +122,16 @@ class RMSprop(Optimizer):
     """Steps scaled by a running mean of squared gradients [1]_.
 
     s = alpha * s + (1 - alpha) * g^2; v = momentum * v + g / (sqrt(s) + eps);
-    parameters -= learning_rate * v. PyTorch's formula.
+    parameters -= learning_rate * v. These are PyTorch's formulas.
 
     Parameters
     ----------
     alpha : float, default 0.99
-        From 0 to 1, without 1.
+        At least 0 and below 1.
     eps : float, default 1e-8
         Above 0.
     momentum : float, default 0.0
-        From 0 to 1, without 1.
+        At least 0 and below 1.
 
     References
     ----------
@@ -170,7 +170,7 @@ class Adam(Optimizer):
     Parameters
     ----------
     betas : pair of float, default (0.9, 0.999)
-        Each from 0 to 1, without 1.
+        Each at least 0 and below 1.
     eps : float, default 1e-8
         Above 0.
 
@@ -243,5 +243,5 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {kind.name: kind for kind in (SGD, RMSp
 
 
 def as_optimizer(name: str, value: Optimizer | str) -> Optimizer:
-    """An optimiser as it is, a name as the optimiser with its defaults."""
+    """The given optimiser, or that of the given name with its defaults."""
     return value if isinstance(value, Optimizer) else OPTIMIZERS[check.choice(name, value, OPTIMIZERS)]()

@@ -1,7 +1,7 @@
 """Learning rates over the iterations.
 
-A schedule is any function of an array of consecutive iteration numbers that gives the array of their
-rates; a trainer calls it for each chunk. What it gives for an iteration may depend on that alone.
+A schedule is any function that takes an array of consecutive iteration numbers and returns the array of
+their rates. A trainer calls it for each chunk. The rate of an iteration may depend on its number only.
 """
 
 import math
@@ -30,7 +30,7 @@ def _checked(iterations: Iterations) -> Iterations:
 
 
 class Constant(Component):
-    """The same rate always.
+    """A constant rate.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class Constant(Component):
 
 
 class ExponentialDecay(Component):
-    """learning_rate * decay^(i + 1) in iteration i, multiplied up one by one as in the original.
+    """learning_rate * decay^(i + 1) in iteration i, by repeated multiplication as in the original.
 
     Parameters
     ----------
@@ -179,14 +179,14 @@ class Cosine(Component):
 class OneCycle(Component):
     """Half a cosine up to `learning_rate`, and another one down [1]_.
 
-    From learning_rate / start_divisor, and to learning_rate / final_divisor. With
+    It begins at learning_rate / start_divisor, and ends at learning_rate / final_divisor. With
     a = warmup_fraction * n_iterations - 1 and b = n_iterations - 1, iteration i lies at i / a of the way up,
-    and then at (i - a) / (b - a) of the way down. From b on the rate stays.
+    and after that at (i - a) / (b - a) of the way down. From b on the rate is constant.
 
     Parameters
     ----------
     learning_rate : float
-        The largest, at least 0.
+        The largest rate, at least 0.
     n_iterations : int
         At least 2.
     warmup_fraction : float, default 0.3
@@ -198,7 +198,7 @@ class OneCycle(Component):
 
     Notes
     -----
-    PyTorch's `OneCycleLR`, whose `final_div_factor` divides once more by `div_factor`.
+    This is PyTorch's `OneCycleLR`, but there the last rate is divided by `div_factor`, too.
 
     References
     ----------
@@ -248,7 +248,7 @@ def _half_cosine(start: float, end: float, t: Rates) -> Rates:
 
 
 def as_schedule(name: str, value: object) -> Schedule:
-    """A function as it is, a number as a constant rate."""
+    """The given schedule, or a constant rate for a number."""
     if isinstance(value, type):
         raise check.reject(
             name, "a number or a schedule, such as Cosine(0.01, n_iterations=1000)", repr(value)
@@ -262,7 +262,7 @@ def rates_of(schedule: Schedule, first: int, n: int) -> Rates:
     Raises
     ------
     InvalidArgumentError
-        If the schedule gives anything but n finite numbers of at least 0.
+        If the schedule returns anything but n finite numbers of at least 0.
     """
     given: Any = schedule(np.arange(first, first + n))
     try:

@@ -1,1 +1,1 @@
-"""What is wrong with a network: units that are dead, gradients that are."""
+"""What is wrong with a network: dead units, wrong gradients."""

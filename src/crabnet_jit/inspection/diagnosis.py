@@ -1,4 +1,4 @@
-"""A look at what happens inside a network: dead units, and what vanishes or explodes."""
+"""What happens inside a network: dead units, and outputs or gradients that vanish or explode."""
 
 from typing import NamedTuple
 
@@ -12,19 +12,19 @@ from crabnet_jit.components.losses import Loss, as_loss
 from crabnet_jit.data.moments import moments, root_mean_square
 from crabnet_jit.network.network import NN
 
-_DEAD = 1e-6  # largest derivative of an activation, over all samples, of a unit that cannot learn
-_MANY = 0.3  # share of dead units worth a word
-_ALIKE = 0.9  # mean correlation of a layer's units worth a word
+_DEAD = 1e-6  # a unit cannot learn if its activation's derivative is below this for all samples
+_MANY = 0.3  # share of dead units above which they are reported
+_ALIKE = 0.9  # mean correlation of a layer's units above which it is reported
 _GROWS, _SHRINKS = 2.0, 0.5  # from layer to layer
 
 
 class LayerDiagnosis(NamedTuple):
-    """One layer.
+    """The diagnosis of one layer.
 
     dead_share is the share of units whose activation has a derivative of 0 (less than 1e-6) for every
     sample; activation_rms is the root mean square of the outputs, gradient_rms that of dL_dz, the gradient
-    of the loss with respect to what goes into the activation; similarity is the mean correlation
-    between pairs of units that are not dead, without sign, or NaN.
+    of the loss with respect to the activation's input; similarity is the mean absolute correlation
+    between pairs of units that are not dead, or NaN if there are none.
     """
 
     n_units: int
@@ -36,7 +36,7 @@ class LayerDiagnosis(NamedTuple):
 
 
 class Diagnosis(NamedTuple):
-    """What `diagnose` found; printed, it is a table and the hints."""
+    """What `diagnose` found; it prints as a table and the hints."""
 
     layers: list[LayerDiagnosis]
     hints: list[str]
@@ -54,24 +54,24 @@ class Diagnosis(NamedTuple):
 
 @check.keywords
 def diagnose(net: NN, x: ArrayLike, y: ArrayLike | None = None, loss: Loss | str = "mse") -> Diagnosis:
-    """Look at a network on some samples.
+    """Examine a network on some samples.
 
     Parameters
     ----------
     net : NN
-        It is not changed; a copy goes forward and backward.
+        It is not changed: the passes forward and backward are those of a copy.
     x : array_like of shape (n_samples, in_features)
         In the units of the data.
     y : array_like of shape (n_samples, out_features) or (n_samples,), optional
-        Targets, in the units of the data, for the gradients; without, they are the gradients of the mean of
-        all outputs.
+        Targets, in the units of the data, for the loss whose gradients are taken; without them, gradients are
+        those of the mean of all outputs.
     loss : Loss or str, default "mse"
         Used with y.
 
     Returns
     -------
     Diagnosis
-        `layers` has a `LayerDiagnosis` for each, `hints` says in words what is wrong.
+        `layers` has a `LayerDiagnosis` for each layer, `hints` says in words what is wrong.
 
     Examples
     --------
@@ -127,7 +127,7 @@ def dead_units(net: NN, x: ArrayLike) -> list[NDArray[np.bool_]]:
 
 
 def _forward(net: NN, x: ArrayLike) -> tuple[NN, Array]:
-    """A copy that has gone forward, and its outputs."""
+    """A copy of the network after a forward pass, and its outputs."""
     check.instance("net", net, NN, "an NN")
     twin = net.__class__.__new__(net.__class__)
     twin.__setstate__(net.__getstate__())
@@ -145,7 +145,7 @@ def _rms(values: Array) -> float:
 
 
 def _similarity(outputs: Array) -> float:
-    """Mean size of the correlations between columns, of those that vary; NaN if they are fewer than two."""
+    """Mean absolute correlation between the columns that vary; NaN if fewer than two do."""
     if outputs.shape[1] < 2:
         return float("nan")
     mean, std, is_constant = moments(outputs)

@@ -1,4 +1,4 @@
-"""Gradients against finite differences, for those who write losses and activations of their own."""
+"""A check of gradients against finite differences, for losses and activations of your own."""
 
 import copy
 from typing import NamedTuple
@@ -12,11 +12,11 @@ from crabnet_jit.components.losses import Loss
 from crabnet_jit.network.network import NN
 from crabnet_jit.training.objective import Objective
 
-_STEPS = (1e-5, 1e-6)  # of a parameter of size 1; a kink may lie within one of them
+_STEPS = (1e-5, 1e-6)  # for a parameter of size 1; a kink may lie within one of them
 
 
 class GradientCheck(NamedTuple):
-    """What `check_gradients` found; printed, it is a sentence.
+    """What `check_gradients` found; it prints as a sentence.
 
     Attributes
     ----------
@@ -25,14 +25,14 @@ class GradientCheck(NamedTuple):
     worst : str
         The parameter with the largest error, such as "layers[1].W[3, 0]".
     error : float
-        Its error: the difference of the two derivatives over the larger one; or over a thousandth of the
-        largest of all, or over what rounding makes of it, if that is more.
+        Its error: the difference of the two derivatives, divided by the larger one. The divisor is at least a
+        thousandth of the largest derivative, and so large that rounding alone does not exceed the tolerance.
     derivative : float
-        The one that training uses.
+        The derivative that training uses.
     difference_quotient : float
-        The one from losses at two values of the parameter.
+        The derivative from the losses at two values of the parameter.
     errors : ndarray
-        Of all parameters, in the order of `NN.parameters`.
+        The errors of all parameters, in the order of `NN.parameters`.
     """
 
     is_right: bool
@@ -55,15 +55,16 @@ class GradientCheck(NamedTuple):
 def check_gradients(
     net: NN, x: ArrayLike, y: ArrayLike, loss: Loss | str = "mse", *, tolerance: float = 1e-4
 ) -> GradientCheck:
-    """Compare the gradient of a loss with differences, parameter by parameter.
+    """Compare the gradient of a loss with finite differences, parameter by parameter.
 
-    (L(p + h) - L(p - h)) / 2h for every parameter p; and since a ReLU may bend there, also the differences to
-    either side, and a smaller h; the best one counts. Four evaluations for each parameter, in float64.
+    The difference for a parameter p is (L(p + h) - L(p - h)) / 2h. Since a ReLU may have its kink there,
+    one-sided differences and a smaller h are tried, too, and the closest result counts. Each parameter takes
+    four evaluations, in float64.
 
     Parameters
     ----------
     net : NN
-        It is not changed. Not all parameters should be 0, since many errors are not seen then.
+        It is not changed. Its parameters should not all be 0, since that hides many errors.
     x : array_like of shape (n_samples, in_features)
         Some inputs; few are enough.
     y : array_like of shape (n_samples, out_features) or (n_samples,)
@@ -71,12 +72,12 @@ def check_gradients(
     loss : Loss or str, default "mse"
         As in `Trainer`.
     tolerance : float, default 1e-4
-        The largest error that is right, above 0.
+        The largest error that still counts as right, above 0.
 
     Raises
     ------
     InvalidArgumentError
-        For arguments that are wrong.
+        If an argument is invalid.
     FloatingPointError
         If a loss or a derivative is infinite or NaN.
 
@@ -133,7 +134,7 @@ def check_gradients(
 
 
 def _name(net: NN, k: int) -> str:
-    """A parameter by its number in the flat buffer."""
+    """The name of a parameter, from its index in the flat buffer."""
     for number, layer in enumerate(net.layers):
         n_weights = layer.W.size
         if k < n_weights:

@@ -1,1 +1,1 @@
-"""The only code that knows Numba's insides, LLVM and signals."""
+"""The only code that uses Numba's internals, LLVM and signals."""

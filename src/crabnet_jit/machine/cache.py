@@ -1,10 +1,10 @@
 """Where compiled kernels are kept on disk.
 
 Numba's own cache notices a change only in the file of the compiled function itself, shares one index
-between processes, and never finds a function again that was made by another one. Here, every
-compiled kernel is a file of its own, in a folder whose name carries a fingerprint of all modules that
-kernels are made of, and of all else that shapes the machine code: another fingerprint, another folder.
-It is taken, and the folder made, when a kernel is first called.
+between processes, and never finds a function again that was made by another function. Here, every
+compiled kernel is a file of its own. The name of its folder contains a fingerprint of all modules that
+kernels are made of, and of everything else that shapes the machine code: another fingerprint means another
+folder. The fingerprint is taken, and the folder made, when a kernel is first called.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from numba.core.caching import _Cache
 from numba.core.serialize import dumps
 from numba.misc.appdirs import user_cache_dir
 
-_ROOMS = ("crabnet_jit.kernels", "crabnet_jit.machine")  # where all that is compiled comes from
+_ROOMS = ("crabnet_jit.kernels", "crabnet_jit.machine")  # everything that is compiled comes from there
 _UNUSED_SECONDS = 30 * 24 * 3600
 _MARKER = "compiled kernels of crabnet_jit"  # a file: only folders that hold it are ever removed
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -40,7 +40,7 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 class KernelCache(_Cache):
     """The cache of one kernel: a file for each signature and processor.
 
-    Anything that is wrong with a file counts as not there, and what cannot be written is not.
+    A file with anything wrong in it counts as missing, and a file that cannot be written is left out.
     """
 
     def __init__(self, name: str) -> None:
@@ -97,9 +97,9 @@ class KernelCache(_Cache):
 
 
 def fingerprint() -> str | None:
-    """Digest of what kernels are made of, of the tools' versions and of Numba's switches.
+    """Digest of what kernels are made of, of the tools' versions and of Numba's settings.
 
-    None if a room's modules cannot be found: then nobody could tell old machine code from new.
+    None if a room's modules cannot be found: then old machine code could not be told from new.
     """
     modules = {}
     for room in _ROOMS:
@@ -118,7 +118,7 @@ def fingerprint() -> str | None:
 
 
 def _modules(package: str, path: Any) -> Iterator[tuple[str, bytes]]:
-    """Name and content of every module: its source, or byte code where there is none, in a zip file, too."""
+    """Name and content (source, or byte code if there is none) of every module, also in a zip file."""
     for finder, name, is_package in pkgutil.iter_modules(path, f"{package}."):
         spec: Any = finder.find_spec(name, None)
         try:
@@ -131,12 +131,12 @@ def _modules(package: str, path: Any) -> Iterator[tuple[str, bytes]]:
 
 @functools.cache
 def cache_directory() -> Path | None:
-    """That of this process."""
+    """The folder for this process."""
     return find_directory()
 
 
 def find_directory() -> Path | None:
-    """Folder for this version's compiled kernels; None if there is no such place."""
+    """Folder for this version's compiled kernels; None if there can be none."""
     version = fingerprint()
     if version is None:
         return None
@@ -155,7 +155,7 @@ def find_directory() -> Path | None:
 
 
 def _remove_unused(root: Path) -> None:
-    """Delete the folders of versions that nobody has started for a month."""
+    """Delete the folders of versions that have not been used for a month."""
     for marker in root.glob(f"crabnet_jit-*/{_MARKER}"):
         with contextlib.suppress(OSError):  # another process was quicker, or it is not ours to remove
             if time.time() - marker.parent.stat().st_mtime > _UNUSED_SECONDS:

@@ -1,12 +1,12 @@
-"""The signals that tell a long computation to come back.
+"""The signals that tell a long computation to return.
 
 `flag` is memory to which the operating system writes the numbers of signals while compiled code runs, one
-after the other (signals.py); a zero ends them. Kernels look there between parts that take some
+after the other (signals.py); a zero ends them. Kernels check it between parts that take some
 milliseconds at most.
 
-Looking costs: in the loops over layers of the article's job, 100 ns where a training step takes 300,
-since it stands in the way of other optimisations. So a flag may be None, and then nothing looks: a step
-that takes less than some milliseconds needs no flag within.
+A check costs time: in the loops over layers of the article's job, 100 ns where a training step takes 300,
+since it prevents other optimisations. So a flag may be None, and then nothing is checked: a step
+that takes less than some milliseconds needs no check inside.
 """
 
 import signal
@@ -24,7 +24,7 @@ INTERRUPT, TERMINATE = int(signal.SIGINT), int(signal.SIGTERM)
 
 @intrinsic
 def is_set(typing_context: Any, flag: Any) -> Any:
-    """Whether there is a signal that interrupts, at this moment. False if flag is None."""
+    """Whether an interrupting signal has come. False if flag is None."""
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         if isinstance(flag, types.misc.NoneType):

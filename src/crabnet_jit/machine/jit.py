@@ -1,7 +1,7 @@
 """The one place that decides how functions are compiled.
 
 No fastmath anywhere: NaN stays NaN, and a sum is added up in the order in which
-the loop is written, so the bits do not depend on what the optimiser fancied.
+the loop is written, so the bits do not depend on the compiler's choices.
 """
 
 import functools
@@ -18,7 +18,7 @@ from crabnet_jit.machine.signals import held
 if config.DISABLE_JIT:
     raise ImportError("crabnet_jit is made of compiled code: unset NUMBA_DISABLE_JIT")
 
-# An array argument travels as seven numbers. Inlining every call takes that away and
+# An array argument is passed as seven numbers. Inlining every call avoids that and
 # halves the time of an iteration of a 2-8-8-1 network.
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "forceinline": True, "no_cfunc_wrapper": True}
 
@@ -26,13 +26,13 @@ _OPTIONS: dict[str, Any] = {"error_model": "numpy", "forceinline": True, "no_cfu
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile `function` for calls from other kernels.
 
-    Without the wrapper that calls from Python would need, which takes half of the compiling.
+    It gets no wrapper for calls from Python, which would take half of the compile time.
     """
     return numba.njit(no_cpython_wrapper=True, **_OPTIONS)(function)
 
 
 def _without_signals(compile_entry: Callable[..., Any]) -> Callable[..., Any]:
-    """Signals wait: LLVM calls Python back in the middle, and swallows an exception that is raised there."""
+    """Let signals wait: LLVM calls Python while it compiles, and swallows exceptions raised there."""
 
     @functools.wraps(compile_entry)
     def compile_held(signature: Any) -> Any:
@@ -43,11 +43,11 @@ def _without_signals(compile_entry: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _renamed(function: Any, name: str) -> Any:
-    """A copy of a function that is called by another name in machine code.
+    """A copy of a function that has another name in machine code.
 
-    Numba tells functions of one name apart by a number, which counts up in each process. Two that were made
-    by one function, such as two activations, could come from the cache with the same number, out of
-    different processes, and the first would be called in place of the second.
+    Numba tells functions of one name apart by a number that counts up in each process. Two functions that
+    one function made, such as two activations, could come from the cache with the same number, if different
+    processes had compiled them. Then the first would be called in place of the second.
     """
     copy = types.FunctionType(
         function.__code__, function.__globals__, name, function.__defaults__, function.__closure__
@@ -58,10 +58,10 @@ def _renamed(function: Any, name: str) -> Any:
 
 
 def entry(kernel: Any, name: str | None = None) -> Any:
-    """The same kernel for calls from Python; it lets other threads run.
+    """The same kernel for calls from Python; it releases the GIL.
 
-    It is kept on disk if it has a `name`, which no other kernel may have. One that contains a user's
-    function must not have one, since the cache would not notice a change of that.
+    It is kept on disk if it has a `name`, which no other kernel may have. A kernel that contains a user's
+    function must not have a name, since the cache would not notice a change of that function.
     """
     function = kernel.py_func if name is None else _renamed(kernel.py_func, name)
     compiled = numba.njit(nogil=True, **_OPTIONS)(function)

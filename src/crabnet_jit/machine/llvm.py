@@ -1,7 +1,7 @@
 """Pieces of LLVM code that operations are made of.
 
 LLVM's pointers no longer have the type of what they point to, and those of llvmlite are going to lose it.
-So whoever loads, stores or steps says the type; `pointing_to` alone knows of pointers that still have one.
+So every load, store and step names the type; only `pointing_to` knows of pointers that still have one.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ I64 = ir.IntType(64)
 
 
 def pointing_to(builder: Any, address: Any, kind: Any) -> Any:
-    """An address as that of a value of this LLVM type."""
+    """An address as a pointer to a value of this LLVM type."""
     return address if address.type.is_opaque else builder.bitcast(address, ir.PointerType(kind))
 
 
@@ -61,7 +61,7 @@ def store_to(builder: Any, value: Any, address: Any) -> None:
 
 
 def shuffle(builder: Any, a: Any, b: Any, lanes: Sequence[int]) -> Any:
-    """The given lanes of a and b, those of b counted on after those of a."""
+    """The given lanes of a and b; the lanes of b are numbered after those of a."""
     mask = ir.Constant(ir.VectorType(I32, len(lanes)), list(lanes))
     return builder.shuffle_vector(a, b, mask)
 
@@ -73,7 +73,7 @@ def broadcast(builder: Any, scalar: Any, vector: ir.VectorType) -> Any:
 
 
 def call_intrinsic(builder: Any, name: str, args: Sequence[Any]) -> Any:
-    """LLVM's function `name` for vectors, of arguments of one type."""
+    """Call LLVM's function `name` for vectors; all arguments have one type."""
     vector = args[0].type
     full_name = f"{name}.v{vector.count}f{_element_bytes(vector) * 8}"
     function_type = ir.FunctionType(vector, [vector] * len(args))

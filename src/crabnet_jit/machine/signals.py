@@ -1,14 +1,14 @@
-"""Signals while compiled code runs: it comes back at once, and nothing is left half done.
+"""Signals while compiled code runs: it returns at once, and nothing is left half done.
 
 Python handles a signal, such as that of Ctrl-C, between two steps of Python code. A compiled call is one
 such step, however long it takes, and an exception raised after it could fall between the call and the
 lines that keep its results. So, while an `Interruptible` is entered in the main thread,
 
-- the operating system's part of a signal writes its number to memory, where kernels look: Python can be
+- the low-level part of a signal's handling writes its number to memory, where kernels check it: Python can be
   told to write it to a file descriptor (`signal.set_wakeup_fd`), and here that is a file in memory;
 - Python's handlers wait between `hold` and `release`.
 
-Other threads get no signals; what they run is not interrupted.
+Other threads get no signals, so what they run is not interrupted.
 """
 
 import contextlib
@@ -49,8 +49,8 @@ class _SignalFile:
         self.flag: Flag = np.frombuffer(mmap.mmap(self.descriptor, _MOST_SIGNALS), np.uint8)
 
     def take(self) -> bytes:
-        """The signals that came since the last time."""
-        n = int((self.flag == 0).argmax())  # not the file's position: one may come at this moment
+        """The signals that came since the last call."""
+        n = int((self.flag == 0).argmax())  # not the file's position: a signal may come at this moment
         signals = self.flag[:n].tobytes()
         self.flag[:n] = 0
         os.lseek(self.descriptor, 0, os.SEEK_SET)
@@ -59,7 +59,7 @@ class _SignalFile:
 
 @functools.cache
 def _signal_file() -> _SignalFile | None:
-    """That of the process; None where there can be none."""
+    """The file of this process; None where there can be none."""
     try:
         file = _SignalFile()
         signal.set_wakeup_fd(signal.set_wakeup_fd(file.descriptor))
@@ -73,14 +73,14 @@ if hasattr(os, "register_at_fork"):
 
 
 class Interruptible:
-    """A context in which signals interrupt kernels, but nothing that stands between `hold` and `release`.
+    """A context in which signals interrupt kernels, but no Python code between `hold` and `release`.
 
     A handler with an attribute `is_immediate` that is true does not wait; it should not raise an exception.
 
     Attributes
     ----------
     flag : ndarray of uint8
-        For kernels (interrupt.py).
+        What kernels check (interrupt.py).
     """
 
     def __init__(self) -> None:
@@ -121,22 +121,22 @@ class Interruptible:
             self._handlers[number](number, frame)
 
     def hold(self) -> None:
-        """From here on handlers wait, until as many calls of `release`."""
+        """Let handlers wait until `release` has been called as often as this."""
         self._n_held += 1
 
     def release(self) -> None:
-        """Call the handlers of the signals that came meanwhile; one may raise."""
+        """Call the handlers of the signals that came in the meantime; one may raise an exception."""
         self._n_held -= 1
         while self._waiting and self._n_held == 0:
             number, frame = self._waiting.pop(0)
             self._handlers[number](number, frame)
 
     def is_interrupted(self) -> bool:
-        """Whether signals came that interrupt kernels; all that came are forgotten then."""
+        """Whether signals came that interrupt kernels; forgets all that came."""
         return not _INTERRUPTING.isdisjoint(self._take())
 
     def _take(self) -> bytes:
-        """The signals that came; someone else who wants to know of them is told."""
+        """The signals that came; they are passed on to the file descriptor that was set before, if any."""
         if self._file is None or not self.flag[0]:
             return b""
         signals = self._file.take()

@@ -12,8 +12,8 @@ numbers from s on:
     tile_store(tile, C, r, s)              C[r + i, s + j V:] = tile[i, j]
     tile_add_sums(tile, C, r, c)           C[r + i, c + j] += sum of the lanes of tile[i, j]
 
-`rows` and `columns` are literal numbers, x gives the type. Arrays are contiguous; A
-of `tile_outer` may be the transpose of one, as may C of `tile_add_sums` that is one row; A of
+`rows` and `columns` are literal numbers, x gives the type. Arrays are contiguous. A of `tile_outer`
+may be the transpose of a contiguous array, and so may C of `tile_add_sums` if it is one row. A of
 `tile_dot` may be the number 1.0.
 """
 
@@ -214,7 +214,7 @@ def tile_add_sums(typing_context: Any, tile: Any, C: Any, row: Any, column: Any)
 
 
 def _lane_sums(builder: Any, vectors: list[Any]) -> Any:
-    """Lane k of the result is the sum of the lanes of vector k; as many vectors as lanes.
+    """Lane k of the result is the sum of the lanes of vector k; there are as many vectors as lanes.
 
     The additions are those of `lane_sum`, done for two vectors by one instruction.
     """

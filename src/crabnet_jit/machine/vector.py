@@ -15,7 +15,7 @@ for the V numbers from s on:
     a > b, -a                   lane by lane, of floats; a or b may be a number
     a + b, a ^ b                lane by lane, of integers; sums wrap around
     rotate_left(a, n)           the bits of each integer lane rotated by the literal n
-    shift_right(a, n)           the bits of each unsigned lane moved by n, zeros from above
+    shift_right(a, n)           each unsigned lane shifted right by n bits, filled with zeros
     to_float(a, x)              each unsigned lane as the nearest number of x's type
     lane_numbers(x)             0, 1, 2, … as integers of x's type
     interleave_low(a, b)        a0 b0 a1 b1 …, the first half of the lanes of both
@@ -88,7 +88,7 @@ class Vector(types.Type):
 
 
 def vector_of(array: Any) -> Vector:
-    """The vector type that holds numbers of `array`; that of a vector is its own."""
+    """The vector type that holds numbers of `array`; for a vector, its own type."""
     if isinstance(array, Vector):
         return array
     return Vector(array.dtype, _REGISTER_BITS // array.dtype.bitwidth)
@@ -382,7 +382,7 @@ def _common(*operands: Any) -> tuple[Vector, list[Any]]:
 
 
 def _vectors(builder: Any, vector: Vector, values: Sequence[Any]) -> list[Any]:
-    """Values of operands, with numbers in every lane of a vector."""
+    """Values of operands, with numbers broadcast to every lane of a vector."""
     return [v if v.type == vector.llvm else broadcast(builder, v, vector.llvm) for v in values]
 
 

@@ -1,7 +1,7 @@
-"""Windows onto flat buffers, made inside a loop at no cost.
+"""Views of flat buffers, made inside a loop at no cost.
 
 Slicing and reshaping an array in a compiled function counts references with atomic
-operations. These views borrow the memory instead: they may not outlive the buffer,
+operations. These views borrow the memory instead: they must not outlive the buffer,
 which the caller of a kernel holds.
 
     matrix(flat, offset, n_rows, n_columns)  flat[offset:][: n_rows * n_columns] as a matrix
@@ -32,7 +32,7 @@ def matrix(typing_context: Any, flat: Any, offset: Any, n_rows: Any, n_columns: 
         array = context.make_array(flat)(context, builder, value)
         if context.enable_boundscheck:
             (size,) = cgutils.unpack_tuple(builder, array.shape)
-            end = builder.add(offset, builder.mul(n_rows, n_columns))  # a view may be empty, at the end, too
+            end = builder.add(offset, builder.mul(n_rows, n_columns))  # an empty view may be at the end
             for place in (offset, end):
                 cgutils.do_boundscheck(context, builder, place, builder.add(size, I64(1)))
         data = step(builder, array.data, context.get_data_type(flat.dtype), offset)

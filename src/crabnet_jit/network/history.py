@@ -11,9 +11,9 @@ from crabnet_jit import check, notebook
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.schedules import Schedule, rates_of
 
-#: Losses in a running loss: the original's queue settles at so many.
+#: Number of losses in a running loss: the length at which the original's queue settles.
 WINDOW = 1001
-#: By which the original divides their sum, also while there are fewer; in the log only.
+#: The original divides their sum by this, also while there are fewer losses; in the log only.
 LOG_DIVISOR = 1000
 _PIECE = 2**20
 _MOST_EVENTS = 5  # in a table
@@ -28,15 +28,15 @@ class History:
     losses : ndarray, shape (n_iterations - first_iteration,)
         The loss of each batch, before the step it led to; read-only.
     n_iterations : int
-        Iterations done, those before a checkpoint included.
+        Iterations done, including those before a checkpoint.
     first_iteration : int
-        That of `losses[0]`: 0, but for a run that was resumed, or that keeps only its last losses.
+        The iteration of `losses[0]`: 0, unless the run was resumed, or keeps only its last losses.
     log : list of (int, float)
         The original's log: for every iteration that is a multiple of `log_every`, the sum of the last 1,001
-        losses, or of as many as there are, divided by 1,000.
+        losses, or of all if there are fewer, divided by 1,000.
     events : list of (int, str)
-        Iterations done when the run was resumed, stopped early, interrupted, set back or skipped a step,
-        and which.
+        Iterations done when the run was resumed, stopped early, interrupted or set back, or skipped a step,
+        and which of these it was.
     """
 
     def __init__(self, log_every: int, keep: int | None = None, schedule: Schedule | None = None) -> None:
@@ -45,7 +45,7 @@ class History:
         self.log: list[tuple[int, float]] = []
         self.events: list[tuple[int, str]] = []
         self._schedule = schedule
-        self._rate_scales = [(0, 1.0)]  # from which iteration on rates were the schedule's times what
+        self._rate_scales = [(0, 1.0)]  # (first iteration, factor on the schedule's rates)
         self._losses = np.empty(0)
         self._count = 0  # of losses that are kept
         self.n_iterations = 0
@@ -63,7 +63,7 @@ class History:
         return self.n_iterations - self._count
 
     def running_loss(self, iteration: int) -> float:
-        """Mean of the last 1,001 losses up to `iteration`, or of as many as there are.
+        """Mean of the last 1,001 losses up to `iteration`, or of all if there are fewer.
 
         Losses of skipped steps, which are not finite, do not count, unless there are no others. (The values
         in the log are a little different: by the original's rule, they are the sum of these losses divided
@@ -72,7 +72,7 @@ class History:
         window = self._counted(iteration)
         with np.errstate(over="ignore", invalid="ignore"):
             total = float(window.sum())
-            # Each a share, if only their sum is too large for a number.
+            # If only the sum overflows, divide each loss first.
             return total / window.size if math.isfinite(total) else float((window / window.size).sum())
 
     def _counted(self, iteration: int) -> Array:
@@ -90,10 +90,10 @@ class History:
             return float(self._counted(iteration).sum()) / LOG_DIVISOR
 
     def envelope(self, n_pieces: int = 1000) -> tuple[NDArray[np.int64], Array]:
-        """Iterations and losses that look like all of them in a line: of each piece the least and largest.
+        """Iterations and losses that draw the line of all of them: the least and largest of each piece.
 
-        All of them, if there are no more than two a piece. Losses that are not finite are left out of a piece
-        that has others.
+        All are returned if there are at most two a piece. In a piece that has finite losses, others are left
+        out.
         """
         check.integer("n_pieces", n_pieces, 1)
         losses = self.losses
@@ -110,7 +110,7 @@ class History:
         return self.first_iteration + chosen, losses[chosen]
 
     def running_losses(self, n_points: int = 500) -> tuple[NDArray[np.int64], Array]:
-        """Iterations, about n_points of them from the first to the last, and the running loss at each."""
+        """About n_points iterations from the first to the last, and the running loss at each."""
         check.integer("n_points", n_points, 1)
         lowest = self.first_iteration + WINDOW - 1 if self.first_iteration > 0 else 0
         last = self.n_iterations - 1
@@ -141,7 +141,7 @@ class History:
         return entries
 
     def reserve(self, n: int) -> None:
-        """Make room for n more losses; piece by piece, so that Ctrl-C need not wait for all."""
+        """Make room for n more losses; copy piece by piece, so that Ctrl-C need not wait for all."""
         if self._count + n <= self._losses.size:
             return
         kept = self._count if self._keep is None else min(self._count, self._keep)
@@ -152,16 +152,16 @@ class History:
         self._losses, self._count = grown, kept
 
     def window(self) -> Array:
-        """A copy of the last losses, those that the running loss needs."""
+        """A copy of the last losses that the running loss needs."""
         return self._losses[max(0, self._count - WINDOW) : self._count].copy()
 
     def go_to(
         self, iteration: int, window: Array, event: str, rate_scale: float = 1.0, *, is_own: bool = False
     ) -> None:
-        """Continue after `iteration` iterations, of which `window` has the last losses.
+        """Continue after `iteration` iterations, whose last losses are in `window`.
 
-        From there on, learning rates are those of the schedule times rate_scale. If `is_own`, it is this run
-        that had these losses; otherwise, if it still has the same ones.
+        From there on, learning rates are those of the schedule times rate_scale. The losses are those of this
+        run if `is_own`, or if it still has the same ones.
         """
         kept = iteration - self.first_iteration
         own = self._losses[max(0, kept - window.size) : kept]
@@ -185,8 +185,8 @@ class History:
 class FitHistory(NamedTuple):
     """What happened in a fit.
 
-    The history of its run; with validation, the iterations after which its loss was taken, and these
-    losses. Losses are those of standardised targets, where targets are standardised.
+    It has the history of the run and, with validation, the iterations after which the validation loss was
+    computed, and these losses. If targets are standardised, losses are those of the standardised targets.
     """
 
     training: History
@@ -195,7 +195,7 @@ class FitHistory(NamedTuple):
 
     @property
     def losses(self) -> Array:
-        """Of every iteration, from the last 1,001 before a checkpoint on if it was resumed; read-only."""
+        """The loss of every iteration, or if resumed, from 1,001 before the checkpoint on; read-only."""
         return self.training.losses
 
     @property
@@ -211,7 +211,7 @@ class FitHistory(NamedTuple):
 def _html(
     history: History, validation_iterations: Sequence[int] = (), validation_losses: Sequence[float] = ()
 ) -> str:
-    """What a run has come to, and its losses."""
+    """A table of a run's results, and a drawing of its losses."""
     rows = [["iterations", f"{history.n_iterations:,}"]]
     iterations, running = history.running_losses()
     if running.size > 0:

@@ -24,7 +24,7 @@ class LayerPlace(NamedTuple):
 
 
 def normals(rng: StdRng, n: int) -> Array:
-    """Standard normal numbers, two from each two draws (G. Box, M. Muller, 1958)."""
+    """Standard normal numbers, two from every two draws (G. Box, M. Muller, 1958)."""
     u = rng.random((2, -(-n // 2)))
     radius, angle = np.sqrt(-2.0 * np.log1p(-u[0])), 2.0 * math.pi * u[1]
     return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:n]
@@ -35,7 +35,7 @@ def _uniform(rng: StdRng, bound: float, n: int) -> Array:
 
 
 def standard_uniform(rng: StdRng, place: LayerPlace) -> Array:
-    """W, then b: uniform on [0, 1). The original's."""
+    """W, then b: uniform on [0, 1). This is the original's rule."""
     return rng.random(place.n_out * (place.n_in + 1))
 
 

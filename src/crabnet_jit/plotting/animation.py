@@ -15,7 +15,7 @@ from crabnet_jit.plotting.figures import canvas_figure
 from crabnet_jit.plotting.films import MOST_FRAMES, film_path, write_film
 from crabnet_jit.plotting.surface import SurfacePicture, heights
 
-_ELEVATION, _SWING = 30.0, 15.0  # degrees: of the look at a surface that turns
+_ELEVATION, _SWING = 30.0, 15.0  # degrees, of the view of a surface that turns
 _ZOOM = 0.9  # leaves room for labels on all sides
 _MARGIN = 0.2  # above and below a target, as a share of its range
 
@@ -35,21 +35,21 @@ def rotate_surface(
     Parameters
     ----------
     net : NN
-        Of two inputs or more.
+        With two inputs or more.
     path : path-like
-        A .gif, a .mp4 where ffmpeg is found, or a .png for files film-0000.png, film-0001.png, … They are
-        written when all is drawn, whole or not at all.
+        A .gif, a .mp4 if ffmpeg is found, or a .png for files film-0000.png, film-0001.png, … They are
+        written once all is drawn, whole or not at all.
     target : callable or Target, optional
         What was to be learned, as in `plot_surface`.
     n_frames : int, default 60
         1 to 10,000.
     fps : float, default 12.0
-        Frames a second, 0.1 to 50. Those of a GIF last whole hundredths of a second.
+        Frames a second, 0.1 to 50. Frames of a GIF last whole hundredths of a second.
     dpi : float, default 80.0
         Pixels per inch, 10 to 600. A film is 4.6 x 3.6 inches without a target and 7.6 x 3.6 with one.
     **view
-        What is looked at, as in `plot_surface`: low, high, inputs, at, output, n_points, input_names,
-        output_names. There are 31 points a side by default.
+        What is shown, as in `plot_surface`: low, high, inputs, at, output, n_points, input_names,
+        output_names. n_points is 31 by default.
 
     Returns
     -------
@@ -59,9 +59,9 @@ def rotate_surface(
     Raises
     ------
     InvalidArgumentError
-        As `plot_surface`; for an unknown ending, or a folder that does not exist or cannot be written to.
+        As in `plot_surface`; for an unknown ending, or a folder that does not exist or cannot be written to.
     OSError
-        If the file cannot be written. What was there is as it was.
+        If the file cannot be written. An existing file stays as it was.
 
     Notes
     -----
@@ -107,29 +107,29 @@ def animate_surface(
     dpi: float = 80.0,
     **view: Any,
 ) -> list[Path]:
-    """Write a film of the surface while the network learned.
+    """Write a film of the surface as the network learned it.
 
-    There is a frame for each snapshot. Heights are shown from a fifth of the target's range below it to a
-    fifth above, without a target in the range of the last surface; what is beyond is drawn there. The scale
-    of the error ends at the median of the frames' largest errors.
+    There is a frame for each snapshot. Heights are shown in the target's range, widened by a fifth on both
+    sides, or without a target in the range of the last surface; heights beyond are drawn at its ends. The
+    scale of the error ends at the median of the frames' largest errors.
 
     Parameters
     ----------
     net : NN
         The network that has learned. It is not changed.
     snapshots : Snapshots
-        A callback of its run.
+        The callback of its run.
     path : path-like
-        A .gif, a .mp4 where ffmpeg is found, or a .png for files film-0000.png, film-0001.png, … They are
-        written when all is drawn, whole or not at all.
+        A .gif, a .mp4 if ffmpeg is found, or a .png for files film-0000.png, film-0001.png, … They are
+        written once all is drawn, whole or not at all.
     target : callable or Target, optional
         What was to be learned, as in `plot_surface`.
     fps : float, default 12.0
-        Frames a second, 0.1 to 50. Those of a GIF last whole hundredths of a second.
+        Frames a second, 0.1 to 50. Frames of a GIF last whole hundredths of a second.
     dpi : float, default 80.0
         Pixels per inch, 10 to 600. A film is 4.6 x 3.4 inches without a target and 9.6 x 3.4 with one.
     **view
-        What is looked at, as in `rotate_surface`.
+        What is shown, as in `rotate_surface`.
 
     Returns
     -------
@@ -139,9 +139,9 @@ def animate_surface(
     Raises
     ------
     InvalidArgumentError
-        As `rotate_surface`, and for snapshots of another network, or none.
+        As in `rotate_surface`, and if there are no snapshots, or they are of another network.
     OSError
-        If the file cannot be written. What was there is as it was.
+        If the file cannot be written. An existing file stays as it was.
 
     Notes
     -----

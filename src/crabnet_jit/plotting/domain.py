@@ -1,4 +1,4 @@
-"""Where networks are looked at: boxes, points, grids, and what their features are called."""
+"""Boxes, points and grids where networks are plotted, and the names of their features."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,8 +13,8 @@ from crabnet_jit.network.files import default_names
 from crabnet_jit.network.network import NN
 
 _STDS = 2.0  # from the mean to the sides of a box
-_MOST_POINTS = 1000  # of a side of a grid
-_LARGEST = 1e300  # that is drawn
+_MOST_POINTS = 1000  # on a side of a grid
+_LARGEST = 1e300  # number that is drawn
 
 
 def feature_names(name: str, given: Sequence[str] | None, n: int, letter: str) -> list[str]:
@@ -30,21 +30,21 @@ def feature_names(name: str, given: Sequence[str] | None, n: int, letter: str) -
 
 
 def widened(low: float, high: float, share: float = 0.0) -> tuple[float, float]:
-    """Ends of a range, with this share of it as a margin; a range that is almost nothing gets a large one."""
+    """Ends of a range, with this share of it as a margin; a range that is almost empty gets a large one."""
     size = max(abs(low), abs(high))
     margin = share * (high - low) if high - low > 1e-9 * size else 0.5 * max(size, 1.0)
     return low - margin, high + margin
 
 
 def input_numbers(given: Iterable[int], n: int) -> list[int]:
-    """Which of n inputs are meant."""
+    """The indices of the chosen inputs, of n, checked."""
     if isinstance(given, (str, bytes)) or not check.is_iterable(given):
         raise check.reject("inputs", "a sequence of integers", repr(given))
     return [check.integer(f"inputs[{k}]", value, 0, n - 1) for k, value in enumerate(given)]
 
 
 def drawable(name: str, values: Array) -> Array:
-    """Numbers that leave room for sums and differences."""
+    """The given numbers, if they leave room for sums and differences."""
     largest = float(np.abs(values).max())
     if not largest <= _LARGEST:
         raise check.reject(name, f"finite and of size at most {_LARGEST:g}, to be drawn", f"{largest:g}")
@@ -85,14 +85,14 @@ def outputs(net: NN, rows: Array) -> Array:
 
 
 class View:
-    """A grid over two of a network's inputs, while the others stay at a point, and a target's values on it.
+    """A grid over two of a network's inputs, with the others fixed, and a target's values on it.
 
     Attributes
     ----------
     x, y : ndarray, shape (n_points,)
         Values of the inputs that vary.
     names : (str, str, str)
-        Of these inputs, and of the output.
+        Those of these inputs, and of the output.
     wanted : ndarray, shape (n_points, n_points), or None
         The target on the grid, a row for each y.
     """
@@ -140,7 +140,7 @@ class View:
 
 
 def _values(net: NN, target: Any, lows: Array, highs: Array, rows: Array) -> Array:
-    """What was to be learned, at some rows."""
+    """The target's values at some rows."""
     checked = as_target(target, lows, highs)
     for name in ("in_features", "out_features"):
         of_net, of_target = getattr(net, name), getattr(checked, name)

@@ -1,4 +1,4 @@
-"""Figures: where they come from, how they are saved, and the colours of all of them."""
+"""Figures: how they are made and saved, and the colours of all of them."""
 
 import io
 import os
@@ -21,7 +21,7 @@ except (ImportError, ValueError) as error:  # it is missing, or its settings are
         f"pictures need matplotlib: python -m pip install 'crabnet-jit[plot]' ({error})"
     ) from None
 
-# Told apart by colour-blind readers [Wong, Nature Methods 8, 441 (2011)], and by their lightness in grey.
+# Colour-blind readers can tell them apart [Wong, Nature Methods 8, 441 (2011)]; in grey, lightness differs.
 BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 PURPLE, GREY = "#cc79a7", "#8c8c8c"
 HEIGHTS = "viridis"  # from dark to light
@@ -31,12 +31,12 @@ _ENDINGS = ("png", "svg", "pdf", "eps", "jpg", "jpeg", "tif", "tiff", "webp")
 
 
 def ink() -> Any:
-    """The colour of text, in the style that matplotlib is set to."""
+    """The colour of text in matplotlib's current style."""
     return rcParams["text.color"]
 
 
 def paper() -> Any:
-    """The colour behind it."""
+    """The colour of the background."""
     return rcParams["figure.facecolor"]
 
 
@@ -68,7 +68,7 @@ def own_or_new_axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
 
 
 def can_show() -> bool:
-    """Whether figures of pyplot come with a window; if not, there is a warning."""
+    """Whether figures of pyplot have a window; if not, there is a warning."""
     from matplotlib import pyplot
 
     figure = pyplot.figure()
@@ -80,7 +80,7 @@ def can_show() -> bool:
 
 
 def show(figure: Figure) -> None:
-    """Open its window, and wait until it is closed."""
+    """Open the figure's window, and wait until it is closed."""
     from matplotlib import pyplot
 
     pyplot.show()
@@ -88,7 +88,7 @@ def show(figure: Figure) -> None:
 
 
 def picture_path(name: str, path: str | PathLike[str], endings: Sequence[str] = _ENDINGS) -> Path:
-    """A path with an ending that can be written, in a folder that can be written to.
+    """The given path, if it has one of these endings and its folder can be written to.
 
     By default the endings are those of pictures.
     """
@@ -110,9 +110,9 @@ def save_figure(figure: Figure, path: str | PathLike[str], dpi: float = 150) -> 
     Parameters
     ----------
     figure : Figure
-        Of matplotlib. It stays open.
+        A figure of matplotlib. It stays open.
     path : path-like
-        A file in a folder that exists. Its ending says what it is: .png, .svg, .pdf and others.
+        A file in a folder that exists. Its ending gives the format: .png, .svg, .pdf and others.
     dpi : float, default 150
         Pixels per inch, 10 to 2400.
 
@@ -121,7 +121,7 @@ def save_figure(figure: Figure, path: str | PathLike[str], dpi: float = 150) -> 
     InvalidArgumentError
         For an unknown ending, or a folder that does not exist or cannot be written to.
     OSError
-        If the file cannot be written. What was there is as it was.
+        If the file cannot be written. An existing file stays as it was.
 
     Examples
     --------

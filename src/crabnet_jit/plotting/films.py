@@ -24,13 +24,13 @@ _ENDINGS = ("gif", "mp4", "png")
 _COLOURS = {HEIGHTS: 64, ERRORS: 40, "gray": 24}  # of a GIF: 128, since with 256 it is a fifth larger
 _SLOWEST, _FASTEST = 0.1, 50.0  # frames a second; viewers of GIF slow down faster ones
 MOST_FRAMES = 10_000
-_HOLD = 2000  # milliseconds, of the last frame of a GIF
+_HOLD = 2000  # milliseconds that the last frame of a GIF is shown longer
 
 Draw = Callable[[int], None]  # changes a figure so that it shows frame k
 
 
 def film_path(name: str, path: str | PathLike[str]) -> Path:
-    """A path that a film can be written to; that of an MP4 only where ffmpeg is found."""
+    """The given path, if a film can be written to it; an MP4 needs ffmpeg."""
     file = picture_path(name, path, _ENDINGS)
     if file.suffix.lower() == ".mp4" and not FFMpegWriter.isAvailable():
         raise check.reject(name, "a .gif or .png where there is no ffmpeg", repr(str(file)))
@@ -42,8 +42,8 @@ def write_film(
 ) -> list[Path]:
     """Write the frames 0 to n_frames - 1 to a checked path, all or nothing, and return the files.
 
-    Those of a .png are numbered: film-0000.png, … for film.png. If `hold`, the last frame of a GIF stays for
-    some time before it begins again.
+    The files of a .png are numbered: film-0000.png, … for film.png. If `hold`, the last frame of a GIF stays
+    for some time before the film begins again.
     """
     check.number("fps", fps, _SLOWEST, _FASTEST)
     draw(0)
@@ -61,7 +61,7 @@ def write_film(
 
 
 def _write_frames(figure: Figure, draw: Draw, n_frames: int, file: Path) -> list[Path]:
-    """Draw all, write all elsewhere, and only then put them into their places."""
+    """Draw all frames, write them to a temporary folder, and only then move them into place."""
     names = [f"{file.stem}-{k:04d}{file.suffix}" for k in range(n_frames)]
     frames = [film_path("path", file.with_name(name)) for name in names]
     content = [_png(_image(figure, draw, k)) for k in range(n_frames)]
@@ -88,7 +88,7 @@ def _png(image: Image.Image) -> bytes:
 
 
 def _gif(figure: Figure, draw: Draw, n_frames: int, fps: float, hold: bool) -> bytes:
-    """One palette for all frames, so that what stays the same costs nothing."""
+    """Use one palette for all frames, so that parts that do not change cost nothing."""
     palette = Image.new("P", (1, 1))
     scales = [colormaps[name].resampled(n)(np.arange(n), bytes=True)[:, :3] for name, n in _COLOURS.items()]
     palette.putpalette(np.concatenate(scales).tobytes())
@@ -116,6 +116,6 @@ def _mp4(figure: Figure, draw: Draw, n_frames: int, fps: float) -> bytes:
             while isinstance(cause, Exception):
                 cause = cause.__context__
             if cause is not None:
-                raise cause from None  # Ctrl-C, which ffmpeg has heard, too; perhaps its pipe broke
+                raise cause from None  # Ctrl-C, which ffmpeg gets, too; its pipe may have broken
             raise OSError(f"ffmpeg failed: {error}") from None
         return film.read_bytes()

@@ -20,7 +20,7 @@ _N_POINTS = 201  # of a curve
 _MARGIN = 0.05  # on both sides of the data, as a share of their range
 _MOST_SLICES = 6
 _IN_A_ROW = 3
-_DENSE = 300  # samples from which on points are made transparent
+_DENSE = 300  # number of samples above which points become more transparent
 
 
 @check.keywords
@@ -36,16 +36,16 @@ def plot_fit(
     output_names: Sequence[str] | None = None,
     figure: FigureBase | None = None,
 ) -> FigureBase:
-    """A network and a data set: the function, predicted against true, and residuals.
+    """Plot a network with a data set: the function, predicted against true values, and residuals.
 
-    For one input the function is a curve with the data. For two it is the residuals at their places. For more
-    it is slices: each varies one input, over the range of the data, and the others stay at a point; all
-    slices have one scale. Small ticks show where the data are.
+    For one input, the function is a curve with the data. For two inputs, the residuals are shown at their
+    places instead. For more, there are slices: each varies one input over the range of the data, while the
+    others stay at a point. All slices share one scale, and small ticks show where the data are.
 
     Parameters
     ----------
     net : NN
-        As it comes from `fit`, or any other.
+        From `fit`, or any other.
     x : array_like of shape (n_samples, in_features)
         Inputs in the units of the data.
     y : array_like of shape (n_samples, out_features) or (n_samples,)
@@ -55,11 +55,11 @@ def plot_fit(
     at : array_like of shape (in_features,), optional
         The point that slices go through; by default the median of x.
     inputs : sequence of int, optional
-        Which inputs slices vary; by default all, or of more than 6 those along which the output changes most.
+        The inputs that slices vary; by default all, but at most the 6 along which the output changes most.
     input_names, output_names : sequence of str, optional
-        What features are called; by default x0, x1, … and y0, y1, …
+        Names of the features; by default x0, x1, … and y0, y1, …
     figure : Figure or SubFigure, optional
-        Of matplotlib, to draw on; by default a new one of pyplot.
+        A figure of matplotlib to draw on; by default a new one of pyplot.
 
     Returns
     -------
@@ -70,11 +70,11 @@ def plot_fit(
     Raises
     ------
     InvalidArgumentError
-        For x or y of other widths than the network's, or outputs that are not finite.
+        If x or y do not have the network's widths, or outputs are not finite.
 
     Notes
     -----
-    A residual is the true value less the predicted one.
+    A residual is the true value minus the predicted one.
 
     .. image:: /docs/pictures/fit.png
 
@@ -151,7 +151,7 @@ class _Slice(NamedTuple):
 
 
 def _slices(net: NN, rows: Array, centre: Array, output: int, inputs: Iterable[int] | None) -> list[_Slice]:
-    """Those along some inputs, or along all or the most important ones, in their order."""
+    """The slices along the given inputs; by default along all or the most important ones, in order."""
     if inputs is not None:
         chosen = input_numbers(inputs, net.in_features)
         if not chosen:
@@ -188,7 +188,7 @@ def _draw_curve(axes: Axes, curve: _Slice, values: Array, true: Array) -> None:
 
 
 def _draw_places(axes: Axes, rows: Array, residuals: Array) -> None:
-    """Triangles that point up or down as the residual does."""
+    """Triangles that point up where the residual is positive, and down where it is negative."""
     limit = float(np.abs(residuals).max()) or 1.0
     for marker, chosen in (("^", residuals >= 0), ("v", residuals < 0)):
         marks = axes.scatter(
@@ -206,7 +206,7 @@ def _draw_places(axes: Axes, rows: Array, residuals: Array) -> None:
 
 
 def _draw_comparison(axes: Axes, true: Array, predicted: Array) -> None:
-    """Points near the diagonal, both axes with one scale."""
+    """Predicted against true values, and the diagonal; both axes have one scale."""
     both = np.concatenate([true, predicted])
     limits = widened(both.min(), both.max(), _MARGIN)
     axes.plot(limits, limits, color=GREY, linewidth=1)

@@ -11,11 +11,11 @@ from crabnet_jit.network.history import FitHistory, History
 from crabnet_jit.plotting.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, ink, own_or_new_axes
 from crabnet_jit.training.trainer import Trainer
 
-_N_PIECES = 1000  # of which a line of losses is drawn; about as many as pixels
+_N_PIECES = 1000  # of a line of losses; about as many as pixels
 _N_RATES = 400
 _IN_A_ROW = 5  # entries of the legend
 
-# What an event begins with, and the line that marks it.
+# The first words of an event, and the line that marks it.
 _MARKS = {
     "resumed": {"color": GREEN, "linestyle": "-"},
     "stopped": {"color": PURPLE, "linestyle": "--"},
@@ -29,12 +29,12 @@ _MARKS = {
 def plot_history(
     history: History | FitHistory | Trainer, *, ax: Axes | None = None, learning_rate: bool = True
 ) -> Axes:
-    """The loss of every iteration, the running loss, and the learning rate.
+    """Plot the loss of every iteration, the running loss, and the learning rate.
 
-    The loss is on a logarithmic scale, unless one of them is below 0. Of many losses, the least and the
-    largest of each thousandth of the run are drawn. The running loss is the mean of the last 1,001 losses,
-    or of as many as there are. Vertical lines mark where the run was resumed, stopped, interrupted or set
-    back, or skipped a step.
+    The scale of losses is logarithmic, unless one of them is below 0. If there are many, the least and the
+    largest loss of each thousandth of the run are drawn. The running loss is the mean of the last 1,001
+    losses, or of all if there are fewer. Vertical lines mark where the run was resumed, stopped, interrupted
+    or set back, or skipped a step.
 
     Parameters
     ----------
@@ -42,14 +42,14 @@ def plot_history(
         What `Trainer.run` returns, or the `fit_history` of a network, which has validation losses, too; or a
         trainer.
     ax : Axes, optional
-        Of matplotlib, to draw on; by default those of a new figure of pyplot.
+        Axes of matplotlib to draw on; by default those of a new figure of pyplot.
     learning_rate : bool, default True
-        Whether learning rates are drawn, on a second axis at the right.
+        Whether learning rates are drawn, on a second axis on the right.
 
     Returns
     -------
     Axes
-        Those of the losses. The axis of the learning rates is the last of its figure.
+        The axes of the losses. Those of the learning rates are the last of the figure.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def _training(history: FitHistory | Trainer) -> History:
 
 
 def _draw_events(axes: Axes, history: History) -> list[Any]:
-    """A line at each, and one of each kind for the legend."""
+    """Draw a line at each event; return one of each kind for the legend."""
     lines = []
     for kind, style in _MARKS.items():
         at = [iteration for iteration, event in history.events if event.startswith(kind)]
@@ -125,7 +125,7 @@ def _draw_events(axes: Axes, history: History) -> list[Any]:
 
 
 def _draw_rates(axes: Axes, history: History) -> list[Any]:
-    """Learning rates on an axis at the right, if they are known."""
+    """Draw the learning rates on an axis on the right, if they are known."""
     last = history.n_iterations - 1
     iterations = np.unique(np.linspace(history.first_iteration, last, _N_RATES).astype(np.int64))
     rates = history.learning_rates(iterations)

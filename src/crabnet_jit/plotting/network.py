@@ -16,31 +16,32 @@ from crabnet_jit.network.network import NN
 from crabnet_jit.plotting.figures import BLUE, ORANGE, ink, own_or_new_axes, paper
 
 _WIDEST = 2.5  # points, of the line for the largest weight
-_LARGEST, _LAYER = 14.0, 130.0  # points: the diameter of a unit, at most, and the sum of a layer's
+_LARGEST, _LAYER = 14.0, 130.0  # points: the largest diameter of a unit, and the sum of a layer's
 
 
 @check.keywords
 def plot_network(net: NN, x: ArrayLike | None = None, *, max_units: int = 24, ax: Axes | None = None) -> Axes:
-    """The layers of a network, its weights as lines.
+    """Draw the layers of a network, with its weights as lines.
 
-    A line is blue for a weight above 0, orange for one below, which is lighter in grey; it is the wider and
-    the stronger, the larger the weight is in its layer. A unit is filled by its bias in the same way.
+    A line is blue for a weight above 0, and orange, which is lighter in grey, for one below. The larger a
+    weight is within its layer, the wider and stronger its line is. Units are filled by their biases in the
+    same way.
 
     Parameters
     ----------
     net : NN
         Of any size.
     x : array_like of shape (n_samples, in_features), optional
-        Samples in the units of the data. Units that are dead on all of them, see `diagnose`, are crossed out.
+        Samples in the units of the data. Units that are dead on all of them (see `diagnose`) are crossed out.
     max_units : int, default 24
-        At least 1. Of a layer that has more, so many are drawn, the first ones.
+        At least 1. Of a layer that has more units, only the first ones are drawn.
     ax : Axes, optional
-        Of matplotlib, to draw on; by default those of a new figure of pyplot.
+        Axes of matplotlib to draw on; by default those of a new figure of pyplot.
 
     Returns
     -------
     Axes
-        Without scales.
+        The axes, without scales.
 
     Notes
     -----
@@ -103,7 +104,7 @@ def figure_size(net: NN) -> tuple[float, float]:
 
 
 def _column(n: int) -> Array:
-    """The heights of n units, from above."""
+    """The heights of n units, from top to bottom."""
     return np.linspace(0.5, -0.5, 2 * n + 1)[1::2]
 
 
@@ -133,7 +134,7 @@ def _relative(values: Array, among: Array) -> Array:
 
 
 def _colours(values: Array, among: Array) -> Array:
-    """Blue above 0 and orange below, as the background at 0: (n, 4)."""
+    """Colours (n, 4): blue above 0, orange below, and near 0 almost the background."""
     shares = 0.1 + 0.9 * _relative(values, among)[:, None]
     full = np.where(values[:, None] > 0, to_rgba(BLUE), to_rgba(ORANGE))
     return shares * full + (1 - shares) * to_rgba(paper())

@@ -17,8 +17,8 @@ from crabnet_jit.network.network import NN
 from crabnet_jit.plotting.domain import View, widened
 from crabnet_jit.plotting.figures import ERRORS, HEIGHTS, own_or_new
 
-_ELEVATION, _AZIMUTH = 28.0, -55.0  # degrees; where surfaces are looked at from
-_LEVELS = np.array([-0.75, -0.5, -0.25, 0.25, 0.5, 0.75])  # of lines, as shares of the largest error
+_ELEVATION, _AZIMUTH = 28.0, -55.0  # degrees, of the view of surfaces
+_LEVELS = np.array([-0.75, -0.5, -0.25, 0.25, 0.5, 0.75])  # of contour lines, as shares of the largest error
 _BAR: dict[str, Any] = {"shrink": 0.7, "aspect": 25}
 
 
@@ -37,16 +37,16 @@ def plot_surface(
     output_names: Sequence[str] | None = None,
     figure: FigureBase | None = None,
 ) -> FigureBase:
-    """Target and learned function as surfaces with one scale, and a map of the error.
+    """Plot target and learned function as surfaces with one scale, and a map of the error.
 
     Parameters
     ----------
     net : NN
-        Of two inputs or more.
+        With two inputs or more.
     target : callable or Target, optional
-        What was to be learned, as in `UniformSource`. Without it there is the learned surface alone.
+        What was to be learned, as in `UniformSource`. Without it, only the learned surface is drawn.
     low, high : float or array_like of shape (in_features,), optional
-        The box to look at, in the units of the data. By default -3 and 3; for a network that standardises
+        The box to show, in the units of the data. By default -3 and 3; for a network that standardises
         its inputs, two standard deviations below and above their means.
     inputs : (int, int), default (0, 1)
         Which inputs vary.
@@ -55,21 +55,21 @@ def plot_surface(
     output : int, default 0
         Which output is shown.
     n_points : int, default 51
-        Points a side of the grid, 2 to 1000.
+        Points on each side of the grid, 2 to 1000.
     input_names, output_names : sequence of str, optional
-        What features are called; by default x0, x1, … and y0, y1, …
+        Names of the features; by default x0, x1, … and y0, y1, …
     figure : Figure or SubFigure, optional
-        Of matplotlib, to draw on; by default a new one of pyplot.
+        A figure of matplotlib to draw on; by default a new one of pyplot.
 
     Returns
     -------
     Figure or SubFigure
-        Its axes are target, learned, error and the bars of the two scales; or learned and its bar.
+        Its axes are target, learned, error and the two colour bars; or learned and its colour bar.
 
     Raises
     ------
     InvalidArgumentError
-        For a network of one input, a target of other widths, or values that are not finite.
+        For a network with one input, a target of other widths, or values that are not finite.
 
     Notes
     -----
@@ -100,22 +100,22 @@ def figure_size(has_target: bool) -> tuple[float, float]:
 
 
 def heights(view: View, learned: Array) -> tuple[float, float]:
-    """From the lowest to the highest point of target and learned surface."""
+    """The lowest and the highest point of target and learned surface."""
     values = learned if view.wanted is None else np.stack([view.wanted, learned])
     return float(values.min()), float(values.max())
 
 
 class SurfacePicture:
-    """A picture of one surface, or of two and their difference, in which what is learned can be replaced.
+    """A picture of one surface, or of two and their difference; the learned surface can be replaced.
 
     Parameters
     ----------
     view : View
         The grid, and the target on it.
     limits : (float, float)
-        Of the heights that are shown; what is beyond is drawn at the limit.
+        Limits of the heights that are shown; heights beyond are drawn at the limit.
     error_limit : float or None
-        Of the size of errors, the same; None for no map of the error.
+        The same for the size of errors; None for no map of the error.
     figure : Figure or SubFigure, optional
         To draw on.
     """
@@ -174,7 +174,7 @@ class SurfacePicture:
         )
 
     def _draw_error(self, axes: Axes, error: Array) -> None:
-        """Colours for its size, and for its sign in grey, too, lines that are dashed below 0."""
+        """Colours show the error; lines, dashed below 0, show its sign also in grey."""
         grid = self._view.x, self._view.y, error
         self._drawn.append(axes.pcolormesh(*grid, cmap=ERRORS, norm=self._errors, shading="gouraud"))
         levels = self._errors.vmax * _LEVELS
