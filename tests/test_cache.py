@@ -347,20 +347,20 @@ net = NN(2, [5], 1, rng=1, activation=activation)
 net.parameters -= 0.4
 view, calls, workspace = net.kernel_view(), net.calls(), net.workspace(16)
 rows = np.linspace(-1, 1, 20).reshape(10, 2)
-x, y, masks = pack(rows), np.zeros((1, 1, 1, 16)), np.empty((0, 0))
+x, y = pack(rows), np.zeros((1, 1, 1, 16))
 
 @numba.njit(cache=True)
-def holds_network(calls, x, masks, workspace, y):
-    predict(view, calls, x, masks, workspace, y)
+def holds_network(calls, x, workspace, y):
+    predict(view, calls, x, workspace, y)
 
 @numba.njit(cache=True)
-def holds_both(x, masks, workspace, y):
-    predict(view, calls, x, masks, workspace, y)
+def holds_both(x, workspace, y):
+    predict(view, calls, x, workspace, y)
 
 if way == "holds network":
-    compiled, arguments = holds_network, (calls, x, masks, workspace, y)
+    compiled, arguments = holds_network, (calls, x, workspace, y)
 else:
-    compiled, arguments = holds_both, (x, masks, workspace, y)
+    compiled, arguments = holds_both, (x, workspace, y)
 try:
     compiled(*arguments)
 except numba.core.errors.NumbaError as error:

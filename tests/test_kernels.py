@@ -164,12 +164,12 @@ _OUTSIDE = {
     "half a tile": "linear_forward(ones(4, 2), ones(4, 1), ones(2, 24), ones(4, 24), False, None)",
     "the end of a vector": 'activation_forward["relu"](ones(1, 12), 0.0, ones(1, 12), ones(1, 12))',
     "too few parameters": "predict(network._replace(parameters=ones(104)), None, ones(1, 1, 2, 16), "
-    "ones(0, 0), workspace, ones(1, 1, 1, 16))",
+    "workspace, ones(1, 1, 1, 16))",
     "too few iterations": "train(network, None, workspace, Batches(ones(2, 1, 2, 16), ones(1, 1, 1, 16), "
     "ones(2, 1, 1, 16), ones(2, 1, 0, 16)), Criterion(0.0, ones(4)), Rule(ones(0), ones(0)), "
     "ones(2), np.zeros(1, np.uint8), ones(2))",
     "too few addresses": "predict(network, array('q', [0] * 5), ones(1, 1, 2, 16), "
-    "ones(0, 0), workspace, ones(1, 1, 1, 16))",
+    "workspace, ones(1, 1, 1, 16))",
     "a workspace too small": "fill_uniform(Stream(np.ones(8, np.uint32), np.uint64(0), np.uint64(0), 100), "
     "52, ones(2), ones(2), 16, np.ones(128 * 4, np.uint64), ones(3, 1, 2, 320))",
 }

@@ -12,7 +12,7 @@ from crabnet_jit.kernels.structs import ACTIVATIONS
 from crabnet_jit.machine.address import INLINED, address, call
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.vector import lanes, load, store
-from crabnet_jit.machine.view import panel
+from crabnet_jit.machine.view import matrix, panel
 
 
 @kernel
@@ -69,10 +69,11 @@ def _multiply(x: Any, row: Any, y: Any) -> None:
 
 
 @kernel
-def predict(network: Any, calls: Any, x: Any, masks: Any, workspace: Any, y: Any) -> None:
+def predict(network: Any, calls: Any, x: Any, workspace: Any, y: Any) -> None:
     """Outputs of all panels: x (1, n_panels, n_in, width) to y (1, n_panels, n_out, width)."""
+    no_masks = matrix(workspace.activations, 0, 0, 0)
     for p in range(x.shape[1]):
-        result = network_forward(network, calls, panel(x, 0, p), masks, workspace)
+        result = network_forward(network, calls, panel(x, 0, p), no_masks, workspace)
         y_p = panel(y, 0, p)
         for i in range(y_p.shape[0]):
             for s in range(0, y_p.shape[1], lanes(y_p)):

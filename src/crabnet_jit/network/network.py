@@ -276,8 +276,7 @@ class NN:
         panels = pack(rows)
         n_panels, width = panels.shape[1], panels.shape[3]
         y = np.empty((1, n_panels, self._sizes[-1], width), rows.dtype)
-        masks = np.empty((0, 0), rows.dtype)  # no dropout
-        predict(self._network, self._calls_forward, panels, masks, self.workspace(width), y)
+        predict(self._network, self._calls_forward, panels, self.workspace(width), y)
         return unpack(y, rows.shape[0])
 
     def workspace(self, width: int, gradients: Array | None = None) -> Workspace:
