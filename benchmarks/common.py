@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import crabnet_jit
 from crabnet_jit import NN, Source, StandardGaussian, StdRng, Trainer, UniformSource
 
-from .paths import jit, tile
+from .paths import chunks_of, jit, tile
 
 Array = NDArray[Any]
 
@@ -89,8 +89,11 @@ def training_arguments(
 ) -> tuple[Any, ...]:
     """Arguments for the kernel `train`: a network of two inputs and one output on random data."""
     trainer = given_data_trainer(random_net(hidden_sizes, dtype=dtype), batch_size, n_iterations)
-    chunk = trainer._chunks.prepare(0, n_iterations)
-    return trainer._chunks.arguments(chunk._replace(learning_rates=np.full(n_iterations, 1e-4)))
+    chunks = chunks_of(trainer)
+    chunk = chunks.prepare(0, n_iterations)
+    rates = np.full(n_iterations, 1e-4)
+    arguments: tuple[Any, ...] = chunks.arguments(chunk._replace(learning_rates=rates))
+    return arguments
 
 
 def training_flops(hidden_sizes: list[int], batch_size: int, n_in: int = 2, n_out: int = 1) -> int:

@@ -117,8 +117,9 @@ def main() -> None:
     trainer = article_trainer()
     n = trainer.chunk_size
     trainer.run(n)
-    chunk = trainer._chunks.prepare(0, n)
-    arguments = trainer._chunks.arguments(chunk._replace(learning_rates=np.full(n, 1e-9)))
+    chunks = paths.chunks_of(trainer)
+    chunk = chunks.prepare(0, n)
+    arguments = chunks.arguments(chunk._replace(learning_rates=np.full(n, 1e-9)))
 
     def compiled() -> None:
         trainer.source.fill(0, chunk.batches)

@@ -33,7 +33,7 @@ optimizers = _first("kernels.optimizers")
 targets = _first("kernels.targets", "kernels.gaussian")
 uniform = _first("kernels.uniform")
 # The module that calls the training kernel.
-steps = _first("training.steps", "chunks", "trainer")
+steps = _first("training.chunks", "training.steps", "chunks", "trainer")
 
 
 class _Stream(NamedTuple):
@@ -74,3 +74,8 @@ else:
         """With the parts of a place."""
         key, number, group, skip = stream.key, stream.number, stream.group, stream.skip
         uniform.fill_uniform(key, number, group, skip, bits, scale, low, n_samples, draws, x)
+
+
+def chunks_of(trainer: Any) -> Any:
+    """The compiled iterations of a trainer."""
+    return trainer._steps.chunks if hasattr(trainer, "_steps") else trainer._chunks

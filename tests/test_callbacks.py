@@ -40,6 +40,7 @@ from crabnet_jit.cli.main import main
 from crabnet_jit.network.history import WINDOW
 from crabnet_jit.training.run import Run
 from crabnet_jit.training.state import read_checkpoint
+from crabnet_jit.training.steps import Steps
 
 LINE = np.linspace(-1, 1, 40)[:, None]
 
@@ -944,9 +945,10 @@ def test_kept_losses_and_the_log_do_not_depend_on_how_many_are_kept(keep: int | 
     losses = np.random.default_rng(1).random(n)
     history, whole = History(70, keep), History(70)
     whole.extend(losses)
-    told = []
+    told: list[tuple[int, float]] = []
     for start in range(0, n, chunk):
-        told += history.extend(losses[start : start + chunk])
+        history.extend(losses[start : start + chunk])
+        told += iter(history.take_new_entry, None)
     assert told == history.log == whole.log
     np.testing.assert_array_equal(history.losses, losses[history.first_iteration :])
     assert history.losses.size >= min(n, n if keep is None else keep)
@@ -991,7 +993,8 @@ def test_going_to_where_no_losses_are_known_takes_the_window() -> None:
     assert history.log == []
     whole.extend(losses)
     assert history.running_loss(2999) == whole.running_loss(2999)
-    assert history.extend(losses[3000:]) == whole.log[30:]
+    history.extend(losses[3000:])
+    assert [*iter(history.take_new_entry, None)] == whole.log[30:]
 
 
 def test_a_trainer_keeps_only_its_last_losses() -> None:
@@ -1144,7 +1147,7 @@ def test_lower_rate_goes_back_in_the_optimizer_too() -> None:
     trainer = straight(1.5, on_divergence="lower_rate", optimizer="adam", clip_norm=None)
     before = trainer.state()
     trainer.run(300)
-    trainer._go_to(before, "by hand")
+    trainer._steps.go_to(before, "by hand")
     state = trainer.state()
     assert state.optimizer_buffers.tobytes() == before.optimizer_buffers.tobytes()
     assert state.optimizer_numbers.tobytes() == before.optimizer_numbers.tobytes()
@@ -1561,15 +1564,15 @@ def test_patience_on_the_command_line(points: str, capsys: Any) -> None:
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     path = tmp_path / "run.npz"
     whole, _ = command(capsys, f"gaussian {SMALL} --iterations 3000 --log-every 300")
-    told = Trainer._tell
+    advance = Steps.advance
 
-    def interrupted(self: Trainer, *arguments: Any) -> None:
+    def interrupted(self: Steps, *arguments: Any) -> None:
+        advance(self, *arguments)
         if self.iteration >= 1000:
-            monkeypatch.setattr(Trainer, "_tell", told)
+            monkeypatch.setattr(Steps, "advance", advance)
             signal.raise_signal(signal.SIGINT)
-        told(self, *arguments)
 
-    monkeypatch.setattr(Trainer, "_tell", interrupted)
+    monkeypatch.setattr(Steps, "advance", interrupted)
     first, err = command(
         capsys, f"gaussian {SMALL} --iterations 3000 --log-every 300 --checkpoint {path}", 130
     )

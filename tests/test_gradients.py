@@ -299,7 +299,8 @@ def masks_of(rates: Any, seed: int, n_iterations: int, sizes: Any, n_samples: in
     """Masks (n_iterations, n_units, n_samples), for one panel."""
     net = network("tanh", sizes=sizes)
     n_panels, width = panel_shape(n_samples)
-    dropout = Dropout(net, rates, StdRng(seed, stream=1), n_panels, width)
+    layer_rates = tuple(np.ones(len(net.hidden_sizes)) * rates)
+    dropout = Dropout(net.hidden_sizes, layer_rates, StdRng(seed, stream=1).state, n_panels, width)
     masks = np.full((n_iterations, n_panels, dropout.n_units, width), np.nan)
     dropout.fill(0, masks)
     return masks[:, 0, :, :n_samples]
@@ -407,7 +408,8 @@ def test_a_run_with_dropout_does_not_depend_on_how_it_is_cut(dtype: Any) -> None
 
 def test_masks_of_an_iteration_do_not_depend_on_where_a_chunk_starts() -> None:
     net = network("tanh")
-    dropout = Dropout(net, 0.3, StdRng(5), 2, 48)
+    layer_rates = (0.3,) * len(net.hidden_sizes)
+    dropout = Dropout(net.hidden_sizes, layer_rates, StdRng(5).state, 2, 48)
     together, apart = np.empty((10, 2, 9, 48)), np.empty((10, 2, 9, 48))
     dropout.fill(20, together)
     for k in range(10):

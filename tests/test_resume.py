@@ -382,7 +382,7 @@ def run_with_alarm_in_kernels(trainer: Trainer, n_iterations: int, callbacks: li
         return result
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("crabnet_jit.training.steps.train", ticking)
+        patch.setattr("crabnet_jit.training.chunks.train", ticking)
         trainer.run(n_iterations, callbacks=callbacks)
 
 

@@ -177,7 +177,7 @@ def test_interrupt_in_the_compiled_call_loses_nothing(monkeypatch: pytest.Monkey
         return result
 
     with monkeypatch.context() as patch:
-        patch.setattr("crabnet_jit.training.steps.train", interrupted)
+        patch.setattr("crabnet_jit.training.chunks.train", interrupted)
         with pytest.raises(KeyboardInterrupt):
             cut.run(700)
     assert cut.history.losses.size == 600

@@ -48,9 +48,10 @@ from crabnet_jit.network.history import FitHistory, History
 from crabnet_jit.network.initializers import INITIALIZERS
 from crabnet_jit.network.layers import LinearLayer
 from crabnet_jit.network.network import NN
+from crabnet_jit.training.divergence import DivergenceError
 from crabnet_jit.training.objective import Objective
 from crabnet_jit.training.run import Callback, Every, Run
-from crabnet_jit.training.trainer import DivergenceError, Trainer
+from crabnet_jit.training.trainer import Trainer
 
 __all__ = [
     "ACTIVATIONS",

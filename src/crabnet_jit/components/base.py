@@ -33,6 +33,19 @@ class Component:
         return hash((type(self), *self.options().values()))
 
 
+def described(thing: object) -> str:
+    """What it is, in words that are the same in every process.
+
+    Of components the options, but of functions and of other objects only that they are some.
+    """
+    if not isinstance(thing, Component):
+        return type(thing).__name__
+    options = [
+        f"{name}={'...' if callable(value) else repr(value)}" for name, value in thing.options().items()
+    ]
+    return f"{type(thing).__name__}({', '.join(options)})"
+
+
 def kept(value: Array | None) -> Array:
     """What `forward` kept for `backward`."""
     if value is None:

@@ -43,6 +43,7 @@ class History:
         self.log_every = check.integer("log_every", log_every, 1)
         self._keep = None if keep is None else check.integer("keep_losses", keep, 0) + WINDOW
         self.log: list[tuple[int, float]] = []
+        self._n_new = 0  # entries of the log that nobody has taken
         self.events: list[tuple[int, str]] = []
         self._schedule = schedule
         self._rate_scales = [(0, 1.0)]  # (first iteration, factor on the schedule's rates)
@@ -128,8 +129,8 @@ class History:
         rates = [rates_of(self._schedule, int(i), 1)[0] for i in iterations]
         return np.multiply(rates, scales)
 
-    def extend(self, losses: Array) -> list[tuple[int, float]]:
-        """Add the losses of the next iterations; return the new entries of the log."""
+    def extend(self, losses: Array) -> None:
+        """Add the losses of the next iterations, and what the log has of them."""
         start, end = self.n_iterations, self.n_iterations + losses.size
         self.reserve(losses.size)
         self._losses[self._count : self._count + losses.size] = losses
@@ -138,7 +139,14 @@ class History:
         first = -(-start // self.log_every) * self.log_every
         entries = [(i, self._log_value(i)) for i in range(first, end, self.log_every)]
         self.log += entries
-        return entries
+        self._n_new += len(entries)
+
+    def take_new_entry(self) -> tuple[int, float] | None:
+        """The first entry of the log that has not been taken, if any; not of those before it was set back."""
+        if self._n_new == 0:
+            return None
+        self._n_new -= 1
+        return self.log[-1 - self._n_new]
 
     def reserve(self, n: int) -> None:
         """Make room for n more losses; copy piece by piece, so that Ctrl-C need not wait for all."""
@@ -174,6 +182,7 @@ class History:
         self.log = [entry for entry in self.log if is_own and entry[0] < iteration]
         scales = [(start, scale) for start, scale in self._rate_scales if is_own and start < iteration]
         self._rate_scales = [*scales, (iteration if scales else 0, rate_scale)]
+        self._n_new = 0
         self.n_iterations = iteration
         self.events.append((iteration, event))
 

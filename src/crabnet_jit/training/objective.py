@@ -1,4 +1,4 @@
-"""What is minimised: a loss with penalties, and the loss of a whole data set as a function of theta."""
+"""The loss of a whole data set as a function of the parameters theta."""
 
 import math
 from typing import Any, NoReturn
@@ -9,26 +9,14 @@ from numpy.typing import ArrayLike
 from crabnet_jit import check
 from crabnet_jit.arrays import Array, aligned_zeros
 from crabnet_jit.components.losses import Loss, as_loss
+from crabnet_jit.components.penalties import Penalties
 from crabnet_jit.kernels import entries
 from crabnet_jit.kernels.panels import pack, panel_shape, without_weight
-from crabnet_jit.kernels.penalties import CLIP_NORM, CLIP_VALUE, L1, L2
 from crabnet_jit.kernels.structs import Batches, Criterion, Workspace
 from crabnet_jit.machine.signals import Interruptible
 from crabnet_jit.network.network import NN
 
 _LONG_PRODUCTS = 2**27  # some 10 ms
-
-
-def criterion_of(
-    loss: Loss, l1: float, l2: float, clip_value: float | None = None, clip_norm: float | None = None
-) -> Criterion:
-    """A loss, penalties and limits, checked, as the kernels see them."""
-    penalties = np.zeros(4)
-    penalties[L1] = check.number("l1", l1, 0.0)
-    penalties[L2] = check.number("l2", l2, 0.0)
-    for name, at, limit in (("clip_value", CLIP_VALUE, clip_value), ("clip_norm", CLIP_NORM, clip_norm)):
-        penalties[at] = math.inf if limit is None else check.number(name, limit, 0.0, open_low=True)
-    return Criterion(loss.a, penalties)
 
 
 def is_long(n_columns: int, net: NN) -> bool:
@@ -101,7 +89,7 @@ class Objective:
         masks = np.empty((1, n_panels, 0, width), net.dtype)
         inputs, targets = without_weight(inputs, weights), without_weight(targets, weights)
         self._batches = Batches(pack(inputs), pack(targets), pack(shares, padding=0.0), masks)
-        self._criterion = criterion_of(self.loss, l1, l2)
+        self._criterion = Criterion(self.loss.a, Penalties(l1, l2).numbers())
         self._theta = aligned_zeros(net.parameters.size, dtype=net.dtype)
         self._network = net.kernel_view()._replace(parameters=self._theta)
         self._calls = net.calls(self.loss.kernel, self._criterion.penalties)

@@ -13,6 +13,7 @@ from crabnet_jit.components.losses import Loss
 from crabnet_jit.components.optimizers import Optimizer, OptimizerState
 from crabnet_jit.components.schedules import Schedule
 from crabnet_jit.data.sources import Source
+from crabnet_jit.machine.signals import held
 from crabnet_jit.network.history import History
 from crabnet_jit.network.network import NN
 from crabnet_jit.training.state import TrainerState
@@ -21,7 +22,9 @@ from crabnet_jit.training.state import TrainerState
 class Watched(Protocol):
     """What callbacks may see of a `Trainer`, and do with it."""
 
-    history: History
+    @property
+    def history(self) -> History:
+        """All iterations so far."""
 
     @property
     def net(self) -> NN:
@@ -84,11 +87,17 @@ class Run:
     """
 
     def __init__(
-        self, trainer: Watched, end: int, callbacks: "Sequence[Callback]", states: dict[str, dict[str, Any]]
+        self,
+        trainer: Watched,
+        end: int,
+        callbacks: "Sequence[Callback]",
+        states: dict[str, dict[str, Any]],
+        on_log: Callable[[int, float], object] | None = None,
     ) -> None:
         self.trainer = trainer
         self.end = end
         self.callbacks = callbacks
+        self._all = [_OnLog(on_log), *callbacks]
         self.is_stopped = False
         self.final_parameters: Array | None = None
         self._states = states
@@ -134,9 +143,10 @@ class Run:
                 except Exception as error:
                     reason = f"{type(error).__name__}: {error}"
                     raise FileFormatError(f"the checkpoint has no state of {key} ({reason})") from None
+        for callback in self._all:
             if callback.called_at is None or callback.called_at > self.iteration:
                 callback.called_at = self.iteration
-        for callback in self.callbacks:
+        for callback in self._all:
             self._started.append(callback)
             callback.start(self)
         self._states.clear()
@@ -144,13 +154,13 @@ class Run:
 
     def next_pause(self) -> int:
         """The iteration at which some callback is due, or the end."""
-        dues = [due for callback in self.callbacks if (due := callback.next_due(self.iteration)) is not None]
+        dues = [due for callback in self._all if (due := callback.next_due(self.iteration)) is not None]
         pause = min([self.end, *dues])
         return check.integer("next_due of a callback", pause, self.iteration + 1)
 
     def call_due(self) -> None:
         """Call the callbacks that are due."""
-        for callback in self.callbacks:
+        for callback in self._all:
             if callback.called_at is not None and callback.called_at > self.iteration:  # it went back
                 callback.called_at = self.iteration
             is_due = callback.next_due(self.iteration - 1) in (None, self.iteration)
@@ -248,3 +258,22 @@ class Every(Callback):
     def __call__(self, run: Run) -> None:
         """Call the function."""
         self._function(run)
+
+
+class _OnLog(Callback):
+    """Tells a function, if there is one, of each entry of the log as it becomes known; Ctrl-C waits."""
+
+    def __init__(self, on_log: Callable[[int, float], object] | None) -> None:
+        self._on_log = on_log
+
+    def __call__(self, run: Run) -> None:
+        entry = run.history.take_new_entry()
+        if entry is not None:
+            with held():
+                while entry is not None:
+                    if self._on_log is not None:
+                        self._on_log(*entry)
+                    entry = run.history.take_new_entry()
+
+    def finish(self, run: Run, error: BaseException | None) -> None:
+        self(run)

@@ -55,12 +55,6 @@ class Saved(NamedTuple):
     options: dict[str, Any]
 
 
-def describe(thing: object) -> str:
-    """What it is, in words that are the same in every process."""
-    text = repr(thing)
-    return type(thing).__name__ if " at 0x" in text else text
-
-
 def write_checkpoint(path: str | PathLike[str], saved: Saved) -> None:
     """Write a checkpoint whole or not at all."""
     arrays: dict[str, Array] = {}

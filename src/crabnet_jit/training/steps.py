@@ -1,228 +1,154 @@
-"""Chunks of iterations: their buffers, and steps that are taken back if they go wrong."""
+"""The thing that steps: a network on its way, with all that its next steps depend on.
 
-import copy
-import threading
-from typing import Any, NamedTuple
+It takes a chunk of iterations at a time, and knows no callbacks and no end; loop.py drives it.
+"""
 
-from crabnet_jit import check
-from crabnet_jit.arrays import Array, aligned_zeros
-from crabnet_jit.components.losses import Loss
-from crabnet_jit.components.optimizers import Optimizer, OptimizerState
-from crabnet_jit.components.schedules import Schedule, rates_of
-from crabnet_jit.data.sources import Source, new_batches
-from crabnet_jit.kernels.entries import train
-from crabnet_jit.kernels.panels import panel_shape, plain_weights, repeat_sample
-from crabnet_jit.kernels.structs import Batches, Criterion, Rule
-from crabnet_jit.machine.signals import NEVER, Flag
+import math
+
+import numpy as np
+
+from crabnet_jit.arrays import Array
+from crabnet_jit.data.sources import Source
+from crabnet_jit.kernels.panels import panel_shape
+from crabnet_jit.machine.signals import Interruptible
+from crabnet_jit.network.history import History
 from crabnet_jit.network.network import NN
+from crabnet_jit.training.chunks import Chunks
+from crabnet_jit.training.divergence import Divergence, DivergenceError
 from crabnet_jit.training.dropout import Dropout
-from crabnet_jit.training.objective import is_long
-
-# Python takes about 20 us for a chunk; this is 1.5 ms of the article's job …
-_CHUNK_ITERATIONS = 4000
-_CHUNK_NUMBERS = 2**18  # … this bounds a chunk of large batches: 2 MB of samples and targets
-_CHUNK_PRODUCTS = 2**31  # … and this one of large networks: about 0.1 s between two turns of Python
-_FREE_SHAPES = 4  # of which a thread keeps buffers
-_FREE_NUMBERS = 2 * _CHUNK_NUMBERS  # in each; larger ones go with their trainer
+from crabnet_jit.training.settings import Settings
+from crabnet_jit.training.state import TrainerState
 
 
-class Buffers(NamedTuple):
-    """What a chunk is written to; and whose it was the last time."""
-
-    batches: Batches
-    losses: Array
-    owner: object
-
-
-class _Free(threading.local):
-    """The buffers of this thread that no chunk uses at the moment.
-
-    They belong to the thread and not to a trainer: many trainers of a small network need no more memory than
-    one. A trainer that runs inside another one's callback or source takes buffers of its own.
-    """
-
-    def __init__(self) -> None:
-        self._by_shape: dict[str, Buffers] = {}
-
-    def take(self, shape: str) -> Buffers | None:
-        return self._by_shape.pop(shape, None)
-
-    def give_back(self, shape: str, buffers: Buffers) -> None:
-        self._by_shape[shape] = buffers
-        if len(self._by_shape) > _FREE_SHAPES:
-            del self._by_shape[next(iter(self._by_shape))]
-
-
-_free = _Free()
-
-
-class Chunk(NamedTuple):
-    """What a number of iterations need."""
-
-    batches: Batches
-    learning_rates: Array
-    losses: Array
-    buffers: Buffers
-
-    def part(self, start: int, end: int) -> "Chunk":
-        """Some of its iterations; a batch that serves all is not cut."""
-
-        def cut(panels: Array) -> Array:
-            return panels[start:end] if len(panels) == self.losses.size else panels
-
-        batches = Batches(*map(cut, self.batches))
-        return self._replace(
-            batches=batches, learning_rates=self.learning_rates[start:end], losses=self.losses[start:end]
-        )
-
-
-class Chunks:
-    """The compiled iterations of a trainer, some at a time.
+class Steps:
+    """The state of a training, and steps that change it.
 
     Attributes
     ----------
-    size : int
-        The most iterations at a time.
-    dropout : Dropout
-        Its masks.
+    history : History
+        All iterations so far.
+    optimizer_state : OptimizerState
+        What the optimiser remembers.
+    chunks : Chunks
+        The compiled iterations.
     """
 
-    def __init__(
-        self,
-        net: NN,
-        source: Source,
-        loss: Loss,
-        criterion: Criterion,
-        optimizer: Optimizer,
-        state: OptimizerState,
-        dropout: Dropout,
-        schedule: Schedule,
-        size: int | None,
-    ) -> None:
-        n_panels, width = panel_shape(source.batch_size, net.dtype)
-        self.dropout = dropout
-        self._source = source
-        self._schedule = copy.copy(schedule)  # some remember where they are, which is faster for one run only
-        self._criterion = criterion
-        self._rule = Rule(*state)
-        self._network = net.kernel_view()
-        self._calls = net.calls(
-            loss.kernel, criterion.penalties, optimizer.kernel, state.numbers, has_masks=dropout.n_units > 0
-        )
-        self._is_constant = check.flag("source.is_constant", source.is_constant)
-        fitting = _fitting_size(net, n_panels * width, dropout.n_units, self._is_constant)
-        self.size = n = fitting if size is None else size
-        self._sizes = source.batch_size, n_panels, net.in_features, net.out_features, width, net.dtype
-        self._constant = self._new_batches(1) if self._is_constant else None
-        self._shape = repr((n, self._is_constant, dropout.n_units, *self._sizes))
-        self._owner = object()
-        rows = dropout.n_units + (0 if self._is_constant else net.in_features + net.out_features + 1)
-        self._is_large = n * (n_panels * width * rows + 1) > _FREE_NUMBERS
-        self._large: Buffers | None = None
-        self.fill_constant()
-        self._workspace = net.workspace(width, net.gradients)
-        self._is_long = is_long(n_panels * width, net)
-        self._changing = net.parameters, *state  # by a step
+    def __init__(self, net: NN, source: Source, settings: Settings) -> None:
+        self._net = net
+        self._samples = source.copy()
+        if net.standardization is not None:
+            self._samples = self._samples.standardized(net.standardization, net.dtype)
+        self.history = History(settings.log_every, settings.keep_losses, settings.learning_rate)
+        self.optimizer_state = settings.optimizer.init(net.parameters)
+        panels = panel_shape(source.batch_size, net.dtype)
+        self._dropout = Dropout(net.hidden_sizes, settings.dropout, settings.dropout_stream, *panels)
+        self.chunks = Chunks(net, self._samples, settings, self.optimizer_state, self._dropout)
+        self._divergence = Divergence(settings.on_divergence)
+        self._last_rate = math.nan
+        self._lent: tuple[Array, Array] | None = None  # to the network at the end of a run, and its own
 
-    def fill_constant(self) -> None:
-        """Take the batch of a source that gives the same one always."""
-        if self._constant is not None:
-            self._fill(0, self._constant)
+    @property
+    def iteration(self) -> int:
+        """Iterations done."""
+        return self.history.n_iterations
 
-    def _new_batches(self, n: int) -> Batches:
-        """Panels for n batches, with the weights that a source may leave as they are; without masks."""
-        batch_size, _, n_in, n_out, _, dtype = self._sizes
-        return new_batches(n, n_in, n_out, batch_size, dtype)
+    @property
+    def last_rate(self) -> float:
+        """The learning rate of the last iteration done; NaN before the first."""
+        if math.isnan(self._last_rate) and self.iteration > 0:
+            self._last_rate = float(self.history.learning_rates(np.array([self.iteration - 1]))[0])
+        return self._last_rate
 
-    def _buffers(self) -> Buffers:
-        """Free ones of this thread, or new ones."""
-        buffers, self._large = self._large or _free.take(self._shape), None
-        if buffers is not None and buffers.owner is self._owner:
-            return buffers
-        batch_size, n_panels, _, _, width, dtype = self._sizes
-        if buffers is None:
-            batches = self._new_batches(self.size) if self._constant is None else self._constant
-            masks = aligned_zeros(self.size, n_panels, self.dropout.n_units, width, dtype=dtype)
-            return Buffers(batches._replace(masks=masks), aligned_zeros(self.size), self._owner)
-        batches = buffers.batches
-        if self._constant is not None:
-            batches = self._constant._replace(masks=batches.masks)
-        else:
-            batches.weight[:] = plain_weights(1, batch_size, dtype)  # another source may have changed them
-        return Buffers(batches, buffers.losses, self._owner)
+    @property
+    def source_configuration(self) -> object:
+        """What the batches depend on besides their stream."""
+        return self._samples.configuration
 
-    def give_back(self, chunk: Chunk) -> None:
-        """Let the next chunk have its buffers."""
-        buffers = chunk.buffers
-        if self._constant is not None:  # the data of a trainer go with it
-            masks = buffers.batches._replace(x=None, target=None, weight=None)
-            buffers = buffers._replace(batches=masks, owner=None)
-        if self._is_large:
-            self._large = buffers
-        else:
-            _free.give_back(self._shape, buffers)
+    def compile(self) -> None:
+        """Compile what a chunk needs, or load it from the cache on disk."""
+        chunk = self.chunks.prepare(self.iteration, 0)
+        self.chunks.run(chunk)
+        self.chunks.give_back(chunk)
 
-    def _fill(self, first: int, batches: Batches) -> None:
-        self._source.fill(first, batches)
-        repeat_sample(batches.x, self._source.batch_size)
-
-    def prepare(self, first: int, n: int, rate_scale: float = 1.0) -> Chunk:
-        """Fill the buffers for n iterations from `first` on; what users wrote is called here."""
-        rates = rates_of(self._schedule, first, max(n, 1))[:n]  # of one iteration, if only to compile
-        buffers = self._buffers()
-        batches = buffers.batches
-        if n < self.size:
-            batches = Batches(*(panels[:n] for panels in batches))
-        if not self._is_constant:
-            self._fill(first, batches)
-        self.dropout.fill(first, batches.masks)
-        rates = rates if rate_scale == 1.0 else rates * rate_scale
-        return Chunk(batches, rates, buffers.losses[:n], buffers)
-
-    def run(self, chunk: Chunk, interrupt: Flag = NEVER) -> int:
-        """Take the steps of a chunk; return how many.
-
-        They are fewer if the loss of the next one is not finite, or if its step would give parameters that
-        are not; such a step is not taken. And they are fewer if `interrupt` is set. Losses beyond that of the
-        next step mean nothing.
-        """
-        before = [values.copy() for values in self._changing]
-        n_done, is_finite = 0, False
+    def advance(self, pause: int, interruptible: Interruptible) -> None:
+        """Train until the iteration `pause`, or the end of a chunk; less if a signal comes."""
+        first = self.iteration
+        earliest = self._divergence.pause(first, self.state)
+        n = min(pause if earliest is None else min(pause, earliest), first + self.chunks.size) - first
+        chunk = self.chunks.prepare(first, n, self._divergence.rate_scale)
+        self.history.reserve(n)
+        interruptible.hold()
         try:
-            n_done, is_finite = train(*self.arguments(chunk, interrupt))
-        finally:  # what users wrote may raise an exception
-            if not is_finite:
-                for values, kept in zip(self._changing, before, strict=True):
-                    values[:] = kept
-        if is_finite:
-            return int(n_done)
-        n = chunk.losses.size
-        if n <= 1:
-            return 0
-        first_half = self.run(chunk.part(0, n // 2), interrupt)
-        if first_half < n // 2:
-            return first_half
-        return first_half + self.run(chunk.part(n // 2, n), interrupt)
+            n_done = self.chunks.run(chunk, interruptible.flag)
+            is_interrupted = interruptible.is_interrupted()
+            if n_done > 0:
+                self._divergence.n_skipped = 0
+                self.history.extend(chunk.losses[:n_done])
+                self._last_rate = float(chunk.learning_rates[n_done - 1])
+            if n_done < n and not is_interrupted:
+                self._diverged(float(chunk.losses[n_done]), float(chunk.learning_rates[n_done]))
+        finally:
+            self.chunks.give_back(chunk)
+            interruptible.release()
 
-    def arguments(self, chunk: Chunk, interrupt: Flag = NEVER) -> tuple[Any, ...]:
-        """Those of the kernel `train` for a chunk."""
-        workspace = self._workspace._replace(interrupt=interrupt) if self._is_long else self._workspace
-        return (
-            self._network,
-            self._calls,
-            workspace,
-            chunk.batches,
-            self._criterion,
-            self._rule,
-            chunk.learning_rates,
-            interrupt,
-            chunk.losses,
+    def _diverged(self, loss: float, learning_rate: float) -> None:
+        """Raise an error for the step of this iteration, or do as `on_divergence` says."""
+        if self._divergence.may_skip():
+            self._last_rate = learning_rate
+            self.history.events.append((self.iteration, "skipped a step"))
+            self.history.extend(np.array([loss]))
+        elif (point := self._divergence.return_point()) is not None:
+            event = (
+                f"went back from iteration {self.iteration}, with {point.rate_scale:g} of the learning rate"
+            )
+            self.go_to(point, event, is_own=True)
+        else:
+            window = self.history.window()
+            finite = window[np.isfinite(window)]
+            last_loss = float(finite[-1]) if finite.size > 0 else None
+            raise DivergenceError(self.iteration, loss, last_loss)
+
+    def lend_parameters(self, parameters: Array) -> None:
+        """Give the network these parameters, such as the best of a run, until `take_back_parameters`."""
+        self._lent = parameters.copy(), self._net.parameters.copy()
+        self._net.parameters = parameters
+
+    def take_back_parameters(self) -> None:
+        """Give the network its own ones again, unless they were changed meanwhile."""
+        if self._lent is not None:
+            self._net.parameters[:], self._lent = self._own_parameters(), None
+
+    def _own_parameters(self) -> Array:
+        """Those that the next step starts from: the network's, unless it has lent ones, as they were."""
+        if self._lent is not None and np.array_equal(self._lent[0], self._net.parameters):
+            return self._lent[1]
+        return self._net.parameters
+
+    def state(self) -> TrainerState:
+        """A copy of all that the next steps depend on besides the settings."""
+        return TrainerState(
+            self.iteration,
+            self._divergence.rate_scale,
+            self._divergence.n_skipped,
+            self._samples.stream,
+            self._dropout.stream,
+            self._own_parameters().copy(),
+            self.optimizer_state.buffers.copy(),
+            self.optimizer_state.numbers.copy(),
+            self.history.window(),
+            self._divergence.return_points,
         )
 
-
-def _fitting_size(net: NN, n_columns: int, n_mask_rows: int, is_constant: bool) -> int:
-    """Iterations that make a chunk of a good size."""
-    rows = n_mask_rows if is_constant else n_mask_rows + net.in_features + net.out_features + 1
-    numbers = max(1, n_columns * rows)
-    products = 3 * n_columns * net.parameters.size
-    return max(1, min(_CHUNK_ITERATIONS, _CHUNK_NUMBERS // numbers, _CHUNK_PRODUCTS // products))
+    def go_to(self, state: TrainerState, event: str, *, is_own: bool = False) -> None:
+        """Go on from a state, with an event for the history; it may be one of this run's own."""
+        self._net.parameters[:] = state.parameters
+        self._lent = None
+        self.optimizer_state.buffers[:] = state.optimizer_buffers
+        self.optimizer_state.numbers[:] = state.optimizer_numbers
+        if state.source_stream is not None:
+            self._samples.stream = state.source_stream
+        self._dropout.stream = state.dropout_stream
+        self.chunks.fill_constant()
+        self._divergence.restore(state)
+        self._last_rate = math.nan
+        self.history.go_to(state.iteration, state.window, event, state.rate_scale, is_own=is_own)

@@ -1,70 +1,27 @@
-"""The training run: chunks of iterations in compiled code, Python in control between them."""
+"""Training in compiled chunks: the object that users see, over settings, steps and the loop."""
 
 import contextlib
-import math
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from typing import Any, NoReturn
 
-import numpy as np
-
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
-from crabnet_jit.components.losses import Loss, as_loss
-from crabnet_jit.components.optimizers import Optimizer, OptimizerState, as_optimizer
-from crabnet_jit.components.schedules import ExponentialDecay, Schedule, as_schedule
-from crabnet_jit.data.random import DROPOUT, StdRng, as_rng
+from crabnet_jit.components.base import described
+from crabnet_jit.components.losses import Loss
+from crabnet_jit.components.optimizers import Optimizer, OptimizerState
+from crabnet_jit.components.schedules import Schedule
+from crabnet_jit.data.random import StdRng
 from crabnet_jit.data.sources import ArraySource, Source
-from crabnet_jit.kernels.panels import panel_shape
 from crabnet_jit.machine.signals import Interruptible
 from crabnet_jit.network.history import History
 from crabnet_jit.network.network import NN
-from crabnet_jit.training.dropout import Dropout
-from crabnet_jit.training.objective import criterion_of
+from crabnet_jit.training.loop import train_until_end
 from crabnet_jit.training.run import Callback, Run, as_callbacks, keyed
-from crabnet_jit.training.state import Saved, TrainerState, describe, read_checkpoint, write_checkpoint
-from crabnet_jit.training.steps import Chunks
-
-_POLICIES = ("raise", "skip", "lower_rate")
-_RETURN_EVERY = 1000  # iterations; "lower_rate" goes back to the last but one multiple
-_LOWEST_RATE_SCALE = 2.0**-30
-_MOST_SKIPPED = 1000  # in a row
-
-
-class DivergenceError(FloatingPointError):
-    """A loss, or what its step would make of the parameters or of the optimiser's state, is infinite or NaN.
-
-    Attributes
-    ----------
-    iteration : int
-        The first such iteration. Its step was not taken.
-    loss : float
-        Its loss.
-    last_loss : float or None
-        The last finite loss before it.
-    """
-
-    def __init__(self, iteration: int, loss: float, last_loss: float | None) -> None:
-        super().__init__(iteration, loss, last_loss)
-        self.iteration, self.loss, self.last_loss = iteration, loss, last_loss
-
-    def __str__(self) -> str:
-        what = f"the loss became {self.loss} in iteration {self.iteration}"
-        if math.isfinite(self.loss):
-            what = (
-                f"parameters would become infinite or NaN in iteration {self.iteration}, "
-                "or what the optimiser remembers"
-            )
-        before = "no loss was finite"
-        if self.last_loss is not None:
-            before = f"the last finite loss was {self.last_loss:.6g}"
-        return (
-            f"{what}: the run diverged; {before}. Likely causes: a learning_rate that is too large (a "
-            "smaller learning_rate or clip_norm may help), data that are not standardised, large initial "
-            "parameters. The parameters are those before that step"
-        )
+from crabnet_jit.training.settings import Settings
+from crabnet_jit.training.state import Saved, TrainerState, read_checkpoint, write_checkpoint
+from crabnet_jit.training.steps import Steps
 
 
 class Trainer:
@@ -166,51 +123,35 @@ class Trainer:
         check.instance("net", net, NN, "an NN")
         check.instance("source", source, Source, "a Source, such as ArraySource(x, y)")
         for name in ("in_features", "out_features"):
-            of_net, of_source = (
-                getattr(net, name),
-                check.integer(f"source.{name}", getattr(source, name, None), 1),
-            )
+            of_net = getattr(net, name)
+            of_source = check.integer(f"source.{name}", getattr(source, name, None), 1)
             if of_source != of_net:
                 raise check.reject(f"source.{name}", f"the network's {of_net}", repr(of_source))
+        check.integer("source.batch_size", getattr(source, "batch_size", None), 1, 2**50)
         self._net = net
         self._source = source
-        self._samples = source.copy()
-        if net.standardization is not None:
-            self._samples = self._samples.standardized(net.standardization, net.dtype)
         self._standardization = net.standardization
-        self._loss = as_loss("loss", loss)
-        if isinstance(source, ArraySource):
-            self._loss.check_targets("y", source.targets)
-        self._optimizer = as_optimizer("optimizer", optimizer)
-        schedule = ExponentialDecay() if learning_rate is None else learning_rate
-        self._learning_rate = as_schedule("learning_rate", schedule)
-        self._optimizer_state = self._optimizer.init(net.parameters)
-        criterion = criterion_of(self._loss, l1, l2, clip_value, clip_norm)
-        batch_size = check.integer("source.batch_size", getattr(source, "batch_size", None), 1, 2**50)
-        n_panels, width = panel_shape(batch_size, net.dtype)
-        self._dropout = Dropout(net, dropout, as_rng("rng", rng, DROPOUT), n_panels, width)
-        self._chunks = Chunks(
-            net,
-            self._samples,
-            self._loss,
-            criterion,
-            self._optimizer,
-            self._optimizer_state,
-            self._dropout,
-            self._learning_rate,
-            None if chunk_size is None else check.integer("chunk_size", chunk_size, 1, 2**31),
+        self._settings = Settings.checked(
+            len(net.hidden_sizes),
+            loss=loss,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            l1=l1,
+            l2=l2,
+            clip_value=clip_value,
+            clip_norm=clip_norm,
+            dropout=dropout,
+            rng=rng,
+            log_every=log_every,
+            keep_losses=keep_losses,
+            on_divergence=on_divergence,
+            chunk_size=chunk_size,
         )
-        self.history = History(log_every, keep_losses, self._learning_rate)
-        self._on_divergence = check.choice("on_divergence", on_divergence, _POLICIES)
-        self._rate_scale = 1.0
-        self._n_skipped = 0
-        self._last_rate = math.nan
-        self._return_points: tuple[TrainerState, ...] = ()
-        self._untold: deque[tuple[int, float]] = deque()  # entries of the log that on_log has not seen
+        if isinstance(source, ArraySource):
+            self.loss.check_targets("y", source.targets)
+        self._steps = Steps(net, source, self._settings)
         self._callback_states: dict[str, Any] = {}
-        self._lent: tuple[Array, Array] | None = None  # to the network at the end of a run, and its own
         self._is_running = threading.Lock()
-        self._options = l1, l2, clip_value, clip_norm, on_divergence
 
     def __getstate__(self) -> NoReturn:
         raise TypeError(
@@ -231,46 +172,47 @@ class Trainer:
     @property
     def loss(self) -> Loss:
         """What is minimised, without penalties."""
-        return self._loss
+        return self._settings.loss
 
     @property
     def optimizer(self) -> Optimizer:
         """The update rule."""
-        return self._optimizer
+        return self._settings.optimizer
 
     @property
     def optimizer_state(self) -> OptimizerState:
         """What the optimiser remembers; its arrays are the run's own."""
-        return self._optimizer_state
+        return self._steps.optimizer_state
 
     @property
     def learning_rate(self) -> Schedule:
         """The schedule."""
-        return self._learning_rate
+        return self._settings.learning_rate
+
+    @property
+    def history(self) -> History:
+        """All iterations so far."""
+        return self._steps.history
 
     @property
     def chunk_size(self) -> int:
         """Iterations in one compiled call."""
-        return self._chunks.size
+        return self._steps.chunks.size
 
     @property
     def iteration(self) -> int:
         """Iterations done."""
-        return self.history.n_iterations
+        return self._steps.iteration
 
     @property
     def last_rate(self) -> float:
         """The learning rate of the last iteration done; NaN before the first."""
-        if math.isnan(self._last_rate) and self.iteration > 0:
-            self._last_rate = float(self.history.learning_rates(np.array([self.iteration - 1]))[0])
-        return self._last_rate
+        return self._steps.last_rate
 
     def compile(self) -> None:
         """Compile what a run needs, or load it from the cache on disk; otherwise the first run does it."""
         with Interruptible() as interruptible, self._alone(interruptible):
-            chunk = self._chunks.prepare(self.iteration, 0)
-            self._chunks.run(chunk)
-            self._chunks.give_back(chunk)
+            self._steps.compile()
 
     @check.keywords
     def run(
@@ -317,7 +259,8 @@ class Trainer:
                 "another one; make a new trainer",
             )
         with Interruptible() as interruptible, self._alone(interruptible):
-            self._run(Run(self, self.iteration + n, checked, self._callback_states), on_log, interruptible)
+            run = Run(self, self.iteration + n, checked, self._callback_states, on_log)
+            train_until_end(self._steps, run, interruptible)
         return self.history
 
     @contextlib.contextmanager
@@ -334,122 +277,13 @@ class Trainer:
         finally:
             self._is_running.release()
 
-    def _run(
-        self, run: Run, on_log: Callable[[int, float], object] | None, interruptible: Interruptible
-    ) -> None:
-        if self._lent is not None:
-            self._net.parameters[:], self._lent = self._last_parameters(), None
-        try:
-            run.start()
-            while self.iteration < run.end and not run.is_stopped:
-                try:
-                    self._advance(run.next_pause(), interruptible)
-                finally:
-                    self._tell(on_log, interruptible)
-                run.call_due()
-        except BaseException as error:
-            interruptible.hold()  # further signals wait until all is saved
-            try:
-                if not isinstance(error, Exception):  # Ctrl-C, perhaps when some were told
-                    self.history.events.append((self.iteration, "interrupted"))
-                    self._tell(on_log, interruptible)
-            finally:
-                run.finish(error)
-            raise
-        run.finish(None)
-        interruptible.hold()
-
-    def _tell(self, on_log: Callable[[int, float], object] | None, interruptible: Interruptible) -> None:
-        interruptible.hold()
-        try:
-            while self._untold:
-                entry = self._untold.popleft()
-                if on_log is not None:
-                    on_log(*entry)
-        finally:
-            interruptible.release()
-
-    def _advance(self, pause: int, interruptible: Interruptible) -> None:
-        """Train until the iteration `pause`, or the end of a chunk; less if a signal comes."""
-        first = self.iteration
-        if self._on_divergence == "lower_rate":
-            if first % _RETURN_EVERY == 0 and all(state.iteration < first for state in self._return_points):
-                self._return_points = *self._return_points[-1:], self.state()._replace(return_points=())
-            pause = min(pause, first + _RETURN_EVERY - first % _RETURN_EVERY)
-        n = min(pause - first, self.chunk_size)
-        chunk = self._chunks.prepare(first, n, self._rate_scale)
-        self.history.reserve(n)
-        interruptible.hold()
-        try:
-            n_done = self._chunks.run(chunk, interruptible.flag)
-            is_interrupted = interruptible.is_interrupted()
-            if n_done > 0:
-                self._n_skipped = 0
-                self._untold += self.history.extend(chunk.losses[:n_done])
-                self._last_rate = float(chunk.learning_rates[n_done - 1])
-            if n_done < n and not is_interrupted:
-                self._diverged(float(chunk.losses[n_done]), float(chunk.learning_rates[n_done]))
-        finally:
-            self._chunks.give_back(chunk)
-            interruptible.release()
-
-    def _diverged(self, loss: float, learning_rate: float) -> None:
-        """Raise an error for the step of this iteration, or do as `on_divergence` says."""
-        window = self.history.window()
-        finite = window[np.isfinite(window)]
-        error = DivergenceError(self.iteration, loss, float(finite[-1]) if finite.size > 0 else None)
-        if self._on_divergence == "skip" and self._n_skipped < _MOST_SKIPPED:
-            self._n_skipped += 1
-            self._last_rate = learning_rate
-            self.history.events.append((self.iteration, "skipped a step"))
-            self._untold += self.history.extend(np.array([loss]))
-        elif self._return_points and self._rate_scale > _LOWEST_RATE_SCALE:  # "lower_rate"
-            point, scale = self._return_points[0], self._rate_scale / 2
-            event = f"went back from iteration {self.iteration}, with {scale:g} of the learning rate"
-            self._go_to(point._replace(rate_scale=scale, return_points=(point,)), event, is_own=True)
-        else:
-            raise error
-
     def lend_parameters(self, parameters: Array) -> None:
         """Give the network these parameters, such as the best of a run, until the next run goes on."""
-        self._lent = parameters.copy(), self._net.parameters.copy()
-        self._net.parameters = parameters
-
-    def _last_parameters(self) -> Array:
-        """Those that the next step starts from: the network's, unless it has lent ones, as they were."""
-        if self._lent is not None and np.array_equal(self._lent[0], self._net.parameters):
-            return self._lent[1]
-        return self._net.parameters
+        self._steps.lend_parameters(parameters)
 
     def state(self) -> TrainerState:
         """A copy of all that a run depends on besides its configuration."""
-        return TrainerState(
-            self.iteration,
-            self._rate_scale,
-            self._n_skipped,
-            self._samples.stream,
-            self._dropout.stream,
-            self._last_parameters().copy(),
-            self._optimizer_state.buffers.copy(),
-            self._optimizer_state.numbers.copy(),
-            self.history.window(),
-            self._return_points,
-        )
-
-    def _go_to(self, state: TrainerState, event: str, *, is_own: bool = False) -> None:
-        self._net.parameters[:] = state.parameters
-        self._lent = None
-        self._optimizer_state.buffers[:] = state.optimizer_buffers
-        self._optimizer_state.numbers[:] = state.optimizer_numbers
-        if state.source_stream is not None:
-            self._samples.stream = state.source_stream
-        self._dropout.stream = state.dropout_stream
-        self._chunks.fill_constant()
-        self._rate_scale, self._return_points = state.rate_scale, state.return_points
-        self._n_skipped = state.n_skipped
-        self._last_rate = math.nan
-        self._untold.clear()
-        self.history.go_to(state.iteration, state.window, event, state.rate_scale, is_own=is_own)
+        return self._steps.state()
 
     def save_checkpoint(
         self,
@@ -496,25 +330,16 @@ class Trainer:
         with Interruptible() as interruptible, self._alone(interruptible):
             saved = read_checkpoint(path, Saved(self.state(), self.configuration(), {}, {}))
             interruptible.hold()
-            self._go_to(saved.state, "resumed")
+            self._steps.go_to(saved.state, "resumed")
             self._callback_states = saved.callbacks
 
     def configuration(self) -> dict[str, Any]:
         """What must be the same for a run to be resumed, as plain values."""
-        l1, l2, clip_value, clip_norm, on_divergence = self._options
         net = self._net
         return {
             "sizes": [net.in_features, *net.hidden_sizes, net.out_features],
-            "activations": [describe(activation) for activation in net.activations],
+            "activations": [described(activation) for activation in net.activations],
             "dtype": str(net.dtype),
-            "loss": describe(self._loss),
-            "optimizer": describe(self._optimizer),
-            "learning_rate": describe(self._learning_rate),
-            "l1": float(l1),
-            "l2": float(l2),
-            "clip_value": clip_value if clip_value is None else float(clip_value),
-            "clip_norm": clip_norm if clip_norm is None else float(clip_norm),
-            "dropout": self._dropout.layer_rates,
-            "on_divergence": on_divergence,
-            "source": self._samples.configuration,
+            **self._settings.configuration(),
+            "source": self._steps.source_configuration,
         }

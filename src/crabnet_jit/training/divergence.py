@@ -1,0 +1,95 @@
+"""What a run does about a step that would give numbers that are infinite or NaN."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from crabnet_jit.training.state import TrainerState
+
+_RETURN_EVERY = 1000  # iterations; "lower_rate" goes back to the last but one multiple
+_LOWEST_RATE_SCALE = 2.0**-30
+_MAX_SKIPPED = 1000  # in a row
+
+
+class DivergenceError(FloatingPointError):
+    """A loss, or what its step would make of the parameters or of the optimiser's state, is infinite or NaN.
+
+    Attributes
+    ----------
+    iteration : int
+        The first such iteration. Its step was not taken.
+    loss : float
+        Its loss.
+    last_loss : float or None
+        The last finite loss before it.
+    """
+
+    def __init__(self, iteration: int, loss: float, last_loss: float | None) -> None:
+        super().__init__(iteration, loss, last_loss)
+        self.iteration, self.loss, self.last_loss = iteration, loss, last_loss
+
+    def __str__(self) -> str:
+        what = f"the loss became {self.loss} in iteration {self.iteration}"
+        if math.isfinite(self.loss):
+            what = (
+                f"parameters would become infinite or NaN in iteration {self.iteration}, "
+                "or what the optimiser remembers"
+            )
+        before = "no loss was finite"
+        if self.last_loss is not None:
+            before = f"the last finite loss was {self.last_loss:.6g}"
+        return (
+            f"{what}: the run diverged; {before}. Likely causes: a learning_rate that is too large (a "
+            "smaller learning_rate or clip_norm may help), data that are not standardised, large initial "
+            "parameters. The parameters are those before that step"
+        )
+
+
+@dataclass
+class Divergence:
+    """One of the policies "raise", "skip" and "lower_rate", and what it remembers.
+
+    Attributes
+    ----------
+    policy : str
+        Which.
+    rate_scale : float
+        What "lower_rate" has multiplied the learning rate by.
+    n_skipped : int
+        Steps that "skip" has left out last, in a row.
+    return_points : tuple of TrainerState
+        Earlier states that "lower_rate" may go back to, the oldest first.
+    """
+
+    policy: str
+    rate_scale: float = 1.0
+    n_skipped: int = 0
+    return_points: tuple[TrainerState, ...] = ()
+
+    def pause(self, iteration: int, state: Callable[[], TrainerState]) -> int | None:
+        """The iteration at which the next chunk must end, if any; `state` may become a return point."""
+        if self.policy != "lower_rate":
+            return None
+        is_due = iteration % _RETURN_EVERY == 0
+        if is_due and all(point.iteration < iteration for point in self.return_points):
+            self.return_points = *self.return_points[-1:], state()._replace(return_points=())
+        return iteration + _RETURN_EVERY - iteration % _RETURN_EVERY
+
+    def may_skip(self) -> bool:
+        """Whether the run goes on without the step; that is counted."""
+        if self.policy != "skip" or self.n_skipped >= _MAX_SKIPPED:
+            return False
+        self.n_skipped += 1
+        return True
+
+    def return_point(self) -> TrainerState | None:
+        """The state to go back to, with half the learning rate; None if it is an error."""
+        if not self.return_points or self.rate_scale <= _LOWEST_RATE_SCALE:
+            return None
+        point = self.return_points[0]
+        return point._replace(rate_scale=self.rate_scale / 2, return_points=(point,))
+
+    def restore(self, state: TrainerState) -> None:
+        """Remember what a state says."""
+        self.rate_scale, self.n_skipped = state.rate_scale, state.n_skipped
+        self.return_points = state.return_points

@@ -1,0 +1,97 @@
+"""All options of a training run, as values that are checked once and then stay."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from crabnet_jit import check
+from crabnet_jit.components.base import described
+from crabnet_jit.components.losses import Loss, as_loss
+from crabnet_jit.components.optimizers import Optimizer, as_optimizer
+from crabnet_jit.components.penalties import Penalties
+from crabnet_jit.components.schedules import ExponentialDecay, Schedule, as_schedule
+from crabnet_jit.data.random import DROPOUT, RngState, StdRng, as_rng
+
+POLICIES = ("raise", "skip", "lower_rate")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of a `Trainer`, whose docstring has their meanings.
+
+    Attributes
+    ----------
+    dropout : tuple of float
+        Of each hidden layer.
+    dropout_stream : dict
+        Where the draws of dropout begin.
+    """
+
+    loss: Loss
+    optimizer: Optimizer
+    learning_rate: Schedule
+    penalties: Penalties
+    dropout: tuple[float, ...]
+    dropout_stream: RngState
+    log_every: int
+    keep_losses: int | None
+    on_divergence: str
+    chunk_size: int | None
+
+    @classmethod
+    def checked(
+        cls,
+        n_hidden: int,
+        *,
+        loss: Loss | str,
+        optimizer: Optimizer | str,
+        learning_rate: float | Schedule | None,
+        l1: float,
+        l2: float,
+        clip_value: float | None,
+        clip_norm: float | None,
+        dropout: float | Sequence[float],
+        rng: StdRng | int,
+        log_every: int,
+        keep_losses: int | None,
+        on_divergence: str,
+        chunk_size: int | None,
+    ) -> "Settings":
+        """Settings from what users pass, for a network with so many hidden layers."""
+        return cls(
+            as_loss("loss", loss),
+            as_optimizer("optimizer", optimizer),
+            as_schedule("learning_rate", ExponentialDecay() if learning_rate is None else learning_rate),
+            Penalties(l1, l2, clip_value, clip_norm),
+            _of_layers(dropout, n_hidden),
+            as_rng("rng", rng, DROPOUT).state,
+            check.integer("log_every", log_every, 1),
+            None if keep_losses is None else check.integer("keep_losses", keep_losses, 0),
+            check.choice("on_divergence", on_divergence, POLICIES),
+            None if chunk_size is None else check.integer("chunk_size", chunk_size, 1, 2**31),
+        )
+
+    def configuration(self) -> dict[str, Any]:
+        """Those that must be the same for a run to be resumed, as plain values."""
+        return {
+            "loss": described(self.loss),
+            "optimizer": described(self.optimizer),
+            "learning_rate": described(self.learning_rate),
+            **self.penalties.options(),
+            "dropout": list(self.dropout),
+            "on_divergence": self.on_divergence,
+        }
+
+
+def _of_layers(rates: float | Sequence[float], n_hidden: int) -> tuple[float, ...]:
+    """The rate of dropout of each hidden layer."""
+    is_text = isinstance(rates, (str, bytes))
+    if isinstance(rates, (Sequence, np.ndarray)) and check.is_iterable(rates) and not is_text:
+        of_layers = tuple(check.fraction(f"dropout[{k}]", rate) for k, rate in enumerate(rates))
+        if len(of_layers) != n_hidden:
+            allowed = f"a number, or one for each of {n_hidden} hidden layers"
+            raise check.reject("dropout", allowed, f"{len(of_layers)} of them")
+        return of_layers
+    return (check.fraction("dropout", rates),) * n_hidden
