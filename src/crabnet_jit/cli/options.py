@@ -46,6 +46,11 @@ def _sizes(text: str) -> list[int]:
         ) from None
 
 
+def _typed(value: object) -> str:
+    """An option's value as it is typed."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 def _names(text: str) -> list[str]:
     """`x,y` as ["x", "y"]."""
     return [name.strip() for name in text.split(",")]
@@ -300,10 +305,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     resumed, as_saved = parser.parse_args(argv), parser.parse_args(_LEAST[options.command])
     for name in saved.keys() - _MAY_CHANGE:
         if getattr(resumed, name) != getattr(as_saved, name):
-            given = f"--{name.replace('_', '-')}"
-            raise InvalidArgumentError(
-                f"{given} must be {saved[name]}, as in {options.resume}, got {getattr(resumed, name)}"
-            )
+            was, given = (_typed(getattr(which, name)) for which in (as_saved, resumed))
+            option = f"--{name.replace('_', '-')}"
+            raise InvalidArgumentError(f"{option} must be {was}, as in {options.resume}, got {given}")
     return resumed
 
 

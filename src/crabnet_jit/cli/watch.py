@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Any
 
 from crabnet_jit.archive import FileFormatError
@@ -13,6 +12,7 @@ from crabnet_jit.callbacks.log_file import LogFile
 from crabnet_jit.callbacks.progress import ProgressBar
 from crabnet_jit.callbacks.stopping import TimeBudget
 from crabnet_jit.cli.console import Log, say
+from crabnet_jit.network.spec import count_parameters
 from crabnet_jit.training.run import Callback
 from crabnet_jit.training.state import read_checkpoint
 
@@ -36,15 +36,15 @@ def saved_options(command: str, path: str, known: set[str]) -> dict[str, Any]:
             f"{path} is of an earlier version, whose commands had other names: end it there"
         )
     if options.get("command") != _KEPT_COMMANDS[command] or not all(
-        isinstance(value, (str, int, float)) for value in options.values()
+        isinstance(value, (str, int, float)) for name, value in options.items() if name != "hidden"
     ):
         raise FileFormatError(f"{path} is not a checkpoint of crabnet-jit {command}")
     sizes = saved.configuration.get("sizes")
     if not isinstance(sizes, list) or not all(type(size) is int for size in sizes):
         raise FileFormatError(f"{path} is not a saved checkpoint (its sizes are {sizes!r})")
-    if options.get("hidden") != ",".join(map(str, sizes[1:-1])):
+    if options.get("hidden") != sizes[1:-1]:
         raise FileFormatError(f"{path} is not a saved checkpoint (its options are of another network)")
-    if sum(n_out * (n_in + 1) for n_in, n_out in pairwise(sizes)) != saved.state.parameters.size:
+    if count_parameters(sizes) != saved.state.parameters.size:
         raise FileFormatError(f"{path} is not a saved checkpoint (its parameters are of another network)")
     return {name: value for name, value in options.items() if name in known - _NOT_KEPT - {"command"}}
 
@@ -67,7 +67,7 @@ class Watch:
         self._checkpoint: Checkpoint | None = None
         if options.checkpoint is not None:
             kept = {
-                name: ",".join(map(str, value)) if isinstance(value, list) else value
+                name: value
                 for name, value in vars(options).items()
                 if name not in _NOT_KEPT and value is not None
             }

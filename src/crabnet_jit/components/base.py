@@ -36,14 +36,11 @@ class Component:
 def described(thing: object) -> str:
     """What it is, in words that are the same in every process.
 
-    Of components the options, but of functions and of other objects only that they are some.
+    Only its type, if it is no component, or one made of functions.
     """
-    if not isinstance(thing, Component):
+    if not isinstance(thing, Component) or any(map(callable, thing.options().values())):
         return type(thing).__name__
-    options = [
-        f"{name}={'...' if callable(value) else repr(value)}" for name, value in thing.options().items()
-    ]
-    return f"{type(thing).__name__}({', '.join(options)})"
+    return repr(thing)
 
 
 def kept(value: Array | None) -> Array:

@@ -4,16 +4,15 @@ A file holds the flat parameters, the standardisation if there is one, and a tex
 version, the sizes, the activations with their options, and a digest of the numbers.
 """
 
-from itertools import pairwise
 from os import PathLike
 from typing import Any
 
 from crabnet_jit import check
 from crabnet_jit.archive import read_archive, write_archive
 from crabnet_jit.arrays import Array
-from crabnet_jit.components.activations import ACTIVATIONS, Activation
 from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.network.network import NN
+from crabnet_jit.network.spec import Spec
 
 _KIND = "network"
 _VERSION = 1
@@ -42,18 +41,11 @@ def save(net: NN, path: str | PathLike[str], names: dict[str, list[str]] | None 
     check.instance("net", net, NN, "an NN")
     names = {} if names is None else names
     _check_names(names, net)
-    for k, activation in enumerate(net.activations):
-        if activation.name not in ACTIVATIONS:
-            raise check.reject(f"activations[{k}]", "one that has a name, to be saved", repr(activation))
+    values = {**net.spec.values(), "names": names}
     check.array("net.parameters", net.parameters, net.dtype)
     arrays = {"parameters": net.parameters}
     if net.standardization is not None:
         arrays |= net.standardization._asdict()
-    values = {
-        "sizes": [net.in_features, *net.hidden_sizes, net.out_features],
-        "activations": [[activation.name, activation.options()] for activation in net.activations],
-        "names": names,
-    }
     write_archive(path, _KIND, _VERSION, values, arrays)
 
 
@@ -118,27 +110,12 @@ def _wrong_names(given: object, count: int) -> str | None:
 def _parse(header: dict[str, Any], arrays: dict[str, Array]) -> tuple[NN, dict[str, list[str]]]:
     if unknown := set(arrays) - {"parameters", *Standardization._fields}:
         raise ValueError(f"unknown arrays {sorted(unknown)}")
-    net = _build(header["sizes"], header["activations"], arrays.pop("parameters"))
+    parameters = arrays.pop("parameters")
+    spec = Spec.from_values(header, parameters.dtype)
+    if parameters.shape != (spec.n_parameters,):
+        raise ValueError(f"parameters of shape {parameters.shape}, not ({spec.n_parameters},)")
+    net = NN.from_spec(spec, parameters)
     if arrays:
         net.standardization = Standardization(**arrays)
     _check_names(header["names"], net)
     return net, header["names"]
-
-
-def _build(sizes: list[int], activations: list[Any], parameters: Any) -> NN:
-    sizes = [check.integer("a size", size, 1) for size in sizes]
-    if len(sizes) != len(activations) + 1 or len(sizes) < 2:
-        raise ValueError(f"{len(sizes)} sizes and {len(activations)} activations")
-    count = sum(n_out * (n_in + 1) for n_in, n_out in pairwise(sizes))
-    if parameters.shape != (count,):
-        raise ValueError(f"parameters of shape {parameters.shape}, not ({count},)")
-    after: list[Activation] = [ACTIVATIONS[name](**options) for name, options in activations]
-    return NN(
-        sizes[0],
-        sizes[1:-1],
-        sizes[-1],
-        activation=after[:-1],
-        output_activation=after[-1],
-        init=parameters,
-        dtype=parameters.dtype,
-    )

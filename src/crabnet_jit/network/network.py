@@ -31,6 +31,7 @@ from crabnet_jit.kernels.structs import Network, Workspace
 from crabnet_jit.network.history import FitHistory
 from crabnet_jit.network.initializers import INITIALIZERS, LayerPlace
 from crabnet_jit.network.layers import Buffer, LinearLayer
+from crabnet_jit.network.spec import Spec
 
 
 class NN:
@@ -120,14 +121,24 @@ class NN:
                 came = f"{len(activations)} of them"
                 raise check.reject("activation", f"one, or one for each of {n_hidden} hidden layers", came)
         activations.append(as_activation("output_activation", output_activation))
-        self._build(sizes, activations, check.float_type("dtype", dtype))
+        self._build(Spec(tuple(sizes), tuple(activations), check.float_type("dtype", dtype)))
         if isinstance(init, str):
             self._initialize(check.choice("init", init, INITIALIZERS), as_rng("rng", rng))
         else:
             self._take_parameters(init)
 
-    def _build(self, sizes: list[int], activations: list[Activation], dtype: np.dtype[Any]) -> None:
-        self._sizes = sizes
+    @classmethod
+    def from_spec(cls, spec: Spec, parameters: ArrayLike) -> "NN":
+        """A network like another one, whose `spec` it is, with parameters in the order of `parameters`."""
+        net = cls.__new__(cls)
+        net._build(spec)
+        net._take_parameters(parameters)
+        return net
+
+    def _build(self, spec: Spec) -> None:
+        self._spec = spec
+        sizes, dtype = spec.sizes, spec.dtype
+        activations = [activation.twin() for activation in spec.activations]
         self._layout = make_layout(sizes)
         self._layout[:, KIND] = [activation.kind for activation in activations]
         self._n_units = unit_count(self._layout)
@@ -170,17 +181,22 @@ class NN:
     @property
     def in_features(self) -> int:
         """Width of the input."""
-        return self._sizes[0]
+        return self._spec.sizes[0]
 
     @property
     def hidden_sizes(self) -> list[int]:
         """Widths of the hidden layers."""
-        return self._sizes[1:-1]
+        return list(self._spec.sizes[1:-1])
 
     @property
     def out_features(self) -> int:
         """Width of the output."""
-        return self._sizes[-1]
+        return self._spec.sizes[-1]
+
+    @property
+    def spec(self) -> Spec:
+        """All that it is but its parameters: sizes, activations, type."""
+        return self._spec
 
     @property
     def layers(self) -> tuple[LinearLayer, ...]:
@@ -247,16 +263,14 @@ class NN:
     # A copy's layers must be views of the copy's buffers, so copying and pickling rebuild them.
     def __getstate__(self) -> dict[str, Any]:
         return {
-            "sizes": self._sizes,
-            "activations": self.activations,
+            "spec": self._spec,
             "parameters": self._parameters.copy(),
             "gradients": self._gradients.copy(),
             "standardization": self.standardization,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        activations = [as_activation("activation", activation) for activation in state["activations"]]
-        self._build(list(state["sizes"]), activations, state["parameters"].dtype)
+        self._build(state["spec"])
         self._parameters[:] = state["parameters"]
         self._gradients[:] = state["gradients"]
         self.standardization = state["standardization"]
@@ -275,7 +289,7 @@ class NN:
     def _get_output(self, rows: Array) -> Array:
         panels = pack(rows)
         n_panels, width = panels.shape[1], panels.shape[3]
-        y = np.empty((1, n_panels, self._sizes[-1], width), rows.dtype)
+        y = np.empty((1, n_panels, self.out_features, width), rows.dtype)
         predict(self._network, self._calls_forward, panels, self.workspace(width), y)
         return unpack(y, rows.shape[0])
 

@@ -8,7 +8,6 @@ from typing import Any, NoReturn
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
-from crabnet_jit.components.base import described
 from crabnet_jit.components.losses import Loss
 from crabnet_jit.components.optimizers import Optimizer, OptimizerState
 from crabnet_jit.components.schedules import Schedule
@@ -335,11 +334,8 @@ class Trainer:
 
     def configuration(self) -> dict[str, Any]:
         """What must be the same for a run to be resumed, as plain values."""
-        net = self._net
         return {
-            "sizes": [net.in_features, *net.hidden_sizes, net.out_features],
-            "activations": [described(activation) for activation in net.activations],
-            "dtype": str(net.dtype),
+            **self._net.spec.configuration(),
             **self._settings.configuration(),
             "source": self._steps.source_configuration,
         }
