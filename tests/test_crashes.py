@@ -31,6 +31,7 @@ from crabnet_jit import (
     ArraySource,
     Callback,
     Checkpoint,
+    Every,
     Objective,
     Snapshots,
     StandardGaussian,
@@ -992,6 +993,31 @@ def _tell_an_event_loop() -> None:
 
 def test_event_loop_is_told_of_its_signals_after_the_run(nursery: Callable[..., Child]) -> None:
     nursery(_tell_an_event_loop).succeed()
+
+
+def _tell_an_event_loop_of_signals_in_callbacks() -> None:
+    loop = asyncio.new_event_loop()
+    came: list[str] = []
+    loop.add_signal_handler(signal.SIGUSR1, came.append, "here")
+    trainer = article()
+
+    def act(*_: object) -> None:
+        signal.raise_signal(signal.SIGUSR1)
+
+    def act_and_save(_: object) -> None:
+        act()
+        trainer.save_checkpoint(os.devnull)
+
+    for options in ({"on_log": act}, {"callbacks": [Every(10_000, act_and_save)]}):
+        came.clear()
+        trainer.run(10_000, **options)
+        loop.run_until_complete(asyncio.sleep(0.1))
+        assert came == ["here"], options
+    loop.close()
+
+
+def test_event_loop_is_told_of_signals_in_callbacks(nursery: Callable[..., Child]) -> None:
+    nursery(_tell_an_event_loop_of_signals_in_callbacks).succeed()
 
 
 def _train_beside_the_main_thread() -> None:

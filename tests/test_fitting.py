@@ -37,7 +37,7 @@ from crabnet_jit import (
     fit,
     score,
 )
-from crabnet_jit.fitting.fit import split
+from crabnet_jit.fitting.data_set import split
 
 
 def waves(n: int = 200, in_features: int = 2, seed: int = 0) -> tuple[Any, Any]:

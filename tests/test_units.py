@@ -23,7 +23,7 @@ from crabnet_jit import (
     score,
 )
 from crabnet_jit.data.moments import moments, root_mean_square
-from crabnet_jit.fitting.fit import split
+from crabnet_jit.fitting.data_set import split
 from crabnet_jit.plotting import plot_fit
 
 

@@ -7,11 +7,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
-
-import numpy as np
 
 from crabnet_jit import check
+from crabnet_jit.article import HIGH, LOW, PRESETS, grid_error
 from crabnet_jit.cli.console import say
 from crabnet_jit.cli.pictures import ARTICLE_NAMES, Pictures
 from crabnet_jit.cli.watch import Watch
@@ -19,37 +17,10 @@ from crabnet_jit.components.schedules import Constant, Cosine, ExponentialDecay,
 from crabnet_jit.data.random import StdRng
 from crabnet_jit.data.sources import UniformSource
 from crabnet_jit.data.targets import StandardGaussian
-from crabnet_jit.fitting.fit import init_for
 from crabnet_jit.network import files
+from crabnet_jit.network.initializers import init_for
 from crabnet_jit.network.network import NN
 from crabnet_jit.training.trainer import Trainer
-
-_LOW, _HIGH = -3.0, 3.0  # the article's box
-
-#: Defaults for the options of `gaussian`.
-PRESETS: dict[str, dict[str, Any]] = {
-    "article": {
-        "hidden": "8,8",
-        "activation": "relu",
-        "init": "standard_uniform",
-        "optimizer": "sgd",
-        "learning_rate": 0.002,
-        "schedule": "exponential",
-        "iterations": 120_000,
-        "batch_size": 16,
-    },
-    "fast": {
-        "hidden": "16,16",
-        "activation": "silu",
-        "init": "lecun_normal",
-        "optimizer": "adam",
-        "learning_rate": 0.01,
-        "schedule": "cosine",
-        "iterations": 20_000,
-        "batch_size": 32,
-    },
-}
-PRESETS["best"] = {**PRESETS["fast"], "hidden": "32,32", "iterations": 200_000, "batch_size": 64}
 
 #: Learning rates for `gaussian`, from its options.
 SCHEDULES: dict[str, Callable[[argparse.Namespace], Schedule]] = {
@@ -101,7 +72,7 @@ def gaussian(options: argparse.Namespace) -> None:
         init=init_for(options.init, options.activation),
         dtype=options.dtype,
     )
-    source = UniformSource(StandardGaussian(), _LOW, _HIGH, options.batch_size, rng)
+    source = UniformSource(StandardGaussian(), LOW, HIGH, options.batch_size, rng)
     trainer = Trainer(
         net,
         source,
@@ -142,10 +113,3 @@ def gaussian(options: argparse.Namespace) -> None:
     say(f"mean squared error on a grid of 101 x 101 points: {grid_error(net):.3g}")
     pictures.draw_gaussian(trainer)
     watch.close()
-
-
-def grid_error(net: NN) -> float:
-    """Mean squared error on 101 x 101 points of the article's box, borders included."""
-    axis = np.linspace(_LOW, _HIGH, 101)
-    points = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    return float(((net.predict(points) - StandardGaussian()(points)) ** 2).mean())

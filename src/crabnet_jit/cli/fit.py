@@ -14,8 +14,9 @@ from crabnet_jit.cli.pictures import Pictures
 from crabnet_jit.cli.tables import TableError, columns, delimiter_of, format_table, read_table
 from crabnet_jit.cli.watch import Watch
 from crabnet_jit.data.random import StdRng
-from crabnet_jit.fitting.fit import Scores, score, split
+from crabnet_jit.fitting.data_set import split
 from crabnet_jit.fitting.fit import fit as fit_network
+from crabnet_jit.fitting.scores import Scores, score
 from crabnet_jit.network import files
 
 

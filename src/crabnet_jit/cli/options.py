@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 
 from crabnet_jit import ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, InvalidArgumentError, check
 from crabnet_jit import __version__ as version
-from crabnet_jit.cli.article import PRESETS, SCHEDULES
+from crabnet_jit.article import PRESETS
+from crabnet_jit.cli.article import SCHEDULES
 from crabnet_jit.cli.pictures import KINDS, MOST_OUTPUTS, TARGETS
 from crabnet_jit.cli.watch import saved_options
 from crabnet_jit.places import follow, is_same
@@ -172,7 +173,7 @@ def _add_run(parser: _Parser) -> None:
 def _add_network(
     parser: _Parser,
     *,
-    hidden: str,
+    hidden: list[int],
     activation: str,
     init: str,
     optimizer: str,
@@ -184,7 +185,7 @@ def _add_network(
     parser.add_argument(
         "--hidden",
         type=_sizes,
-        default=hidden,
+        default=_typed(hidden),
         metavar="SIZES",
         help="hidden sizes; empty for no hidden layer",
     )
@@ -222,7 +223,7 @@ def _add_fit(commands: "argparse._SubParsersAction[_Parser]") -> None:
     fit.add_argument("--delimiter", metavar="CHARACTER", help="found in the header by default")
     _add_network(
         fit,
-        hidden="32,32",
+        hidden=[32, 32],
         activation="tanh",
         init="auto",
         optimizer="adam",

@@ -4,7 +4,7 @@ import copy
 import warnings
 from collections.abc import Callable, Sequence
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -13,15 +13,15 @@ from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.callbacks.checkpoint import Checkpoint
 from crabnet_jit.callbacks.stopping import EarlyStopping
-from crabnet_jit.components.activations import Activation, ReLU, Sine, as_activation
-from crabnet_jit.components.losses import CrossEntropy, Loss, as_loss
+from crabnet_jit.components.activations import Activation
+from crabnet_jit.components.losses import Loss, as_loss
 from crabnet_jit.components.optimizers import Optimizer
 from crabnet_jit.components.schedules import Cosine, Schedule
-from crabnet_jit.data.moments import moments, root_mean_square
 from crabnet_jit.data.random import DROPOUT, StdRng, as_rng
 from crabnet_jit.data.sources import ArraySource
-from crabnet_jit.data.standardization import Standardization
+from crabnet_jit.fitting.data_set import set_aside, targets_for, units_of, weights_of
 from crabnet_jit.network.history import FitHistory
+from crabnet_jit.network.initializers import init_for
 from crabnet_jit.network.network import NN
 from crabnet_jit.training.objective import Objective
 from crabnet_jit.training.run import Callback, Run, as_callbacks
@@ -29,74 +29,6 @@ from crabnet_jit.training.trainer import Trainer
 
 _CHECKS = 50  # in a fit
 OnCheck = Callable[[int, float, float | None], object]
-
-
-class Scores(NamedTuple):
-    """How well a network predicts a data set, in the targets' own units.
-
-    rmse, mae and r2 have a number for each output. r2 is NaN for an output that is constant.
-    """
-
-    n_samples: int
-    rmse: Array
-    mae: Array
-    r2: Array
-
-
-@check.keywords
-def score(net: NN, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Scores:
-    """Root mean squared error, mean absolute error and coefficient of determination of `net.predict(x)`.
-
-    r2 = 1 - sum(w (y - prediction)^2) / sum(w (y - mean(y))^2), for each output; the weights w are 1 unless
-    `sample_weight` (n_samples,) is given, at least 0 and not all 0.
-
-    Examples
-    --------
-    >>> from crabnet_jit import NN, score
-    >>> net = NN(1, [], 1, init=[2.0, 0.0])
-    >>> score(net, [[0.0], [1.0]], [0.0, 2.0]).r2
-    array([1.])
-    """
-    check.instance("net", net, NN, "an NN")
-    inputs, targets = check.pairs(x, y)
-    targets = check.samples("y", targets, net.out_features)
-    weights = _weights(sample_weight, len(targets))
-    counted = weights > 0
-    inputs, targets, weights = inputs[counted], targets[counted], weights[counted]
-    with np.errstate(over="ignore", invalid="ignore"):  # infinite, then
-        errors = targets - net.predict(inputs)
-        rmse = root_mean_square(errors, weights)
-        _, std, is_constant = moments(targets, weights)
-        r2 = 1 - (rmse / np.where(is_constant, np.nan, std)) ** 2
-        return Scores(len(targets), rmse, np.average(np.abs(errors), axis=0, weights=weights), r2)
-
-
-def _weights(sample_weight: ArrayLike | None, n_samples: int) -> Array:
-    if sample_weight is None:
-        return np.ones(n_samples)
-    return check.sample_weights("sample_weight", sample_weight, n_samples)
-
-
-def _mean_and_std(values: Array, weights: Array) -> tuple[Array, Array]:
-    """Of every feature, weighted; 1 in place of the standard deviation of one that is constant."""
-    mean, std, is_constant = moments(values, weights)
-    return mean, np.where(is_constant, 1.0, std)
-
-
-def split(n_samples: int, fraction: float, rng: StdRng, weights: Array | None = None) -> tuple[Array, Array]:
-    """Indices of a random training and validation set; each has at least one sample, of weight above 0."""
-    order = np.argsort(rng.next_u64(n_samples), kind="stable")
-    n_validation = min(max(1, round(fraction * n_samples)), n_samples - 1)
-    aside, rest = order[:n_validation], order[n_validation:]
-    if weights is not None:
-        if np.count_nonzero(weights) < 2:
-            allowed = "above 0 for at least two samples, to set one aside for validation"
-            raise check.reject("sample_weight", allowed, f"{np.count_nonzero(weights)} such")
-        for part, other in ((aside, rest), (rest, aside)):
-            if not weights[part].any():  # views of `order`: this swaps their samples there
-                k = int(np.flatnonzero(weights[other])[0])
-                part[0], other[k] = other[k], part[0]
-    return np.sort(rest), np.sort(aside)
 
 
 @check.keywords
@@ -203,10 +135,10 @@ def fit(
     """
     criterion = as_loss("loss", loss)
     check.function("on_check", on_check)
-    inputs, targets = check.pairs(x, _targets(criterion, y))
+    inputs, targets = check.pairs(x, targets_for(criterion, y))
     n_samples = inputs.shape[0]
     n_iterations = check.integer("n_iterations", n_iterations, 1)
-    weights = _weights(sample_weight, n_samples)
+    weights = weights_of(sample_weight, n_samples)
     rng = as_rng("seed", seed).copy()
 
     if start is None:
@@ -221,14 +153,11 @@ def fit(
         )
     else:
         net = _copy_of(start, inputs.shape[1], targets.shape[1])
-    (inputs, targets, weights), validation_set = _split_off(
+    (inputs, targets, weights), validation_set = set_aside(
         validation, criterion, (inputs, targets, weights), rng
     )
     if check.flag("standardize", standardize) and start is None:
-        scaled_targets = targets if criterion.is_regression else np.zeros_like(targets)
-        net.standardization = Standardization(
-            *_mean_and_std(inputs, weights), *_mean_and_std(scaled_targets, weights)
-        )
+        net.standardization = units_of((inputs, targets, weights), criterion)
     source = ArraySource(inputs, targets, batch_size, sample_weight=weights, rng=rng)
     if not callable(learning_rate):
         rate = check.number("learning_rate", learning_rate, 0.0)
@@ -278,42 +207,6 @@ def fit(
     return net
 
 
-_Samples = tuple[Array, Array, Array]  # x, y, weights
-
-
-def _split_off(
-    validation: Any, loss: Loss, samples: _Samples, rng: StdRng
-) -> tuple[_Samples, _Samples | None]:
-    """The samples to train on, and those of the validation set, if one is wanted."""
-    inputs, targets, weights = samples
-    if validation is None:
-        return samples, None
-    if isinstance(validation, tuple):
-        if len(validation) not in (2, 3):
-            allowed = "a number, or (x, y) or (x, y, sample_weight)"
-            raise check.reject("validation", allowed, f"{len(validation)} items")
-        try:
-            x, y = check.pairs(validation[0], _targets(loss, validation[1], targets.shape[1]))
-            aside = x, y, _weights(validation[2] if len(validation) > 2 else None, len(x))
-        except check.InvalidArgumentError as error:  # whose x and y are not those of the fit
-            raise check.InvalidArgumentError(f"validation {error}") from None
-        check.samples("validation x", x, inputs.shape[1])
-        check.samples("validation y", y, targets.shape[1])
-        return samples, aside
-    if check.is_iterable(validation):
-        came = f"a {type(validation).__name__}: {validation!r}"
-        allowed = "a number above 0 and at most 1, or a tuple (x, y)"
-        raise check.reject("validation", allowed, came)
-    share = check.number("validation", validation, 0.0, 1.0, open_low=True)
-    if len(inputs) < 2:
-        raise check.reject("x", "at least two samples, to set one aside", "1")
-    train, rest = split(len(inputs), share, rng, weights)
-    return (
-        (inputs[train], targets[train], weights[train]),
-        (inputs[rest], targets[rest], weights[rest]),
-    )
-
-
 class _Report(Callback):
     """Tells `on_check` how a fit goes."""
 
@@ -356,43 +249,3 @@ def _copy_of(start: NN, in_features: int, out_features: int) -> NN:
         if getattr(start, name) != width:
             raise check.reject(f"start.{name}", f"that of the data, {width}", repr(getattr(start, name)))
     return copy.copy(start)
-
-
-def init_for(init: str, activation: Any) -> str:
-    """The rule that "auto" stands for, and any other as it is."""
-    if not isinstance(init, str) or init != "auto":
-        return init
-    first = activation
-    if isinstance(activation, (list, tuple)):
-        first = activation[0] if activation else "tanh"
-    kind = as_activation("activation", first)
-    if isinstance(kind, Sine):
-        return "siren"
-    return "he_uniform" if isinstance(kind, ReLU) else "glorot_uniform"
-
-
-def _targets(loss: Loss, y: ArrayLike, n_classes: int | None = None) -> Array:
-    """Targets (n_samples, out_features); labels as probabilities of 0 and 1."""
-    values = check.array("y", y)
-    if isinstance(loss, CrossEntropy) and values.ndim == 1:
-        return one_hot("y", values, n_classes)
-    targets = check.samples("y", values[:, None] if values.ndim == 1 else values)
-    loss.check_targets("y", targets)
-    return targets
-
-
-def one_hot(name: str, labels: Array, n_classes: int | None = None) -> Array:
-    """Labels (n_samples,), from 0 to n_classes - 1, as rows of one 1 and zeros."""
-    if labels.size == 0:
-        raise check.reject(name, "at least one label", "none")
-    most = np.inf if n_classes is None else n_classes - 1
-    wrong = (labels != np.floor(labels)) | (labels < 0) | (labels > most)
-    if wrong.any():
-        at = int(wrong.argmax())
-        allowed = "integers of at least 0" if n_classes is None else f"integers from 0 to {n_classes - 1}"
-        raise check.reject(name, f"labels, {allowed}", f"{labels[at]:g} at index {at}")
-    n = int(labels.max()) + 1 if n_classes is None else n_classes
-    if n > max(2 * labels.size, 1000):
-        raise check.reject(name, "labels of fewer classes than twice the samples", f"a largest of {n - 1}")
-    rows: Array = np.eye(n)[labels.astype(int)]
-    return rows

@@ -1,5 +1,6 @@
 """What happens inside a network: dead units, and outputs or gradients that vanish or explode."""
 
+import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -129,8 +130,7 @@ def dead_units(net: NN, x: ArrayLike) -> list[NDArray[np.bool_]]:
 def _forward(net: NN, x: ArrayLike) -> tuple[NN, Array]:
     """A copy of the network after a forward pass, and its outputs."""
     check.instance("net", net, NN, "an NN")
-    twin = net.__class__.__new__(net.__class__)
-    twin.__setstate__(net.__getstate__())
+    twin = copy.copy(net)
     return twin, twin.forward(twin.standardize(x))
 
 

@@ -1,6 +1,6 @@
 """A check of gradients against finite differences, for losses and activations of your own."""
 
-import copy
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -93,8 +93,9 @@ def check_gradients(
     tolerance = check.number("tolerance", tolerance, 0.0, open_low=True)
     twin = net
     if net.dtype != np.float64:
-        twin = copy.copy(net)
-        twin.__setstate__({**net.__getstate__(), "parameters": net.parameters.astype(np.float64)})
+        spec = dataclasses.replace(net.spec, dtype=np.dtype(np.float64))
+        twin = NN.from_spec(spec, net.parameters)
+        twin.standardization = net.standardization
     objective = Objective(twin, x, y, loss=loss)
     theta = twin.parameters.copy()
 

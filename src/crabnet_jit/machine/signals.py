@@ -46,6 +46,7 @@ class _SignalFile:
                 self.descriptor = os.dup(file.fileno())
         os.ftruncate(self.descriptor, _MOST_SIGNALS)
         os.set_blocking(self.descriptor, False)  # as Python demands
+        self.listener = -1  # a file descriptor of someone else, who wants to know of signals
         self.flag: Flag = np.frombuffer(mmap.mmap(self.descriptor, _MOST_SIGNALS), np.uint8)
 
     def take(self) -> bytes:
@@ -86,7 +87,7 @@ class Interruptible:
     def __init__(self) -> None:
         self.flag = NEVER
         self._file: _SignalFile | None = None
-        self._others_descriptor = -1
+        self._descriptor_before = -1
         self._handlers: dict[int, Any] = {}
         self._n_held = 1
         self._waiting: list[tuple[int, Any]] = []
@@ -101,14 +102,16 @@ class Interruptible:
             self._file = _signal_file()
         if self._file is not None:
             self.flag = self._file.flag
-            self._others_descriptor = signal.set_wakeup_fd(self._file.descriptor, warn_on_full_buffer=False)
+            self._descriptor_before = signal.set_wakeup_fd(self._file.descriptor, warn_on_full_buffer=False)
+            if self._descriptor_before != self._file.descriptor:  # else this one is within another one
+                self._file.listener = self._descriptor_before
         self._n_held = 0
         return self
 
     def __exit__(self, *_: object) -> None:
         self._n_held = 1
         if self._file is not None:
-            signal.set_wakeup_fd(self._others_descriptor)
+            signal.set_wakeup_fd(self._descriptor_before)
             self._take()
         for number, handler in reversed(self._handlers.items()):  # that of Ctrl-C last
             signal.signal(number, handler)
@@ -140,9 +143,9 @@ class Interruptible:
         if self._file is None or not self.flag[0]:
             return b""
         signals = self._file.take()
-        if signals and self._others_descriptor not in (-1, self._file.descriptor):
+        if signals and self._file.listener != -1:
             with contextlib.suppress(OSError):  # it is full, or closed
-                os.write(self._others_descriptor, signals)
+                os.write(self._file.listener, signals)
         return signals
 
 

@@ -6,11 +6,12 @@ sizes, U(a) is uniform on [-a, a], N(s) is normal with standard deviation s.
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from crabnet_jit.arrays import Array
+from crabnet_jit.components.activations import ReLU, Sine, as_activation
 from crabnet_jit.data.random import StdRng
 
 
@@ -71,3 +72,16 @@ INITIALIZERS: dict[str, Callable[[StdRng, LayerPlace], Array]] = {
     "siren": siren,
     "zeros": _without_biases(lambda rng, p, n: np.zeros(n)),
 }
+
+
+def init_for(init: str, activation: Any) -> str:
+    """The rule that "auto" stands for, and any other as it is."""
+    if not isinstance(init, str) or init != "auto":
+        return init
+    first = activation
+    if isinstance(activation, (list, tuple)):
+        first = activation[0] if activation else "tanh"
+    kind = as_activation("activation", first)
+    if isinstance(kind, Sine):
+        return "siren"
+    return "he_uniform" if isinstance(kind, ReLU) else "glorot_uniform"

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
-from crabnet_jit.fitting.fit import score
+from crabnet_jit.fitting.scores import score
 from crabnet_jit.network.network import NN
 from crabnet_jit.plotting.domain import drawable, feature_names, input_numbers, outputs, point, widened
 from crabnet_jit.plotting.figures import BLUE, ERRORS, GREY, ink, own_or_new
