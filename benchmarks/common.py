@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import crabnet_jit
 from crabnet_jit import NN, Source, StandardGaussian, StdRng, Trainer, UniformSource
 
-from .paths import chunks_of, jit, tile
+from .paths import chunks_of, entry_point, jit, tile
 
 Array = NDArray[Any]
 
@@ -128,7 +128,7 @@ class Peak:
     def __init__(self, dtype: str = "float64") -> None:
         lanes = 64 // np.dtype(dtype).itemsize
         self.flops = self.steps * 16 * lanes * 2
-        self._run = jit.entry(_multiply_adds)
+        self._run = entry_point(_multiply_adds)
         self._x, self._y = np.zeros((4, 4 * lanes), dtype), np.zeros((4, 1), dtype)
         self()
 

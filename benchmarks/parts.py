@@ -7,7 +7,7 @@ import numpy as np
 
 from . import paths
 from .common import article_trainer, best_seconds, check_article, describe_machine, training_arguments
-from .paths import Stream, entries, jit, losses, optimizers, targets, uniform, view
+from .paths import Stream, entries, entry_point, jit, losses, optimizers, targets, uniform, view
 
 N = 1000  # iterations of the article's job
 
@@ -39,7 +39,7 @@ def _update(parameters: Any, gradients: Any, learning_rates: Any) -> None:
 
 
 _entries = {
-    function: jit.entry(function)
+    function: entry_point(function)
     for function in (
         paths.fill_groups, paths.fill_uniform, targets.gaussian_panels,
         _forward, _backward, _loss, _update,

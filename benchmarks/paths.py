@@ -36,6 +36,9 @@ uniform = _first("kernels.uniform")
 steps = _first("training.chunks", "training.steps", "chunks", "trainer")
 
 
+entry_point = jit.entry_point if hasattr(jit, "entry_point") else jit.entry
+
+
 class _Stream(NamedTuple):
     """A place in a random stream; before it was one argument, kernels took its parts."""
 

@@ -26,7 +26,7 @@ from numba.core.event import install_recorder
 import crabnet_jit.kernels
 from crabnet_jit import NN, CustomActivation, CustomLoss, Trainer, UniformSource
 from crabnet_jit.machine.cache import _MARKER, find_directory, fingerprint
-from crabnet_jit.machine.jit import entry, kernel
+from crabnet_jit.machine.jit import entry_point, kernel
 
 PACKAGE = Path(crabnet_jit.__file__).parent
 
@@ -250,7 +250,7 @@ def test_damaged_files_count_as_missing_and_are_replaced(tmp_path: Path) -> None
 def test_a_cache_that_can_not_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     function = kernel(lambda x: 2 * x)
     monkeypatch.setattr("crabnet_jit.machine.cache.cache_directory", lambda: tmp_path / "gone")
-    assert entry(function, "double")(4) == 8
+    assert entry_point(function, "double")(4) == 8
     monkeypatch.setattr("crabnet_jit.machine.cache.cache_directory", lambda: tmp_path)
 
     def full(*arguments: Any) -> None:
@@ -258,9 +258,9 @@ def test_a_cache_that_can_not_be_written_is_no_error(tmp_path: Path, monkeypatch
 
     with monkeypatch.context() as patch:
         patch.setattr("crabnet_jit.machine.cache.os.replace", full)
-        assert entry(function, "double")(4) == 8
+        assert entry_point(function, "double")(4) == 8
     assert not list(tmp_path.iterdir())
-    assert entry(function, "double")(4) == 8
+    assert entry_point(function, "double")(4) == 8
     assert len(list(tmp_path.iterdir())) == 1
 
 

@@ -17,7 +17,7 @@ from crabnet_jit.kernels import activations, losses
 from crabnet_jit.kernels import entries as entry
 from crabnet_jit.kernels.elementary import exp, expm1, log, log1p, normal, sin_cos
 from crabnet_jit.kernels.layout import KINDS
-from crabnet_jit.machine.jit import entry as compiled
+from crabnet_jit.machine.jit import entry_point as compiled
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.vector import lanes, load, splat, store
 

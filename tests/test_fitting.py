@@ -1278,7 +1278,7 @@ def test_what_a_run_relies_on_is_read_only(name: str) -> None:
         with pytest.raises(AttributeError):
             setattr(trainer.net, name_of_net, ())
     with pytest.raises(AttributeError):
-        trainer.net.activations[0].a = 5.0  # type: ignore[misc]  # the error is the point
+        trainer.net.activations[0].constant = 5.0  # type: ignore[misc]  # the error is the point
 
 
 def test_a_constant_source_is_asked_once() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from crabnet_jit.kernels import entries as entry
 from crabnet_jit.kernels.elementary import exp
-from crabnet_jit.machine.jit import entry as compiled
+from crabnet_jit.machine.jit import entry_point as compiled
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.tile import tile_add_sums, tile_full, tile_outer, tile_store
 from crabnet_jit.machine.vector import first_lanes, fma, lanes, load, splat, store, sum_lanes, where

@@ -50,8 +50,8 @@ def write_archive(
     # As np.savez does, but that of NumPy 2.0 leaves the archive open if it cannot be written.
     with whole_file(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in {"header": np.array(text), **arrays}.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                np.lib.format.write_array(entry, array, allow_pickle=False)
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def read_archive(
@@ -100,12 +100,12 @@ def _arrays(data: bytes) -> dict[str, Any]:
     arrays: dict[str, Any] = {}
     total = 0
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        for entry in archive.infolist():
-            name = entry.filename.removesuffix(".npy")
-            total += entry.file_size  # entries may overlap
-            if entry.compress_type != zipfile.ZIP_STORED or total > len(data) or name in arrays:
-                raise ValueError(f"not an archive of this kind: {entry.filename!r}")
-            arrays[name] = _array(archive.read(entry))
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            total += member.file_size  # entries may overlap
+            if member.compress_type != zipfile.ZIP_STORED or total > len(data) or name in arrays:
+                raise ValueError(f"not an archive of this kind: {member.filename!r}")
+            arrays[name] = _array(archive.read(member))
     return arrays
 
 

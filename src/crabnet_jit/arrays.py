@@ -1,4 +1,4 @@
-"""The type of arrays, and arrays that begin where vectors and pages of memory do."""
+"""The types of arrays, and arrays that begin where vectors and pages of memory do."""
 
 import math
 from typing import Any
@@ -7,6 +7,17 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]  # of float64 or float32
+
+# What kernels call their arguments; Numba finds the types itself.
+Number = Any
+Flat = Any  # an array of one dimension
+Matrix = Any  # an array of two dimensions
+Panel = Any  # a matrix with a row for each feature and a column for each sample
+Panels = Any  # (n_iterations, n_panels, n_features, width)
+Vector = Any  # numbers side by side in a register (machine/vector.py)
+Tile = Any  # a small matrix of vectors (machine/tile.py)
+Flag = Any  # where kernels look for signals (machine/interrupt.py); None for nowhere
+Calls = Any  # addresses of what a run calls (kernels/abi.py); None for nothing
 
 _PAGE = 4096  # bytes, of memory
 

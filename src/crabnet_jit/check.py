@@ -20,12 +20,12 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _EXACT_INTEGER = 2**53  # up to here, float64 holds every integer
-_LARGEST = 2**63 - 1  # size that is possible
-_TOO_LONG = 10**100  # to print
+_MAX_SIZE = 2**63 - 1  # size that is possible
+_TOO_LONG_TO_PRINT = 10**100  # to print
 # What objects raise that are not numbers or arrays. Not all exceptions: a signal's handler may raise one.
 _REFUSALS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-_LONG_LIST = 200  # characters of names that one message lists
-_MOST_SHOWN = 200  # characters of a value
+_MAX_LISTED = 200  # characters of names that one message lists
+_MAX_SHOWN = 200  # characters of a value
 
 
 class InvalidArgumentError(ValueError, TypeError):
@@ -40,9 +40,9 @@ def reject(name: str, allowed: str, came: str, why: str = "") -> InvalidArgument
 def shortened(text: str) -> str:
     """A text on one line, its middle left out if it is long."""
     line = re.sub(r"\s*\n\s*", " ", text)
-    if len(line) <= _MOST_SHOWN:
+    if len(line) <= _MAX_SHOWN:
         return line
-    half = _MOST_SHOWN // 2
+    half = _MAX_SHOWN // 2
     return f"{line[:half]} ... {line[-half:]}"
 
 
@@ -79,8 +79,10 @@ def integer(name: str, value: object, low: int, high: int | None = None) -> int:
         number = operator.index(value)  # type: ignore[arg-type]  # the exception is the check
     except _REFUSALS:
         raise reject(name, allowed, repr(value)) from None
-    if number < low or number > (_LARGEST if high is None else high):
-        raise reject(name, allowed, repr(number) if abs(number) < _TOO_LONG else "one of too many digits")
+    if number < low or number > (_MAX_SIZE if high is None else high):
+        raise reject(
+            name, allowed, repr(number) if abs(number) < _TOO_LONG_TO_PRINT else "one of too many digits"
+        )
     return number
 
 
@@ -90,7 +92,7 @@ def choice(name: str, value: object, options: Iterable[str]) -> str:
     if isinstance(value, str) and value in names:
         return value
     allowed, count = ", ".join(names), 1
-    if len(allowed) > _LONG_LIST:
+    if len(allowed) > _MAX_LISTED:
         allowed, count = f"the known names ({len(names)}, the first is {shown(names[0])})", 3
     near = _nearest(value, names, count) if isinstance(value, str) else []
     hint = f"; did you mean {' or '.join(map(shown, near))}?" if near else ""

@@ -11,8 +11,8 @@ from crabnet_jit.arrays import Array
 
 _WIDTH, _HEIGHT = 480, 180  # pixels
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 34  # margins
-_LARGEST = math.nextafter(math.log10(sys.float_info.max), 0.0)
-_MOST_LABELS = 6  # on an axis
+_MAX_EXPONENT = math.nextafter(math.log10(sys.float_info.max), 0.0)
+_MAX_LABELS = 6  # on an axis
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -75,8 +75,8 @@ def _ticks(low: float, high: float) -> list[tuple[float, str]]:
     """Logarithms and labels of powers of ten between two logarithms; of the ends, if they are too few."""
     powers = range(math.ceil(low), math.floor(high) + 1)
     if len(powers) < 2:
-        return [(end, f"{10 ** min(end, _LARGEST):.3g}") for end in (low, high)]
-    chosen = powers[:: -(-len(powers) // _MOST_LABELS)]
+        return [(end, f"{10 ** min(end, _MAX_EXPONENT):.3g}") for end in (low, high)]
+    chosen = powers[:: -(-len(powers) // _MAX_LABELS)]
     return [(power, f"{10.0**power:g}" if abs(power) < 5 else f"1e{power}") for power in chosen]
 
 

@@ -1,6 +1,6 @@
 """Functions that users write, compiled once and shared.
 
-Compiling takes a third of a second. So the kernels that contain a user's functions are kept here, for all
+Compiling takes a third of a second. So the kernels that contain a user's functions are shared here, for all
 layers, networks and copies that use the same functions, and are forgotten with the functions. Numba cannot
 return all of their memory: some of what LLVM needed for a compilation stays.
 """
@@ -16,12 +16,12 @@ from weakref import WeakKeyDictionary
 from numba import errors, types
 
 from crabnet_jit import check
-from crabnet_jit.machine.jit import entry, kernel
+from crabnet_jit.machine.jit import entry_point, kernel
 
 _Used = list[object]
 
 
-class _Kept(NamedTuple):
+class _Shared(NamedTuple):
     """A kernel, and what its functions were made of when it was compiled."""
 
     used: list[_Used]
@@ -30,7 +30,7 @@ class _Kept(NamedTuple):
 
 # By the first function and the last one, the same where there is only one; then by what was made of them. No
 # value may hold a function that is a key, or it would never be freed: kernels are made of copies.
-_KEPT: WeakKeyDictionary[Any, WeakKeyDictionary[Any, dict[tuple[Any, ...], _Kept]]] = WeakKeyDictionary()
+_SHARED: WeakKeyDictionary[Any, WeakKeyDictionary[Any, dict[tuple[Any, ...], _Shared]]] = WeakKeyDictionary()
 _ALONE = threading.Lock()
 
 
@@ -43,12 +43,12 @@ def shared_entry(make: Callable[..., Any], n_arguments: int, **functions: Callab
     given = [_python_function(name, n_arguments, function) for name, function in functions.items()]
     used = [_used(function) for function in given]
     with _ALONE:
-        of_functions = _KEPT.setdefault(given[0], WeakKeyDictionary()).setdefault(given[-1], {})
-        kept = of_functions.get((make, n_arguments))
-        if kept is None or not all(map(_are_identical, kept.used, used)):
+        of_functions = _SHARED.setdefault(given[0], WeakKeyDictionary()).setdefault(given[-1], {})
+        shared = of_functions.get((make, n_arguments))
+        if shared is None or not all(map(_are_identical, shared.used, used)):
             scalars = map(_compiled, functions, repeat(n_arguments), given)
-            kept = of_functions[make, n_arguments] = _Kept(used, entry(make(*scalars)))
-    return kept.compiled
+            shared = of_functions[make, n_arguments] = _Shared(used, entry_point(make(*scalars)))
+    return shared.compiled
 
 
 def _allowed(n_arguments: int) -> str:

@@ -60,13 +60,13 @@ class LogFile(Callback):
 
     def _keep(self, iteration: int) -> None:
         """Rewrite the file with its rows up to an iteration."""
-        kept = ",".join(self._COLUMNS) + "\n" if self.path.suffix == ".csv" else ""
+        rows = ",".join(self._COLUMNS) + "\n" if self.path.suffix == ".csv" else ""
         if iteration > 0 and not follow(self.path).is_stream:
             with contextlib.suppress(FileNotFoundError):
                 text = self.path.read_text(errors="replace")
-                kept += "".join(line for line in text.splitlines(True) if self._is_before(line, iteration))
+                rows += "".join(line for line in text.splitlines(True) if self._is_before(line, iteration))
         with whole_file(self.path) as file:
-            file.write(kept.encode())
+            file.write(rows.encode())
 
     def _is_before(self, line: str, iteration: int) -> bool:
         """Whether the line is a complete row of an iteration up to this one."""

@@ -10,14 +10,14 @@ from crabnet_jit import ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, InvalidAr
 from crabnet_jit import __version__ as version
 from crabnet_jit.article import PRESETS
 from crabnet_jit.cli.article import SCHEDULES
-from crabnet_jit.cli.pictures import KINDS, MOST_OUTPUTS, TARGETS
+from crabnet_jit.cli.pictures import KINDS, MAX_OUTPUTS, TARGETS
 from crabnet_jit.cli.watch import saved_options
 from crabnet_jit.places import follow, is_same
 
 USAGE_ERROR = 2  # the exit code
 
 # The shortest command lines that are complete, and options that a resumed run may have of its own.
-_LEAST = {"gaussian": ["gaussian"], "fit": ["fit", "-", "--inputs", "x", "--outputs", "y"]}
+_SHORTEST_COMMANDS = {"gaussian": ["gaussian"], "fit": ["fit", "-", "--inputs", "x", "--outputs", "y"]}
 _MAY_CHANGE = {"iterations", "log_every"}
 
 
@@ -165,7 +165,7 @@ def _add_run(parser: _Parser) -> None:
     parser.add_argument(
         "--plot",
         metavar="FILE",
-        help=f"draw fit, of the first {MOST_OUTPUTS} outputs, and losses there: .png, .svg, .pdf, ...",
+        help=f"draw fit, of the first {MAX_OUTPUTS} outputs, and losses there: .png, .svg, .pdf, ...",
     )
     parser.add_argument("--show", action="store_true", help="draw them in a window, if there is a display")
 
@@ -303,7 +303,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         return _parser(preset).parse_args(argv)
     saved = saved_options(options.command, options.resume, set(vars(options)))
     parser = _parser(preset, options.command, saved)
-    resumed, as_saved = parser.parse_args(argv), parser.parse_args(_LEAST[options.command])
+    resumed, as_saved = parser.parse_args(argv), parser.parse_args(_SHORTEST_COMMANDS[options.command])
     for name in saved.keys() - _MAY_CHANGE:
         if getattr(resumed, name) != getattr(as_saved, name):
             was, given = (_typed(getattr(which, name)) for which in (as_saved, resumed))

@@ -25,7 +25,7 @@ KINDS = ("surface", "fit", "network", "rotate")
 TARGETS: dict[str, Callable[[], Any]] = {"gaussian": StandardGaussian}
 
 #: Of a training, those whose fits are drawn, one below the other.
-MOST_OUTPUTS = 8
+MAX_OUTPUTS = 8
 
 _OFTEN = 1000  # iterations between snapshots at first, if nobody knows how long a run will be
 _HISTORY_HEIGHT = 3.4  # inches
@@ -101,7 +101,7 @@ class Pictures:
 
         assert net.fit_history is not None
         width, height = figure_size(net.in_features)
-        heights = [height] * min(net.out_features, MOST_OUTPUTS) + [_HISTORY_HEIGHT]
+        heights = [height] * min(net.out_features, MAX_OUTPUTS) + [_HISTORY_HEIGHT]
         with _drawing(self._file, self._is_shown, (width, sum(heights))) as figure:
             parts = figure.subfigures(len(heights), 1, height_ratios=heights)
             for output, part in enumerate(parts[:-1]):

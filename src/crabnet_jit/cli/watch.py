@@ -17,14 +17,14 @@ from crabnet_jit.training.run import Callback
 from crabnet_jit.training.state import read_checkpoint
 
 #: Options that a checkpoint does not keep: where a run reads and writes, and how it is watched.
-_NOT_KEPT = {
+_NOT_SAVED = {
     "file", "inputs", "outputs", "save", "checkpoint", "checkpoint_every", "resume", "time_limit", "log_file",
     "progress", "plot", "animate", "rotate", "frames", "show",
 }  # fmt: skip
 
 
 #: Commands as checkpoints name them. Earlier versions wrote "fit" for "gaussian", and "train" for "fit".
-_KEPT_COMMANDS = {"gaussian": "gaussian", "fit": "fit FILE"}
+_SAVED_COMMANDS = {"gaussian": "gaussian", "fit": "fit FILE"}
 
 
 def saved_options(command: str, path: str, known: set[str]) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def saved_options(command: str, path: str, known: set[str]) -> dict[str, Any]:
         raise FileFormatError(
             f"{path} is of an earlier version, whose commands had other names: end it there"
         )
-    if options.get("command") != _KEPT_COMMANDS[command] or not all(
+    if options.get("command") != _SAVED_COMMANDS[command] or not all(
         isinstance(value, (str, int, float)) for name, value in options.items() if name != "hidden"
     ):
         raise FileFormatError(f"{path} is not a checkpoint of crabnet-jit {command}")
@@ -46,7 +46,7 @@ def saved_options(command: str, path: str, known: set[str]) -> dict[str, Any]:
         raise FileFormatError(f"{path} is not a saved checkpoint (its options are of another network)")
     if count_parameters(sizes) != saved.state.parameters.size:
         raise FileFormatError(f"{path} is not a saved checkpoint (its parameters are of another network)")
-    return {name: value for name, value in options.items() if name in known - _NOT_KEPT - {"command"}}
+    return {name: value for name, value in options.items() if name in known - _NOT_SAVED - {"command"}}
 
 
 class Watch:
@@ -66,13 +66,13 @@ class Watch:
             self.callbacks.append(LogFile(options.log_file))
         self._checkpoint: Checkpoint | None = None
         if options.checkpoint is not None:
-            kept = {
+            saved = {
                 name: value
                 for name, value in vars(options).items()
-                if name not in _NOT_KEPT and value is not None
+                if name not in _NOT_SAVED and value is not None
             }
-            kept["command"] = _KEPT_COMMANDS[options.command]
-            self._checkpoint = Checkpoint(options.checkpoint, options.checkpoint_every, kept)
+            saved["command"] = _SAVED_COMMANDS[options.command]
+            self._checkpoint = Checkpoint(options.checkpoint, options.checkpoint_every, saved)
             self.callbacks.append(self._checkpoint)
 
     @contextlib.contextmanager

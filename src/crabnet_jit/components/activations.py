@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
-from crabnet_jit.components.base import Component, kept
+from crabnet_jit.components.base import Component, stored
 from crabnet_jit.kernels import entries
 from crabnet_jit.kernels.activations import custom_activation_forward
 from crabnet_jit.kernels.layout import CUSTOM, KINDS
@@ -33,13 +33,13 @@ class Activation(Component):
 
     @check.keywords
     def __init__(self) -> None:
-        self._a = 0.0
+        self._constant = 0.0
         self.dy_dx: Array | None = None
 
     @property
-    def a(self) -> float:
+    def constant(self) -> float:
         """The number in its formula, if there is one."""
-        return self._a
+        return self._constant
 
     def get_output(self, x: ArrayLike) -> Array:
         """f(x) for x (n_samples, n_features); keeps nothing."""
@@ -61,15 +61,15 @@ class Activation(Component):
         RuntimeError
             If `forward` has not been called.
         """
-        return self._backward(check.same_shape("dL_dy", dL_dy, kept(self.dy_dx).shape))
+        return self._backward(check.same_shape("dL_dy", dL_dy, stored(self.dy_dx).shape))
 
     def _backward(self, dL_dy: Array) -> Array:
-        return dL_dy * kept(self.dy_dx)
+        return dL_dy * stored(self.dy_dx)
 
     def _values(self, x: Array) -> tuple[Array, Array]:
         panel = pack_one(x)
         y, dy_dx = np.empty_like(panel), np.empty_like(panel)
-        self.kernel(panel, self.a, y, dy_dx)
+        self.kernel(panel, self.constant, y, dy_dx)
         return unpack_one(y, x.shape[0]), unpack_one(dy_dx, x.shape[0])
 
     @property
@@ -150,12 +150,12 @@ class LeakyReLU(Activation):
     @check.keywords
     def __init__(self, negative_slope: float = 0.01) -> None:
         super().__init__()
-        self._a = check.finite("negative_slope", negative_slope)
+        self._constant = check.finite("negative_slope", negative_slope)
 
     @property
     def negative_slope(self) -> float:
         """The slope where x < 0."""
-        return self.a
+        return self.constant
 
 
 class ELU(Activation):
@@ -182,12 +182,12 @@ class ELU(Activation):
     @check.keywords
     def __init__(self, alpha: float = 1.0) -> None:
         super().__init__()
-        self._a = check.finite("alpha", alpha)
+        self._constant = check.finite("alpha", alpha)
 
     @property
     def alpha(self) -> float:
         """The scale."""
-        return self.a
+        return self.constant
 
 
 class GELU(Activation):
@@ -305,12 +305,12 @@ class Sine(Activation):
     @check.keywords
     def __init__(self, frequency: float = 30.0) -> None:
         super().__init__()
-        self._a = check.number("frequency", frequency, 0.0, open_low=True)
+        self._constant = check.number("frequency", frequency, 0.0, open_low=True)
 
     @property
     def frequency(self) -> float:
         """The factor."""
-        return self.a
+        return self.constant
 
 
 class CustomActivation(Activation):

@@ -43,7 +43,7 @@ def described(thing: object) -> str:
     return repr(thing)
 
 
-def kept(value: Array | None) -> Array:
+def stored(value: Array | None) -> Array:
     """What `forward` kept for `backward`."""
     if value is None:
         raise RuntimeError("forward() must be called before backward()")

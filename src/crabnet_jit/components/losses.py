@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
-from crabnet_jit.components.base import Component, kept
+from crabnet_jit.components.base import Component, stored
 from crabnet_jit.kernels import entries
 from crabnet_jit.kernels.losses import custom_loss
 from crabnet_jit.kernels.panels import pack_one, unpack_one
@@ -35,13 +35,13 @@ class Loss(Component):
 
     @check.keywords
     def __init__(self) -> None:
-        self._a = 0.0
+        self._constant = 0.0
         self.dL_dx: Array | None = None
 
     @property
-    def a(self) -> float:
+    def constant(self) -> float:
         """The number in its formula, if there is one."""
-        return self._a
+        return self._constant
 
     def get_output(self, x: ArrayLike, target: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """The loss of predictions x against targets, both (n_samples, n_features); keeps nothing."""
@@ -60,7 +60,7 @@ class Loss(Component):
         RuntimeError
             If `forward` has not been called.
         """
-        return kept(self.dL_dx).copy()
+        return stored(self.dL_dx).copy()
 
     def _values(
         self, x: ArrayLike, target: ArrayLike, sample_weight: ArrayLike | None
@@ -74,7 +74,7 @@ class Loss(Component):
             weights = check.sample_weights("sample_weight", sample_weight, n_samples)
         panel, shares = pack_one(predictions), pack_one(weights[:, None] / n_samples, padding=0.0)
         dL_dx = np.empty_like(panel)
-        loss = self.kernel(panel, pack_one(targets), shares, self.a, dL_dx)
+        loss = self.kernel(panel, pack_one(targets), shares, self.constant, dL_dx)
         return float(loss), unpack_one(dL_dx, n_samples)
 
     def check_targets(self, name: str, targets: Array) -> None:
@@ -142,12 +142,12 @@ class Huber(Loss):
     @check.keywords
     def __init__(self, delta: float = 1.0) -> None:
         super().__init__()
-        self._a = check.number("delta", delta, 0.0, open_low=True)
+        self._constant = check.number("delta", delta, 0.0, open_low=True)
 
     @property
     def delta(self) -> float:
         """The error at which the loss turns from quadratic to linear."""
-        return self.a
+        return self.constant
 
 
 class LogCosh(Loss):

@@ -20,7 +20,7 @@ Rates = NDArray[np.float64]
 Schedule = Callable[[Iterations], Rates]
 
 
-_AT_ONCE = 2**16
+_RATES_AT_ONCE = 2**16
 
 
 def _checked(iterations: Iterations) -> Iterations:
@@ -88,7 +88,7 @@ class ExponentialDecay(Component):
         if first < start:
             start, rate = 0, self.learning_rate
         while start < first:
-            skipped = np.empty(min(first - start, _AT_ONCE))
+            skipped = np.empty(min(first - start, _RATES_AT_ONCE))
             exponential_decay(rate, self.decay, skipped)
             start, rate = start + skipped.size, float(skipped[-1])
         exponential_decay(rate, self.decay, rates)

@@ -19,7 +19,7 @@ _U64_MAX = 2**64 - 1
 INITIAL_PARAMETERS, DROPOUT, SAMPLES = range(3)
 #: Draws in a stream: 2**64 blocks of 8.
 PERIOD = 2**67
-_MOST = 2**48  # numbers at once
+_MAX_NUMBERS = 2**48  # numbers at once
 
 
 class RngState(TypedDict):
@@ -175,7 +175,7 @@ class StdRng:
     def _count(self, size: int | tuple[int, ...] | None) -> int:
         shape = size if isinstance(size, tuple) else (1 if size is None else size,)
         n = math.prod(check.integer("size", n, 0) for n in shape)
-        if n > _MOST:
+        if n > _MAX_NUMBERS:
             raise MemoryError(f"{n} random numbers")
         return n
 

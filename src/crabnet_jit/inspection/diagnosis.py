@@ -13,9 +13,9 @@ from crabnet_jit.components.losses import Loss, as_loss
 from crabnet_jit.data.moments import moments, root_mean_square
 from crabnet_jit.network.network import NN
 
-_DEAD = 1e-6  # a unit cannot learn if its activation's derivative is below this for all samples
-_MANY = 0.3  # share of dead units above which they are reported
-_ALIKE = 0.9  # mean correlation of a layer's units above which it is reported
+_DEAD_SLOPE = 1e-6  # a unit cannot learn if its activation's derivative is below this for all samples
+_MAX_SHARE_DEAD = 0.3  # share of dead units above which they are reported
+_MAX_CORRELATION = 0.9  # mean correlation of a layer's units above which it is reported
 _GROWS, _SHRINKS = 2.0, 0.5  # from layer to layer
 
 
@@ -136,7 +136,7 @@ def _forward(net: NN, x: ArrayLike) -> tuple[NN, Array]:
 
 def _is_dead(activation: Activation) -> NDArray[np.bool_]:
     assert activation.dy_dx is not None
-    is_dead: NDArray[np.bool_] = np.abs(activation.dy_dx).max(axis=0) < _DEAD
+    is_dead: NDArray[np.bool_] = np.abs(activation.dy_dx).max(axis=0) < _DEAD_SLOPE
     return is_dead
 
 
@@ -164,7 +164,7 @@ def _hints(layers: list[LayerDiagnosis], input_rms: float) -> list[str]:
     hints = []
     hidden = layers[:-1]
     for k, layer in enumerate(hidden):
-        if layer.dead_share > _MANY:
+        if layer.dead_share > _MAX_SHARE_DEAD:
             hints.append(
                 f"Layer {k + 1}: {layer.dead_share:.0%} of the units are dead, they give every sample the "
                 "same and cannot learn. Try a smaller learning rate, LeakyReLU or SiLU, or another init."
@@ -195,7 +195,7 @@ def _hints(layers: list[LayerDiagnosis], input_rms: float) -> list[str]:
                 "another start (init)."
             )
     for k, layer in enumerate(hidden):
-        if layer.similarity > _ALIKE:
+        if layer.similarity > _MAX_CORRELATION:
             hints.append(
                 f"Layer {k + 1}: its units are nearly alike (mean correlation {layer.similarity:.2f}), so "
                 "they count as few. Try a start with both signs, such as init='glorot_uniform'."

@@ -100,9 +100,9 @@ def check_gradients(
     theta = twin.parameters.copy()
 
     def loss_at(k: int, value: float) -> float:
-        kept, theta[k] = theta[k], value
+        own, theta[k] = theta[k], value
         result, _ = objective.loss_and_gradient(theta)
-        theta[k] = kept
+        theta[k] = own
         return result
 
     loss_here, derivatives = objective.loss_and_gradient(theta)

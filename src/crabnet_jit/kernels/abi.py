@@ -17,6 +17,7 @@ from numba import types
 
 from crabnet_jit.kernels import entries
 from crabnet_jit.kernels.layout import IDENTITY, RELU
+from crabnet_jit.kernels.optimizers import MOMENTUM
 from crabnet_jit.kernels.penalties import CLIP_NORM, CLIP_VALUE, L1, L2
 from crabnet_jit.kernels.structs import ACTIVATIONS, LOSS, PENALIZE, UPDATE
 from crabnet_jit.machine.address import INLINED, address_of, addresses, array_type, by_kernel
@@ -79,7 +80,7 @@ def calls_of(
         found[LOSS] = _loss_address(loss, dtype)
     if penalties is not None and not _do_nothing(penalties):
         found[PENALIZE] = _penalty_address(entries.penalize, dtype)
-    if update is not None and not (update is entries.update["momentum"] and numbers[0] == 0.0):
+    if update is not None and not (update is entries.update["momentum"] and numbers[MOMENTUM] == 0.0):
         found[UPDATE] = _update_address(update, dtype)
     last = len(activations) - 1
     for layer, (kind, kernel) in enumerate(activations):

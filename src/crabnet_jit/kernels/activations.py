@@ -7,46 +7,47 @@ a caller does not use is not computed: formulas become part of the caller's loop
 import math
 from typing import Any
 
+from crabnet_jit.arrays import Number, Panel, Vector
 from crabnet_jit.kernels.elementary import exp, expm1, log1p, normal, sin_cos
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.vector import absolute, copy_sign, fma, lanes, load, maximum, splat, store, where
 
 _GELU_SCALE, _GELU_CUBIC = math.sqrt(2 / math.pi), 0.044715
-_GELU_FARTHEST = 100.0  # beyond, tanh(u) is 1 or -1
+_GELU_FLAT_BEYOND = 100.0  # beyond, tanh(u) is 1 or -1
 
 
 @kernel
-def identity(x: Any, a: Any) -> Any:
+def identity(x: Vector, a: Number) -> tuple[Vector, Vector, Vector]:
     return x, splat(x, 1.0), splat(x, 0.0)
 
 
 @kernel
-def relu(x: Any, a: Any) -> Any:
+def relu(x: Vector, a: Number) -> tuple[Vector, Vector, Vector]:
     return maximum(0.0, x), where(x > 0.0, splat(x, 1.0), 0.0), splat(x, 0.0)
 
 
 @kernel
-def leaky_relu(x: Any, a: Any) -> Any:
+def leaky_relu(x: Vector, a: Number) -> tuple[Vector, Vector, Vector]:
     return where(x > 0.0, x, a * x), where(x > 0.0, splat(x, 1.0), a), splat(x, 0.0)
 
 
 @kernel
-def elu(x: Any, a: Any) -> Any:
+def elu(x: Vector, a: Number) -> tuple[Vector, Vector, Vector]:
     slope = a * exp(x)
     return where(x > 0.0, x, a * expm1(x)), where(x > 0.0, 1.0, slope), where(x > 0.0, 0.0, slope)
 
 
 @kernel
-def gelu(x: Any, a: Any) -> Any:
+def gelu(x: Vector, a: Number) -> tuple[Vector, Vector, Vector]:
     distribution, density = normal(x)
     return x * distribution, fma(x, density, distribution), density * fma(-x, x, 2.0)
 
 
 @kernel
-def gelu_tanh(x: Any, a: Any) -> Any:
+def gelu_tanh(x: Vector, a: Number) -> tuple[Vector, Vector, Vector]:
     """x (1 + tanh(u)) / 2, which is x times the logistic function of 2 u."""
-    near = maximum(-_GELU_FARTHEST, x)
-    near = where(near > _GELU_FARTHEST, _GELU_FARTHEST, near)  # the square of x may be too large for a number
+    near = maximum(-_GELU_FLAT_BEYOND, x)  # the square of x itself may be too large for a number
+    near = where(near > _GELU_FLAT_BEYOND, _GELU_FLAT_BEYOND, near)
     square = near * near
     u = _GELU_SCALE * near * fma(_GELU_CUBIC, square, 1.0)
     du_dx = _GELU_SCALE * fma(3 * _GELU_CUBIC, square, 1.0)
@@ -57,13 +58,13 @@ def gelu_tanh(x: Any, a: Any) -> Any:
 
 
 @kernel
-def silu(x: Any, a: Any) -> Any:
+def silu(x: Vector, a: Number) -> tuple[Vector, Vector, Vector]:
     y, dy_dx, d2y_dx2 = sigmoid(x, a)
     return x * y, fma(x, dy_dx, y), fma(x, d2y_dx2, 2.0 * dy_dx)
 
 
 @kernel
-def tanh(x: Any, a: Any) -> Any:
+def tanh(x: Vector, a: Number) -> tuple[Vector, Vector, Vector]:
     """tanh(x) within 3 ulp."""
     e = expm1(-2.0 * absolute(x))
     y = copy_sign(e / (e + 2.0), x)
@@ -72,7 +73,7 @@ def tanh(x: Any, a: Any) -> Any:
 
 
 @kernel
-def sigmoid(x: Any, a: Any) -> Any:
+def sigmoid(x: Vector, a: Number) -> tuple[Vector, Vector, Vector]:
     """1 / (1 + exp(-x)) within 3 ulp."""
     e = exp(-absolute(x))
     q = 1.0 / (1.0 + e)
@@ -81,14 +82,14 @@ def sigmoid(x: Any, a: Any) -> Any:
 
 
 @kernel
-def softplus(x: Any, a: Any) -> Any:
+def softplus(x: Vector, a: Number) -> tuple[Vector, Vector, Vector]:
     """log(1 + exp(x))."""
     dy_dx, d2y_dx2, _ = sigmoid(x, a)
     return maximum(0.0, x) + log1p(exp(-absolute(x))), dy_dx, d2y_dx2
 
 
 @kernel
-def sine(x: Any, a: Any) -> Any:
+def sine(x: Vector, a: Number) -> tuple[Vector, Vector, Vector]:
     """sin(a x)."""
     s, c = sin_cos(a * x)
     return s, a * c, -(a * a) * s
@@ -97,7 +98,7 @@ def sine(x: Any, a: Any) -> Any:
 def activation_forward(formula: Any) -> Any:
     """The kernel that applies a formula to an array, element by element."""
 
-    def forward(x: Any, a: Any, y: Any, dy_dx: Any) -> float:
+    def forward(x: Panel, a: Number, y: Panel, dy_dx: Panel) -> float:
         """Overwrite y, which may be x, and dy_dx; all of one shape. Return 0."""
         for i in range(x.shape[0]):
             for s in range(0, x.shape[1], lanes(x)):
@@ -112,7 +113,7 @@ def activation_forward(formula: Any) -> Any:
 def custom_activation_forward(function: Any, derivative: Any) -> Any:
     """The same for two compiled functions of one number."""
 
-    def forward(x: Any, a: Any, y: Any, dy_dx: Any) -> float:
+    def forward(x: Panel, a: Number, y: Panel, dy_dx: Panel) -> float:
         for i in range(x.shape[0]):
             for s in range(x.shape[1]):
                 v = x[i, s]

@@ -5,10 +5,10 @@ division of the last four words: a 64-bit block counter, then a 64-bit stream nu
 A block gives 16 words of 32 bits, read as 8 draws of 64 bits, low half first.
 """
 
-from typing import Any
-
 import numpy as np
 
+from crabnet_jit.arrays import Flat, Matrix, Number, Vector
+from crabnet_jit.kernels.structs import Stream
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.vector import (
     interleave_high,
@@ -23,7 +23,7 @@ from crabnet_jit.machine.view import words
 
 BLOCKS = 16  # in a group: one for each lane of a vector
 DRAWS = 128  # in a group
-_LOW = np.uint64(0xFFFFFFFF)
+_LOW_WORD = np.uint64(0xFFFFFFFF)
 _HIGH_SHIFT = np.uint64(32)
 
 
@@ -33,7 +33,7 @@ def whole_groups(n: int) -> int:
 
 
 @kernel
-def fill_groups(stream: Any, ahead: Any, draws: Any) -> None:
+def fill_groups(stream: Stream, ahead: Number, draws: Flat) -> None:
     """Overwrite `draws` with those of consecutive groups of 128, from `ahead` groups after the stream's on.
 
     Reads a `Stream` (structs.py); `draws` is uint64, its size a multiple of 128.
@@ -46,7 +46,7 @@ def fill_groups(stream: Any, ahead: Any, draws: Any) -> None:
 
 
 @kernel
-def _fill_group(key: Any, stream: Any, block: Any, out: Any, row: Any) -> None:
+def _fill_group(key: Flat, stream: Number, block: Number, out: Matrix, row: Number) -> None:
     """Overwrite 16 rows of `out` from `row` on with the blocks from `block`, a multiple of 16, on."""
     # "expand 32-byte k", as little-endian words
     c0 = splat(out, np.uint32(0x61707865))
@@ -56,9 +56,9 @@ def _fill_group(key: Any, stream: Any, block: Any, out: Any, row: Any) -> None:
     k0, k1, k2, k3 = splat(out, key[0]), splat(out, key[1]), splat(out, key[2]), splat(out, key[3])
     k4, k5, k6, k7 = splat(out, key[4]), splat(out, key[5]), splat(out, key[6]), splat(out, key[7])
     # 16 numbers from a multiple of 16 on: no carry from the low to the high word
-    n0 = splat(out, np.uint32(block & _LOW)) + lane_numbers(out)
+    n0 = splat(out, np.uint32(block & _LOW_WORD)) + lane_numbers(out)
     n1 = splat(out, np.uint32(block >> _HIGH_SHIFT))
-    s0, s1 = splat(out, np.uint32(stream & _LOW)), splat(out, np.uint32(stream >> _HIGH_SHIFT))
+    s0, s1 = splat(out, np.uint32(stream & _LOW_WORD)), splat(out, np.uint32(stream >> _HIGH_SHIFT))
 
     x0, x1, x2, x3 = c0, c1, c2, c3
     x4, x5, x6, x7 = k0, k1, k2, k3
@@ -107,7 +107,16 @@ def _fill_group(key: Any, stream: Any, block: Any, out: Any, row: Any) -> None:
 
 @kernel
 def _store_rows(
-    out: Any, row: Any, d0: Any, d1: Any, d2: Any, d3: Any, d4: Any, d5: Any, d6: Any, d7: Any
+    out: Matrix,
+    row: Number,
+    d0: Vector,
+    d1: Vector,
+    d2: Vector,
+    d3: Vector,
+    d4: Vector,
+    d5: Vector,
+    d6: Vector,
+    d7: Vector,
 ) -> None:
     """Overwrite 8 rows of `out`; d0 to d7 hold a draw of each of these 8 blocks."""
     r0, r1, r2, r3, r4, r5, r6, r7 = transpose_8x8(d0, d1, d2, d3, d4, d5, d6, d7)
@@ -122,7 +131,7 @@ def _store_rows(
 
 
 @kernel
-def _quarter_round(a: Any, b: Any, c: Any, d: Any) -> Any:
+def _quarter_round(a: Vector, b: Vector, c: Vector, d: Vector) -> tuple[Vector, Vector, Vector, Vector]:
     a = a + b
     d = rotate_left(d ^ a, 16)
     c = c + d

@@ -1,10 +1,10 @@
 """Masks of dropout (N. Srivastava et al., 2014)."""
 
-from typing import Any
-
 import numpy as np
 
+from crabnet_jit.arrays import Flat, Number, Panels
 from crabnet_jit.kernels.chacha import DRAWS, fill_groups, whole_groups
+from crabnet_jit.kernels.structs import Stream
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.view import panel
 
@@ -15,7 +15,7 @@ def mask_draws(n_units: int, n_columns: int) -> int:
 
 
 @kernel
-def fill_masks(stream: Any, draws: Any, iteration: Any, rates: Any, masks: Any) -> None:
+def fill_masks(stream: Stream, draws: Flat, iteration: Number, rates: Flat, masks: Panels) -> None:
     """Overwrite masks (n_iterations, n_panels, n_units, width): 0 with the unit's rate, else 1 / (1 - rate).
 
     One draw for each, from the group of a `Stream` (structs.py) on; `draws` has room for one iteration,

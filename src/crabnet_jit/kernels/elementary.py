@@ -5,8 +5,8 @@ brackets are those of float32.
 """
 
 import math
-from typing import Any
 
+from crabnet_jit.arrays import Vector
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.vector import (
     absolute,
@@ -37,7 +37,7 @@ _EXPM1_64, _EXPM1_32 = _EXP_64[2:], _EXP_32[2:]
 
 
 @kernel
-def exp(x: Any) -> Any:
+def exp(x: Vector) -> Vector:
     """exp(x) within 1 ulp. NaN stays NaN."""
     x = maximum(by_type(x, _LEAST[0], _LEAST[1]), x)
     largest = by_type(x, _LARGEST[0], _LARGEST[1])
@@ -50,7 +50,7 @@ def exp(x: Any) -> Any:
 
 
 @kernel
-def expm1(x: Any) -> Any:
+def expm1(x: Vector) -> Vector:
     """exp(x) - 1 within 2 ulp. NaN stays NaN.
 
     exp(x) - 1 = 2**k (exp(r) - 1) + (2**k - 1); half of it is computed, since 2**k may be too large.
@@ -65,7 +65,7 @@ def expm1(x: Any) -> Any:
 
 
 @kernel
-def _reduce(x: Any) -> Any:
+def _reduce(x: Vector) -> tuple[Vector, Vector]:
     """k and r with x = k ln 2 + r."""
     k = nearest(_LOG2_E * x)
     r = fma(k, by_type(x, -_LN2_HIGH[0], -_LN2_HIGH[1]), x)
@@ -84,7 +84,7 @@ _LOG_32 = tuple(2 / n for n in range(3, 12, 2))
 
 
 @kernel
-def log(x: Any) -> Any:
+def log(x: Vector) -> Vector:
     """log(x) within 1 ulp, for x from 2**-1022 to 2**1022 (2**-126 to 2**126). NaN stays NaN."""
     k = exponent(x)
     m = x * power_of_two(-k)
@@ -98,7 +98,7 @@ def log(x: Any) -> Any:
 
 
 @kernel
-def log1p(x: Any) -> Any:
+def log1p(x: Vector) -> Vector:
     """log(1 + x) within 2 ulp, for x from 0 to 2**1022 (2**126). NaN stays NaN."""
     w = 1.0 + x
     return log(w) + (x - (w - 1.0)) / w
@@ -119,17 +119,17 @@ _SINE_32 = tuple((-1) ** n / math.factorial(2 * n + 1) for n in range(1, 5))
 _COSINE_64 = tuple((-1) ** n / math.factorial(2 * n) for n in range(9))
 _COSINE_32 = tuple((-1) ** n / math.factorial(2 * n) for n in range(6))
 # Quarters of a turn up to which k is right, or one off; from there on neighbouring numbers are too far apart.
-_MOST_QUARTERS = 2.0**50, 2.0**21
+_MAX_QUARTERS = 2.0**50, 2.0**21
 
 
 @kernel
-def sin_cos(x: Any) -> Any:
+def sin_cos(x: Vector) -> tuple[Vector, Vector]:
     """sin(x) and cos(x) within 2 ulp for |x| up to 1e9 (1e4).
 
     Beyond, the error grows to some units of 1e-16 (1e-7); from 1.7e15 (3.2e6) on, and for NaN, both are NaN.
     """
     k = nearest(x * (2 / math.pi))
-    k = where(absolute(k) > by_type(x, _MOST_QUARTERS[0], _MOST_QUARTERS[1]), math.nan, k)
+    k = where(absolute(k) > by_type(x, _MAX_QUARTERS[0], _MAX_QUARTERS[1]), math.nan, k)
     parts = by_type(x, _PI_2_64, _PI_2_32)
     r = fma(k, -parts[2], fma(k, -parts[1], fma(k, -parts[0], x)))
     z = r * r
@@ -143,7 +143,7 @@ def sin_cos(x: Any) -> Any:
 
 # ---- The standard normal distribution
 
-_FARTHEST = 40.0, 14.5  # beyond, the density is 0
+_NO_DENSITY_BEYOND = 40.0, 14.5  # beyond, the density is 0
 # exp(z^2) erfc(z) (1 + 2 z) in powers of t = (z - 3) / (z + 3), from its Chebyshev series for z >= 0.
 # The error is below 2e-17 (7e-9), the value between 1 and 1.26.
 _ERFC_64 = (
@@ -163,9 +163,9 @@ _ERFC_32 = (
 
 
 @kernel
-def normal(x: Any) -> Any:
+def normal(x: Vector) -> tuple[Vector, Vector]:
     """Distribution function and density of the standard normal distribution. NaN stays NaN."""
-    farthest = by_type(x, _FARTHEST[0], _FARTHEST[1])
+    farthest = by_type(x, _NO_DENSITY_BEYOND[0], _NO_DENSITY_BEYOND[1])
     x = maximum(-farthest, x)
     x = where(x > farthest, farthest, x)
     # exp(-x^2 / 2), with what is lost in rounding the square

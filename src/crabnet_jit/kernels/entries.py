@@ -21,38 +21,38 @@ from crabnet_jit.kernels import (
 )
 from crabnet_jit.kernels import train as training
 from crabnet_jit.kernels.layout import KINDS
-from crabnet_jit.machine.jit import entry
+from crabnet_jit.machine.jit import entry_point
 
-fill_groups = entry(chacha.fill_groups, "fill_groups")
-fill_uniform = entry(uniform.fill_uniform, "fill_uniform")
-fill_minibatches = entry(minibatch.fill_minibatches, "fill_minibatches")
-fill_masks = entry(dropout.fill_masks, "fill_masks")
-gaussian_panels = entry(targets.gaussian_panels, "gaussian_panels")
+fill_groups = entry_point(chacha.fill_groups, "fill_groups")
+fill_uniform = entry_point(uniform.fill_uniform, "fill_uniform")
+fill_minibatches = entry_point(minibatch.fill_minibatches, "fill_minibatches")
+fill_masks = entry_point(dropout.fill_masks, "fill_masks")
+gaussian_panels = entry_point(targets.gaussian_panels, "gaussian_panels")
 
-linear_forward = entry(linear.linear_forward, "linear_forward")
-linear_backward_parameters = entry(linear.linear_backward_parameters, "linear_backward_parameters")
-linear_backward_input = entry(linear.linear_backward_input, "linear_backward_input")
-sgd_update = entry(optimizers.sgd_update, "sgd_update")
+linear_forward = entry_point(linear.linear_forward, "linear_forward")
+linear_backward_parameters = entry_point(linear.linear_backward_parameters, "linear_backward_parameters")
+linear_backward_input = entry_point(linear.linear_backward_input, "linear_backward_input")
+sgd_update = entry_point(optimizers.sgd_update, "sgd_update")
 
-exponential_decay = entry(schedules.exponential_decay, "exponential_decay")
+exponential_decay = entry_point(schedules.exponential_decay, "exponential_decay")
 
-predict = entry(network.predict, "predict")
-train = entry(training.train, "train")
-loss_and_gradients = entry(training.loss_and_gradients, "loss_and_gradients")
+predict = entry_point(network.predict, "predict")
+train = entry_point(training.train, "train")
+loss_and_gradients = entry_point(training.loss_and_gradients, "loss_and_gradients")
 
 activation_forward = {
-    name: entry(activations.activation_forward(getattr(activations, name)), name) for name in KINDS
+    name: entry_point(activations.activation_forward(getattr(activations, name)), name) for name in KINDS
 }
 loss_forward = {
-    "mse": entry(losses.mse_forward, "mse"),
+    "mse": entry_point(losses.mse_forward, "mse"),
     **{
-        name: entry(losses.mean_loss(getattr(losses, name)), name)
+        name: entry_point(losses.mean_loss(getattr(losses, name)), name)
         for name in ("mae", "huber", "log_cosh", "binary_cross_entropy")
     },
-    "cross_entropy": entry(losses.cross_entropy_forward, "cross_entropy"),
+    "cross_entropy": entry_point(losses.cross_entropy_forward, "cross_entropy"),
 }
 update = {
-    name: entry(getattr(optimizers, f"{name}_update"), f"{name}_update")
+    name: entry_point(getattr(optimizers, f"{name}_update"), f"{name}_update")
     for name in ("momentum", "rmsprop", "adam")
 }
-penalize = entry(penalties.penalize, "penalize")
+penalize = entry_point(penalties.penalize, "penalize")

@@ -15,11 +15,11 @@ row for every unit, each as wide as a panel.
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crabnet_jit.arrays import Flat, Matrix, Number, Panel
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.view import matrix
 
@@ -32,7 +32,7 @@ KINDS = (
 IDENTITY, RELU = range(2)
 CUSTOM = -1
 
-_MOST_PARAMETERS = 2**48  # beyond, offsets in a buffer would be too large
+_MAX_PARAMETERS = 2**48  # beyond, offsets in a buffer would be too large
 
 
 def make_layout(sizes: Sequence[int]) -> NDArray[np.int64]:
@@ -46,7 +46,7 @@ def make_layout(sizes: Sequence[int]) -> NDArray[np.int64]:
         rows.append((n_in, n_out, start, start + n_out * n_in, y_start, RELU))
         start += n_out * n_in + n_out
         y_start += n_out
-        if start > _MOST_PARAMETERS:
+        if start > _MAX_PARAMETERS:
             raise MemoryError(f"a network of {start} parameters or more")
     layout = np.array(rows, dtype=np.int64)
     layout[-1, KIND] = IDENTITY
@@ -64,16 +64,16 @@ def unit_count(layout: NDArray[np.int64]) -> int:
 
 
 @kernel
-def weights(parameters: Any, layout: Any, layer: Any) -> Any:
+def weights(parameters: Flat, layout: Matrix, layer: Number) -> Matrix:
     n_out, n_in = layout[layer, N_OUT], layout[layer, N_IN]
     return matrix(parameters, layout[layer, W_START], n_out, n_in)
 
 
 @kernel
-def biases(parameters: Any, layout: Any, layer: Any) -> Any:
+def biases(parameters: Flat, layout: Matrix, layer: Number) -> Matrix:
     return matrix(parameters, layout[layer, B_START], layout[layer, N_OUT], 1)
 
 
 @kernel
-def outputs(workspace: Any, layout: Any, layer: Any, width: Any) -> Any:
+def outputs(workspace: Flat, layout: Matrix, layer: Number, width: Number) -> Panel:
     return matrix(workspace, layout[layer, Y_START] * width, layout[layer, N_OUT], width)

@@ -10,8 +10,7 @@ Tiles of 4 x 2 vectors keep the multiply-add units busy: 8 sums run side by side
 to hide a latency of 4 cycles, and 8 multiply-adds need 6 loads.
 """
 
-from typing import Any
-
+from crabnet_jit.arrays import Flag, Matrix, Number, Panel, Tile
 from crabnet_jit.machine.interrupt import is_set
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.tile import (
@@ -27,7 +26,7 @@ from crabnet_jit.machine.vector import lanes
 
 
 @kernel
-def linear_forward(W: Any, b: Any, x: Any, y: Any, rectify: Any, interrupt: Any) -> None:
+def linear_forward(W: Matrix, b: Matrix, x: Panel, y: Panel, rectify: bool, interrupt: Flag) -> None:
     """y = W x + b, or max(W x + b, 0) if `rectify`. Overwrites y."""
     n_out, width = y.shape
     n_out_by_4 = n_out - n_out % 4
@@ -43,7 +42,9 @@ def linear_forward(W: Any, b: Any, x: Any, y: Any, rectify: Any, interrupt: Any)
 
 
 @kernel
-def linear_backward_input(W: Any, dL_dy: Any, x: Any, dL_dx: Any, rectified: Any, interrupt: Any) -> None:
+def linear_backward_input(
+    W: Matrix, dL_dy: Panel, x: Panel, dL_dx: Panel, rectified: bool, interrupt: Flag
+) -> None:
     """dL_dx = W^T dL_dy. Overwrites dL_dx.
 
     If x was `rectified`, dL_dx is the gradient before that: 0 where x is not positive.
@@ -62,7 +63,7 @@ def linear_backward_input(W: Any, dL_dy: Any, x: Any, dL_dx: Any, rectified: Any
 
 
 @kernel
-def _add_product(tile: Any, A: Any, r: Any, B: Any, s: Any) -> Any:
+def _add_product(tile: Tile, A: Matrix, r: Number, B: Matrix, s: Number) -> Tile:
     """The tile at row r and column s of A B, added to `tile`."""
     for k in range(B.shape[0]):
         tile = tile_outer(tile, A, r, B, k, s)
@@ -70,14 +71,14 @@ def _add_product(tile: Any, A: Any, r: Any, B: Any, s: Any) -> Any:
 
 
 @kernel
-def linear_backward_parameters(dL_dy: Any, x: Any, dL_dW: Any, dL_db: Any, interrupt: Any) -> None:
+def linear_backward_parameters(dL_dy: Panel, x: Panel, dL_dW: Matrix, dL_db: Matrix, interrupt: Flag) -> None:
     """dL_dW += dL_dy x^T and dL_db += dL_dy 1. Columns beyond the batch must be 0 in dL_dy."""
     _add_row_products(dL_dy, x, dL_dW, interrupt)
     _add_row_sums(dL_dy, dL_db.T)
 
 
 @kernel
-def _add_row_products(A: Any, B: Any, C: Any, interrupt: Any) -> None:
+def _add_row_products(A: Matrix, B: Matrix, C: Matrix, interrupt: Flag) -> None:
     """C += A B^T: every row of A times every row of B, summed over the samples."""
     n_rows, n_columns = C.shape
     rows_by_2 = n_rows - n_rows % 2
@@ -102,7 +103,7 @@ def _add_row_products(A: Any, B: Any, C: Any, interrupt: Any) -> None:
 
 
 @kernel
-def _add_row_sums(A: Any, C: Any) -> None:
+def _add_row_sums(A: Matrix, C: Matrix) -> None:
     """C += 1 A^T: the sum of every row of A; C is one row."""
     n_rows = A.shape[0]
     rows_by_8 = n_rows - n_rows % 8
@@ -113,7 +114,7 @@ def _add_row_sums(A: Any, C: Any) -> None:
 
 
 @kernel
-def _dot_tile(tile: Any, A: Any, r: Any, B: Any, c: Any, C: Any) -> None:
+def _dot_tile(tile: Tile, A: Matrix, r: Number, B: Matrix, c: Number, C: Matrix) -> None:
     for s in range(0, B.shape[1], lanes(B)):
         tile = tile_dot(tile, A, r, B, c, s)
     tile_add_sums(tile, C, r, c)

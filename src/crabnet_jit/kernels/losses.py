@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from crabnet_jit.arrays import Number, Panel, Vector
 from crabnet_jit.kernels.activations import sigmoid, tanh
 from crabnet_jit.kernels.elementary import exp, expm1, log, log1p
 from crabnet_jit.machine.jit import kernel
@@ -31,14 +32,14 @@ from crabnet_jit.machine.vector import (
 
 
 @kernel
-def mse(x: Any, target: Any, a: Any) -> Any:
+def mse(x: Vector, target: Vector, a: Number) -> tuple[Vector, Vector, Vector]:
     """(x - target)^2."""
     error = x - target
     return error * error, 2.0 * error, splat(x, 2.0)
 
 
 @kernel
-def mae(x: Any, target: Any, a: Any) -> Any:
+def mae(x: Vector, target: Vector, a: Number) -> tuple[Vector, Vector, Vector]:
     """|x - target|; its derivative is 0 where both are equal."""
     error = x - target
     size = absolute(error)
@@ -46,7 +47,7 @@ def mae(x: Any, target: Any, a: Any) -> Any:
 
 
 @kernel
-def huber(x: Any, target: Any, a: Any) -> Any:
+def huber(x: Vector, target: Vector, a: Number) -> tuple[Vector, Vector, Vector]:
     """e^2 / 2 where |e| <= a, else a (|e| - a / 2)."""
     error = x - target
     size = absolute(error)
@@ -56,7 +57,7 @@ def huber(x: Any, target: Any, a: Any) -> Any:
 
 
 @kernel
-def log_cosh(x: Any, target: Any, a: Any) -> Any:
+def log_cosh(x: Vector, target: Vector, a: Number) -> tuple[Vector, Vector, Vector]:
     """log(cosh(e)), near 0 from cosh(e) - 1 = (exp(|e|) - 1)^2 / (2 exp(|e|))."""
     error = x - target
     size = absolute(error)
@@ -68,7 +69,7 @@ def log_cosh(x: Any, target: Any, a: Any) -> Any:
 
 
 @kernel
-def binary_cross_entropy(x: Any, target: Any, a: Any) -> Any:
+def binary_cross_entropy(x: Vector, target: Vector, a: Number) -> tuple[Vector, Vector, Vector]:
     """-target log(p) - (1 - target) log(1 - p) with p = 1 / (1 + exp(-x))."""
     probability, curvature, _ = sigmoid(x, a)
     value = maximum(0.0, x) - x * target + log1p(exp(-absolute(x)))
@@ -78,7 +79,7 @@ def binary_cross_entropy(x: Any, target: Any, a: Any) -> Any:
 def mean_loss(formula: Any) -> Any:
     """The kernel for a loss that is a mean over the outputs of a formula of each."""
 
-    def loss_forward(x: Any, target: Any, weight: Any, a: Any, dL_dx: Any) -> Any:
+    def loss_forward(x: Panel, target: Panel, weight: Panel, a: Number, dL_dx: Panel) -> Number:
         total = splat(x, 0.0)
         for s in range(0, x.shape[1], lanes(x)):
             share = load(weight, 0, s) * (1.0 / x.shape[0])
@@ -95,7 +96,7 @@ def mean_loss(formula: Any) -> Any:
 def custom_loss(value: Any, derivative: Any) -> Any:
     """The same for two compiled functions of a prediction and a target."""
 
-    def loss_forward(x: Any, target: Any, weight: Any, a: Any, dL_dx: Any) -> Any:
+    def loss_forward(x: Panel, target: Panel, weight: Panel, a: Number, dL_dx: Panel) -> Number:
         total = 0.0
         for i in range(x.shape[0]):
             for s in range(x.shape[1]):
@@ -114,7 +115,7 @@ mse_forward = mean_loss(mse)
 
 
 @kernel
-def cross_entropy_forward(x: Any, target: Any, weight: Any, a: Any, dL_dx: Any) -> Any:
+def cross_entropy_forward(x: Panel, target: Panel, weight: Panel, a: Number, dL_dx: Panel) -> Number:
     """-sum(target log(p)) over the outputs of each sample, with p = exp(x) / sum(exp(x))."""
     total = splat(x, 0.0)
     for s in range(0, x.shape[1], lanes(x)):

@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from crabnet_jit.arrays import Flat, Number
 from crabnet_jit.kernels.chacha import DRAWS, fill_groups, whole_groups
+from crabnet_jit.kernels.structs import Batches, Stream
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.view import panel
 
@@ -16,15 +18,15 @@ def permutation_draws(n_samples: int) -> int:
 
 @kernel
 def fill_minibatches(
-    stream: Any,
-    draws: Any,
-    epoch: Any,
-    order: Any,
+    stream: Stream,
+    draws: Flat,
+    epoch: Number,
+    order: Flat,
     data: Any,
-    batch_size: Any,
-    iteration: Any,
-    batches: Any,
-) -> Any:
+    batch_size: Number,
+    iteration: Number,
+    batches: Batches,
+) -> Number:
     """Overwrite `batches`, but for masks, with those from `iteration` on; return the last one's epoch.
 
     `data` are inputs (n_samples, n_in), targets (n_samples, n_out) and weights (n_samples,). An epoch takes
@@ -64,7 +66,7 @@ def fill_minibatches(
 
 
 @kernel
-def _permute(draws: Any, order: Any) -> None:
+def _permute(draws: Flat, order: Flat) -> None:
     """Overwrite `order` with a random permutation (R. Fisher, F. Yates, 1938)."""
     for i in range(order.size):
         order[i] = i

@@ -4,11 +4,10 @@ Activations of kind IDENTITY and RELU are compiled into the loops of the linear 
 through their addresses in `calls` (abi.py), which is None if nothing is called.
 """
 
-from typing import Any
-
+from crabnet_jit.arrays import Calls, Number, Panel, Panels
 from crabnet_jit.kernels.layout import KIND, RELU, Y_START, biases, outputs, weights
 from crabnet_jit.kernels.linear import linear_backward_input, linear_backward_parameters, linear_forward
-from crabnet_jit.kernels.structs import ACTIVATIONS
+from crabnet_jit.kernels.structs import ACTIVATIONS, Network, Workspace
 from crabnet_jit.machine.address import INLINED, address, call
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.vector import lanes, load, store
@@ -16,7 +15,7 @@ from crabnet_jit.machine.view import matrix, panel
 
 
 @kernel
-def network_forward(network: Any, calls: Any, x: Any, masks: Any, workspace: Any) -> Any:
+def network_forward(network: Network, calls: Calls, x: Panel, masks: Panel, workspace: Workspace) -> Panel:
     """Return the panel of outputs for the panel x; stores every layer's output and derivative."""
     layout, width = network.layout, x.shape[1]
     h = x
@@ -27,7 +26,7 @@ def network_forward(network: Any, calls: Any, x: Any, masks: Any, workspace: Any
         activation = address(calls, ACTIVATIONS + layer)
         if activation != INLINED:
             dy_dz = outputs(workspace.derivatives, layout, layer, width)
-            call(activation, (y, network.a[layer], y, dy_dz))
+            call(activation, (y, network.constants[layer], y, dy_dz))
             if masks.shape[0] > 0 and layer < layout.shape[0] - 1:
                 _multiply(masks, layout[layer, Y_START], y)
                 _multiply(masks, layout[layer, Y_START], dy_dz)
@@ -36,7 +35,7 @@ def network_forward(network: Any, calls: Any, x: Any, masks: Any, workspace: Any
 
 
 @kernel
-def network_backward(network: Any, calls: Any, x: Any, workspace: Any) -> None:
+def network_backward(network: Network, calls: Calls, x: Panel, workspace: Workspace) -> None:
     """Add the gradients of one panel to `workspace.gradients`.
 
     The workspace is what network_forward left, but for the last layer's part of `errors`, which
@@ -61,7 +60,7 @@ def network_backward(network: Any, calls: Any, x: Any, workspace: Any) -> None:
 
 
 @kernel
-def _multiply(x: Any, row: Any, y: Any) -> None:
+def _multiply(x: Panel, row: Number, y: Panel) -> None:
     """y *= x[row:], as many rows as y has."""
     for i in range(y.shape[0]):
         for s in range(0, y.shape[1], lanes(y)):
@@ -69,7 +68,7 @@ def _multiply(x: Any, row: Any, y: Any) -> None:
 
 
 @kernel
-def predict(network: Any, calls: Any, x: Any, workspace: Any, y: Any) -> None:
+def predict(network: Network, calls: Calls, x: Panels, workspace: Workspace, y: Panels) -> None:
     """Outputs of all panels: x (1, n_panels, n_in, width) to y (1, n_panels, n_out, width)."""
     no_masks = matrix(workspace.activations, 0, 0, 0)
     for p in range(x.shape[1]):

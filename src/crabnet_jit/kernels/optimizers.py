@@ -1,30 +1,35 @@
 """Update rules: parameters from gradients.
 
 The loops run over flat buffers. `state` holds what a rule remembers: as many buffers of the
-parameters' size as it needs, one after the other. `numbers` (float64) are its constants, in the order
-in which it unpacks them.
+parameters' size as it needs, one after the other. `numbers` (float64) are its constants and what it counts,
+at the places that are named here for each rule.
 """
 
 import math
-from typing import Any
 
+from crabnet_jit.arrays import Flat, Number
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.view import part
 
 
 @kernel
-def sgd_update(parameters: Any, gradients: Any, learning_rate: Any) -> None:
+def sgd_update(parameters: Flat, gradients: Flat, learning_rate: Number) -> None:
     """parameters -= learning_rate * gradients. Overwrites parameters."""
     rate = parameters.dtype.type(learning_rate)
     for k in range(parameters.size):
         parameters[k] -= rate * gradients[k]
 
 
+MOMENTUM, IS_NESTEROV = range(2)
+
+
 @kernel
-def momentum_update(parameters: Any, gradients: Any, state: Any, numbers: Any, learning_rate: Any) -> float:
+def momentum_update(
+    parameters: Flat, gradients: Flat, state: Flat, numbers: Flat, learning_rate: Number
+) -> float:
     """v = momentum v + g; parameters -= rate v, or with Nesterov rate (g + momentum v)."""
     number = parameters.dtype.type
-    rate, momentum, is_nesterov = number(learning_rate), number(numbers[0]), numbers[1] > 0.0
+    rate, momentum, is_nesterov = number(learning_rate), number(numbers[MOMENTUM]), numbers[IS_NESTEROV] > 0.0
     velocity = part(state, 0, parameters.size)
     of_gradient, of_velocity = (number(1), momentum) if is_nesterov else (number(0), number(1))
     for k in range(parameters.size):
@@ -35,12 +40,18 @@ def momentum_update(parameters: Any, gradients: Any, state: Any, numbers: Any, l
     return 0.0
 
 
+RMSPROP_ALPHA, RMSPROP_EPS, RMSPROP_MOMENTUM = range(3)
+
+
 @kernel
-def rmsprop_update(parameters: Any, gradients: Any, state: Any, numbers: Any, learning_rate: Any) -> float:
+def rmsprop_update(
+    parameters: Flat, gradients: Flat, state: Flat, numbers: Flat, learning_rate: Number
+) -> float:
     """s = alpha s + (1 - alpha) g^2; v = momentum v + g / (sqrt(s) + eps); parameters -= rate v."""
     number = parameters.dtype.type
-    rate, alpha, rest = number(learning_rate), number(numbers[0]), number(1.0 - numbers[0])
-    eps, momentum = number(numbers[1]), number(numbers[2])
+    rate = number(learning_rate)
+    alpha, rest = number(numbers[RMSPROP_ALPHA]), number(1.0 - numbers[RMSPROP_ALPHA])
+    eps, momentum = number(numbers[RMSPROP_EPS]), number(numbers[RMSPROP_MOMENTUM])
     squares, velocity = part(state, 0, parameters.size), part(state, parameters.size, parameters.size)
     for k in range(parameters.size):
         g = gradients[k]
@@ -52,8 +63,13 @@ def rmsprop_update(parameters: Any, gradients: Any, state: Any, numbers: Any, le
     return 0.0
 
 
+BETA1, BETA2, ADAM_EPS, WEIGHT_DECAY, BETA1_POWER, BETA2_POWER = range(6)
+
+
 @kernel
-def adam_update(parameters: Any, gradients: Any, state: Any, numbers: Any, learning_rate: Any) -> float:
+def adam_update(
+    parameters: Flat, gradients: Flat, state: Flat, numbers: Flat, learning_rate: Number
+) -> float:
     """m and s are running means of g and g^2; parameters -= rate m' / (sqrt(s') + eps).
 
     m' = m / (1 - beta1^t) and s' = s / (1 - beta2^t) in step t; `numbers` keeps the two powers, and
@@ -61,14 +77,14 @@ def adam_update(parameters: Any, gradients: Any, state: Any, numbers: Any, learn
     """
     number = parameters.dtype.type
     n = parameters.size
-    beta1, beta2, weight_decay = numbers[0], numbers[1], numbers[3]
+    beta1, beta2, weight_decay = numbers[BETA1], numbers[BETA2], numbers[WEIGHT_DECAY]
     mean, squares = part(state, 0, n), part(state, n, n)
-    numbers[4] *= beta1
-    numbers[5] *= beta2
-    rate = number(learning_rate / (1.0 - numbers[4]))
-    root = number(1.0 / math.sqrt(1.0 - numbers[5]))
+    numbers[BETA1_POWER] *= beta1
+    numbers[BETA2_POWER] *= beta2
+    rate = number(learning_rate / (1.0 - numbers[BETA1_POWER]))
+    root = number(1.0 / math.sqrt(1.0 - numbers[BETA2_POWER]))
     b1, rest1, b2, rest2 = number(beta1), number(1.0 - beta1), number(beta2), number(1.0 - beta2)
-    eps, keep = number(numbers[2]), number(1.0 - learning_rate * weight_decay)
+    eps, keep = number(numbers[ADAM_EPS]), number(1.0 - learning_rate * weight_decay)
     for k in range(n):
         g = gradients[k]
         m = b1 * mean[k] + rest1 * g

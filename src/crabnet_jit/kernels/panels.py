@@ -11,12 +11,12 @@ from numpy.typing import DTypeLike
 from crabnet_jit.arrays import Array, aligned_zeros
 
 _TWO_VECTORS = 128  # bytes; kernels take so many at a time
-_WIDEST = 128
+_MAX_WIDTH = 128
 
 
 def panel_shape(n_samples: int, dtype: DTypeLike = np.float64) -> tuple[int, int]:
     """Number of panels and their width for a batch."""
-    n_panels = -(-n_samples // _WIDEST)
+    n_panels = -(-n_samples // _MAX_WIDTH)
     return n_panels, round_up(-(-n_samples // n_panels), dtype)
 
 

@@ -1,20 +1,20 @@
 """Penalties on parameters, and limits on gradients."""
 
 import math
-from typing import Any
 
 import numpy as np
 
+from crabnet_jit.arrays import Flat, Number
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.vector import fma, lanes, load, splat, sum_lanes
 from crabnet_jit.machine.view import matrix
 
 L1, L2, CLIP_VALUE, CLIP_NORM = range(4)
-_LEAST_SQUARES = 1e-30  # a smaller sum may have lost squares that were too small for a float32
+_MIN_SUM_OF_SQUARES = 1e-30  # a smaller sum may have lost squares that were too small for a float32
 
 
 @kernel
-def penalty(parameters: Any, settings: Any) -> Any:
+def penalty(parameters: Flat, settings: Flat) -> Number:
     """L1 sum(|p|) + L2 / 2 sum(p^2)."""
     sizes = squares = 0.0
     for k in range(parameters.size):
@@ -25,7 +25,7 @@ def penalty(parameters: Any, settings: Any) -> Any:
 
 
 @kernel
-def penalize(parameters: Any, gradients: Any, settings: Any) -> float:
+def penalize(parameters: Flat, gradients: Flat, settings: Flat) -> float:
     """Add the gradient of the penalty to `gradients`, then clip those. Return 0.
 
     First every component to [-CLIP_VALUE, CLIP_VALUE], then the norm of all to CLIP_NORM.
@@ -47,10 +47,10 @@ def penalize(parameters: Any, gradients: Any, settings: Any) -> float:
 
 
 @kernel
-def _norm(x: Any) -> Any:
+def _norm(x: Flat) -> tuple[Number, Number]:
     """A unit and the Euclidean norm of x in it: 1, or the largest size where squares are no good numbers."""
     total = np.float64(_sum_squares(x))
-    if _LEAST_SQUARES < total < math.inf:
+    if _MIN_SUM_OF_SQUARES < total < math.inf:
         return 1.0, math.sqrt(total)
     largest = 0.0
     for k in range(x.size):
@@ -65,7 +65,7 @@ def _norm(x: Any) -> Any:
 
 
 @kernel
-def _sum_squares(x: Any) -> Any:
+def _sum_squares(x: Flat) -> Number:
     n = x.size - x.size % lanes(x)
     rows = matrix(x, 0, 1, n)
     total = splat(x, 0.0)

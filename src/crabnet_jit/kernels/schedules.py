@@ -1,12 +1,11 @@
 """Learning rates for a chunk of iterations."""
 
-from typing import Any
-
+from crabnet_jit.arrays import Flat, Number
 from crabnet_jit.machine.jit import kernel
 
 
 @kernel
-def exponential_decay(rate: Any, decay: Any, learning_rates: Any) -> None:
+def exponential_decay(rate: Number, decay: Number, learning_rates: Flat) -> None:
     """learning_rates[k] = rate * decay**(k + 1), multiplied up one by one. Overwrites learning_rates.
 
     The original rounds after every step; so the bits do not depend on where a chunk begins.

@@ -1,17 +1,19 @@
 """What travels together: the arguments of the kernels, in named tuples."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from crabnet_jit.arrays import Flag, Flat, Matrix, Number, Panels
 
 
 class Network(NamedTuple):
-    """Where the numbers of each layer lie (layout.py), the `a` of its activation, and the flat buffer.
+    """Where the numbers of each layer lie (layout.py), the constant in its activation, and the flat buffer.
 
     It holds no addresses: it means the same in every process, and compiled code of others may hold it.
     """
 
-    layout: Any
-    a: Any
-    parameters: Any
+    layout: Matrix
+    constants: Flat
+    parameters: Flat
 
 
 class Workspace(NamedTuple):
@@ -22,11 +24,11 @@ class Workspace(NamedTuple):
     set (interrupt.py), what kernels leave here is unfinished; it may be None.
     """
 
-    activations: Any
-    derivatives: Any
-    errors: Any
-    gradients: Any
-    interrupt: Any
+    activations: Flat
+    derivatives: Flat
+    errors: Flat
+    gradients: Flat
+    interrupt: Flag
 
 
 class Batches(NamedTuple):
@@ -37,33 +39,33 @@ class Batches(NamedTuple):
     which then serves all iterations.
     """
 
-    x: Any
-    target: Any
-    weight: Any
-    masks: Any
+    x: Panels
+    target: Panels
+    weight: Panels
+    masks: Panels
 
 
 class Criterion(NamedTuple):
-    """The `a` of the loss, and what is added to the loss and done to its gradients (penalties.py)."""
+    """The constant in the loss, and what is added to the loss and done to its gradients (penalties.py)."""
 
-    a: Any
-    penalties: Any
+    constant: Number
+    penalties: Flat
 
 
 class Rule(NamedTuple):
     """What an update rule remembers, and its numbers (optimizers.py)."""
 
-    state: Any
-    numbers: Any
+    state: Flat
+    numbers: Flat
 
 
 class Stream(NamedTuple):
     """A place in a random stream (chacha.py): key, number of the stream, group, draws to skip in it."""
 
-    key: Any
-    number: Any
-    group: Any
-    skip: Any
+    key: Flat
+    number: Number
+    group: Number
+    skip: Number
 
 
 # Beside these travels `calls`, the addresses of what a run calls (abi.py), or None if it calls nothing: those

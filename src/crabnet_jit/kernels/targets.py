@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from crabnet_jit.arrays import Flat, Number, Panels
 from crabnet_jit.kernels.elementary import exp
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.vector import fma, lanes, load, splat, store
@@ -12,7 +13,7 @@ from crabnet_jit.machine.view import as_tuple, panel
 
 
 @kernel
-def gaussian_panels(x: Any, target: Any) -> None:
+def gaussian_panels(x: Panels, target: Panels) -> None:
     """target = 5 exp(-|x|^2 / 2) for every sample.
 
     x (n_iterations, n_panels, n_in, width); overwrites target, the same with one feature.
@@ -33,7 +34,7 @@ def custom_target_panels(n_in: int) -> Any:
     """What makes, of a compiled function of n_in numbers, the kernel that fills panels with its values."""
 
     def make(function: Any) -> Any:
-        def target_panels(x: Any, target: Any, n_samples: Any) -> Any:
+        def target_panels(x: Panels, target: Panels, n_samples: Number) -> tuple[Flat, Number]:
             """Overwrite target (n_iterations, n_panels, 1, width) with the values at x (…, n_in, …).
 
             For the first n_samples columns of each iteration. Stops at a value that is not finite; returns

@@ -6,14 +6,14 @@ None if nothing is called.
 """
 
 import math
-from typing import Any
 
+from crabnet_jit.arrays import Calls, Flag, Flat, Number
 from crabnet_jit.kernels.layout import outputs
 from crabnet_jit.kernels.losses import mse_forward
 from crabnet_jit.kernels.network import network_backward, network_forward
 from crabnet_jit.kernels.optimizers import sgd_update
 from crabnet_jit.kernels.penalties import penalty
-from crabnet_jit.kernels.structs import LOSS, PENALIZE, UPDATE
+from crabnet_jit.kernels.structs import LOSS, PENALIZE, UPDATE, Batches, Criterion, Network, Rule, Workspace
 from crabnet_jit.machine.address import INLINED, address, call
 from crabnet_jit.machine.interrupt import is_set
 from crabnet_jit.machine.jit import kernel
@@ -22,8 +22,13 @@ from crabnet_jit.machine.view import panel
 
 @kernel
 def batch_gradients(
-    network: Any, calls: Any, workspace: Any, batches: Any, iteration: Any, criterion: Any
-) -> Any:
+    network: Network,
+    calls: Calls,
+    workspace: Workspace,
+    batches: Batches,
+    iteration: Number,
+    criterion: Criterion,
+) -> Number:
     """Return the loss of one batch of a chunk, and overwrite `workspace.gradients` with its gradients.
 
     The gradients of the batch's panels are added up in order.
@@ -40,25 +45,25 @@ def batch_gradients(
         y = network_forward(network, calls, x, masks, workspace)
         dL_dy = outputs(workspace.errors, layout, layout.shape[0] - 1, x.shape[1])
         if address(calls, LOSS) != INLINED:
-            loss += call(address(calls, LOSS), (y, target, weight, criterion.a, dL_dy))
+            loss += call(address(calls, LOSS), (y, target, weight, criterion.constant, dL_dy))
         else:
-            loss += mse_forward(y, target, weight, criterion.a, dL_dy)
+            loss += mse_forward(y, target, weight, criterion.constant, dL_dy)
         network_backward(network, calls, x, workspace)
     return loss
 
 
 @kernel
 def train(
-    network: Any,
-    calls: Any,
-    workspace: Any,
-    batches: Any,
-    criterion: Any,
-    rule: Any,
-    learning_rates: Any,
-    interrupt: Any,
-    losses: Any,
-) -> Any:
+    network: Network,
+    calls: Calls,
+    workspace: Workspace,
+    batches: Batches,
+    criterion: Criterion,
+    rule: Rule,
+    learning_rates: Flat,
+    interrupt: Flag,
+    losses: Flat,
+) -> tuple[Number, bool]:
     """A step for every batch of a chunk; return how many, and if parameters and state are finite then.
 
     Reads batches and learning_rates (n_iterations,). Updates the parameters and the rule's state,
@@ -87,7 +92,7 @@ def train(
 
 
 @kernel
-def _is_finite(x: Any) -> Any:
+def _is_finite(x: Flat) -> bool:
     is_finite = True
     for k in range(x.size):
         is_finite = is_finite and abs(x[k]) < math.inf
@@ -95,7 +100,9 @@ def _is_finite(x: Any) -> Any:
 
 
 @kernel
-def loss_and_gradients(network: Any, calls: Any, workspace: Any, batches: Any, criterion: Any) -> Any:
+def loss_and_gradients(
+    network: Network, calls: Calls, workspace: Workspace, batches: Batches, criterion: Criterion
+) -> Number:
     """Return the loss of the first batch with penalties; its gradients are left in the workspace."""
     loss = batch_gradients(network, calls, workspace, batches, 0, criterion)
     if address(calls, PENALIZE) != INLINED:

@@ -1,22 +1,24 @@
 """From random integers to uniform numbers in panels."""
 
-from typing import Any
-
+from crabnet_jit.arrays import Flat, Matrix, Number, Panel, Panels, Vector
 from crabnet_jit.kernels.chacha import DRAWS, fill_groups, whole_groups
+from crabnet_jit.kernels.structs import Stream
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.vector import lanes, load_column, shift_right, splat, store, to_float
 from crabnet_jit.machine.view import matrix, panel, part
 
-_AHEAD = 128  # rows that may be read beyond the last sample, and are not used: a panel's
+_ROWS_AHEAD = 128  # rows that may be read beyond the last sample, and are not used: a panel's
 
 
 def buffer_size(n_samples: int, n_features: int, n_iterations: int) -> int:
     """Draws that `fill_uniform` needs room for, to do so many iterations at once."""
-    return whole_groups(DRAWS + (n_iterations * n_samples + _AHEAD) * n_features)
+    return whole_groups(DRAWS + (n_iterations * n_samples + _ROWS_AHEAD) * n_features)
 
 
 @kernel
-def fill_uniform(stream: Any, bits: Any, scale: Any, low: Any, n_samples: Any, draws: Any, x: Any) -> None:
+def fill_uniform(
+    stream: Stream, bits: Number, scale: Flat, low: Flat, n_samples: Number, draws: Flat, x: Panels
+) -> None:
     """x = (draw >> (64 - bits)) * 2**-bits * scale + low: exact up to `scale`, then rounded twice.
 
     The draws begin at a place of a `Stream` (structs.py) and go sample by sample, one for each feature.
@@ -27,7 +29,7 @@ def fill_uniform(stream: Any, bits: Any, scale: Any, low: Any, n_samples: Any, d
     n_iterations, n_panels, n_features, width = x.shape
     per_iteration = n_samples * n_features
     unit = splat(x, 1.0 / (1 << bits))
-    at_once = (draws.size - DRAWS - _AHEAD * n_features) // per_iteration
+    at_once = (draws.size - DRAWS - _ROWS_AHEAD * n_features) // per_iteration
     for first in range(0, n_iterations, at_once):
         n = min(at_once, n_iterations - first)
         ahead, offset = divmod(stream.skip + first * per_iteration, DRAWS)
@@ -42,7 +44,7 @@ def fill_uniform(stream: Any, bits: Any, scale: Any, low: Any, n_samples: Any, d
 
 
 @kernel
-def _fill_panel(draws: Any, bits: Any, unit: Any, scale: Any, low: Any, x: Any) -> None:
+def _fill_panel(draws: Matrix, bits: Number, unit: Vector, scale: Flat, low: Flat, x: Panel) -> None:
     for f in range(x.shape[0]):
         factor, offset = splat(x, scale[f]), splat(x, low[f])
         for s in range(0, x.shape[1], lanes(x)):

@@ -29,13 +29,13 @@ from crabnet_jit.machine.llvm import I64, INDEX, step
 INLINED = 0  # in place of an address, for what is compiled into the run
 
 
-def address_of(entry: Any, *arguments: Any) -> int:
+def address_of(entry_point: Any, *arguments: Any) -> int:
     """Address of a kernel that returns a float64, compiled for arguments of these Numba types.
 
-    It is valid as long as `entry` lives.
+    It is valid as long as `entry_point` lives.
     """
-    entry.compile(arguments)
-    result = entry.overloads[arguments]
+    entry_point.compile(arguments)
+    result = entry_point.overloads[arguments]
     if result.signature.return_type != types.float64:
         raise TypeError(f"must return float64, not {result.signature.return_type}")
     return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))

@@ -57,7 +57,7 @@ def _renamed(function: Any, name: str) -> Any:
     return copy
 
 
-def entry(kernel: Any, name: str | None = None) -> Any:
+def entry_point(kernel: Any, name: str | None = None) -> Any:
     """The same kernel for calls from Python; it releases the GIL.
 
     It is kept on disk if it has a `name`, which no other kernel may have. A kernel that contains a user's

@@ -30,7 +30,7 @@ Flag = NDArray[np.uint8]
 NEVER: Flag = np.zeros(1, np.uint8)
 
 _INTERRUPTING = {signal.SIGINT, signal.SIGTERM}  # interrupt.py
-_MOST_SIGNALS = 2**20  # in one compiled call; later ones are not seen before its end
+_MAX_SIGNALS = 2**20  # in one compiled call; later ones are not seen before its end
 _NAMES = "SIGINT SIGTERM SIGALRM SIGHUP SIGQUIT SIGUSR1 SIGUSR2 SIGVTALRM SIGPROF"  # handlers may raise
 _HANDLED = [getattr(signal, name) for name in _NAMES.split() if hasattr(signal, name)]
 
@@ -44,10 +44,10 @@ class _SignalFile:
         else:
             with tempfile.TemporaryFile() as file:
                 self.descriptor = os.dup(file.fileno())
-        os.ftruncate(self.descriptor, _MOST_SIGNALS)
+        os.ftruncate(self.descriptor, _MAX_SIGNALS)
         os.set_blocking(self.descriptor, False)  # as Python demands
         self.listener = -1  # a file descriptor of someone else, who wants to know of signals
-        self.flag: Flag = np.frombuffer(mmap.mmap(self.descriptor, _MOST_SIGNALS), np.uint8)
+        self.flag: Flag = np.frombuffer(mmap.mmap(self.descriptor, _MAX_SIGNALS), np.uint8)
 
     def take(self) -> bytes:
         """The signals that came since the last call."""

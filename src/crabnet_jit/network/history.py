@@ -15,8 +15,8 @@ from crabnet_jit.components.schedules import Schedule, rates_of
 WINDOW = 1001
 #: The original divides their sum by this, also while there are fewer losses; in the log only.
 LOG_DIVISOR = 1000
-_PIECE = 2**20
-_MOST_EVENTS = 5  # in a table
+_LOSSES_AT_ONCE = 2**20
+_MAX_EVENTS = 5  # in a table
 _LINE, _RUNNING, _VALIDATION = "#9ecae1", "#08519c", "#d55e00"
 
 
@@ -48,7 +48,7 @@ class History:
         self._schedule = schedule
         self._rate_scales = [(0, 1.0)]  # (first iteration, factor on the schedule's rates)
         self._losses = np.empty(0)
-        self._count = 0  # of losses that are kept
+        self._count = 0  # of losses that are n_stored
         self.n_iterations = 0
 
     @property
@@ -141,6 +141,11 @@ class History:
         self.log += entries
         self._n_new += len(entries)
 
+    @property
+    def has_new_entries(self) -> bool:
+        """Whether the log has entries that have not been taken."""
+        return self._n_new > 0
+
     def take_new_entry(self) -> tuple[int, float] | None:
         """The first entry of the log that has not been taken, if any; not of those before it was set back."""
         if self._n_new == 0:
@@ -152,12 +157,15 @@ class History:
         """Make room for n more losses; copy piece by piece, so that Ctrl-C need not wait for all."""
         if self._count + n <= self._losses.size:
             return
-        kept = self._count if self._keep is None else min(self._count, self._keep)
-        grown, old = np.empty(max(kept + n, 2 * kept)), self._losses[self._count - kept : self._count]
-        for start in range(0, kept, _PIECE):
-            stop = min(start + _PIECE, kept)
+        n_stored = self._count if self._keep is None else min(self._count, self._keep)
+        grown, old = (
+            np.empty(max(n_stored + n, 2 * n_stored)),
+            self._losses[self._count - n_stored : self._count],
+        )
+        for start in range(0, n_stored, _LOSSES_AT_ONCE):
+            stop = min(start + _LOSSES_AT_ONCE, n_stored)
             grown[start:stop] = old[start:stop]
-        self._losses, self._count = grown, kept
+        self._losses, self._count = grown, n_stored
 
     def window(self) -> Array:
         """A copy of the last losses that the running loss needs."""
@@ -171,12 +179,12 @@ class History:
         From there on, learning rates are those of the schedule times rate_scale. The losses are those of this
         run if `is_own`, or if it still has the same ones.
         """
-        kept = iteration - self.first_iteration
-        own = self._losses[max(0, kept - window.size) : kept]
-        is_kept = 0 <= kept <= self._count and np.array_equal(own, window, equal_nan=True)
-        is_own = is_own or is_kept
-        if is_kept:
-            self._count = kept
+        n_stored = iteration - self.first_iteration
+        own = self._losses[max(0, n_stored - window.size) : n_stored]
+        is_stored = 0 <= n_stored <= self._count and np.array_equal(own, window, equal_nan=True)
+        is_own = is_own or is_stored
+        if is_stored:
+            self._count = n_stored
         else:
             self._losses, self._count = window.copy(), window.size
         self.log = [entry for entry in self.log if is_own and entry[0] < iteration]
@@ -231,8 +239,8 @@ def _html(
         value = f"{validation_losses[best]:.6g} after {validation_iterations[best]:,} iterations"
         rows.append(["least validation loss", value])
     events = [f"{event} after {iteration:,} iterations" for iteration, event in history.events]
-    if len(events) > _MOST_EVENTS:
-        events = [f"{len(events) - _MOST_EVENTS:,} more, before these:", *events[-_MOST_EVENTS:]]
+    if len(events) > _MAX_EVENTS:
+        events = [f"{len(events) - _MAX_EVENTS:,} more, before these:", *events[-_MAX_EVENTS:]]
     rows += [["", event] for event in events]
     lines = [
         ("loss", _LINE, 1.0, *history.envelope(300)),

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
-from crabnet_jit.components.base import kept
+from crabnet_jit.components.base import stored
 from crabnet_jit.data.random import StdRng, as_rng
 from crabnet_jit.kernels.entries import (
     linear_backward_input,
@@ -182,11 +182,11 @@ class LinearLayer:
         RuntimeError
             If `forward` has not been called.
         """
-        shape = kept(self.dy_dW).shape[0], self.out_features
+        shape = stored(self.dy_dW).shape[0], self.out_features
         return self._backward(check.same_shape("dL_dy", dL_dy, shape, self._parameters.dtype))
 
     def _backward(self, dL_dy: Array) -> Array:
-        x = kept(self.dy_dW)
+        x = stored(self.dy_dW)
         x_panel, dL_dy_panel = pack_one(x), pack_one(dL_dy, padding=0.0)
         dL_dx = np.empty_like(x_panel)
         self.gradients[:] = 0.0

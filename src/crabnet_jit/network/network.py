@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from crabnet_jit import check, notebook
 from crabnet_jit.arrays import Array, aligned_zeros
 from crabnet_jit.components.activations import Activation, Sine, as_activation
-from crabnet_jit.components.base import kept
+from crabnet_jit.components.base import stored
 from crabnet_jit.data.random import StdRng, as_rng
 from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.kernels.abi import calls_of
@@ -144,8 +144,8 @@ class NN:
         self._n_units = unit_count(self._layout)
         n_parameters = parameter_count(self._layout)
         self._parameters = aligned_zeros(n_parameters, dtype=dtype)
-        a = np.array([activation.a for activation in activations])
-        self._network = Network(self._layout, a, self._parameters)
+        constants = np.array([activation.constant for activation in activations])
+        self._network = Network(self._layout, constants, self._parameters)
         self._gradients = aligned_zeros(n_parameters, dtype=dtype)
         layers = []
         for (n_in, n_out), row in zip(pairwise(sizes), self._layout, strict=True):
@@ -159,7 +159,7 @@ class NN:
 
     def _initialize(self, rule: str, rng: StdRng) -> None:
         for k, (layer, activation) in enumerate(zip(self.layers, self.activations, strict=True)):
-            frequency = activation.a if isinstance(activation, Sine) else 1.0
+            frequency = activation.constant if isinstance(activation, Sine) else 1.0
             place = LayerPlace(layer.in_features, layer.out_features, k == 0, frequency)
             layer.parameters[:] = INITIALIZERS[rule](rng, place)
 
@@ -341,7 +341,7 @@ class NN:
         RuntimeError
             If `forward` has not been called.
         """
-        shape = kept(self.activations[-1].dy_dx).shape
+        shape = stored(self.activations[-1].dy_dx).shape
         dL_dy = check.same_shape("dL_dy", dL_dy, shape, self.dtype)
         dL_dh = self.layers[-1]._backward(self.activations[-1]._backward(dL_dy))
         for layer, activation in zip(self.layers[-2::-1], self.activations[-2::-1], strict=True):

@@ -12,7 +12,7 @@ from crabnet_jit.callbacks.snapshots import Snapshots
 from crabnet_jit.network.network import NN
 from crabnet_jit.plotting.domain import View
 from crabnet_jit.plotting.figures import canvas_figure
-from crabnet_jit.plotting.films import MOST_FRAMES, film_path, write_film
+from crabnet_jit.plotting.films import MAX_FRAMES, film_path, write_film
 from crabnet_jit.plotting.surface import SurfacePicture, heights
 
 _ELEVATION, _SWING = 30.0, 15.0  # degrees, of the view of a surface that turns
@@ -79,7 +79,7 @@ def rotate_surface(
     ['surface.gif']
     """
     file = film_path("path", path)
-    n = check.integer("n_frames", n_frames, 1, MOST_FRAMES)
+    n = check.integer("n_frames", n_frames, 1, MAX_FRAMES)
     looked_at = View(net, target, **view)
     learned = looked_at.learned(net)
     limits = heights(looked_at, learned)

@@ -13,8 +13,8 @@ from crabnet_jit.network.files import default_names
 from crabnet_jit.network.network import NN
 
 _STDS = 2.0  # from the mean to the sides of a box
-_MOST_POINTS = 1000  # on a side of a grid
-_LARGEST = 1e300  # number that is drawn
+_MAX_POINTS = 1000  # on a side of a grid
+_MAX_DRAWN = 1e300  # number that is drawn
 
 
 def feature_names(name: str, given: Sequence[str] | None, n: int, letter: str) -> list[str]:
@@ -46,8 +46,8 @@ def input_numbers(given: Iterable[int], n: int) -> list[int]:
 def drawable(name: str, values: Array) -> Array:
     """The given numbers, if they leave room for sums and differences."""
     largest = float(np.abs(values).max())
-    if not largest <= _LARGEST:
-        raise check.reject(name, f"finite and of size at most {_LARGEST:g}, to be drawn", f"{largest:g}")
+    if not largest <= _MAX_DRAWN:
+        raise check.reject(name, f"finite and of size at most {_MAX_DRAWN:g}, to be drawn", f"{largest:g}")
     return values
 
 
@@ -120,7 +120,7 @@ class View:
             raise check.reject("inputs", "two different ones", repr(chosen))
         first, second = chosen
         self._output = check.integer("output", output, 0, net.out_features - 1)
-        n = check.integer("n_points", n_points, 2, _MOST_POINTS)
+        n = check.integer("n_points", n_points, 2, _MAX_POINTS)
         lows, highs = box(net, low, high)
         self.x = np.linspace(lows[first], highs[first], n)
         self.y = np.linspace(lows[second], highs[second], n)

@@ -23,7 +23,7 @@ from crabnet_jit.plotting.figures import ERRORS, HEIGHTS, picture_path
 _ENDINGS = ("gif", "mp4", "png")
 _COLOURS = {HEIGHTS: 64, ERRORS: 40, "gray": 24}  # of a GIF: 128, since with 256 it is a fifth larger
 _SLOWEST, _FASTEST = 0.1, 50.0  # frames a second; viewers of GIF slow down faster ones
-MOST_FRAMES = 10_000
+MAX_FRAMES = 10_000
 _HOLD = 2000  # milliseconds that the last frame of a GIF is shown longer
 
 Draw = Callable[[int], None]  # changes a figure so that it shows frame k

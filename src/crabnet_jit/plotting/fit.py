@@ -18,9 +18,9 @@ from crabnet_jit.plotting.figures import BLUE, ERRORS, GREY, ink, own_or_new
 
 _N_POINTS = 201  # of a curve
 _MARGIN = 0.05  # on both sides of the data, as a share of their range
-_MOST_SLICES = 6
-_IN_A_ROW = 3
-_DENSE = 300  # number of samples above which points become more transparent
+_MAX_SLICES = 6
+_AXES_IN_A_ROW = 3
+_DENSE_SAMPLES = 300  # number of samples above which points become more transparent
 
 
 @check.keywords
@@ -102,14 +102,14 @@ def plot_fit(
     if n > 2 or (n == 2 and not (at is None and inputs is None)):
         centre = point("at", at, np.median(rows, axis=0))
         slices = _slices(net, rows, centre, output, inputs)
-        n_lines = -(-len(slices) // _IN_A_ROW)
+        n_lines = -(-len(slices) // _AXES_IN_A_ROW)
         figure = own_or_new(figure, figure_size(n, len(slices)))
-        grid = figure.add_gridspec(1 + n_lines, 2 * _IN_A_ROW, height_ratios=[1.5] + [1.0] * n_lines)
-        comparison = figure.add_subplot(grid[0, :_IN_A_ROW])
-        residuals = figure.add_subplot(grid[0, _IN_A_ROW:])
+        grid = figure.add_gridspec(1 + n_lines, 2 * _AXES_IN_A_ROW, height_ratios=[1.5] + [1.0] * n_lines)
+        comparison = figure.add_subplot(grid[0, :_AXES_IN_A_ROW])
+        residuals = figure.add_subplot(grid[0, _AXES_IN_A_ROW:])
         shared = None
         for k, cut in enumerate(slices):
-            line, column = divmod(k, _IN_A_ROW)
+            line, column = divmod(k, _AXES_IN_A_ROW)
             shared = figure.add_subplot(grid[1 + line, 2 * column : 2 * column + 2], sharey=shared)
             _draw_slice(shared, cut, rows[:, cut.varied], centre[cut.varied])
             shared.set(xlabel=names[cut.varied], ylabel=name if column == 0 else "")
@@ -136,9 +136,9 @@ def plot_fit(
     return figure
 
 
-def figure_size(in_features: int, n_slices: int = _MOST_SLICES) -> tuple[float, float]:
+def figure_size(in_features: int, n_slices: int = _MAX_SLICES) -> tuple[float, float]:
     """Width and height in inches."""
-    n_lines = -(-min(in_features, n_slices) // _IN_A_ROW) if in_features > 2 else 0
+    n_lines = -(-min(in_features, n_slices) // _AXES_IN_A_ROW) if in_features > 2 else 0
     return 9.6, 3.2 + 2.2 * n_lines
 
 
@@ -159,7 +159,7 @@ def _slices(net: NN, rows: Array, centre: Array, output: int, inputs: Iterable[i
         return [_slice(net, rows, centre, output, varied) for varied in chosen]
     slices = [_slice(net, rows, centre, output, varied) for varied in range(net.in_features)]
     slices.sort(key=lambda cut: float(np.ptp(cut.values)), reverse=True)
-    return sorted(slices[:_MOST_SLICES], key=lambda cut: cut.varied)
+    return sorted(slices[:_MAX_SLICES], key=lambda cut: cut.varied)
 
 
 def _slice(net: NN, rows: Array, centre: Array, output: int, varied: int) -> _Slice:
@@ -216,4 +216,4 @@ def _draw_comparison(axes: Axes, true: Array, predicted: Array) -> None:
 
 def _alpha(n: int) -> float:
     """How opaque each of n points is."""
-    return float(np.clip(_DENSE / n, 0.05, 0.8))
+    return float(np.clip(_DENSE_SAMPLES / n, 0.05, 0.8))

@@ -13,7 +13,7 @@ from crabnet_jit.training.trainer import Trainer
 
 _N_PIECES = 1000  # of a line of losses; about as many as pixels
 _N_RATES = 400
-_IN_A_ROW = 5  # entries of the legend
+_LABELS_IN_A_ROW = 5  # entries of the legend
 
 # The first words of an event, and the line that marks it.
 _MARKS = {
@@ -99,7 +99,7 @@ def plot_history(
         handles=lines,
         loc="lower center",
         bbox_to_anchor=(0.5, 1.0),
-        ncols=min(len(lines), _IN_A_ROW),
+        ncols=min(len(lines), _LABELS_IN_A_ROW),
         frameon=False,
         fontsize="small",
     )

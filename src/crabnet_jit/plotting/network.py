@@ -15,7 +15,7 @@ from crabnet_jit.inspection.diagnosis import dead_units
 from crabnet_jit.network.network import NN
 from crabnet_jit.plotting.figures import BLUE, ORANGE, ink, own_or_new_axes, paper
 
-_WIDEST = 2.5  # points, of the line for the largest weight
+_MAX_LINE_WIDTH = 2.5  # points, of the line for the largest weight
 _LARGEST, _LAYER = 14.0, 130.0  # points: the largest diameter of a unit, and the sum of a layer's
 
 
@@ -115,7 +115,7 @@ def _draw_weights(axes: Axes, k: int, W: Array, left: Array, right: Array) -> No
     o, i = np.unravel_index(order, shown.shape)
     weights = shown[o, i]
     ends = np.stack([np.full(weights.shape, k), left[i], np.full(weights.shape, k + 1), right[o]], axis=1)
-    widths = _WIDEST * _relative(weights, W)
+    widths = _MAX_LINE_WIDTH * _relative(weights, W)
     lines = LineCollection(list(ends.reshape(-1, 2, 2)), colors=_colours(weights, W), linewidths=widths)
     axes.add_collection(lines)
 

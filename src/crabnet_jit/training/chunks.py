@@ -100,7 +100,7 @@ class Chunks:
         self._source = source
         # Some schedules remember where they are, which is faster for one run only.
         self._schedule = copy.copy(settings.learning_rate)
-        self._criterion = Criterion(settings.loss.a, settings.penalties.numbers())
+        self._criterion = Criterion(settings.loss.constant, settings.penalties.numbers())
         self._rule = Rule(*state)
         self._network = net.kernel_view()
         self._calls = net.calls(
@@ -193,8 +193,8 @@ class Chunks:
             n_done, is_finite = train(*self.arguments(chunk, interrupt))
         finally:  # what users wrote may raise an exception
             if not is_finite:
-                for values, kept in zip(self._changing, before, strict=True):
-                    values[:] = kept
+                for values, earlier in zip(self._changing, before, strict=True):
+                    values[:] = earlier
         if is_finite:
             return int(n_done)
         n = chunk.losses.size

@@ -89,7 +89,7 @@ class Objective:
         masks = np.empty((1, n_panels, 0, width), net.dtype)
         inputs, targets = without_weight(inputs, weights), without_weight(targets, weights)
         self._batches = Batches(pack(inputs), pack(targets), pack(shares, padding=0.0), masks)
-        self._criterion = Criterion(self.loss.a, Penalties(l1, l2).numbers())
+        self._criterion = Criterion(self.loss.constant, Penalties(l1, l2).numbers())
         self._theta = aligned_zeros(net.parameters.size, dtype=net.dtype)
         self._network = net.kernel_view()._replace(parameters=self._theta)
         self._calls = net.calls(self.loss.kernel, self._criterion.penalties)

@@ -267,13 +267,12 @@ class _OnLog(Callback):
         self._on_log = on_log
 
     def __call__(self, run: Run) -> None:
-        entry = run.history.take_new_entry()
-        if entry is not None:
-            with held():
-                while entry is not None:
-                    if self._on_log is not None:
-                        self._on_log(*entry)
-                    entry = run.history.take_new_entry()
+        if not run.history.has_new_entries:
+            return
+        with held():  # from before an entry is taken: it would be lost
+            while (entry := run.history.take_new_entry()) is not None:
+                if self._on_log is not None:
+                    self._on_log(*entry)
 
     def finish(self, run: Run, error: BaseException | None) -> None:
         self(run)

@@ -16,7 +16,7 @@ from crabnet_jit.network.history import WINDOW
 
 _KIND = "checkpoint"
 _VERSION = 1
-_LAST = 2**53  # iteration
+_MAX_ITERATION = 2**53  # iteration
 _NUMBERS = ("iteration", "rate_scale", "n_skipped", "source_stream", "dropout_stream")
 _ARRAYS = ("parameters", "optimizer_buffers", "optimizer_numbers", "window")
 
@@ -110,7 +110,7 @@ def read_checkpoint(path: str | PathLike[str], like: Saved | None = None) -> Sav
 
 
 def _state(k: int, numbers: dict[str, Any], arrays: dict[str, Array]) -> TrainerState:
-    iteration = check.integer("iteration", numbers["iteration"], 0, _LAST)
+    iteration = check.integer("iteration", numbers["iteration"], 0, _MAX_ITERATION)
     window = arrays[f"state{k}/window"]
     if window.shape != (min(iteration, WINDOW),) or window.dtype != np.float64:
         raise ValueError(f"a window of {window.dtype}, shape {window.shape}, after {iteration} iterations")

@@ -297,7 +297,7 @@ class Trainer:
         path : path-like
             By custom with the ending .npz.
         callbacks : sequence of Callback
-            Those of the run, whose states are kept, too.
+            Those of the run, whose states are given, too.
         options : dict, optional
             Anything else, of what JSON has.
 
@@ -307,9 +307,9 @@ class Trainer:
             If the file cannot be written. What was there is as it was.
         """
         states = {key: callback.state() for key, callback in keyed(as_callbacks(callbacks, 1))}
-        kept = {} if options is None else options
-        check.instance("options", kept, dict, "a dict")
-        write_checkpoint(path, Saved(self.state(), self.configuration(), states, kept))
+        given = {} if options is None else options
+        check.instance("options", given, dict, "a dict")
+        write_checkpoint(path, Saved(self.state(), self.configuration(), states, given))
 
     def load_checkpoint(self, path: str | PathLike[str]) -> None:
         """Go on from a file that `save_checkpoint` wrote, bit for bit as if the run had not stopped.
