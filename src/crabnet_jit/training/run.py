@@ -143,9 +143,10 @@ class Run:
                 except Exception as error:
                     reason = f"{type(error).__name__}: {error}"
                     raise FileFormatError(f"the checkpoint has no state of {key} ({reason})") from None
+        iteration = self.iteration
         for callback in self._all:
-            if callback.called_at is None or callback.called_at > self.iteration:
-                callback.called_at = self.iteration
+            if callback.called_at is None or callback.called_at > iteration:
+                callback.called_at = iteration
         for callback in self._all:
             self._started.append(callback)
             callback.start(self)
@@ -154,19 +155,20 @@ class Run:
 
     def next_pause(self) -> int:
         """The iteration at which some callback is due, or the end."""
-        dues = [due for callback in self._all if (due := callback.next_due(self.iteration)) is not None]
-        pause = min([self.end, *dues])
-        return check.integer("next_due of a callback", pause, self.iteration + 1)
+        iteration = self.iteration
+        dues = [due for callback in self._all if (due := callback.next_due(iteration)) is not None]
+        return check.integer("next_due of a callback", min([self.end, *dues]), iteration + 1)
 
     def call_due(self) -> None:
         """Call the callbacks that are due."""
+        iteration = self.iteration
         for callback in self._all:
-            if callback.called_at is not None and callback.called_at > self.iteration:  # it went back
-                callback.called_at = self.iteration
-            is_due = callback.next_due(self.iteration - 1) in (None, self.iteration)
-            if callback.called_at != self.iteration and is_due:
+            if callback.called_at is not None and callback.called_at > iteration:  # it went back
+                callback.called_at = iteration
+            is_due = callback.next_due(iteration - 1) in (None, iteration)
+            if callback.called_at != iteration and is_due:
                 callback(self)
-                callback.called_at = self.iteration
+                callback.called_at = iteration
 
     def finish(self, error: BaseException | None) -> None:
         """Let callbacks that were started finish, even if some fail; then raise the first exception."""
