@@ -18,7 +18,7 @@ from numba import types
 from crabnet_jit.kernels import entries
 from crabnet_jit.kernels.layout import IDENTITY, RELU
 from crabnet_jit.kernels.optimizers import MOMENTUM
-from crabnet_jit.kernels.penalties import CLIP_NORM, CLIP_VALUE, L1, L2
+from crabnet_jit.kernels.penalties_and_clipping import CLIP_NORM, CLIP_VALUE, L1, L2
 from crabnet_jit.kernels.structs import ACTIVATIONS, LOSS, PENALIZE, UPDATE
 from crabnet_jit.machine.address import INLINED, address_of, addresses, array_type, by_kernel
 

@@ -14,7 +14,7 @@ from crabnet_jit.kernels import (
     minibatch,
     network,
     optimizers,
-    penalties,
+    penalties_and_clipping,
     schedules,
     targets,
     uniform,
@@ -55,4 +55,4 @@ update = {
     name: entry_point(getattr(optimizers, f"{name}_update"), f"{name}_update")
     for name in ("momentum", "rmsprop", "adam")
 }
-penalize = entry_point(penalties.penalize, "penalize")
+penalize = entry_point(penalties_and_clipping.penalize, "penalize")

@@ -38,7 +38,7 @@ _MAX_PARAMETERS = 2**48  # beyond, offsets in a buffer would be too large
 def make_layout(sizes: Sequence[int]) -> NDArray[np.int64]:
     """Layout of a network with the given sizes: inputs, hidden layers, outputs.
 
-    Activations are the article's: ReLU, and none after the last layer.
+    Activations are the article's, ReLU and none after the last layer, until the caller writes others.
     """
     rows = []
     start = y_start = 0

@@ -30,10 +30,10 @@ def fill_minibatches(
     """Overwrite `batches`, but for masks, with those from `iteration` on; return the last one's epoch.
 
     `data` are inputs (n_samples, n_in), targets (n_samples, n_out) and weights (n_samples,). An epoch takes
-    all samples, its last batch those that are left. Their order is a permutation made of draws of a `Stream`
-    (structs.py), from its group on, as many for each epoch as `permutation_draws` says. `order`
-    (n_samples,) holds that of `epoch`, and is overwritten; with draws of size 0 it is left alone. Columns
-    after a batch repeat its first sample, with weight 0.
+    all samples, its last batch those that are left. The order of samples is a permutation, made of draws that
+    begin at the group of a `Stream` (structs.py); each epoch takes as many as `permutation_draws` says.
+    `order` (n_samples,) holds the permutation of `epoch`, and is overwritten with later ones; if `draws` has
+    size 0, it stays. Columns after a batch repeat its first sample, with weight 0.
     """
     data_x, data_y, data_weight = data
     n_samples, width = data_x.shape[0], batches.x.shape[3]

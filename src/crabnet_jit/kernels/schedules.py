@@ -8,7 +8,8 @@ from crabnet_jit.machine.jit import kernel
 def exponential_decay(rate: Number, decay: Number, learning_rates: Flat) -> None:
     """learning_rates[k] = rate * decay**(k + 1), multiplied up one by one. Overwrites learning_rates.
 
-    The original rounds after every step; so the bits do not depend on where a chunk begins.
+    As in the original, each rate is rounded before the next is made of it. A chunk that goes on from the last
+    rate of the one before therefore gives the same bits.
     """
     for k in range(learning_rates.size):
         rate *= decay

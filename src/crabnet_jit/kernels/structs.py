@@ -46,7 +46,7 @@ class Batches(NamedTuple):
 
 
 class Criterion(NamedTuple):
-    """The constant in the loss, and what is added to the loss and done to its gradients (penalties.py)."""
+    """The constant in the loss, and penalties and limits (penalties_and_clipping.py)."""
 
     constant: Number
     penalties: Flat

@@ -12,7 +12,7 @@ from crabnet_jit.kernels.layout import outputs
 from crabnet_jit.kernels.losses import mse_forward
 from crabnet_jit.kernels.network import network_backward, network_forward
 from crabnet_jit.kernels.optimizers import sgd_update
-from crabnet_jit.kernels.penalties import penalty
+from crabnet_jit.kernels.penalties_and_clipping import penalty
 from crabnet_jit.kernels.structs import LOSS, PENALIZE, UPDATE, Batches, Criterion, Network, Rule, Workspace
 from crabnet_jit.machine.address import INLINED, address, call
 from crabnet_jit.machine.interrupt import is_set

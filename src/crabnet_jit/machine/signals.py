@@ -4,8 +4,8 @@ Python handles a signal, such as that of Ctrl-C, between two steps of Python cod
 such step, however long it takes, and an exception raised after it could fall between the call and the
 lines that keep its results. So, while an `Interruptible` is entered in the main thread,
 
-- the low-level part of a signal's handling writes its number to memory, where kernels check it: Python can be
-  told to write it to a file descriptor (`signal.set_wakeup_fd`), and here that is a file in memory;
+- the number of a signal is written at once to memory, where kernels look for it: Python can write it to a
+  file descriptor (`signal.set_wakeup_fd`), here that of a file in memory. interrupt.py is what kernels do;
 - Python's handlers wait between `hold` and `release`.
 
 Other threads get no signals, so what they run is not interrupted.

@@ -169,7 +169,8 @@ class Chunks:
 
     def prepare(self, first: int, n: int, rate_scale: float = 1.0) -> Chunk:
         """Fill the buffers for n iterations from `first` on; what users wrote is called here."""
-        rates = rates_of(self._schedule, first, max(n, 1))[:n]  # of one iteration, if only to compile
+        # With n = 0, to compile, the rate of one iteration is asked for.
+        rates = rates_of(self._schedule, first, max(n, 1))[:n]
         buffers = self._buffers()
         batches = buffers.batches
         if n < self.size:

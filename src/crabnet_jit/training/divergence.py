@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from crabnet_jit.training.state import TrainerState
 
-_RETURN_EVERY = 1000  # iterations; "lower_rate" goes back to the last but one multiple
+_RETURN_EVERY = 1000  # iterations; "lower_rate" goes back 1,000 to 2,000, to a multiple of it
 _LOWEST_RATE_SCALE = 2.0**-30
 _MAX_SKIPPED = 1000  # in a row
 
@@ -83,7 +83,7 @@ class Divergence:
         return True
 
     def return_point(self) -> TrainerState | None:
-        """The state to go back to, with half the learning rate; None if it is an error."""
+        """The state to go back to, with half the learning rate; None if the run ends with an error."""
         if not self.return_points or self.rate_scale <= _LOWEST_RATE_SCALE:
             return None
         point = self.return_points[0]

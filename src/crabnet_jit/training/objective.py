@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from crabnet_jit import check
 from crabnet_jit.arrays import Array, aligned_zeros
 from crabnet_jit.components.losses import Loss, as_loss
-from crabnet_jit.components.penalties import Penalties
+from crabnet_jit.components.penalties_and_clipping import Penalties
 from crabnet_jit.kernels import entries
 from crabnet_jit.kernels.panels import pack, panel_shape, without_weight
 from crabnet_jit.kernels.structs import Batches, Criterion, Workspace

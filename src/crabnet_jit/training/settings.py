@@ -10,7 +10,7 @@ from crabnet_jit import check
 from crabnet_jit.components.base import described
 from crabnet_jit.components.losses import Loss, as_loss
 from crabnet_jit.components.optimizers import Optimizer, as_optimizer
-from crabnet_jit.components.penalties import Penalties
+from crabnet_jit.components.penalties_and_clipping import Penalties
 from crabnet_jit.components.schedules import ExponentialDecay, Schedule, as_schedule
 from crabnet_jit.data.random import DROPOUT, RngState, StdRng, as_rng
 

@@ -1,4 +1,4 @@
-"""The state of a run as a file, from which it goes on bit for bit."""
+"""The format of checkpoints: all that a run depends on, so that it goes on bit for bit."""
 
 import json
 import re

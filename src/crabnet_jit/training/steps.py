@@ -45,7 +45,8 @@ class Steps:
         self.chunks = Chunks(net, self._samples, settings, self.optimizer_state, self._dropout)
         self._divergence = Divergence(settings.on_divergence)
         self._last_rate = math.nan
-        self._lent: tuple[Array, Array] | None = None  # to the network at the end of a run, and its own
+        # Parameters that the network shows between runs, and those that training goes on from.
+        self._lent: tuple[Array, Array] | None = None
 
     @property
     def iteration(self) -> int:
@@ -119,7 +120,7 @@ class Steps:
             self._net.parameters[:], self._lent = self._own_parameters(), None
 
     def _own_parameters(self) -> Array:
-        """Those that the next step starts from: the network's, unless it has lent ones, as they were."""
+        """Those that the next step starts from: the network's, unless it only shows lent ones, unchanged."""
         if self._lent is not None and np.array_equal(self._lent[0], self._net.parameters):
             return self._lent[1]
         return self._net.parameters

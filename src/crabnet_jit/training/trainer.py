@@ -264,7 +264,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _alone(self, interruptible: Interruptible) -> Iterator[None]:
-        """What must not happen twice at a time."""
+        """A block that only one thread runs at a time; another one gets an error."""
         interruptible.hold()
         if not self._is_running.acquire(blocking=False):
             raise RuntimeError(

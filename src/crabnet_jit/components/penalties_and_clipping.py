@@ -7,7 +7,7 @@ import numpy as np
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.base import Component
-from crabnet_jit.kernels.penalties import CLIP_NORM, CLIP_VALUE, L1, L2
+from crabnet_jit.kernels.penalties_and_clipping import CLIP_NORM, CLIP_VALUE, L1, L2
 
 
 class Penalties(Component):
@@ -36,7 +36,7 @@ class Penalties(Component):
         self.clip_norm = _limit("clip_norm", clip_norm)
 
     def numbers(self) -> Array:
-        """As the kernels see them (kernels/penalties.py)."""
+        """As the kernels see them (kernels/penalties_and_clipping.py)."""
         numbers = np.zeros(4)
         numbers[L1], numbers[L2] = self.l1, self.l2
         for at, limit in ((CLIP_VALUE, self.clip_value), (CLIP_NORM, self.clip_norm)):

@@ -48,7 +48,10 @@ def penalize(parameters: Flat, gradients: Flat, settings: Flat) -> float:
 
 @kernel
 def _norm(x: Flat) -> tuple[Number, Number]:
-    """A unit and the Euclidean norm of x in it: 1, or the largest size where squares are no good numbers."""
+    """A unit, and the Euclidean norm of x in this unit.
+
+    The unit is 1; or the largest size in x, where the squares are too large or too small for numbers.
+    """
     total = np.float64(_sum_squares(x))
     if _MIN_SUM_OF_SQUARES < total < math.inf:
         return 1.0, math.sqrt(total)
