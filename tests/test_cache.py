@@ -26,7 +26,8 @@ from numba.core.event import install_recorder
 import crabnet_jit.kernels
 from crabnet_jit import NN, CustomActivation, CustomLoss, Trainer, UniformSource
 from crabnet_jit.machine.cache import _MARKER, find_directory, fingerprint
-from crabnet_jit.machine.jit import entry_point, kernel
+from crabnet_jit.machine.inner import InnerLibrary
+from crabnet_jit.machine.jit import entry_point, kernel, users_kernel
 
 PACKAGE = Path(crabnet_jit.__file__).parent
 
@@ -330,6 +331,85 @@ for name in sys.argv[1:]:
     symbols = run(*names).splitlines()
     assert len(set(symbols)) == 3
     assert run(*names[::-1]).splitlines() == symbols[::-1]
+
+
+# ---- kernels that are only parts of others ----
+
+LOADS = """
+from crabnet_jit import NN, StandardGaussian, Trainer, UniformSource
+from crabnet_jit.kernels.entries import train
+net = NN(2, [3], 1, rng=1)
+Trainer(net, UniformSource(StandardGaussian(), rng=2)).run(5)
+assert sum(train.stats.cache_misses.values()) == 0, train.stats
+"""
+COMPILES = """
+import numba
+import numpy as np
+from crabnet_jit import NN, CustomActivation, CustomLoss, Trainer, UniformSource
+
+@numba.njit
+def everything(x):
+    counts = {"a": 1}
+    texts = [str(n) for n in range(3)]
+    with numba.objmode(n="int64"):
+        n = len("abc")
+    return np.linalg.norm(x) + np.sort(x)[0] + counts["a"] + len(texts[0]) + n + np.percentile(x, 50)
+
+assert everything(np.array([3.0, 4.0])) == 5 + 3 + 1 + 1 + 3 + 3.5
+
+@numba.vectorize
+def twice(x):
+    return 2 * x
+
+assert twice(2.0) == 4.0
+
+@numba.njit
+def target(x, y):
+    return x * y
+
+other = NN(2, [3], 1, rng=1, activation=CustomActivation(lambda x: x * x, lambda x: 2 * x), dtype="float32")
+loss = CustomLoss(lambda x, t: (x - t) ** 2, lambda x, t: 2 * (x - t))
+source = UniformSource(target, low=-1.0, high=1.0, rng=2)
+losses = Trainer(other, source, loss=loss, optimizer="adam", learning_rate=1e-3, dropout=0.1).run(5).losses
+assert np.isfinite(losses).all()
+"""
+
+
+@pytest.mark.slow
+def test_compiling_works_before_and_after_kernels_came_from_the_cache(tmp_path: Path) -> None:
+    """What kernels from the cache need not load, compiling finds all the same."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    environment.pop("NUMBA_BOUNDSCHECK", None)
+    fill = LOADS.partition("assert")[0]
+    for program in (fill, LOADS + COMPILES, COMPILES + LOADS):
+        command = [sys.executable, "-c", program]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr[-2000:]
+
+
+def library_of(function: Any, *arguments: Any) -> type:
+    function.compile(tuple(map(numba.typeof, arguments)))
+    return type(next(iter(function.overloads.values())).library)
+
+
+def test_only_our_own_kernels_are_compiled_as_parts_of_others() -> None:
+    def plain(x: float) -> float:
+        return 2 * x
+
+    assert library_of(kernel(plain), 1.0) is InnerLibrary
+    assert library_of(users_kernel(plain), 1.0) is JITCodeLibrary
+    assert library_of(entry_point(kernel(plain)), 1.0) is JITCodeLibrary
+    assert library_of(numba.njit(plain), 1.0) is JITCodeLibrary
+    assert entry_point(kernel(plain))(3.0) == 6.0
+
+
+def test_where_numba_lacks_something_kernels_are_compiled_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    def plain(x: float) -> float:
+        return 2 * x
+
+    monkeypatch.setattr("crabnet_jit.machine.inner._NEEDED", ("_something_else",))
+    assert library_of(kernel(plain), 1.0) is JITCodeLibrary
+    assert entry_point(kernel(plain))(3.0) == 6.0
 
 
 # ---- compiled functions of others ----

@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -37,7 +38,8 @@ def module(path: Path) -> str:
 
 def imports(path: Path) -> Iterator[str]:
     """What a file imports, wherever it does and whatever for; imports are absolute."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    stub = path.with_suffix(".pyi")  # that of public names, which are imported when they are asked for
+    for node in ast.walk(ast.parse((stub if stub.exists() else path).read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -104,3 +106,35 @@ def test_the_package_and_its_command_line_do_not_load_matplotlib() -> None:
     code = "import sys, crabnet_jit.cli.main; print(sorted({'matplotlib', 'PIL'} & sys.modules.keys()))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
+
+
+def test_public_names_are_where_the_stub_says() -> None:
+    tree = ast.parse((PACKAGE / "__init__.pyi").read_text())
+    named = {
+        alias.name: node.module
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    (listed,) = (ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign))
+    assert {name: f"crabnet_jit.{module}" for name, module in vars(crabnet_jit)["_MODULES"].items()} == named
+    assert sorted(listed) == sorted(named) == crabnet_jit.__all__
+    for name, module in named.items():
+        assert getattr(crabnet_jit, name) is getattr(importlib.import_module(str(module)), name)
+    assert {*named, "__version__"} <= {*dir(crabnet_jit)}
+    with pytest.raises(AttributeError, match="module 'crabnet_jit' has no attribute 'nothing'"):
+        getattr(crabnet_jit, "nothing")  # noqa: B009  # the error is the point
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], [], ["train"]])
+def test_the_command_line_answers_without_loading_libraries(arguments: list[str]) -> None:
+    code = f"""
+import sys
+from crabnet_jit.cli.main import main
+try:
+    main({arguments})
+except SystemExit as end:
+    print(end.code, sorted({{"numba", "llvmlite", "numpy"}} & sys.modules.keys()))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == ("0 []" if arguments in (["--help"], ["--version"]) else "2 []")

@@ -1,131 +1,57 @@
 """Small neural networks, trained in compiled loops."""
 
-from crabnet_jit.archive import FileFormatError
-from crabnet_jit.article import warmup
-from crabnet_jit.callbacks.checkpoint import Checkpoint
-from crabnet_jit.callbacks.log_file import LogFile
-from crabnet_jit.callbacks.progress import ProgressBar
-from crabnet_jit.callbacks.snapshots import Snapshots
-from crabnet_jit.callbacks.stopping import EarlyStopping, TimeBudget
-from crabnet_jit.check import InvalidArgumentError
-from crabnet_jit.components.activations import (
-    ACTIVATIONS,
-    ELU,
-    GELU,
-    Activation,
-    CustomActivation,
-    Identity,
-    LeakyReLU,
-    ReLU,
-    Sigmoid,
-    SiLU,
-    Sine,
-    Softplus,
-    Tanh,
-)
-from crabnet_jit.components.losses import (
-    LOSSES,
-    MAE,
-    MSE,
-    BinaryCrossEntropy,
-    CrossEntropy,
-    CustomLoss,
-    Huber,
-    LogCosh,
-    Loss,
-)
-from crabnet_jit.components.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, OptimizerState, RMSprop
-from crabnet_jit.components.schedules import Constant, Cosine, ExponentialDecay, OneCycle, StepDecay
-from crabnet_jit.data.random import StdRng
-from crabnet_jit.data.sources import ArraySource, Source, UniformSource
-from crabnet_jit.data.standardization import Standardization
-from crabnet_jit.data.targets import StandardGaussian, Target
-from crabnet_jit.fitting.fit import fit
-from crabnet_jit.fitting.scores import Scores, score
-from crabnet_jit.inspection.diagnosis import Diagnosis, LayerDiagnosis, diagnose
-from crabnet_jit.inspection.gradients import GradientCheck, check_gradients
-from crabnet_jit.network.files import load, save
-from crabnet_jit.network.history import FitHistory, History
-from crabnet_jit.network.initializers import INITIALIZERS
-from crabnet_jit.network.layers import LinearLayer
-from crabnet_jit.network.network import NN
-from crabnet_jit.training.divergence import DivergenceError
-from crabnet_jit.training.objective import Objective
-from crabnet_jit.training.run import Callback, Every, Run
-from crabnet_jit.training.trainer import Trainer
-
-__all__ = [
-    "ACTIVATIONS",
-    "ELU",
-    "GELU",
-    "INITIALIZERS",
-    "LOSSES",
-    "MAE",
-    "MSE",
-    "NN",
-    "OPTIMIZERS",
-    "SGD",
-    "Activation",
-    "Adam",
-    "AdamW",
-    "ArraySource",
-    "BinaryCrossEntropy",
-    "Callback",
-    "Checkpoint",
-    "Constant",
-    "Cosine",
-    "CrossEntropy",
-    "CustomActivation",
-    "CustomLoss",
-    "Diagnosis",
-    "DivergenceError",
-    "EarlyStopping",
-    "Every",
-    "ExponentialDecay",
-    "FileFormatError",
-    "FitHistory",
-    "GradientCheck",
-    "History",
-    "Huber",
-    "Identity",
-    "InvalidArgumentError",
-    "LayerDiagnosis",
-    "LeakyReLU",
-    "LinearLayer",
-    "LogCosh",
-    "LogFile",
-    "Loss",
-    "Objective",
-    "OneCycle",
-    "Optimizer",
-    "OptimizerState",
-    "ProgressBar",
-    "RMSprop",
-    "ReLU",
-    "Run",
-    "Scores",
-    "SiLU",
-    "Sigmoid",
-    "Sine",
-    "Snapshots",
-    "Softplus",
-    "Source",
-    "StandardGaussian",
-    "Standardization",
-    "StdRng",
-    "StepDecay",
-    "Tanh",
-    "Target",
-    "TimeBudget",
-    "Trainer",
-    "UniformSource",
-    "check_gradients",
-    "diagnose",
-    "fit",
-    "load",
-    "save",
-    "score",
-    "warmup",
-]
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
+
+#: Where the public names are. Each is imported when it is first asked for, so that the command line answers
+#: without Numba what needs none of it. Tools that read types find the same names in `__init__.pyi`.
+_PLACES = {
+    "archive": "FileFormatError",
+    "article": "warmup",
+    "callbacks.checkpoint": "Checkpoint",
+    "callbacks.log_file": "LogFile",
+    "callbacks.progress": "ProgressBar",
+    "callbacks.snapshots": "Snapshots",
+    "callbacks.stopping": "EarlyStopping TimeBudget",
+    "check": "InvalidArgumentError",
+    "components.activations": (
+        "ACTIVATIONS ELU GELU Activation CustomActivation Identity LeakyReLU ReLU SiLU Sigmoid Sine "
+        "Softplus Tanh"
+    ),
+    "components.losses": "LOSSES MAE MSE BinaryCrossEntropy CrossEntropy CustomLoss Huber LogCosh Loss",
+    "components.optimizers": "OPTIMIZERS SGD Adam AdamW Optimizer OptimizerState RMSprop",
+    "components.schedules": "Constant Cosine ExponentialDecay OneCycle StepDecay",
+    "data.random": "StdRng",
+    "data.sources": "ArraySource Source UniformSource",
+    "data.standardization": "Standardization",
+    "data.targets": "StandardGaussian Target",
+    "fitting.fit": "fit",
+    "fitting.scores": "Scores score",
+    "inspection.diagnosis": "Diagnosis LayerDiagnosis diagnose",
+    "inspection.gradients": "GradientCheck check_gradients",
+    "network.files": "load save",
+    "network.history": "FitHistory History",
+    "network.initializers": "INITIALIZERS",
+    "network.layers": "LinearLayer",
+    "network.network": "NN",
+    "training.divergence": "DivergenceError",
+    "training.objective": "Objective",
+    "training.run": "Callback Every Run",
+    "training.trainer": "Trainer",
+}
+_MODULES = {name: module for module, names in _PLACES.items() for name in names.split()}
+__all__ = sorted(_MODULES)  # noqa: PLE0605  # of texts
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

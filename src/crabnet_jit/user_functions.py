@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from numba import errors, types
 
 from crabnet_jit import check
-from crabnet_jit.machine.jit import entry_point, kernel
+from crabnet_jit.machine.jit import entry_point, users_kernel
 
 _Used = list[object]
 
@@ -72,7 +72,7 @@ def _compiled(name: str, n_arguments: int, function: FunctionType) -> Any:
     It becomes part of kernels that may be for float32, where it is compiled for that, too.
     """
     try:
-        compiled = kernel(_copy(function))
+        compiled = users_kernel(_copy(function))
         compiled.compile((types.float64,) * n_arguments)
     except (errors.NumbaError, TypeError) as error:
         reason = " ".join(str(error).split())[:400]

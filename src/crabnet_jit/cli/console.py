@@ -50,3 +50,12 @@ class Log:
         """Raise the error that came first."""
         if self._error is not None:
             raise self._error
+
+
+def abandon_output() -> None:
+    """If standard output is full, or its reader has gone: Python would try it again at exit."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,37 +4,19 @@ import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from crabnet_jit import ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, InvalidArgumentError, check
-from crabnet_jit import __version__ as version
 from crabnet_jit.article import PRESETS
 from crabnet_jit.cli.article import SCHEDULES
+from crabnet_jit.cli.commands import Parser, parser_of_commands
 from crabnet_jit.cli.pictures import KINDS, MAX_OUTPUTS, TARGETS
 from crabnet_jit.cli.watch import saved_options
 from crabnet_jit.places import follow, is_same
 
-USAGE_ERROR = 2  # the exit code
-
 # The shortest command lines that are complete, and options that a resumed run may have of its own.
 _SHORTEST_COMMANDS = {"gaussian": ["gaussian"], "fit": ["fit", "-", "--inputs", "x", "--outputs", "y"]}
 _MAY_CHANGE = {"iterations", "log_every"}
-
-
-# Where a command line is not complete, or is that of an earlier version.
-_WHAT_TO_TYPE = {
-    "--inputs, --outputs": (
-        "type crabnet-jit fit points.csv --inputs x --outputs y; the article's job is crabnet-jit gaussian"
-    ),
-    "invalid choice: 'train'": "type crabnet-jit fit points.csv --inputs x --outputs y",
-}
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line instead of argparse's usage and message."""
-        hints = [f"; {hint}" for what, hint in _WHAT_TO_TYPE.items() if what in message]
-        self.exit(USAGE_ERROR, f"{self.prog}: error: {' '.join(message.split())}{''.join(hints)}\n")
 
 
 def _sizes(text: str) -> list[int]:
@@ -70,33 +52,16 @@ def _parser(
     preset: str = "article", command: str = "gaussian", saved: dict[str, Any] | None = None
 ) -> argparse.ArgumentParser:
     """Options have the defaults of a preset, and before those the ones that a command's checkpoint has."""
-    parser = _Parser(prog="crabnet-jit", description="Train small neural networks in compiled loops.")
-    parser.add_argument("--version", action="version", version=f"crabnet-jit {version}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_gaussian(commands, PRESETS[preset])
-    _add_fit(commands)
-    _add_predict(commands)
-    _add_plot(commands)
-    commands.choices[command].set_defaults(**(saved or {}))
+    parser, commands = parser_of_commands()
+    _add_gaussian(commands["gaussian"], PRESETS[preset])
+    _add_fit(commands["fit"])
+    _add_predict(commands["predict"])
+    _add_plot(commands["plot"])
+    commands[command].set_defaults(**(saved or {}))
     return parser
 
 
-def _command(commands: "argparse._SubParsersAction[_Parser]", name: str, text: str, more: str) -> _Parser:
-    return commands.add_parser(
-        name,
-        help=text,
-        description=f"{text[0].upper()}{text[1:]}. {more}",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-
-
-def _add_gaussian(commands: "argparse._SubParsersAction[_Parser]", preset: dict[str, Any]) -> None:
-    gaussian = _command(
-        commands,
-        "gaussian",
-        "fit a network to the 2D Gaussian",
-        "The defaults are the article's job. The log goes to standard output, all else to standard error.",
-    )
+def _add_gaussian(gaussian: Parser, preset: dict[str, Any]) -> None:
     gaussian.add_argument(
         "--preset", default="article", metavar="NAME", help=f"defaults for the options: {', '.join(PRESETS)}"
     )
@@ -130,11 +95,11 @@ def _add_gaussian(commands: "argparse._SubParsersAction[_Parser]", preset: dict[
     _add_frames(gaussian)
 
 
-def _add_frames(parser: _Parser) -> None:
+def _add_frames(parser: Parser) -> None:
     parser.add_argument("--frames", type=int, default=60, metavar="N", help="frames of a film")
 
 
-def _add_run(parser: _Parser) -> None:
+def _add_run(parser: Parser) -> None:
     parser.add_argument("--save", metavar="FILE", help="write the network there")
     parser.add_argument(
         "--checkpoint", metavar="FILE", help="save the state of the run there, also on Ctrl-C and SIGTERM"
@@ -171,7 +136,7 @@ def _add_run(parser: _Parser) -> None:
 
 
 def _add_network(
-    parser: _Parser,
+    parser: Parser,
     *,
     hidden: list[int],
     activation: str,
@@ -208,14 +173,7 @@ def _add_network(
     )
 
 
-def _add_fit(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    fit = _command(
-        commands,
-        "fit",
-        "fit a network to a CSV file",
-        "Scores go to standard error, in the units of the outputs: root mean squared error, mean absolute "
-        "error and R2. The learning rate rises for a tenth of the iterations and falls as a cosine.",
-    )
+def _add_fit(fit: Parser) -> None:
     fit.add_argument("file", help="CSV in UTF-8 with a header; - for standard input")
     fit.add_argument("--inputs", type=_names, required=True, metavar="NAMES", help="columns, with commas")
     fit.add_argument("--outputs", type=_names, required=True, metavar="NAMES", help="columns, with commas")
@@ -252,26 +210,14 @@ def _add_fit(commands: "argparse._SubParsersAction[_Parser]") -> None:
     _add_run(fit)
 
 
-def _add_predict(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    predict = _command(
-        commands,
-        "predict",
-        "predict the outputs for a CSV file",
-        "Writes its columns, and one column NAME_predicted for each output.",
-    )
+def _add_predict(predict: Parser) -> None:
     predict.add_argument("model", help="a file that gaussian or fit saved")
     predict.add_argument("file", help="CSV in UTF-8 with a header; - for standard input")
     predict.add_argument("--delimiter", metavar="CHARACTER", help="found in the header by default")
     predict.add_argument("--output", default="-", metavar="FILE", help="write there; - for standard output")
 
 
-def _add_plot(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    plot = _command(
-        commands,
-        "plot",
-        "draw a saved network",
-        "Needs matplotlib. Numbers that begin with a minus are written as in --low=-1,0.",
-    )
+def _add_plot(plot: Parser) -> None:
     plot.add_argument("model", help="a file that gaussian or fit saved")
     plot.add_argument("picture", nargs="?", help="the file to write: .png, .svg, .pdf, ...; .gif or .mp4")
     plot.add_argument(
@@ -300,7 +246,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if preset not in PRESETS:
         return options  # for an error
     if getattr(options, "resume", None) is None:
-        return _parser(preset).parse_args(argv)
+        return options if preset == "article" else _parser(preset).parse_args(argv)
     saved = saved_options(options.command, options.resume, set(vars(options)))
     parser = _parser(preset, options.command, saved)
     resumed, as_saved = parser.parse_args(argv), parser.parse_args(_SHORTEST_COMMANDS[options.command])

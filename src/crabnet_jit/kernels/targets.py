@@ -32,6 +32,7 @@ def gaussian_panels(x: Panels, target: Panels) -> None:
 @functools.cache
 def custom_target_panels(n_in: int) -> Any:
     """What makes, of a compiled function of n_in numbers, the kernel that fills panels with its values."""
+    first_numbers = as_tuple()
 
     def make(function: Any) -> Any:
         def target_panels(x: Panels, target: Panels, n_samples: Number) -> tuple[Flat, Number]:
@@ -47,7 +48,7 @@ def custom_target_panels(n_in: int) -> Any:
                     for s in range(min(width, n_samples - p * width)):
                         for f in range(n_in):
                             place[f] = x[k, p, f, s]
-                        value = function(*as_tuple(place, n_in))
+                        value = function(*first_numbers(place, n_in))
                         if not np.isfinite(value):
                             return place, float(value)
                         target[k, p, 0, s] = value

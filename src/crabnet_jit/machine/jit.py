@@ -12,6 +12,7 @@ from typing import Any
 import numba
 from numba.core import config
 
+from crabnet_jit.machine import inner
 from crabnet_jit.machine.cache import KernelCache
 from crabnet_jit.machine.signals import held
 
@@ -24,10 +25,15 @@ _OPTIONS: dict[str, Any] = {"error_model": "numpy", "forceinline": True, "no_cfu
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile `function` for calls from other kernels.
+    """Compile `function` for calls from other kernels, of which it becomes a part (inner.py).
 
-    It gets no wrapper for calls from Python, which would take half of the compile time.
+    Without the wrapper that calls from Python would need, which takes half of the compiling.
     """
+    return numba.njit(no_cpython_wrapper=True, **_OPTIONS, **inner.options())(function)
+
+
+def users_kernel(function: Callable[..., Any]) -> Any:
+    """The same for a function that a user wrote; Numba compiles it as any other."""
     return numba.njit(no_cpython_wrapper=True, **_OPTIONS)(function)
 
 

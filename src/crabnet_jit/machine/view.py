@@ -8,19 +8,21 @@ which the caller of a kernel holds.
     part(flat, offset, n)                    flat[offset:][:n]
     panel(x, i, j)                           x[i, j], a matrix of the four-dimensional x
     words(draws)                             the uint64 as rows of 16 uint32, low halves first
-    as_tuple(x, n)                           the first n numbers of x as a tuple
+    as_tuple()(x, n)                         the first n numbers of x as a tuple
 """
 
+import importlib
 from typing import Any
 
 from numba.core import cgutils, types
 from numba.extending import intrinsic
-from numba.np.arrayobj import populate_array
-from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from crabnet_jit.machine.llvm import I32, I64, INDEX, pointing_to, step
 
-as_tuple = to_fixed_tuple
+
+def as_tuple() -> Any:
+    """Numba's function for it, imported when it is needed: that takes a tenth of a warm start."""
+    return importlib.import_module("numba.np.unsafe.ndarray").to_fixed_tuple
 
 
 @intrinsic
@@ -89,6 +91,7 @@ def panel(typing_context: Any, x: Any, i: Any, j: Any) -> Any:
 
 def _borrow(context: Any, builder: Any, view: Any, data: Any, shape: list[Any]) -> Any:
     """A C-contiguous array at `data` that owns no memory."""
+    populate_array = importlib.import_module("numba.np.arrayobj").populate_array  # as above
     array = context.make_array(view)(context, builder)
     itemsize = I64(view.dtype.bitwidth // 8)
     strides = [itemsize]

@@ -1,0 +1,131 @@
+"""Small neural networks, trained in compiled loops."""
+
+from crabnet_jit.archive import FileFormatError
+from crabnet_jit.article import warmup
+from crabnet_jit.callbacks.checkpoint import Checkpoint
+from crabnet_jit.callbacks.log_file import LogFile
+from crabnet_jit.callbacks.progress import ProgressBar
+from crabnet_jit.callbacks.snapshots import Snapshots
+from crabnet_jit.callbacks.stopping import EarlyStopping, TimeBudget
+from crabnet_jit.check import InvalidArgumentError
+from crabnet_jit.components.activations import (
+    ACTIVATIONS,
+    ELU,
+    GELU,
+    Activation,
+    CustomActivation,
+    Identity,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Sine,
+    Softplus,
+    Tanh,
+)
+from crabnet_jit.components.losses import (
+    LOSSES,
+    MAE,
+    MSE,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    CustomLoss,
+    Huber,
+    LogCosh,
+    Loss,
+)
+from crabnet_jit.components.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, OptimizerState, RMSprop
+from crabnet_jit.components.schedules import Constant, Cosine, ExponentialDecay, OneCycle, StepDecay
+from crabnet_jit.data.random import StdRng
+from crabnet_jit.data.sources import ArraySource, Source, UniformSource
+from crabnet_jit.data.standardization import Standardization
+from crabnet_jit.data.targets import StandardGaussian, Target
+from crabnet_jit.fitting.fit import fit
+from crabnet_jit.fitting.scores import Scores, score
+from crabnet_jit.inspection.diagnosis import Diagnosis, LayerDiagnosis, diagnose
+from crabnet_jit.inspection.gradients import GradientCheck, check_gradients
+from crabnet_jit.network.files import load, save
+from crabnet_jit.network.history import FitHistory, History
+from crabnet_jit.network.initializers import INITIALIZERS
+from crabnet_jit.network.layers import LinearLayer
+from crabnet_jit.network.network import NN
+from crabnet_jit.training.divergence import DivergenceError
+from crabnet_jit.training.objective import Objective
+from crabnet_jit.training.run import Callback, Every, Run
+from crabnet_jit.training.trainer import Trainer
+
+__all__ = [
+    "ACTIVATIONS",
+    "ELU",
+    "GELU",
+    "INITIALIZERS",
+    "LOSSES",
+    "MAE",
+    "MSE",
+    "NN",
+    "OPTIMIZERS",
+    "SGD",
+    "Activation",
+    "Adam",
+    "AdamW",
+    "ArraySource",
+    "BinaryCrossEntropy",
+    "Callback",
+    "Checkpoint",
+    "Constant",
+    "Cosine",
+    "CrossEntropy",
+    "CustomActivation",
+    "CustomLoss",
+    "Diagnosis",
+    "DivergenceError",
+    "EarlyStopping",
+    "Every",
+    "ExponentialDecay",
+    "FileFormatError",
+    "FitHistory",
+    "GradientCheck",
+    "History",
+    "Huber",
+    "Identity",
+    "InvalidArgumentError",
+    "LayerDiagnosis",
+    "LeakyReLU",
+    "LinearLayer",
+    "LogCosh",
+    "LogFile",
+    "Loss",
+    "Objective",
+    "OneCycle",
+    "Optimizer",
+    "OptimizerState",
+    "ProgressBar",
+    "RMSprop",
+    "ReLU",
+    "Run",
+    "Scores",
+    "SiLU",
+    "Sigmoid",
+    "Sine",
+    "Snapshots",
+    "Softplus",
+    "Source",
+    "StandardGaussian",
+    "Standardization",
+    "StdRng",
+    "StepDecay",
+    "Tanh",
+    "Target",
+    "TimeBudget",
+    "Trainer",
+    "UniformSource",
+    "check_gradients",
+    "diagnose",
+    "fit",
+    "load",
+    "save",
+    "score",
+    "warmup",
+]
+
+__version__: str
