@@ -15,14 +15,13 @@ N = 1000  # iterations of the article's job
 @jit.kernel
 def _forward(net: Any, workspace: Any, batches: Any) -> None:
     for iteration in range(batches.x.shape[0]):
-        x, masks = view.panel(batches.x, iteration, 0), view.panel(batches.masks, iteration, 0)
-        paths.network_forward(net, None, x, masks, workspace)
+        paths.forward(net, workspace, batches, iteration)
 
 
 @jit.kernel
 def _backward(net: Any, workspace: Any, batches: Any) -> None:
     for iteration in range(batches.x.shape[0]):
-        paths.network_backward(net, None, view.panel(batches.x, iteration, 0), workspace)
+        paths.backward(net, workspace, batches, iteration)
 
 
 @jit.kernel

@@ -50,20 +50,9 @@ class _Stream(NamedTuple):
 
 if hasattr(structs, "Stream"):
     Stream: Any = structs.Stream
-    network_forward, network_backward = network.network_forward, network.network_backward
     fill_groups, fill_uniform = chacha.fill_groups, uniform.fill_uniform
 else:
     Stream = _Stream
-
-    @jit.kernel
-    def network_forward(net: Any, calls: Any, x: Any, masks: Any, workspace: Any) -> Any:
-        """With addresses as a part of the network."""
-        return network.network_forward(net, x, masks, workspace)
-
-    @jit.kernel
-    def network_backward(net: Any, calls: Any, x: Any, workspace: Any) -> None:
-        """With addresses as a part of the network."""
-        network.network_backward(net, x, workspace)
 
     @jit.kernel
     def fill_groups(stream: Any, ahead: Any, draws: Any) -> None:
@@ -77,6 +66,47 @@ else:
         """With the parts of a place."""
         key, number, group, skip = stream.key, stream.number, stream.group, stream.skip
         uniform.fill_uniform(key, number, group, skip, bits, scale, low, n_samples, draws, x)
+
+
+# Forward and backward of batch number k, of one panel, without anything that is called by address.
+if hasattr(view, "panels"):
+
+    @jit.kernel
+    def forward(net: Any, workspace: Any, batches: Any, k: Any) -> None:
+        """With groups of panels."""
+        x, masks = view.panels(batches.x, k, 0, 1), view.panels(batches.masks, k, 0, 1)
+        network.network_forward(net, None, x, masks, workspace)
+
+    @jit.kernel
+    def backward(net: Any, workspace: Any, batches: Any, k: Any) -> None:
+        """With groups of panels."""
+        network.network_backward(net, None, view.panels(batches.x, k, 0, 1), workspace, False)
+
+elif hasattr(structs, "Stream"):
+
+    @jit.kernel
+    def forward(net: Any, workspace: Any, batches: Any, k: Any) -> None:
+        """With addresses apart from the network."""
+        x, masks = view.panel(batches.x, k, 0), view.panel(batches.masks, k, 0)
+        network.network_forward(net, None, x, masks, workspace)
+
+    @jit.kernel
+    def backward(net: Any, workspace: Any, batches: Any, k: Any) -> None:
+        """With addresses apart from the network."""
+        network.network_backward(net, None, view.panel(batches.x, k, 0), workspace)
+
+else:
+
+    @jit.kernel
+    def forward(net: Any, workspace: Any, batches: Any, k: Any) -> None:
+        """With addresses as a part of the network."""
+        x, masks = view.panel(batches.x, k, 0), view.panel(batches.masks, k, 0)
+        network.network_forward(net, x, masks, workspace)
+
+    @jit.kernel
+    def backward(net: Any, workspace: Any, batches: Any, k: Any) -> None:
+        """With addresses as a part of the network."""
+        network.network_backward(net, view.panel(batches.x, k, 0), workspace)
 
 
 def chunks_of(trainer: Any) -> Any:

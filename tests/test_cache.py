@@ -412,6 +412,48 @@ def test_where_numba_lacks_something_kernels_are_compiled_as_ever(monkeypatch: p
     assert entry_point(kernel(plain))(3.0) == 6.0
 
 
+# ---- compiling ahead ----
+
+AFTER_WARMUP = """
+import sys
+import numpy as np
+from crabnet_jit import fit
+from crabnet_jit.cli.main import main
+
+for more in ([], ["--preset", "fast"], ["--preset", "best", "--dtype", "float32"], ["--batch-size", "200"]):
+    assert main(["gaussian", "--iterations", "20", *more]) == 0
+rows = np.random.default_rng(0).normal(size=(90, 2))
+with open(sys.argv[1], "w") as file:
+    file.write("x,y\\n" + "".join(f"{x},{y}\\n" for x, y in rows))
+data = ["fit", sys.argv[1], "--inputs", "x", "--outputs", "y", "--iterations", "50", "--no-progress"]
+for more in (
+    [], ["--l1", "0.1", "--clip-norm", "1", "--dropout", "0.2"], ["--loss", "huber", "--dtype", "float32"],
+    ["--activation", "relu", "--optimizer", "sgd", "--validation", "0", "--batch-size", "8"],
+):
+    assert main([*data, *more]) == 0
+for loss in ("mse", "cross_entropy"):
+    for size in (10, 90):
+        targets = rows[:, 1] if loss == "mse" else np.arange(90) % 3
+        options = {"loss": loss, "batch_size": size, "n_iterations": 50, "validation": 0.2}
+        fit(rows[:, :1], targets, activation=["gelu", "sine"], sample_weight=np.arange(90), **options)
+"""
+
+
+@pytest.mark.slow
+def test_the_command_warmup_compiles_all_that_is_needed_later(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache)}
+    environment.pop("NUMBA_BOUNDSCHECK", None)
+    names = []
+    for arguments in (["-m", "crabnet_jit", "warmup"], ["-c", AFTER_WARMUP, str(tmp_path / "points.csv")]):
+        command = [sys.executable, *arguments]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr[-2000:]
+        names.append(sorted(files(cache)))
+    assert len(names[0]) > 50
+    assert names[1] == names[0]
+
+
 # ---- compiled functions of others ----
 
 FOREIGN = """
@@ -425,7 +467,7 @@ from crabnet_jit.kernels.panels import pack, unpack
 activation, way = sys.argv[1:]
 net = NN(2, [5], 1, rng=1, activation=activation)
 net.parameters -= 0.4
-view, calls, workspace = net.kernel_view(), net.calls(), net.workspace(16)
+view, calls, workspace = net.kernel_view(), net.calls(), net.workspace(1)
 rows = np.linspace(-1, 1, 20).reshape(10, 2)
 x, y = pack(rows), np.zeros((1, 1, 1, 16))
 

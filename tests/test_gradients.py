@@ -296,14 +296,14 @@ def test_steps_of_a_trainer_equal_plain_numpy(name: str) -> None:
 
 
 def masks_of(rates: Any, seed: int, n_iterations: int, sizes: Any, n_samples: int) -> Any:
-    """Masks (n_iterations, n_units, n_samples), for one panel."""
+    """Masks (n_iterations, n_units, n_samples)."""
     net = network("tanh", sizes=sizes)
     n_panels, width = panel_shape(n_samples)
     layer_rates = tuple(np.ones(len(net.hidden_sizes)) * rates)
     dropout = Dropout(net.hidden_sizes, layer_rates, StdRng(seed, stream=1).state, n_panels, width)
     masks = np.full((n_iterations, n_panels, dropout.n_units, width), np.nan)
     dropout.fill(0, masks)
-    return masks[:, 0, :, :n_samples]
+    return masks.transpose(0, 2, 1, 3).reshape(n_iterations, -1, n_panels * width)[:, :, :n_samples]
 
 
 def seen_masks(n_iterations: int, **options: Any) -> Any:

@@ -13,7 +13,15 @@ from crabnet_jit.kernels import entries as entry
 from crabnet_jit.kernels.elementary import exp
 from crabnet_jit.machine.jit import entry_point as compiled
 from crabnet_jit.machine.jit import kernel
-from crabnet_jit.machine.tile import tile_add_sums, tile_full, tile_outer, tile_store
+from crabnet_jit.machine.llvm import PANEL
+from crabnet_jit.machine.tile import (
+    tile_add_product,
+    tile_rows,
+    tile_start,
+    tile_store,
+    tile_sums,
+    tile_zeros,
+)
 from crabnet_jit.machine.vector import first_lanes, fma, lanes, load, splat, store, sum_lanes, where
 
 SIZES = [1, 2, 3, 4, 5, 7, 8, 9, 16, 17]
@@ -25,24 +33,59 @@ def exact(*shape: int) -> Any:
     return GENERATOR.integers(-9, 10, shape).astype(np.float64)
 
 
+def panels_of(rows: Any) -> Any:
+    """Rows of any width as a group of panels."""
+    return np.ascontiguousarray(rows.reshape(rows.shape[0], -1, PANEL).transpose(1, 0, 2))
+
+
+def rows_of(panels: Any) -> Any:
+    return panels.transpose(1, 0, 2).reshape(panels.shape[1], -1)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("width", [16, 32, 48])
 @pytest.mark.parametrize(("n_out", "n_in"), list(itertools.product(SIZES, SIZES)))
-def test_linear(n_out: int, n_in: int, width: int) -> None:
-    W, b, x, dL_dy = exact(n_out, n_in), exact(n_out, 1), exact(n_in, width), exact(n_out, width)
-    y, dL_dx = np.full((n_out, width), np.nan), np.full((n_in, width), np.nan)
-    dL_dW, dL_db = np.ones((n_out, n_in)), np.ones((n_out, 1))
+def test_linear(n_out: int, n_in: int, width: int, dtype: Any) -> None:
+    W, b, x, dL_dy = (
+        exact(*shape).astype(dtype) for shape in ((n_out, n_in), (n_out, 1), (n_in, width), (n_out, width))
+    )
+    x_panels, dL_dy_panels = panels_of(x), panels_of(dL_dy)
+    for pairs in (None, 1):
+        y, dL_dx = np.full_like(dL_dy_panels, np.nan), np.full_like(x_panels, np.nan)
+        entry.linear_forward(W, b, x_panels, y, False, pairs, None)
+        np.testing.assert_array_equal(rows_of(y), W @ x + b)
+        entry.linear_forward(W, b, x_panels, y, True, pairs, None)
+        np.testing.assert_array_equal(rows_of(y), np.maximum(W @ x + b, 0))
+        entry.linear_backward_input(W, dL_dy_panels, x_panels, dL_dx, False, pairs, None)
+        np.testing.assert_array_equal(rows_of(dL_dx), W.T @ dL_dy)
+        entry.linear_backward_input(W, dL_dy_panels, x_panels, dL_dx, True, pairs, None)
+        np.testing.assert_array_equal(rows_of(dL_dx), np.where(x > 0, W.T @ dL_dy, 0))
+    dL_dW, dL_db = np.full((n_out, n_in), np.nan, dtype), np.full((n_out, 1), np.nan, dtype)
+    for n_times, add in ((1, False), (2, True)):
+        entry.linear_backward_parameters(dL_dy_panels, x_panels, dL_dW, dL_db, add, None)
+        np.testing.assert_array_equal(dL_dW, n_times * (dL_dy @ x.T))
+        np.testing.assert_array_equal(dL_db, n_times * dL_dy.sum(axis=1, keepdims=True))
 
-    entry.linear_forward(W, b, x, y, False, None)
-    np.testing.assert_array_equal(y, W @ x + b)
-    entry.linear_forward(W, b, x, y, True, None)
-    np.testing.assert_array_equal(y, np.maximum(W @ x + b, 0))
-    entry.linear_backward_input(W, dL_dy, x, dL_dx, False, None)
-    np.testing.assert_array_equal(dL_dx, W.T @ dL_dy)
-    entry.linear_backward_input(W, dL_dy, x, dL_dx, True, None)
-    np.testing.assert_array_equal(dL_dx, np.where(x > 0, W.T @ dL_dy, 0))
-    entry.linear_backward_parameters(dL_dy, x, dL_dW, dL_db, None)
-    np.testing.assert_array_equal(dL_dW, 1 + dL_dy @ x.T)
-    np.testing.assert_array_equal(dL_db, 1 + dL_dy.sum(axis=1, keepdims=True))
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n_features", [1, 3, 8, 13, 16, 30])
+def test_an_output_has_the_same_bits_wherever_its_panel_is(n_features: int, dtype: Any) -> None:
+    """Alone, in a pair, or the last of three."""
+    W, b = GENERATOR.normal(size=(n_features, 11)).astype(dtype), GENERATOR.normal(size=(n_features, 1))
+    x = panels_of(GENERATOR.normal(size=(11, 48))).astype(dtype)
+    dL_dy = panels_of(GENERATOR.normal(size=(n_features, 48))).astype(dtype)
+    results = []
+    for pairs in (None, 1):
+        for group in ([0, 1, 2], [2, 0, 1], [1, 2]):
+            y, dL_dx = np.empty_like(dL_dy), np.empty_like(x)
+            of_group = np.empty_like(dL_dy[group]), np.empty_like(x[group])
+            entry.linear_forward(W, b.astype(dtype), x[group], of_group[0], False, pairs, None)
+            entry.linear_backward_input(W, dL_dy[group], x[group], of_group[1], False, pairs, None)
+            y[group], dL_dx[group] = of_group
+            results.append((y[1:], dL_dx[1:]))
+    for y, dL_dx in results[1:]:
+        np.testing.assert_array_equal(y, results[0][0])
+        np.testing.assert_array_equal(dL_dx, results[0][1])
 
 
 def test_relu_keeps_nan_and_has_slope_zero_at_zero() -> None:
@@ -69,10 +112,10 @@ def test_mse_counts_only_the_samples(n_samples: int) -> None:
 
 
 def test_rectified_layer_keeps_nan() -> None:
-    W, b, x = np.ones((5, 1)), np.zeros((5, 1)), np.array([[-1.0, np.nan] * 8])
-    y = np.empty((5, 16))
-    entry.linear_forward(W, b, x, y, True, None)
-    np.testing.assert_array_equal(y, [[0.0, np.nan] * 8] * 5)
+    W, b, x = np.ones((5, 1)), np.zeros((5, 1)), np.array([[[-1.0, np.nan] * 8]])
+    y = np.empty((1, 5, 16))
+    entry.linear_forward(W, b, x, y, True, None, None)
+    np.testing.assert_array_equal(y, [[[0.0, np.nan] * 8] * 5])
 
 
 @kernel
@@ -114,12 +157,11 @@ def _vector_operations(x: Any, count: Any, out: Any) -> Any:
 
 
 @kernel
-def _tile_operations(A: Any, B: Any, C: Any, sums: Any) -> Any:
-    tile = tile_full(B, 2, 1, A, 0)
-    tile = tile_outer(tile, A, 1, B, 0, 0)
-    tile_store(tile, C, 0, 0)
-    tile_add_sums(tile, sums, 0, 0)
-    return lanes(B)
+def _tile_operations(A: Any, x: Any, C: Any, sums: Any) -> Any:
+    tile = tile_add_product(tile_start(x, A, 0), A, 0, x)
+    tile_store(tile, C, 0)
+    tile_sums(tile_zeros(x, 1, 1), sums, 0, 0, True)
+    return tile_rows(x)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -135,15 +177,17 @@ def test_vectors_and_tiles_of_both_float_types(dtype: Any) -> None:
             np.testing.assert_array_equal(out[row], expected)
     exact_fma = (a.astype(np.longdouble) * b + 0.5).astype(dtype)  # exact enough to round once
     np.testing.assert_array_max_ulp(out[3], exact_fma, 1)
-    halves = a.copy()
+    halves = a if V == 8 else a[:8] + a[8:]
     while halves.size > 1:
         halves = halves[::2] + halves[1::2]
     assert total == halves[0]
 
-    A, C, sums = np.array([[2], [3], [5]], dtype), np.empty((2, V), dtype), np.ones((2, 1), dtype)
-    assert compiled(_tile_operations)(A, x, C, sums) == V
-    np.testing.assert_allclose(C, [2 + 3 * a, 3 + 5 * a], rtol=1e-5)
-    np.testing.assert_allclose(sums[:, 0], 1 + C.sum(axis=1), rtol=1e-5)
+    n_rows = V // 2  # of a tile as wide as a panel
+    A, B = GENERATOR.normal(size=(n_rows, 2)).astype(dtype), GENERATOR.normal(size=(2, 16)).astype(dtype)
+    C, sums = np.empty((n_rows, 16), dtype), np.ones((1, 1), dtype)
+    assert compiled(_tile_operations)(A, B, C, sums) == n_rows
+    np.testing.assert_allclose(C, A[:, :1] + A @ B, rtol=1e-5)
+    assert sums == 1
 
 
 def test_one_sum_for_every_shape_of_tile() -> None:
@@ -151,7 +195,8 @@ def test_one_sum_for_every_shape_of_tile() -> None:
     x, dL_dy = GENERATOR.normal(size=(1, 48)), GENERATOR.normal(size=(1, 48))
     for n_out, n_in in [(1, 1), (4, 2), (1, 8), (2, 8), (3, 11), (9, 3)]:
         dL_dW, dL_db = np.zeros((n_out, n_in)), np.zeros((n_out, 1))
-        entry.linear_backward_parameters(dL_dy.repeat(n_out, 0), x.repeat(n_in, 0), dL_dW, dL_db, None)
+        groups = panels_of(dL_dy.repeat(n_out, 0)), panels_of(x.repeat(n_in, 0))
+        entry.linear_backward_parameters(*groups, dL_dW, dL_db, True, None)
         assert np.unique(dL_dW).size == 1
         assert np.unique(dL_db).size == 1
         if n_out == n_in == 1:
@@ -160,8 +205,9 @@ def test_one_sum_for_every_shape_of_tile() -> None:
 
 
 _OUTSIDE = {
-    "a column of W": "linear_forward(ones(4, 1), ones(4, 1), ones(2, 16), ones(4, 16), False, None)",
-    "half a tile": "linear_forward(ones(4, 2), ones(4, 1), ones(2, 24), ones(4, 24), False, None)",
+    "a column of W": "linear_forward(ones(4, 1), ones(4, 1), ones(1, 2, 16), ones(1, 4, 16), False, None, "
+    "None)",
+    "half a panel": "linear_forward(ones(4, 2), ones(4, 1), ones(1, 2, 8), ones(1, 4, 8), False, None, None)",
     "the end of a vector": 'activation_forward["relu"](ones(1, 12), 0.0, ones(1, 12), ones(1, 12))',
     "too few parameters": "predict(network._replace(parameters=ones(104)), None, ones(1, 1, 2, 16), "
     "workspace, ones(1, 1, 1, 16))",
@@ -186,7 +232,7 @@ from crabnet_jit.kernels.layout import make_layout
 from crabnet_jit.kernels.structs import Batches, Criterion, Network, Rule, Stream, Workspace
 ones = lambda *shape: np.ones(shape)
 network = Network(make_layout([2, 8, 8, 1]), ones(3), ones(105))
-workspace = Workspace(ones(272), ones(272), ones(272), ones(105), None)
+workspace = Workspace(ones(272), ones(272), ones(272), ones(105), None, None, None)
 try:
     {_OUTSIDE[name]}
 except IndexError as error:

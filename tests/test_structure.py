@@ -23,7 +23,7 @@ FLOORS = [
     {"network"},
     {"training"},
     {"callbacks", "inspection"},
-    {"article", "fitting"},
+    {"article", "fitting", "warming"},
     {"__init__"},
     {"plotting"},
     {"cli"},

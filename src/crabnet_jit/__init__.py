@@ -9,7 +9,6 @@ __version__ = "0.1.0"
 #: without Numba what needs none of it. Tools that read types find the same names in `__init__.pyi`.
 _PLACES = {
     "archive": "FileFormatError",
-    "article": "warmup",
     "callbacks.checkpoint": "Checkpoint",
     "callbacks.log_file": "LogFile",
     "callbacks.progress": "ProgressBar",
@@ -40,6 +39,7 @@ _PLACES = {
     "training.objective": "Objective",
     "training.run": "Callback Every Run",
     "training.trainer": "Trainer",
+    "warming": "warmup",
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names.split()}
 __all__ = sorted(_MODULES)  # noqa: PLE0605  # of texts

@@ -1,7 +1,6 @@
 """Small neural networks, trained in compiled loops."""
 
 from crabnet_jit.archive import FileFormatError
-from crabnet_jit.article import warmup
 from crabnet_jit.callbacks.checkpoint import Checkpoint
 from crabnet_jit.callbacks.log_file import LogFile
 from crabnet_jit.callbacks.progress import ProgressBar
@@ -53,6 +52,7 @@ from crabnet_jit.training.divergence import DivergenceError
 from crabnet_jit.training.objective import Objective
 from crabnet_jit.training.run import Callback, Every, Run
 from crabnet_jit.training.trainer import Trainer
+from crabnet_jit.warming import warmup
 
 __all__ = [
     "ACTIVATIONS",

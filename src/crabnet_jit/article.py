@@ -1,13 +1,11 @@
-"""The article's job: its box, its settings and others for the same target, and what it needs compiled."""
+"""The article's job: its box, its settings and others for the same target, and its error on a grid."""
 
 from typing import Any
 
 import numpy as np
 
-from crabnet_jit.data.sources import UniformSource
 from crabnet_jit.data.targets import StandardGaussian
 from crabnet_jit.network.network import NN
-from crabnet_jit.training.trainer import Trainer
 
 #: Every coordinate of a sample is uniform between these.
 LOW, HIGH = -3.0, 3.0
@@ -36,21 +34,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 PRESETS["best"] = {**PRESETS["fast"], "hidden": [32, 32], "iterations": 200_000, "batch_size": 64}
-
-
-def warmup() -> None:
-    """Compile what the article's job and predictions need, or load it from the cache on disk.
-
-    Optional: otherwise the first run does it. `Trainer.compile` does the same for any other training.
-
-    Examples
-    --------
-    >>> import crabnet_jit
-    >>> crabnet_jit.warmup()
-    """
-    net = NN(2, [8, 8], 1, rng=1)
-    Trainer(net, UniformSource(StandardGaussian(), rng=1)).compile()
-    net.get_output([[0.0, 0.0]])
 
 
 def grid_error(net: NN) -> float:

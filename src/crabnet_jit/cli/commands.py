@@ -27,6 +27,11 @@ COMMANDS = {
         "draw a saved network",
         "Needs matplotlib. Numbers that begin with a minus are written as in --low=-1,0.",
     ),
+    "warmup": (
+        "compile everything ahead",
+        "Machine code is kept on disk, so that the first run on a server or in an image need not compile. It "
+        "is for this version, this processor and this user; NUMBA_CACHE_DIR names another folder for it.",
+    ),
 }
 
 # Where a command line is not complete, or is that of an earlier version.

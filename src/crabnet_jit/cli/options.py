@@ -264,6 +264,7 @@ _FILES = {
     "fit": (["file", "resume"], ["save", "checkpoint", "log_file", "plot"]),
     "predict": (["model", "file"], ["output"]),
     "plot": (["model", "data"], ["picture"]),
+    "warmup": ([], []),
 }
 #: Files that may be written over what was read from them.
 _MAY_REPLACE = {"checkpoint": "resume", "output": "file"}

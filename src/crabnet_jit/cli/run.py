@@ -17,7 +17,9 @@ from crabnet_jit.cli.fit import fit, predict
 from crabnet_jit.cli.options import check_files, parse
 from crabnet_jit.cli.pictures import plot
 from crabnet_jit.cli.tables import TableError
+from crabnet_jit.cli.warmup import warmup
 
+_COMMANDS = {"gaussian": gaussian, "fit": fit, "predict": predict, "plot": plot, "warmup": warmup}
 _FAILED = 1
 _INTERRUPTED = 128 + signal.SIGINT
 _TERMINATED = 128 + signal.SIGTERM
@@ -55,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
             raise OSError("standard output is closed")
         with _signals(command):
             check_files(options)
-            {"gaussian": gaussian, "fit": fit, "predict": predict, "plot": plot}[options.command](options)
+            _COMMANDS[options.command](options)
     except (InvalidArgumentError, TableError, FileFormatError) as error:
         code, message = USAGE_ERROR, f"error: {error}"
     except ImportError as error:

@@ -80,10 +80,12 @@ class ExponentialDecay(Component):
 
     def __call__(self, iterations: Iterations) -> Rates:
         """The rates of the given consecutive iterations."""
-        rates = np.empty(_checked(iterations).size)
-        if rates.size == 0:
-            return rates
-        first = int(iterations[0])
+        n = _checked(iterations).size
+        return self.consecutive(int(iterations[0]), n) if n > 0 else np.empty(0)
+
+    def consecutive(self, first: int, n: int) -> Rates:
+        """The rates of n iterations from `first` on; at least 1."""
+        rates = np.empty(n)
         start, rate = self._reached
         if first < start:
             start, rate = 0, self.learning_rate
@@ -264,6 +266,8 @@ def rates_of(schedule: Schedule, first: int, n: int) -> Rates:
     InvalidArgumentError
         If the schedule returns anything but n finite numbers of at least 0.
     """
+    if type(schedule) is ExponentialDecay:  # right by its making: 3 ns of an iteration of the article's job
+        return schedule.consecutive(first, n)
     given: Any = schedule(np.arange(first, first + n))
     try:
         given = np.asarray(given)

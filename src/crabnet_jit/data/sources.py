@@ -42,6 +42,8 @@ class Source(ABC):
         Samples in an iteration; the most, if they differ.
     is_constant : bool
         Whether it gives the same batch always; it is then asked once.
+    has_weights : bool
+        Whether it may write `weight`, see `fill`; if not, one row of weights serves all iterations.
     stream : dict or None
         Where its draws begin, as in `StdRng.state`, if it takes draws; checkpoints keep it and assign it.
     configuration : dict or str
@@ -67,6 +69,7 @@ class Source(ABC):
     out_features: int
     batch_size: int
     is_constant: bool = False
+    has_weights: bool = True
     stream: RngState | None = None
 
     @property
@@ -149,14 +152,20 @@ class _Drawn(Source):
 
 
 def new_batches(
-    n_iterations: int, in_features: int, out_features: int, batch_size: int, dtype: DTypeLike = np.float64
+    n_iterations: int,
+    in_features: int,
+    out_features: int,
+    batch_size: int,
+    dtype: DTypeLike = np.float64,
+    *,
+    has_weights: bool = True,
 ) -> Batches:
-    """Panels for a source to fill, with the weights of a plain mean; without masks."""
-    n_panels, width = panel_shape(batch_size, dtype)
+    """Panels for a source to fill, without masks; with the weights of a plain mean, each or once."""
+    n_panels, width = panel_shape(batch_size)
     return Batches(
         aligned_zeros(n_iterations, n_panels, in_features, width, dtype=dtype),
         aligned_zeros(n_iterations, n_panels, out_features, width, dtype=dtype),
-        plain_weights(n_iterations, batch_size, dtype),
+        plain_weights(n_iterations if has_weights else 1, batch_size, dtype),
         aligned_zeros(0, n_panels, 0, width, dtype=dtype),
     )
 
@@ -195,6 +204,8 @@ class UniformSource(_Drawn):
     >>> x.shape, target.shape
     ((16, 2), (16, 1))
     """
+
+    has_weights = False
 
     @check.keywords
     def __init__(
@@ -389,6 +400,7 @@ class StandardizedSource(Source):
         self._units = units
         self.in_features, self.out_features = source.in_features, source.out_features
         self.batch_size, self.is_constant = source.batch_size, source.is_constant
+        self.has_weights = source.has_weights
 
     @property
     def stream(self) -> RngState | None:

@@ -6,11 +6,12 @@ A layout is an int64 matrix with one row per linear layer, made by `make_layout`
     N_IN, N_OUT       sizes of the layer
     W_START           where W, (n_out, n_in) row by row, starts in the parameter buffer
     B_START           where b, (n_out, 1), starts there
-    Y_START           first row of the layer's output in a workspace of panels
+    Y_START           first row of the layer's output in a workspace for one panel
     KIND              which activation comes after it: a place in KINDS, or CUSTOM
 
-The gradient buffer has the layout of the parameter buffer. A workspace holds one
-row for every unit, each as wide as a panel.
+The gradient buffer has the layout of the parameter buffer. A workspace for one panel holds one row for
+every unit, each as wide as a panel; one for several panels holds, layer after layer, all panels of its
+output.
 """
 
 from collections.abc import Sequence
@@ -19,9 +20,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from crabnet_jit.arrays import Flat, Matrix, Number, Panel
+from crabnet_jit.arrays import Flat, Group, Matrix, Number
 from crabnet_jit.machine.jit import kernel
-from crabnet_jit.machine.view import matrix
+from crabnet_jit.machine.llvm import PANEL
+from crabnet_jit.machine.view import group, matrix
 
 N_IN, N_OUT, W_START, B_START, Y_START, KIND = range(6)
 #: Kinds of activations are places in this list. None is ever moved: compiled code of others may hold them.
@@ -75,5 +77,6 @@ def biases(parameters: Flat, layout: Matrix, layer: Number) -> Matrix:
 
 
 @kernel
-def outputs(workspace: Flat, layout: Matrix, layer: Number, width: Number) -> Panel:
-    return matrix(workspace, layout[layer, Y_START] * width, layout[layer, N_OUT], width)
+def outputs(workspace: Flat, layout: Matrix, layer: Number, n_panels: Number) -> Group:
+    start = layout[layer, Y_START] * PANEL * n_panels
+    return group(workspace, start, n_panels, layout[layer, N_OUT])

@@ -1,23 +1,22 @@
 """Batches of rows to panels of columns and back.
 
 A panel has one row per feature and one column per sample, which is what kernels read.
-Its width is a multiple of two vectors; the columns after the last sample are padding, of weight 0. A
-large batch becomes several panels, so that what a network keeps of one stays in the cache.
+All panels are equally wide, which kernels take for granted; the columns after the last sample are padding,
+of weight 0. A large batch becomes several panels.
 """
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from crabnet_jit.arrays import Array, aligned_zeros
+from crabnet_jit.machine.llvm import PANEL
 
-_TWO_VECTORS = 128  # bytes; kernels take so many at a time
-_MAX_WIDTH = 128
+GROUP = 8  # panels that go through a network together, so that what it stores of them stays in the cache
 
 
-def panel_shape(n_samples: int, dtype: DTypeLike = np.float64) -> tuple[int, int]:
+def panel_shape(n_samples: int) -> tuple[int, int]:
     """Number of panels and their width for a batch."""
-    n_panels = -(-n_samples // _MAX_WIDTH)
-    return n_panels, round_up(-(-n_samples // n_panels), dtype)
+    return -(-n_samples // PANEL), PANEL
 
 
 def pack(rows: Array, padding: float | None = None) -> Array:
@@ -27,7 +26,7 @@ def pack(rows: Array, padding: float | None = None) -> Array:
     samples; or they are `padding`.
     """
     n_samples, n_features = rows.shape
-    n_panels, width = panel_shape(n_samples, rows.dtype)
+    n_panels, width = panel_shape(n_samples)
     if n_panels == 1:
         return pack_one(rows, padding)[None, None]
     padded = np.empty((n_panels * width, n_features), rows.dtype)
@@ -54,7 +53,7 @@ def unpack(panels: Array, n_samples: int) -> Array:
 def pack_one(rows: Array, padding: float | None = None) -> Array:
     """One panel (n_features, width) of the whole batch, however wide; padded as `pack` does."""
     n_samples, n_features = rows.shape
-    panel = aligned_zeros(n_features, round_up(n_samples, rows.dtype), dtype=rows.dtype)
+    panel = aligned_zeros(n_features, round_up(n_samples), dtype=rows.dtype)
     panel[:, :n_samples] = rows.T
     panel[:, n_samples:] = rows[:1].T if padding is None else padding
     return panel
@@ -67,16 +66,15 @@ def unpack_one(panel: Array, n_samples: int) -> Array:
 
 def plain_weights(n_iterations: int, n_samples: int, dtype: DTypeLike = np.float64) -> Array:
     """Panels (n_iterations, n_panels, 1, width) of a plain mean: 1 / n_samples for each sample."""
-    n_panels, width = panel_shape(n_samples, dtype)
+    n_panels, width = panel_shape(n_samples)
     weights = aligned_zeros(n_iterations, n_panels, 1, width, dtype=dtype)
     weights.reshape(n_iterations, -1)[:, :n_samples] = 1.0 / n_samples
     return weights
 
 
-def round_up(n: int, dtype: DTypeLike = np.float64) -> int:
-    """The least width of a panel for n samples."""
-    lanes = _TWO_VECTORS // np.dtype(dtype).itemsize
-    return -(-n // lanes) * lanes
+def round_up(n: int) -> int:
+    """The columns of as many panels as n samples need."""
+    return -(-n // PANEL) * PANEL
 
 
 def without_weight(rows: Array, weights: Array) -> Array:

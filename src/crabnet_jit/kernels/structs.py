@@ -17,11 +17,13 @@ class Network(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """What is stored of one panel: a row for each unit, as wide as the panel; and the gradients.
+    """What is stored of the panels that go through a network together (layout.py); and the gradients.
 
     `activations` are the layers' outputs, `derivatives` those of their activations where these are
     called, `errors` the gradients of the loss with respect to the outputs. When `interrupt` is
-    set (interrupt.py), what kernels leave here is unfinished; it may be None.
+    set (interrupt.py), what kernels leave here is unfinished; it may be None. `several` is None if a batch
+    is one panel, else any number: one panel has machine code of its own, with fewer loops. `pairs` is None
+    unless two panels at a time are faster (linear.py).
     """
 
     activations: Flat
@@ -29,10 +31,12 @@ class Workspace(NamedTuple):
     errors: Flat
     gradients: Flat
     interrupt: Flag
+    several: Number
+    pairs: Number
 
 
 class Batches(NamedTuple):
-    """Panels (n_iterations, n_panels, n_features, width).
+    """Panels (n_iterations, n_panels, n_features, PANEL).
 
     Inputs, targets, one row of weights (losses.py), and what dropout multiplies the outputs of
     hidden units by; without dropout `masks` has 0 rows. The first three may be of one iteration only,

@@ -12,12 +12,13 @@ from crabnet_jit.kernels.layout import outputs
 from crabnet_jit.kernels.losses import mse_forward
 from crabnet_jit.kernels.network import network_backward, network_forward
 from crabnet_jit.kernels.optimizers import sgd_update
+from crabnet_jit.kernels.panels import GROUP
 from crabnet_jit.kernels.penalties_and_clipping import penalty
 from crabnet_jit.kernels.structs import LOSS, PENALIZE, UPDATE, Batches, Criterion, Network, Rule, Workspace
 from crabnet_jit.machine.address import INLINED, address, call
 from crabnet_jit.machine.interrupt import is_set
 from crabnet_jit.machine.jit import kernel
-from crabnet_jit.machine.view import panel
+from crabnet_jit.machine.view import one_or_several, panel, panel_of, panels
 
 
 @kernel
@@ -31,24 +32,31 @@ def batch_gradients(
 ) -> Number:
     """Return the loss of one batch of a chunk, and overwrite `workspace.gradients` with its gradients.
 
-    The gradients of the batch's panels are added up in order.
+    Up to GROUP panels at a time go through the network. Their gradients are added up in order.
     """
     layout = network.layout
     batch = iteration if batches.x.shape[0] > 1 else 0
-    workspace.gradients[:] = 0.0
+    of_weights = iteration if batches.weight.shape[0] > 1 else 0
     loss = 0.0
-    for p in range(batches.x.shape[1]):
+    n_panels = one_or_several(workspace.several, batches.x.shape[1])
+    for first in range(0, n_panels, GROUP):
         if is_set(workspace.interrupt):
             break
-        x, target = panel(batches.x, batch, p), panel(batches.target, batch, p)
-        weight, masks = panel(batches.weight, batch, p), panel(batches.masks, iteration, p)
+        n = min(GROUP, n_panels - first)
+        x, masks = panels(batches.x, batch, first, n), panels(batches.masks, iteration, first, n)
         y = network_forward(network, calls, x, masks, workspace)
-        dL_dy = outputs(workspace.errors, layout, layout.shape[0] - 1, x.shape[1])
-        if address(calls, LOSS) != INLINED:
-            loss += call(address(calls, LOSS), (y, target, weight, criterion.constant, dL_dy))
-        else:
-            loss += mse_forward(y, target, weight, criterion.constant, dL_dy)
-        network_backward(network, calls, x, workspace)
+        dL_dy = outputs(workspace.errors, layout, layout.shape[0] - 1, n)
+        for p in range(n):
+            y_p, dL_dy_p = panel_of(y, p), panel_of(dL_dy, p)
+            target, weight = (
+                panel(batches.target, batch, first + p),
+                panel(batches.weight, of_weights, first + p),
+            )
+            if address(calls, LOSS) != INLINED:
+                loss += call(address(calls, LOSS), (y_p, target, weight, criterion.constant, dL_dy_p))
+            else:
+                loss += mse_forward(y_p, target, weight, criterion.constant, dL_dy_p)
+        network_backward(network, calls, x, workspace, first > 0)
     return loss
 
 

@@ -4,10 +4,11 @@ from crabnet_jit.arrays import Flat, Matrix, Number, Panel, Panels, Vector
 from crabnet_jit.kernels.chacha import DRAWS, fill_groups, whole_groups
 from crabnet_jit.kernels.structs import Stream
 from crabnet_jit.machine.jit import kernel
+from crabnet_jit.machine.llvm import PANEL
 from crabnet_jit.machine.vector import lanes, load_column, shift_right, splat, store, to_float
 from crabnet_jit.machine.view import matrix, panel, part
 
-_ROWS_AHEAD = 128  # rows that may be read beyond the last sample, and are not used: a panel's
+_ROWS_AHEAD = PANEL  # that may be read beyond the last sample, and are not used
 
 
 def buffer_size(n_samples: int, n_features: int, n_iterations: int) -> int:

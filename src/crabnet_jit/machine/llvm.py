@@ -4,12 +4,13 @@ LLVM's pointers no longer have the type of what they point to, and those of llvm
 So every load, store and step names the type; only `pointing_to` knows of pointers that still have one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
 
+PANEL = 16  # samples in a panel: two vectors of float64, or one of float32
 INDEX = types.intp
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
@@ -28,6 +29,43 @@ def step(builder: Any, address: Any, kind: Any, n: Any) -> Any:
 def load_one(builder: Any, address: Any, kind: Any, align: int | None = None) -> Any:
     """The value of this type at an address."""
     return builder.load(pointing_to(builder, address, kind), align=align, typ=kind)
+
+
+def repeat(
+    builder: Any, n: Any, start: Sequence[Any], one_round: Callable[[list[Any]], list[Any]]
+) -> list[Any]:
+    """Values after n rounds, each of which makes new ones of those before; those of `start` if n is 0.
+
+    LLVM leaves the loop as it is: the code around loops that it has unrolled costs small layers more than
+    it gains.
+    """
+    before = builder.block
+    loop, end = builder.append_basic_block("round"), builder.append_basic_block("end")
+    builder.cbranch(builder.icmp_signed(">", n, I64(0)), loop, end)
+
+    builder.position_at_end(loop)
+    left, values = builder.phi(I64), [builder.phi(value.type) for value in start]
+    later = one_round(list(values))
+    left_later = builder.sub(left, I64(1), flags=["nsw"])
+    last = builder.block
+    _do_not_unroll(builder.module, builder.cbranch(builder.icmp_signed(">", left_later, I64(0)), loop, end))
+    for phi, first, following in zip([left, *values], [n, *start], [left_later, *later], strict=True):
+        phi.add_incoming(first, before)
+        phi.add_incoming(following, last)
+
+    builder.position_at_end(end)
+    results = [builder.phi(value.type) for value in start]
+    for phi, first, following in zip(results, start, later, strict=True):
+        phi.add_incoming(first, before)
+        phi.add_incoming(following, last)
+    return results
+
+
+def _do_not_unroll(module: Any, branch: Any) -> None:
+    option = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+    loop = module.add_metadata([option, I32(len(module.metadata))])  # each loop needs one of its own
+    loop.operands = (loop, option)
+    branch.set_metadata("llvm.loop", loop)
 
 
 def plus(builder: Any, index: Any, offset: int) -> Any:
@@ -84,7 +122,16 @@ def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return call_intrinsic(builder, "llvm.fma", [a, b, c])
 
 
+def folded(builder: Any, vector: Any) -> Any:
+    """Eight lanes: of a vector with 16, the sums of its two halves."""
+    if vector.type.count == 8:
+        return vector
+    low, high = (shuffle(builder, vector, vector, range(first, first + 8)) for first in (0, 8))
+    return builder.fadd(low, high)
+
+
 def lane_sum(builder: Any, vector: Any) -> Any:
+    vector = folded(builder, vector)
     while vector.type.count > 1:
         even = shuffle(builder, vector, vector, range(0, vector.type.count, 2))
         odd = shuffle(builder, vector, vector, range(1, vector.type.count, 2))
@@ -104,3 +151,16 @@ def pair_orders(lanes: int, width: int) -> tuple[list[int], list[int]]:
     odd = [(lane // width) % 2 for lane in range(lanes)]
     low = [lane + (lanes - width) * is_odd for lane, is_odd in enumerate(odd)]
     return low, [lane + width for lane in low]
+
+
+def transposed(builder: Any, rows: Sequence[Any]) -> list[Any]:
+    """The columns of as many vectors as they have lanes, a power of two."""
+    square, width = list(rows), 1
+    while width < len(square):  # exchange blocks of width x width across the diagonal
+        low, high = pair_orders(len(square), width)
+        for k in range(len(square)):
+            if not k & width:
+                a, b = square[k], square[k + width]
+                square[k], square[k + width] = shuffle(builder, a, b, low), shuffle(builder, a, b, high)
+        width *= 2
+    return square

@@ -18,6 +18,10 @@ import os
 import signal
 import tempfile
 import threading
+
+# Python's own functions make an enum of each handler: 1.8 us where these take 0.03, nine times a run.
+from _signal import getsignal  # type: ignore[import-not-found]
+from _signal import signal as set_handler
 from collections.abc import Iterator
 from typing import Any
 
@@ -95,10 +99,10 @@ class Interruptible:
     def __enter__(self) -> "Interruptible":
         if threading.current_thread() is threading.main_thread():
             for number in _HANDLED:
-                handler = signal.getsignal(number)
+                handler = getsignal(number)
                 if callable(handler) and not getattr(handler, "is_immediate", False):
                     self._handlers[number] = handler
-                    signal.signal(number, self._handle)
+                    set_handler(number, self._handle)
             self._file = _signal_file()
         if self._file is not None:
             self.flag = self._file.flag
@@ -114,7 +118,7 @@ class Interruptible:
             signal.set_wakeup_fd(self._descriptor_before)
             self._take()
         for number, handler in reversed(self._handlers.items()):  # that of Ctrl-C last
-            signal.signal(number, handler)
+            set_handler(number, handler)
         self.release()
 
     def _handle(self, number: int, frame: Any) -> None:

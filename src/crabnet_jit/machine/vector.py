@@ -31,7 +31,7 @@ for the V numbers from s on:
     by_type(a, p, q)            p if the lanes of a are float64, q if they are float32
     where(mask, a, b)           a where the mask holds, else b; a or b may be a number
     first_lanes(x, count)       a mask: lanes 0 to count - 1
-    sum_lanes(v)                sum of the lanes: neighbours, then pairs, then fours
+    sum_lanes(v)                sum of the lanes: of 16 first the halves, then neighbours, pairs, fours
 
 Arrays are two-dimensional and contiguous. With NUMBA_BOUNDSCHECK=1 every access is
 checked, as ordinary indexing is.
@@ -57,11 +57,11 @@ from crabnet_jit.machine.llvm import (
     load_from,
     load_one,
     multiply_add,
-    pair_orders,
     plus,
     pointer,
     shuffle,
     store_to,
+    transposed,
 )
 
 _REGISTER_BITS = 512
@@ -319,14 +319,8 @@ def transpose_8x8(
     quads = ir.VectorType(ir.IntType(64), 8)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        rows = [builder.bitcast(row, quads) for row in args]
-        for width in (1, 2, 4):  # exchange blocks of width x width across the diagonal
-            low, high = pair_orders(8, width)
-            for k in range(8):
-                if not k & width:
-                    a, b = rows[k], rows[k + width]
-                    rows[k], rows[k + width] = shuffle(builder, a, b, low), shuffle(builder, a, b, high)
-        columns = [builder.bitcast(row, a0.llvm) for row in rows]
+        columns = transposed(builder, [builder.bitcast(row, quads) for row in args])
+        columns = [builder.bitcast(column, a0.llvm) for column in columns]
         return context.make_tuple(builder, signature.return_type, columns)
 
     return vectors(a0, a1, a2, a3, a4, a5, a6, a7), codegen

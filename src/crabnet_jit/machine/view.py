@@ -7,6 +7,12 @@ which the caller of a kernel holds.
     matrix(flat, offset, n_rows, n_columns)  flat[offset:][: n_rows * n_columns] as a matrix
     part(flat, offset, n)                    flat[offset:][:n]
     panel(x, i, j)                           x[i, j], a matrix of the four-dimensional x
+    group(flat, offset, n_panels, n_rows)    flat[offset:] as so many panels, one after the other
+    panels(x, i, j, n)                       x[i, j : j + n], a group of the four-dimensional x
+    panel_of(x, p)                           x[p], a panel of the group x
+    pair_of(x, p)                            x[p : p + 2], two panels of the group x
+    rows_of(x)                               the rows of all panels of the group x as one matrix
+    one_or_several(several, n)               n; or 1, which the compiler knows then, if `several` is None
     words(draws)                             the uint64 as rows of 16 uint32, low halves first
     as_tuple()(x, n)                         the first n numbers of x as a tuple
 """
@@ -17,7 +23,7 @@ from typing import Any
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from crabnet_jit.machine.llvm import I32, I64, INDEX, pointing_to, step
+from crabnet_jit.machine.llvm import I32, I64, INDEX, PANEL, pointing_to, step
 
 
 def as_tuple() -> Any:
@@ -87,6 +93,101 @@ def panel(typing_context: Any, x: Any, i: Any, j: Any) -> Any:
         return _borrow(context, builder, view, data, [n_rows, n_columns])
 
     return view(x, INDEX, INDEX), codegen
+
+
+@intrinsic
+def group(typing_context: Any, flat: Any, offset: Any, n_panels: Any, n_rows: Any) -> Any:
+    view = types.Array(flat.dtype, 3, "C")
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        value, offset, n_panels, n_rows = args
+        array = context.make_array(flat)(context, builder, value)
+        if context.enable_boundscheck:
+            (size,) = cgutils.unpack_tuple(builder, array.shape)
+            end = builder.add(offset, builder.mul(builder.mul(n_panels, n_rows), I64(PANEL)))
+            for place in (offset, end):
+                cgutils.do_boundscheck(context, builder, place, builder.add(size, I64(1)))
+        data = step(builder, array.data, context.get_data_type(flat.dtype), offset)
+        return _borrow(context, builder, view, data, [n_panels, n_rows, I64(PANEL)])
+
+    return view(flat, INDEX, INDEX, INDEX), codegen
+
+
+@intrinsic
+def panels(typing_context: Any, x: Any, i: Any, j: Any, n: Any) -> Any:
+    view = types.Array(x.dtype, 3, "C")
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        value, i, j, n = args
+        array = context.make_array(x)(context, builder, value)
+        n_i, n_j, n_rows, width = cgutils.unpack_tuple(builder, array.shape)
+        if context.enable_boundscheck:
+            _check_width(context, builder, width)
+            cgutils.do_boundscheck(context, builder, i, n_i)
+            cgutils.do_boundscheck(context, builder, builder.add(j, n), builder.add(n_j, I64(1)))
+        size = builder.mul(n_rows, I64(PANEL))
+        index = builder.add(builder.mul(i, n_j), j)
+        data = step(builder, array.data, context.get_data_type(x.dtype), builder.mul(index, size))
+        return _borrow(context, builder, view, data, [n, n_rows, I64(PANEL)])
+
+    return view(x, INDEX, INDEX, INDEX), codegen
+
+
+@intrinsic
+def panel_of(typing_context: Any, x: Any, p: Any) -> Any:
+    view = types.Array(x.dtype, 2, "C")
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        array = context.make_array(x)(context, builder, args[0])
+        n_panels, n_rows, width = cgutils.unpack_tuple(builder, array.shape)
+        if context.enable_boundscheck:
+            _check_width(context, builder, width)
+            cgutils.do_boundscheck(context, builder, args[1], n_panels)
+        offset = builder.mul(args[1], builder.mul(n_rows, I64(PANEL)))
+        data = step(builder, array.data, context.get_data_type(x.dtype), offset)
+        return _borrow(context, builder, view, data, [n_rows, I64(PANEL)])
+
+    return view(x, INDEX), codegen
+
+
+@intrinsic
+def pair_of(typing_context: Any, x: Any, p: Any) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        array = context.make_array(x)(context, builder, args[0])
+        n_panels, n_rows, width = cgutils.unpack_tuple(builder, array.shape)
+        if context.enable_boundscheck:
+            _check_width(context, builder, width)
+            cgutils.do_boundscheck(context, builder, builder.add(args[1], I64(1)), n_panels)
+        offset = builder.mul(args[1], builder.mul(n_rows, I64(PANEL)))
+        data = step(builder, array.data, context.get_data_type(x.dtype), offset)
+        return _borrow(context, builder, x, data, [I64(2), n_rows, I64(PANEL)])
+
+    return x(x, INDEX), codegen
+
+
+@intrinsic
+def rows_of(typing_context: Any, x: Any) -> Any:
+    view = types.Array(x.dtype, 2, "C")
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        array = context.make_array(x)(context, builder, args[0])
+        n_panels, n_rows, _ = cgutils.unpack_tuple(builder, array.shape)
+        return _borrow(context, builder, view, array.data, [builder.mul(n_panels, n_rows), I64(PANEL)])
+
+    return view(x), codegen
+
+
+@intrinsic
+def one_or_several(typing_context: Any, several: Any, n: Any) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return I64(1) if isinstance(several, types.misc.NoneType) else args[1]
+
+    return INDEX(several, INDEX), codegen
+
+
+def _check_width(context: Any, builder: Any, width: Any) -> None:
+    """That panels are as wide as kernels take for granted."""
+    cgutils.do_boundscheck(context, builder, I64(PANEL - 1), width)
 
 
 def _borrow(context: Any, builder: Any, view: Any, data: Any, shape: list[Any]) -> Any:

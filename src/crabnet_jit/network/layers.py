@@ -20,7 +20,7 @@ from crabnet_jit.kernels.entries import (
     linear_forward,
     sgd_update,
 )
-from crabnet_jit.kernels.panels import pack_one, unpack_one
+from crabnet_jit.kernels.panels import pack, unpack
 
 
 class Buffer:
@@ -187,12 +187,11 @@ class LinearLayer:
 
     def _backward(self, dL_dy: Array) -> Array:
         x = stored(self.dy_dW)
-        x_panel, dL_dy_panel = pack_one(x), pack_one(dL_dy, padding=0.0)
-        dL_dx = np.empty_like(x_panel)
-        self.gradients[:] = 0.0
-        linear_backward_parameters(dL_dy_panel, x_panel, self.dL_dW, self.dL_db, None)
-        linear_backward_input(self.W, dL_dy_panel, x_panel, dL_dx, False, None)
-        return unpack_one(dL_dx, x.shape[0])
+        x_panels, dL_dy_panels = pack(x)[0], pack(dL_dy, padding=0.0)[0]
+        dL_dx = np.empty_like(x_panels)
+        linear_backward_parameters(dL_dy_panels, x_panels, self.dL_dW, self.dL_db, False, None)
+        linear_backward_input(self.W, dL_dy_panels, x_panels, dL_dx, False, None, None)
+        return unpack(dL_dx[None], x.shape[0])
 
     def sgd(self, learning_rate: float) -> None:
         """W -= learning_rate * dL_dW, and the same for b."""
@@ -200,7 +199,7 @@ class LinearLayer:
 
 
 def _linear(W: Array, b: Array, x: Array) -> Array:
-    panel = pack_one(x)
-    y = np.empty((W.shape[0], panel.shape[1]), W.dtype)
-    linear_forward(W, b, panel, y, False, None)
-    return unpack_one(y, x.shape[0])
+    panels = pack(x)[0]
+    y = np.empty((panels.shape[0], W.shape[0], panels.shape[2]), W.dtype)
+    linear_forward(W, b, panels, y, False, None, None)
+    return unpack(y[None], x.shape[0])

@@ -26,8 +26,9 @@ from crabnet_jit.kernels.layout import (
     parameter_count,
     unit_count,
 )
-from crabnet_jit.kernels.panels import pack, unpack
+from crabnet_jit.kernels.panels import GROUP, pack, unpack
 from crabnet_jit.kernels.structs import Network, Workspace
+from crabnet_jit.machine.llvm import PANEL
 from crabnet_jit.network.history import FitHistory
 from crabnet_jit.network.initializers import INITIALIZERS, LayerPlace
 from crabnet_jit.network.layers import Buffer, LinearLayer
@@ -290,17 +291,20 @@ class NN:
         panels = pack(rows)
         n_panels, width = panels.shape[1], panels.shape[3]
         y = np.empty((1, n_panels, self.out_features, width), rows.dtype)
-        predict(self._network, self._calls_forward, panels, self.workspace(width), y)
+        predict(self._network, self._calls_forward, panels, self.workspace(1), y)
         return unpack(y, rows.shape[0])
 
-    def workspace(self, width: int, gradients: Array | None = None) -> Workspace:
-        """What kernels need for a panel of this width (kernels/structs.py); without gradients, forward."""
-        size = self.n_units * width
+    def workspace(self, n_panels: int, gradients: Array | None = None) -> Workspace:
+        """What kernels need for batches of so many panels (kernels/structs.py); gradients for training."""
+        size = self.n_units * PANEL * min(n_panels, GROUP)
         both = aligned_zeros(2 * size, dtype=self._parameters.dtype)
         activations, derivatives = both[:size], both[size:]
+        several = None if n_panels == 1 else n_panels
+        pairs = several if self.dtype == np.float32 else None
         if gradients is None:
-            return Workspace(activations, derivatives, activations, activations, None)
-        return Workspace(activations, derivatives, aligned_zeros(size, dtype=self.dtype), gradients, None)
+            return Workspace(activations, derivatives, activations, activations, None, several, pairs)
+        errors = aligned_zeros(size, dtype=self.dtype)
+        return Workspace(activations, derivatives, errors, gradients, None, several, pairs)
 
     def predict(self, x: ArrayLike) -> Array:
         """Output (n_samples, out_features) for x (n_samples, in_features), in the units of the data.

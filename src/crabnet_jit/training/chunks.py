@@ -95,7 +95,7 @@ class Chunks:
         state: OptimizerState,
         dropout: Dropout,
     ) -> None:
-        n_panels, width = panel_shape(source.batch_size, net.dtype)
+        n_panels, width = panel_shape(source.batch_size)
         self.dropout = dropout
         self._source = source
         # Some schedules remember where they are, which is faster for one run only.
@@ -115,13 +115,13 @@ class Chunks:
         self.size = n = fitting if settings.chunk_size is None else settings.chunk_size
         self._sizes = source.batch_size, n_panels, net.in_features, net.out_features, width, net.dtype
         self._constant = self._new_batches(1) if self._is_constant else None
-        self._shape = repr((n, self._is_constant, dropout.n_units, *self._sizes))
+        self._shape = repr((n, self._is_constant, source.has_weights, dropout.n_units, *self._sizes))
         self._owner = object()
         rows = dropout.n_units + (0 if self._is_constant else net.in_features + net.out_features + 1)
         self._is_large = n * (n_panels * width * rows + 1) > _FREE_NUMBERS
         self._large: Buffers | None = None
         self.fill_constant()
-        self._workspace = net.workspace(width, net.gradients)
+        self._workspace = net.workspace(n_panels, net.gradients)
         self._is_long = is_long(n_panels * width, net)
         self._changing = net.parameters, *state  # by a step
 
@@ -133,7 +133,7 @@ class Chunks:
     def _new_batches(self, n: int) -> Batches:
         """Panels for n batches, with the weights that a source may leave as they are; without masks."""
         batch_size, _, n_in, n_out, _, dtype = self._sizes
-        return new_batches(n, n_in, n_out, batch_size, dtype)
+        return new_batches(n, n_in, n_out, batch_size, dtype, has_weights=self._source.has_weights)
 
     def _buffers(self) -> Buffers:
         """Free ones of this thread, or new ones."""

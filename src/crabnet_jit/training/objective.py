@@ -85,7 +85,7 @@ class Objective:
         if sample_weight is not None:
             weights = check.sample_weights("sample_weight", sample_weight, n_samples)
         shares = (weights / n_samples)[:, None].astype(net.dtype)
-        n_panels, width = panel_shape(n_samples, net.dtype)
+        n_panels, width = panel_shape(n_samples)
         masks = np.empty((1, n_panels, 0, width), net.dtype)
         inputs, targets = without_weight(inputs, weights), without_weight(targets, weights)
         self._batches = Batches(pack(inputs), pack(targets), pack(shares, padding=0.0), masks)
@@ -94,7 +94,7 @@ class Objective:
         self._network = net.kernel_view()._replace(parameters=self._theta)
         self._calls = net.calls(self.loss.kernel, self._criterion.penalties)
         self._is_long = is_long(n_panels * width, net)
-        self._workspace = net.workspace(width, aligned_zeros(self._theta.size, dtype=net.dtype))
+        self._workspace = net.workspace(n_panels, aligned_zeros(self._theta.size, dtype=net.dtype))
 
     def __getstate__(self) -> NoReturn:
         raise TypeError(

@@ -40,7 +40,7 @@ class Steps:
             self._samples = self._samples.standardized(net.standardization, net.dtype)
         self.history = History(settings.log_every, settings.keep_losses, settings.learning_rate)
         self.optimizer_state = settings.optimizer.init(net.parameters)
-        panels = panel_shape(source.batch_size, net.dtype)
+        panels = panel_shape(source.batch_size)
         self._dropout = Dropout(net.hidden_sizes, settings.dropout, settings.dropout_stream, *panels)
         self.chunks = Chunks(net, self._samples, settings, self.optimizer_state, self._dropout)
         self._divergence = Divergence(settings.on_divergence)

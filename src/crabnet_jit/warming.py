@@ -1,0 +1,72 @@
+"""Compiling ahead, for a quick first result: on a server, in an image, on the machines of a cluster."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from crabnet_jit.components.activations import ACTIVATIONS, GELU, Activation
+from crabnet_jit.components.losses import LOSSES
+from crabnet_jit.components.optimizers import OPTIMIZERS
+from crabnet_jit.data.random import StdRng
+from crabnet_jit.data.sources import ArraySource, UniformSource
+from crabnet_jit.data.targets import StandardGaussian
+from crabnet_jit.network.network import NN
+from crabnet_jit.training.objective import Objective
+from crabnet_jit.training.trainer import Trainer
+
+_ONE_PANEL, _SEVERAL = 16, 32  # samples: the numbers of panels that have machine code of their own
+
+
+def warmup() -> None:
+    """Compile what the article's job and predictions need, or load it from the cache on disk.
+
+    It serves any network of ReLU with the mean squared error and plain gradient descent, and batches of any
+    size. Optional: otherwise the first run does it. `Trainer.compile` does the same for any other
+    training, and the command `crabnet-jit warmup` for all that the package has.
+
+    Examples
+    --------
+    >>> import crabnet_jit
+    >>> crabnet_jit.warmup()
+    """
+    for batch_size in (_ONE_PANEL, _SEVERAL):
+        net = NN(2, [8, 8], 1, rng=1)
+        Trainer(net, UniformSource(StandardGaussian(), batch_size=batch_size, rng=1)).compile()
+    net.get_output([[0.0, 0.0]])
+
+
+def everything() -> Iterator[tuple[str, Callable[[], object]]]:
+    """All that the command line and `fit` can need, piece by piece: a name, and what compiles it."""
+    yield "random numbers", partial(StdRng(0).next_u64, 1)
+    for dtype in ("float64", "float32"):
+        for activation in (*(kind() for kind in ACTIVATIONS.values()), GELU("tanh")):
+            yield f"{activation!r}, {dtype}", partial(_predict, activation, dtype)
+        for loss in (kind() for kind in LOSSES.values()):
+            yield f"{loss!r}, {dtype}", partial(_train, dtype, _ONE_PANEL, loss=loss)
+        for optimizer in (kind() for kind in OPTIMIZERS.values()):
+            yield f"{optimizer!r}, {dtype}", partial(_train, dtype, _ONE_PANEL, optimizer=optimizer)
+        for n in (_ONE_PANEL, _SEVERAL):
+            yield f"batches of {n}, {dtype}", partial(_train, dtype, n)
+            more: dict[str, Any] = {"optimizer": "adam", "activation": "tanh", "l2": 0.1, "dropout": 0.5}
+            yield f"batches of {n} with calls, {dtype}", partial(_train, dtype, n, **more)
+
+
+def _predict(activation: Activation, dtype: str) -> None:
+    NN(1, [2], 1, rng=1, activation=activation, dtype=dtype).get_output([[0.0]])
+
+
+def _train(dtype: str, batch_size: int, activation: str = "relu", **options: Any) -> None:
+    """Training and validation with such batches, from both kinds of sources."""
+    x = np.linspace(0.0, 1.0, 2 * batch_size)[:, None]
+    y = np.ones_like(x)  # right for every loss
+    net = NN(1, [2], 1, rng=1, activation=activation, dtype=dtype)
+    for source in (
+        ArraySource(x, y, batch_size, rng=1),
+        UniformSource(lambda rows: np.ones(len(rows)), batch_size=batch_size, rng=1),
+    ):
+        Trainer(net, source, **options).compile()
+    StandardGaussian()([[0.0, 0.0]])
+    loss = options.get("loss", "mse")
+    Objective(net, x[:batch_size], y[:batch_size], loss=loss).loss_and_gradient(net.parameters)
