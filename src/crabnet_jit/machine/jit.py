@@ -4,9 +4,11 @@ No fastmath anywhere: NaN stays NaN, and a sum is added up in the order in which
 the loop is written, so the bits do not depend on the compiler's choices.
 """
 
+import contextlib
 import functools
+import gc
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numba
@@ -37,12 +39,24 @@ def users_kernel(function: Callable[..., Any]) -> Any:
     return numba.njit(no_cpython_wrapper=True, **_OPTIONS)(function)
 
 
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """No garbage collection, 8 % of the time: a compilation makes many objects, which stay."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def _without_signals(compile_entry: Callable[..., Any]) -> Callable[..., Any]:
     """Let signals wait: LLVM calls Python while it compiles, and swallows exceptions raised there."""
 
     @functools.wraps(compile_entry)
     def compile_held(signature: Any) -> Any:
-        with held():
+        with held(), _without_collection():
             return compile_entry(signature)
 
     return compile_held
