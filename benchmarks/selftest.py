@@ -24,11 +24,11 @@ from .processes import ROOT
 from .versions import Version, checked_out, git
 
 UPDATE = "            sgd_update(parameters, gradients, rate)\n"
-ZERO = "    workspace.gradients[:] = 0.0\n"
+LOSS = "    loss = 0.0\n    n_panels = "
 MORE = """
 
 @kernel
-def _update_nothing(parameters: Any, gradients: Any, n: Any) -> None:
+def _update_nothing(parameters: Flat, gradients: Flat, n: Number) -> None:
     zero = parameters.dtype.type(0)
     while n > 0:
         for k in range(min(n, parameters.size)):
@@ -37,10 +37,10 @@ def _update_nothing(parameters: Any, gradients: Any, n: Any) -> None:
 """
 COMMENT = {UPDATE: "            # The rule of the article.\n" + UPDATE}
 ALLOCATING = {
-    ZERO: "    zeros = np.zeros(workspace.gradients.size)\n"
+    LOSS: "    zeros = np.zeros(workspace.gradients.size)\n"
     "    for k in range(zeros.size):\n"
-    "        workspace.gradients[k] = zeros[k]\n",
-    "from typing import Any, NamedTuple\n": "from typing import Any, NamedTuple\n\nimport numpy as np\n",
+    "        workspace.gradients[k] = zeros[k]\n" + LOSS,
+    "import math\n": "import math\n\nimport numpy as np\n",
 }
 SLOW = {"1.10": 1.10, "1.05": 1.05}
 MUST_FLAG = {"1.10": 1.0, "1.05": 0.75, "allocating": 1.0}  # shares of the rounds
