@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
+import crabnet_jit.cli.run  # noqa: F401  # some children may not read the files
 from crabnet_jit import (
     NN,
     ArraySource,
