@@ -23,7 +23,7 @@ from .comparison import SLOWER, Comparison, Estimate
 from .processes import ROOT
 from .versions import Version, checked_out, git
 
-UPDATE = "            sgd_update(parameters, gradients, rate)\n"
+UPDATE = "    sgd_update(parameters, gradients, rate)\n"
 LOSS = "    loss = 0.0\n    n_panels = "
 MORE = """
 
@@ -35,7 +35,7 @@ def _update_nothing(parameters: Flat, gradients: Flat, n: Number) -> None:
             parameters[k] -= zero * gradients[k]
         n -= parameters.size
 """
-COMMENT = {UPDATE: "            # The rule of the article.\n" + UPDATE}
+COMMENT = {UPDATE: "    # The rule of the article.\n" + UPDATE}
 ALLOCATING = {
     LOSS: "    zeros = np.zeros(workspace.gradients.size)\n"
     "    for k in range(zeros.size):\n"
@@ -50,7 +50,7 @@ ROUNDS_OF_A_BUILD = 5  # then all is compiled anew
 
 def slower(n: int) -> dict[str, str]:
     """So many parameters updated before every step, by nothing."""
-    return {UPDATE: f"            _update_nothing(parameters, gradients, {n})\n" + UPDATE}
+    return {UPDATE: f"    _update_nothing(parameters, gradients, {n})\n" + UPDATE}
 
 
 def plant(clone: Path, name: str, changes: dict[str, str], base: str) -> str:

@@ -328,6 +328,15 @@ def test_bad_sources() -> None:
         InvalidArgumentError, match=r"source.batch_size must be an integer from 1 to .*, got 0"
     ):
         Trainer(NN(2, [], 1), Empty())
+
+    class NoSource:
+        in_features, out_features, batch_size = 2, 1, 4
+
+        def fill(self, iteration: int, batches: Any) -> None:
+            raise AssertionError
+
+    with pytest.raises(InvalidArgumentError, match=r"source must be a Source.*must be a subclass of Source$"):
+        Trainer(NN(2, [], 1), NoSource())  # type: ignore[arg-type]  # the error is the point
     with pytest.raises(InvalidArgumentError, match="low must be at most high"):
         UniformSource(StandardGaussian(), low=1, high=0)
     with pytest.raises(InvalidArgumentError, match=r"low must be finite, got -inf$"):

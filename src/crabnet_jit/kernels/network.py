@@ -23,16 +23,25 @@ def network_forward(network: Network, calls: Calls, x: Group, masks: Group, work
         y = outputs(workspace.activations, layout, layer, n_panels)
         W, b = weights(network.parameters, layout, layer), biases(network.parameters, layout, layer)
         linear_forward(W, b, h, y, layout[layer, KIND] == RELU, workspace.pairs, workspace.interrupt)
-        activation = address(calls, ACTIVATIONS + layer)
-        if activation != INLINED:
-            dy_dz = outputs(workspace.derivatives, layout, layer, n_panels)
-            call(activation, (rows_of(y), network.constants[layer], rows_of(y), rows_of(dy_dz)))
-            if masks.shape[1] > 0 and layer < layout.shape[0] - 1:
-                for p in range(n_panels):
-                    _multiply(panel_of(masks, p), layout[layer, Y_START], panel_of(y, p))
-                    _multiply(panel_of(masks, p), layout[layer, Y_START], panel_of(dy_dz, p))
+        if calls is not None:
+            _activate(network, calls, layer, masks, workspace, y)
         h = y
     return h
+
+
+@kernel
+def _activate(
+    network: Network, calls: Calls, layer: Number, masks: Group, workspace: Workspace, y: Group
+) -> None:
+    """Overwrite y with the activation of the layer, if it is called; keep its derivative; drop units."""
+    layout, activation = network.layout, address(calls, ACTIVATIONS + layer)
+    if activation != INLINED:
+        dy_dz = outputs(workspace.derivatives, layout, layer, y.shape[0])
+        call(activation, (rows_of(y), network.constants[layer], rows_of(y), rows_of(dy_dz)))
+        if masks.shape[1] > 0 and layer < layout.shape[0] - 1:
+            for p in range(y.shape[0]):
+                _multiply(panel_of(masks, p), layout[layer, Y_START], panel_of(y, p))
+                _multiply(panel_of(masks, p), layout[layer, Y_START], panel_of(dy_dz, p))
 
 
 @kernel
@@ -45,8 +54,9 @@ def network_backward(network: Network, calls: Calls, x: Group, workspace: Worksp
     layout, n_panels = network.layout, x.shape[0]
     for layer in range(layout.shape[0] - 1, -1, -1):
         dL_dz = outputs(workspace.errors, layout, layer, n_panels)
-        if address(calls, ACTIVATIONS + layer) != INLINED:
-            _multiply(rows_of(outputs(workspace.derivatives, layout, layer, n_panels)), 0, rows_of(dL_dz))
+        if calls is not None and address(calls, ACTIVATIONS + layer) != INLINED:
+            derivatives = outputs(workspace.derivatives, layout, layer, n_panels)
+            _multiply(rows_of(derivatives), 0, rows_of(dL_dz))
         h = x if layer == 0 else outputs(workspace.activations, layout, layer - 1, n_panels)
         if layer > 0:  # first, since the next layer waits for it: 6 % of the article's iteration
             W = weights(network.parameters, layout, layer)

@@ -7,7 +7,7 @@ None if nothing is called.
 
 import math
 
-from crabnet_jit.arrays import Calls, Flag, Flat, Number
+from crabnet_jit.arrays import Calls, Flag, Flat, Number, Panel
 from crabnet_jit.kernels.layout import outputs
 from crabnet_jit.kernels.losses import mse_forward
 from crabnet_jit.kernels.network import network_backward, network_forward
@@ -52,12 +52,31 @@ def batch_gradients(
                 panel(batches.target, batch, first + p),
                 panel(batches.weight, of_weights, first + p),
             )
-            if address(calls, LOSS) != INLINED:
-                loss += call(address(calls, LOSS), (y_p, target, weight, criterion.constant, dL_dy_p))
-            else:
-                loss += mse_forward(y_p, target, weight, criterion.constant, dL_dy_p)
+            loss += _loss(calls, criterion, y_p, target, weight, dL_dy_p)
         network_backward(network, calls, x, workspace, first > 0)
     return loss
+
+
+@kernel
+def _loss(calls: Calls, criterion: Criterion, y: Panel, target: Panel, weight: Panel, dL_dy: Panel) -> Number:
+    """The loss of one panel; overwrites dL_dy."""
+    if calls is not None and address(calls, LOSS) != INLINED:
+        return call(address(calls, LOSS), (y, target, weight, criterion.constant, dL_dy))
+    return mse_forward(y, target, weight, criterion.constant, dL_dy)
+
+
+@kernel
+def _step(
+    calls: Calls, criterion: Criterion, rule: Rule, parameters: Flat, gradients: Flat, rate: Number
+) -> None:
+    """Overwrite the parameters, the rule's state, and the gradients with penalties and limits."""
+    if calls is not None:
+        if address(calls, PENALIZE) != INLINED:
+            call(address(calls, PENALIZE), (parameters, gradients, criterion.penalties))
+        if address(calls, UPDATE) != INLINED:
+            call(address(calls, UPDATE), (parameters, gradients, rule.state, rule.numbers, rate))
+            return
+    sgd_update(parameters, gradients, rate)
 
 
 @kernel
@@ -85,18 +104,10 @@ def train(
         losses[iteration] = loss
         if is_set(interrupt) or not abs(loss) < math.inf:
             break
-        parameters, gradients, rate = network.parameters, workspace.gradients, learning_rates[iteration]
-        if address(calls, PENALIZE) != INLINED:
-            call(address(calls, PENALIZE), (parameters, gradients, criterion.penalties))
-        if address(calls, UPDATE) != INLINED:
-            call(address(calls, UPDATE), (parameters, gradients, rule.state, rule.numbers, rate))
-        else:
-            sgd_update(parameters, gradients, rate)
+        rate = learning_rates[iteration]
+        _step(calls, criterion, rule, network.parameters, workspace.gradients, rate)
         n_done += 1
-    is_finite = _is_finite(network.parameters)
-    if address(calls, UPDATE) != INLINED:  # plain gradient descent has no state
-        is_finite = is_finite and _is_finite(rule.state)
-    return n_done, is_finite
+    return n_done, _is_finite(network.parameters) and _is_finite(rule.state)
 
 
 @kernel
@@ -113,7 +124,7 @@ def loss_and_gradients(
 ) -> Number:
     """Return the loss of the first batch with penalties; its gradients are left in the workspace."""
     loss = batch_gradients(network, calls, workspace, batches, 0, criterion)
-    if address(calls, PENALIZE) != INLINED:
+    if calls is not None and address(calls, PENALIZE) != INLINED:
         call(address(calls, PENALIZE), (network.parameters, workspace.gradients, criterion.penalties))
         loss += penalty(network.parameters, criterion.penalties)
     return loss

@@ -120,7 +120,9 @@ class Trainer:
         chunk_size: int | None = None,
     ) -> None:
         check.instance("net", net, NN, "an NN")
-        check.instance("source", source, Source, "a Source, such as ArraySource(x, y)")
+        if not isinstance(source, Source):
+            hint = "; its class must be a subclass of Source" if hasattr(source, "fill") else ""
+            raise check.reject("source", "a Source, such as ArraySource(x, y)", repr(source), hint)
         for name in ("in_features", "out_features"):
             of_net = getattr(net, name)
             of_source = check.integer(f"source.{name}", getattr(source, name, None), 1)
