@@ -80,14 +80,14 @@ class Activation(Component):
     @property
     def kind(self) -> int:
         """Its place in KINDS."""
+        if self._formula not in KINDS:
+            raise check.reject("activation", "one that has a formula, such as ReLU()", repr(self))
         return KINDS.index(self._formula)
 
     @property
     def kernel(self) -> Any:
         """What computes it for a panel."""
-        if self._formula not in entries.activation_forward:
-            raise check.reject("activation", "one that has a formula, such as ReLU()", repr(self))
-        return entries.activation_forward[self._formula]
+        return entries.activation_forward[KINDS[self.kind]]
 
     def twin(self) -> "Activation":
         """A new activation like this one, which has kept nothing."""
