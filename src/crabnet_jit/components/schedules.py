@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from crabnet_jit import check
 from crabnet_jit.components.base import Component
+from crabnet_jit.kernels.entries import exponential_decay
 
 Iterations = NDArray[np.int64]
 Rates = NDArray[np.float64]
@@ -84,21 +85,17 @@ class ExponentialDecay(Component):
 
     def consecutive(self, first: int, n: int) -> Rates:
         """The rates of n iterations from `first` on; at least 1."""
+        rates = np.empty(n)
         start, rate = self._reached
         if first < start:
             start, rate = 0, self.learning_rate
         while start < first:
-            n_skipped = min(first - start, _RATES_AT_ONCE)
-            start, rate = start + n_skipped, float(self._after(rate, n_skipped)[-1])
-        rates = self._after(rate, n)
-        self._reached = first + n, float(rates[-1])
+            skipped = np.empty(min(first - start, _RATES_AT_ONCE))
+            exponential_decay(rate, self.decay, skipped)
+            start, rate = start + skipped.size, float(skipped[-1])
+        exponential_decay(rate, self.decay, rates)
+        self._reached = first + rates.size, float(rates[-1])
         return rates
-
-    def _after(self, rate: float, n: int) -> Rates:
-        """The n rates after this one, each rounded before the next is made of it, as in the original."""
-        factors = np.full(n + 1, self.decay)
-        factors[0] = rate
-        return np.multiply.accumulate(factors)[1:]
 
 
 class StepDecay(Component):

@@ -15,6 +15,7 @@ from crabnet_jit.kernels import (
     network,
     optimizers,
     penalties_and_clipping,
+    schedules,
     targets,
     uniform,
 )
@@ -32,6 +33,8 @@ linear_forward = entry_point(linear.linear_forward, "linear_forward")
 linear_backward_parameters = entry_point(linear.linear_backward_parameters, "linear_backward_parameters")
 linear_backward_input = entry_point(linear.linear_backward_input, "linear_backward_input")
 sgd_update = entry_point(optimizers.sgd_update, "sgd_update")
+
+exponential_decay = entry_point(schedules.exponential_decay, "exponential_decay")
 
 predict = entry_point(network.predict, "predict")
 train = entry_point(training.train, "train")

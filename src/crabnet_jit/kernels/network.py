@@ -24,7 +24,14 @@ def network_forward(network: Network, calls: Calls, x: Group, masks: Group, work
         W, b = weights(network.parameters, layout, layer), biases(network.parameters, layout, layer)
         linear_forward(W, b, h, y, layout[layer, KIND] == RELU, workspace.pairs, workspace.interrupt)
         if calls is not None:
-            _activate(network, calls, layer, masks, workspace, y)
+            activation = address(calls, ACTIVATIONS + layer)
+            if activation != INLINED:
+                dy_dz = outputs(workspace.derivatives, layout, layer, n_panels)
+                call(activation, (rows_of(y), network.constants[layer], rows_of(y), rows_of(dy_dz)))
+                if masks.shape[1] > 0 and layer < layout.shape[0] - 1:
+                    for p in range(n_panels):
+                        _multiply(panel_of(masks, p), layout[layer, Y_START], panel_of(y, p))
+                        _multiply(panel_of(masks, p), layout[layer, Y_START], panel_of(dy_dz, p))
         h = y
     return h
 

@@ -107,7 +107,10 @@ def train(
         rate = learning_rates[iteration]
         _step(calls, criterion, rule, network.parameters, workspace.gradients, rate)
         n_done += 1
-    return n_done, _is_finite(network.parameters) and _is_finite(rule.state)
+    is_finite = _is_finite(network.parameters)
+    if calls is not None and address(calls, UPDATE) != INLINED:  # plain gradient descent has no state
+        is_finite = is_finite and _is_finite(rule.state)
+    return n_done, is_finite
 
 
 @kernel
