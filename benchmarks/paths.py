@@ -22,7 +22,7 @@ def _first(*names: str) -> ModuleType:
 
 
 jit = _first("machine.jit", "kernels._jit")
-tile = _first("machine.tile", "kernels.tile")
+vector = _first("machine.vector", "kernels.vector")
 view = _first("machine.view", "kernels.view")
 entries = _first("kernels.entries", "kernels.entry")
 chacha = _first("kernels.chacha")
