@@ -93,8 +93,8 @@ class Source(ABC):
             of it. `masks` is not for sources.
         """
 
-    def copy(self) -> "Source":
-        """What a trainer uses in its place: itself, unless it has a stream of its own."""
+    def for_trainer(self) -> "Source":
+        """What a trainer uses in its place: itself, unless it takes draws, which trainers must not share."""
         return self
 
     def standardized(self, units: Standardization, dtype: "np.dtype[Any]") -> "Source":
@@ -121,21 +121,21 @@ class _Drawn(Source):
         self._rng = rng
 
     @property
-    def in_features(self) -> int:  # type: ignore[override]  # it stays
+    def in_features(self) -> int:  # type: ignore[override]  # buffers fit one size: read-only
         """Width of the inputs."""
         return self._shape[0]
 
     @property
-    def out_features(self) -> int:  # type: ignore[override]  # it stays
+    def out_features(self) -> int:  # type: ignore[override]  # buffers fit one size: read-only
         """Width of the targets."""
         return self._shape[1]
 
     @property
-    def batch_size(self) -> int:  # type: ignore[override]  # it stays
+    def batch_size(self) -> int:  # type: ignore[override]  # buffers fit one size: read-only
         """Samples in an iteration; the most, if they differ."""
         return self._shape[2]
 
-    def copy(self) -> "Source":
+    def for_trainer(self) -> "Source":
         """One like it, whose stream can be moved without moving this one's."""
         return copy.copy(self)
 

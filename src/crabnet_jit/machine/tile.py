@@ -23,8 +23,8 @@ are panels; B of `tile_add_product`, and C of `tile_where_positive` and `tile_st
 A of `tile_add_product` may be the transpose of a contiguous array, and so may C of `tile_sums` if it is one
 row. A of `tile_dot` may be the number 1.0.
 
-The width of a panel is a constant, and every address of an operation is told by its distance from one of
-them: most become parts of instructions. Computed one by one, they were half of all instructions.
+The width of a panel is a constant, and an operation computes one address, to which the others have known
+distances. Most distances become parts of instructions; computed one by one, addresses were half of them.
 """
 
 from collections.abc import Callable
@@ -93,7 +93,7 @@ class _TileModel(models.PrimitiveModel):
 def _addresses(
     context: Any, builder: Any, array: Any, value: Any, row: Any, column: Any, n_rows: int, n_columns: int
 ) -> Callable[..., Any]:
-    """A function at(i, j) for the address of array[row + i, column + j], told from that of the first one."""
+    """A function at(i, j) for the address of array[row + i, column + j], from that of the first one."""
     kind = context.get_data_type(array.dtype)
     if array.ndim == 2:
         first = pointer(context, builder, array, value, row, column, n_columns)

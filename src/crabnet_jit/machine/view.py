@@ -17,6 +17,7 @@ which the caller of a kernel holds.
     as_tuple()(x, n)                         the first n numbers of x as a tuple
 """
 
+import functools
 import importlib
 from typing import Any
 
@@ -37,14 +38,7 @@ def matrix(typing_context: Any, flat: Any, offset: Any, n_rows: Any, n_columns: 
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         value, offset, n_rows, n_columns = args
-        array = context.make_array(flat)(context, builder, value)
-        if context.enable_boundscheck:
-            (size,) = cgutils.unpack_tuple(builder, array.shape)
-            end = builder.add(offset, builder.mul(n_rows, n_columns))  # an empty view may be at the end
-            for place in (offset, end):
-                cgutils.do_boundscheck(context, builder, place, builder.add(size, I64(1)))
-        data = step(builder, array.data, context.get_data_type(flat.dtype), offset)
-        return _borrow(context, builder, view, data, [n_rows, n_columns])
+        return _of_flat(context, builder, flat, view, value, offset, [n_rows, n_columns])
 
     return view(flat, INDEX, INDEX, INDEX), codegen
 
@@ -101,14 +95,7 @@ def group(typing_context: Any, flat: Any, offset: Any, n_panels: Any, n_rows: An
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         value, offset, n_panels, n_rows = args
-        array = context.make_array(flat)(context, builder, value)
-        if context.enable_boundscheck:
-            (size,) = cgutils.unpack_tuple(builder, array.shape)
-            end = builder.add(offset, builder.mul(builder.mul(n_panels, n_rows), I64(PANEL)))
-            for place in (offset, end):
-                cgutils.do_boundscheck(context, builder, place, builder.add(size, I64(1)))
-        data = step(builder, array.data, context.get_data_type(flat.dtype), offset)
-        return _borrow(context, builder, view, data, [n_panels, n_rows, I64(PANEL)])
+        return _of_flat(context, builder, flat, view, value, offset, [n_panels, n_rows, I64(PANEL)])
 
     return view(flat, INDEX, INDEX, INDEX), codegen
 
@@ -138,14 +125,7 @@ def panel_of(typing_context: Any, x: Any, p: Any) -> Any:
     view = types.Array(x.dtype, 2, "C")
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        array = context.make_array(x)(context, builder, args[0])
-        n_panels, n_rows, width = cgutils.unpack_tuple(builder, array.shape)
-        if context.enable_boundscheck:
-            _check_width(context, builder, width)
-            cgutils.do_boundscheck(context, builder, args[1], n_panels)
-        offset = builder.mul(args[1], builder.mul(n_rows, I64(PANEL)))
-        data = step(builder, array.data, context.get_data_type(x.dtype), offset)
-        return _borrow(context, builder, view, data, [n_rows, I64(PANEL)])
+        return _of_group(context, builder, x, view, args, [])
 
     return view(x, INDEX), codegen
 
@@ -153,14 +133,7 @@ def panel_of(typing_context: Any, x: Any, p: Any) -> Any:
 @intrinsic
 def pair_of(typing_context: Any, x: Any, p: Any) -> Any:
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        array = context.make_array(x)(context, builder, args[0])
-        n_panels, n_rows, width = cgutils.unpack_tuple(builder, array.shape)
-        if context.enable_boundscheck:
-            _check_width(context, builder, width)
-            cgutils.do_boundscheck(context, builder, builder.add(args[1], I64(1)), n_panels)
-        offset = builder.mul(args[1], builder.mul(n_rows, I64(PANEL)))
-        data = step(builder, array.data, context.get_data_type(x.dtype), offset)
-        return _borrow(context, builder, x, data, [I64(2), n_rows, I64(PANEL)])
+        return _of_group(context, builder, x, x, args, [2])
 
     return x(x, INDEX), codegen
 
@@ -183,6 +156,34 @@ def one_or_several(typing_context: Any, several: Any, n: Any) -> Any:
         return I64(1) if isinstance(several, types.misc.NoneType) else args[1]
 
     return INDEX(several, INDEX), codegen
+
+
+def _of_flat(
+    context: Any, builder: Any, flat: Any, view: Any, value: Any, offset: Any, shape: list[Any]
+) -> Any:
+    """A view of this shape of what begins at an offset of a flat array."""
+    array = context.make_array(flat)(context, builder, value)
+    if context.enable_boundscheck:
+        (size,) = cgutils.unpack_tuple(builder, array.shape)
+        end = builder.add(offset, functools.reduce(builder.mul, shape))  # an empty view may be at the end
+        for place in (offset, end):
+            cgutils.do_boundscheck(context, builder, place, builder.add(size, I64(1)))
+    data = step(builder, array.data, context.get_data_type(flat.dtype), offset)
+    return _borrow(context, builder, view, data, shape)
+
+
+def _of_group(context: Any, builder: Any, group: Any, view: Any, args: Any, n: list[int]) -> Any:
+    """A panel of a group, or n panels in a row."""
+    value, p = args
+    array = context.make_array(group)(context, builder, value)
+    n_panels, n_rows, width = cgutils.unpack_tuple(builder, array.shape)
+    if context.enable_boundscheck:
+        _check_width(context, builder, width)
+        for last in (0, *(k - 1 for k in n)):
+            cgutils.do_boundscheck(context, builder, builder.add(p, I64(last)), n_panels)
+    offset = builder.mul(p, builder.mul(n_rows, I64(PANEL)))
+    data = step(builder, array.data, context.get_data_type(group.dtype), offset)
+    return _borrow(context, builder, view, data, [*map(I64, n), n_rows, I64(PANEL)])
 
 
 def _check_width(context: Any, builder: Any, width: Any) -> None:

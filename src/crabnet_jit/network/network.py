@@ -244,18 +244,10 @@ class NN:
         """The network as kernels see it; the parameters are this network's own."""
         return self._network
 
-    def calls(
-        self,
-        loss: Any = None,
-        penalties: Any = None,
-        update: Any = None,
-        numbers: Any = None,
-        *,
-        has_masks: bool = False,
-    ) -> Any:
-        """The addresses that kernels need to compute its outputs, or to train it (kernels/abi.py)."""
+    def calls(self, *of_run: Any, has_masks: bool = False) -> Any:
+        """The addresses that kernels need to compute its outputs, or to train it, see `calls_of` (abi.py)."""
         activations = [(activation.kind, activation.kernel) for activation in self.activations]
-        return calls_of(self.dtype, activations, loss, penalties, update, numbers, has_masks=has_masks)
+        return calls_of(self.dtype, activations, *of_run, has_masks=has_masks)
 
     @functools.cached_property
     def _calls_forward(self) -> Any:

@@ -111,11 +111,12 @@ class Chunks:
             has_masks=dropout.n_units > 0,
         )
         self._is_constant = check.flag("source.is_constant", source.is_constant)
+        self._has_weights = check.flag("source.has_weights", source.has_weights)
         fitting = _fitting_size(net, n_panels * width, dropout.n_units, self._is_constant)
         self.size = n = fitting if settings.chunk_size is None else settings.chunk_size
         self._sizes = source.batch_size, n_panels, net.in_features, net.out_features, width, net.dtype
         self._constant = self._new_batches(1) if self._is_constant else None
-        self._shape = repr((n, self._is_constant, source.has_weights, dropout.n_units, *self._sizes))
+        self._shape = repr((n, self._is_constant, self._has_weights, dropout.n_units, *self._sizes))
         self._owner = object()
         rows = dropout.n_units + (0 if self._is_constant else net.in_features + net.out_features + 1)
         self._is_large = n * (n_panels * width * rows + 1) > _FREE_NUMBERS
@@ -133,7 +134,7 @@ class Chunks:
     def _new_batches(self, n: int) -> Batches:
         """Panels for n batches, with the weights that a source may leave as they are; without masks."""
         batch_size, _, n_in, n_out, _, dtype = self._sizes
-        return new_batches(n, n_in, n_out, batch_size, dtype, has_weights=self._source.has_weights)
+        return new_batches(n, n_in, n_out, batch_size, dtype, has_weights=self._has_weights)
 
     def _buffers(self) -> Buffers:
         """Free ones of this thread, or new ones."""

@@ -35,7 +35,7 @@ class Steps:
 
     def __init__(self, net: NN, source: Source, settings: Settings) -> None:
         self._net = net
-        self._samples = source.copy()
+        self._samples = source.for_trainer()
         if net.standardization is not None:
             self._samples = self._samples.standardized(net.standardization, net.dtype)
         self.history = History(settings.log_every, settings.keep_losses, settings.learning_rate)
