@@ -2,8 +2,7 @@
 
 Numba optimises every compiled function as a library of its own, makes machine code of it, and then optimises
 it again inside each of its callers. For a kernel that is put in place of all its calls the first two are for
-nothing: without them, the first start of the article's job takes 2.6 s in place of 5.0. What is
-optimised is what runs, the entry points, with all that they contain.
+nothing, 1.4 s of a cold start. What is optimised is what runs, the entry points, with all that they contain.
 
 This uses Numba's hook for other compilers, `pipeline_class`, for our own kernels only: functions of users and
 of other packages are compiled as ever. Where a version of Numba lacks what it needs, so are ours.
