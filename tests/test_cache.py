@@ -387,6 +387,37 @@ def test_compiling_works_before_and_after_kernels_came_from_the_cache(tmp_path: 
         assert result.returncode == 0, result.stderr[-2000:]
 
 
+LINEAR_ALGEBRA = """
+import sys
+import numba
+import numpy as np
+
+if "kernels first" in sys.argv:
+    from crabnet_jit import NN, StandardGaussian, Trainer, UniformSource
+    Trainer(NN(2, [3], 1, rng=1), UniformSource(StandardGaussian(), rng=2)).run(5)
+    assert "scipy.linalg" not in sys.modules
+
+@numba.njit
+def linear_algebra(a, b):
+    return a @ b, np.linalg.solve(a, b), np.convolve(a[0], b[0]), np.linalg.svd(a)[1], np.dot(a[0], b[0])
+
+a, b = np.arange(9.0).reshape(3, 3) ** 2, np.eye(3) + 0.5
+print([np.asarray(result).tolist() for result in linear_algebra(a, b)])
+"""
+
+
+@pytest.mark.slow
+def test_kernels_are_compiled_without_scipy_and_linear_algebra_with_it(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    environment.pop("NUMBA_BOUNDSCHECK", None)
+    results = []
+    for order in ("kernels first", "linear algebra alone"):
+        command = [sys.executable, "-W", "error", "-c", LINEAR_ALGEBRA, order]
+        results.append(subprocess.run(command, env=environment, capture_output=True, text=True, check=False))
+        assert results[-1].returncode == 0, results[-1].stderr[-2000:]
+    assert results[0].stdout == results[1].stdout
+
+
 def library_of(function: Any, *arguments: Any) -> type:
     function.compile(tuple(map(numba.typeof, arguments)))
     return type(next(iter(function.overloads.values())).library)

@@ -16,11 +16,11 @@ from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.llvm import PANEL
 from crabnet_jit.machine.tile import (
     tile_add_product,
+    tile_dot,
     tile_rows,
     tile_start,
     tile_store,
     tile_sums,
-    tile_zeros,
 )
 from crabnet_jit.machine.vector import first_lanes, fma, lanes, load, splat, store, sum_lanes, where
 
@@ -157,10 +157,11 @@ def _vector_operations(x: Any, count: Any, out: Any) -> Any:
 
 
 @kernel
-def _tile_operations(A: Any, x: Any, C: Any, sums: Any) -> Any:
+def _tile_operations(A: Any, x: Any, group: Any, C: Any, sums: Any) -> Any:
     tile = tile_add_product(tile_start(x, A, 0), A, 0, x)
     tile_store(tile, C, 0)
-    tile_sums(tile_zeros(x, 1, 1), sums, 0, 0, True)
+    tile_sums(tile_dot(group, 0, 2, group, 1, 1), sums, 0, 1, False)
+    tile_sums(tile_dot(1.0, 0, 1, group, 1, 1), sums, 0, 0, True)
     return tile_rows(x)
 
 
@@ -184,10 +185,12 @@ def test_vectors_and_tiles_of_both_float_types(dtype: Any) -> None:
 
     n_rows = V // 2  # of a tile as wide as a panel
     A, B = GENERATOR.normal(size=(n_rows, 2)).astype(dtype), GENERATOR.normal(size=(2, 16)).astype(dtype)
-    C, sums = np.empty((n_rows, 16), dtype), np.ones((1, 1), dtype)
-    assert compiled(_tile_operations)(A, B, C, sums) == n_rows
-    np.testing.assert_allclose(C, A[:, :1] + A @ B, rtol=1e-5)
-    assert sums == 1
+    group = GENERATOR.normal(size=(3, 2, 16)).astype(dtype)
+    C, sums = np.empty((n_rows, 16), dtype), np.ones((2, 2), dtype)
+    assert compiled(_tile_operations)(A, B, group, C, sums) == n_rows
+    np.testing.assert_allclose(C, A[:, :1] + A @ B, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(sums[:, 1], np.einsum("pis,ps->i", group, group[:, 1]), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(sums[:, 0], [1 + group[:, 1].sum(), 1], rtol=1e-4, atol=1e-5)
 
 
 def test_one_sum_for_every_shape_of_tile() -> None:

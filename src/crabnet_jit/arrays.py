@@ -16,7 +16,6 @@ Panel = Any  # a matrix with a row for each feature and a column for each of PAN
 Group = Any  # panels that go through a network together, (n_panels, n_features, PANEL)
 Panels = Any  # those of several iterations, (n_iterations, n_panels, n_features, PANEL)
 Vector = Any  # numbers side by side in a register (machine/vector.py)
-Tile = Any  # a small matrix of vectors (machine/tile.py)
 Flag = Any  # where kernels look for signals (machine/interrupt.py); None for nowhere
 Calls = Any  # addresses of what a run calls (kernels/abi.py); None for nothing
 

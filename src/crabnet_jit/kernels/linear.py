@@ -11,10 +11,9 @@ to hide a latency of 4 cycles. They take panels in `pairs`, unless that is None,
 vector wide: a number of W that is loaded then serves two vectors.
 """
 
-from crabnet_jit.arrays import Flag, Group, Matrix, Number, Panel, Tile
+from crabnet_jit.arrays import Flag, Group, Matrix, Number, Panel
 from crabnet_jit.machine.interrupt import is_set
 from crabnet_jit.machine.jit import kernel
-from crabnet_jit.machine.llvm import PANEL
 from crabnet_jit.machine.tile import (
     tile_add_product,
     tile_columns,
@@ -27,9 +26,7 @@ from crabnet_jit.machine.tile import (
     tile_store,
     tile_sums,
     tile_where_positive,
-    tile_zeros,
 )
-from crabnet_jit.machine.vector import lanes
 from crabnet_jit.machine.view import pair_of, panel_of
 
 
@@ -131,17 +128,17 @@ def _row_products(A: Group, B: Group, C: Matrix, add: bool, interrupt: Flag) -> 
             _combine_columns(A, B, c, C, add)
         else:
             for r in range(0, rows_by_2, 2):
-                _dot_tile(tile_zeros(A, 2, 8), A, r, B, c, C, add)
+                tile_sums(tile_dot(A, r, 2, B, c, 8), C, r, c, add)
             for r in range(rows_by_2, n_rows):
-                _dot_tile(tile_zeros(A, 1, 8), A, r, B, c, C, add)
+                tile_sums(tile_dot(A, r, 1, B, c, 8), C, r, c, add)
     for c in range(columns_by_8, columns_by_2, 2):
         for r in range(0, rows_by_4, 4):
-            _dot_tile(tile_zeros(A, 4, 2), A, r, B, c, C, add)
+            tile_sums(tile_dot(A, r, 4, B, c, 2), C, r, c, add)
         for r in range(rows_by_4, n_rows):
-            _dot_tile(tile_zeros(A, 1, 2), A, r, B, c, C, add)
+            tile_sums(tile_dot(A, r, 1, B, c, 2), C, r, c, add)
     for c in range(columns_by_2, n_columns):
         for r in range(n_rows):
-            _dot_tile(tile_zeros(A, 1, 1), A, r, B, c, C, add)
+            tile_sums(tile_dot(A, r, 1, B, c, 1), C, r, c, add)
 
 
 @kernel
@@ -154,29 +151,11 @@ def _combine_columns(A: Group, B: Group, c: Number, C: Matrix, add: bool) -> Non
 
 
 @kernel
-def _dot_tile(tile: Tile, A: Group, r: Number, B: Group, c: Number, C: Matrix, add: bool) -> None:
-    for p in range(A.shape[0]):
-        A_p, B_p = panel_of(A, p), panel_of(B, p)
-        for s in range(0, PANEL, lanes(B)):
-            tile = tile_dot(tile, A_p, r, B_p, c, s)
-    tile_sums(tile, C, r, c, add)
-
-
-@kernel
 def _row_sums(A: Group, C: Matrix, add: bool) -> None:
     """C = 1 A^T: the sum of every row of A; or added if `add`. C is one row."""
     n_rows = A.shape[1]
     rows_by_8 = n_rows - n_rows % 8
     for r in range(0, rows_by_8, 8):
-        _sum_tile(tile_zeros(A, 1, 8), A, r, C, add)
+        tile_sums(tile_dot(1.0, 0, 1, A, r, 8), C, 0, r, add)
     for r in range(rows_by_8, n_rows):
-        _sum_tile(tile_zeros(A, 1, 1), A, r, C, add)
-
-
-@kernel
-def _sum_tile(tile: Tile, A: Group, r: Number, C: Matrix, add: bool) -> None:
-    for p in range(A.shape[0]):
-        A_p = panel_of(A, p)
-        for s in range(0, PANEL, lanes(A)):
-            tile = tile_dot(tile, 1.0, 0, A_p, r, s)
-    tile_sums(tile, C, 0, r, add)
+        tile_sums(tile_dot(1.0, 0, 1, A, r, 1), C, 0, r, add)

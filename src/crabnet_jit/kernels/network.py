@@ -37,21 +37,6 @@ def network_forward(network: Network, calls: Calls, x: Group, masks: Group, work
 
 
 @kernel
-def _activate(
-    network: Network, calls: Calls, layer: Number, masks: Group, workspace: Workspace, y: Group
-) -> None:
-    """Overwrite y with the activation of the layer, if it is called; keep its derivative; drop units."""
-    layout, activation = network.layout, address(calls, ACTIVATIONS + layer)
-    if activation != INLINED:
-        dy_dz = outputs(workspace.derivatives, layout, layer, y.shape[0])
-        call(activation, (rows_of(y), network.constants[layer], rows_of(y), rows_of(dy_dz)))
-        if masks.shape[1] > 0 and layer < layout.shape[0] - 1:
-            for p in range(y.shape[0]):
-                _multiply(panel_of(masks, p), layout[layer, Y_START], panel_of(y, p))
-                _multiply(panel_of(masks, p), layout[layer, Y_START], panel_of(dy_dz, p))
-
-
-@kernel
 def network_backward(network: Network, calls: Calls, x: Group, workspace: Workspace, add: bool) -> None:
     """Overwrite `workspace.gradients` with those of the panels x, or add them to it if `add`.
 

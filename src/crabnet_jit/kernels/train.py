@@ -42,7 +42,8 @@ def batch_gradients(
     for first in range(0, n_panels, GROUP):
         if is_set(workspace.interrupt):
             break
-        n = min(GROUP, n_panels - first)
+        n_left = n_panels - first
+        n = n_left if n_left < GROUP else GROUP
         x, masks = panels(batches.x, batch, first, n), panels(batches.masks, iteration, first, n)
         y = network_forward(network, calls, x, masks, workspace)
         dL_dy = outputs(workspace.errors, layout, layout.shape[0] - 1, n)

@@ -32,16 +32,17 @@ def fill_uniform(
     unit = splat(x, 1.0 / (1 << bits))
     at_once = (draws.size - DRAWS - _ROWS_AHEAD * n_features) // per_iteration
     for first in range(0, n_iterations, at_once):
-        n = min(at_once, n_iterations - first)
+        n_left = n_iterations - first
+        n = n_left if n_left < at_once else at_once
         ahead, offset = divmod(stream.skip + first * per_iteration, DRAWS)
         n_draws = -(-(offset + n * per_iteration) // DRAWS) * DRAWS
         fill_groups(stream, ahead, part(draws, 0, n_draws))
         for iteration in range(first, first + n):
             for p in range(n_panels):
-                n_here = min(width, n_samples - p * width)
                 rows = matrix(draws, offset, width, n_features)
                 _fill_panel(rows, bits, unit, scale, low, panel(x, iteration, p))
-                offset += n_here * n_features
+                n_left = n_samples - p * width
+                offset += (n_left if n_left < width else width) * n_features
 
 
 @kernel

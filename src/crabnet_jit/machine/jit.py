@@ -14,7 +14,7 @@ from typing import Any
 import numba
 from numba.core import config
 
-from crabnet_jit.machine import inner
+from crabnet_jit.machine import blas, inner
 from crabnet_jit.machine.cache import KernelCache
 from crabnet_jit.machine.signals import held
 
@@ -62,6 +62,17 @@ def _without_signals(compile_entry: Callable[..., Any]) -> Callable[..., Any]:
     return compile_held
 
 
+def _without_scipy(make_code: Callable[..., Any]) -> Callable[..., Any]:
+    """Before what is not in the cache is compiled, spare Numba an import (blas.py)."""
+
+    @functools.wraps(make_code)
+    def make(*arguments: Any) -> Any:
+        blas.look_instead_of_import()
+        return make_code(*arguments)
+
+    return make
+
+
 def _renamed(function: Any, name: str) -> Any:
     """A copy of a function that has another name in machine code.
 
@@ -86,6 +97,7 @@ def entry_point(kernel: Any, name: str | None = None) -> Any:
     function = kernel.py_func if name is None else _renamed(kernel.py_func, name)
     compiled = numba.njit(nogil=True, **_OPTIONS)(function)
     compiled.compile = _without_signals(compiled.compile)
+    compiled._compiler.compile = _without_scipy(compiled._compiler.compile)
     if name is not None:
         compiled._cache = KernelCache(name)
     return compiled

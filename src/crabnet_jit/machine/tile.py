@@ -8,9 +8,9 @@ numbers from s on:
                                         tile[i, j] = start[r + i, 0], or the number `start`
     tile_start_row(x, start, r)         the same of one row
     tile_rows(x)                        rows of `tile_start`
-    tile_zeros(x, rows, columns)        tile[i, j] = 0
     tile_add_product(tile, A, r, B)     tile[i, j] += sum over k of A[r + i, k] * B[k, j V:]
-    tile_dot(tile, A, r, B, c, s)       tile[i, j] += A[r + i, s:] * B[c + j, s:]
+    tile_dot(A, r, rows, B, c, columns) tile[i, j] = sum over panels p and over s, in steps of V, of
+                                        A[p, r + i, s:] * B[p, c + j, s:]
     tile_maximum(tile, value)           tile[i, j] = max(tile[i, j], value); NaN stays
     tile_where_positive(tile, C, r)     tile[i, j] = 0 unless C[r + i, j V:] > 0
     tile_store(tile, C, r)              C[r + i, j V:] = tile[i, j]
@@ -19,7 +19,8 @@ numbers from s on:
     tile_combine(tile, A, r, C, c, add) C[r, c : c + 8] = sum over s of A[r, s] * tile[s, 0]; += if `add`
 
 `rows` and `columns` are literal numbers, x gives the type. Arrays are contiguous, and those with samples
-are panels; B of `tile_add_product`, and C of `tile_where_positive` and `tile_store`, may be a pair of them.
+are panels; B of `tile_add_product`, and C of `tile_where_positive` and `tile_store`, may be a pair of them;
+A and B of `tile_dot` are groups.
 A of `tile_add_product` may be the transpose of a contiguous array, and so may C of `tile_sums` if it is one
 row. A of `tile_dot` may be the number 1.0.
 
@@ -172,16 +173,6 @@ def tile_rows(typing_context: Any, x: Any) -> Any:
     return INDEX(x), codegen
 
 
-@intrinsic(prefer_literal=True)
-def tile_zeros(typing_context: Any, x: Any, rows: Any, columns: Any) -> Any:
-    tile = Tile(vector_of(x), rows.literal_value, columns.literal_value)
-
-    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return ir.Constant(tile.llvm, None)
-
-    return tile(x, rows, columns), codegen
-
-
 @intrinsic
 def tile_add_product(typing_context: Any, tile: Any, A: Any, row: Any, B: Any) -> Any:
     """A tile of one row has two sums, of even and of odd k: in a single one, each would wait for the last."""
@@ -242,28 +233,55 @@ def tile_add_product(typing_context: Any, tile: Any, A: Any, row: Any, B: Any) -
     return tile(tile, A, INDEX, B), codegen
 
 
-@intrinsic
-def tile_dot(typing_context: Any, tile: Any, A: Any, row: Any, B: Any, column: Any, s: Any) -> Any:
-    vector = tile.vector
+@intrinsic(prefer_literal=True)
+def tile_dot(typing_context: Any, A: Any, row: Any, n_rows: Any, B: Any, column: Any, n_columns: Any) -> Any:
+    vector = vector_of(B)
+    tile = Tile(vector, n_rows.literal_value, n_columns.literal_value)
     is_array = isinstance(A, types.Array)
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        value, A_value, row, B_value, column, s = args
-        b_at = _addresses(context, builder, B, B_value, column, s, tile.columns, vector.lanes)
-        columns = [load_from(builder, b_at(j), vector.llvm) for j in range(tile.columns)]
-        if is_array:
-            a_at = _addresses(context, builder, A, A_value, row, s, tile.rows, vector.lanes)
-            rows = [load_from(builder, a_at(i), vector.llvm) for i in range(tile.rows)]
-        else:
-            rows = [broadcast(builder, A_value, vector.llvm)] * tile.rows
-        old = tile.unpack(builder, value)
-        new = [
-            multiply_add(builder, rows[i], columns[j], sums)
-            for (i, j), sums in zip(tile.places, old, strict=True)
-        ]
-        return tile.pack(builder, new)
+        A_value, row, _, B_value, column, _ = args
+        kind = vector.llvm.element
 
-    return tile(tile, A if is_array else vector.dtype, INDEX, B, INDEX, INDEX), codegen
+        def first_panel(array: Any, value: Any, row: Any, n: int) -> tuple[Any, Any, Any]:
+            """Panels of a group, the address of its first one, numbers from a panel to the next."""
+            n_panels, n_array_rows, _ = cgutils.unpack_tuple(
+                builder, context.make_array(array)(context, builder, value).shape
+            )
+            at = _addresses(context, builder, array, value, row, I64(0), n, PANEL)
+            return n_panels, at(0), builder.mul(n_array_rows, I64(PANEL), flags=["nsw"])
+
+        def rows_at(address: Any, n: int, s: int) -> list[Any]:
+            places = [step(builder, address, kind, I64(k * PANEL + s)) for k in range(n)]
+            return [load_from(builder, place, vector.llvm) for place in places]
+
+        n_panels, b, b_step = first_panel(B, B_value, column, tile.columns)
+        groups = [(b, b_step)]
+        if is_array:
+            _, a, a_step = first_panel(A, A_value, row, tile.rows)
+            groups.append((a, a_step))
+        n_groups = len(groups)
+
+        def next_panel(values: list[Any]) -> list[Any]:
+            addresses, sums = values[:n_groups], values[n_groups:]
+            for s in range(0, PANEL, vector.lanes):
+                columns = rows_at(addresses[0], tile.columns, s)
+                if is_array:
+                    rows = rows_at(addresses[1], tile.rows, s)
+                else:
+                    rows = [broadcast(builder, A_value, vector.llvm)] * tile.rows
+                sums = [
+                    multiply_add(builder, rows[i], columns[j], old)
+                    for (i, j), old in zip(tile.places, sums, strict=True)
+                ]
+            steps = [further for _, further in groups]
+            return [*(step(builder, a, kind, n) for a, n in zip(addresses, steps, strict=True)), *sums]
+
+        zeros = [ir.Constant(vector.llvm, None)] * len(tile.places)
+        start = [*(first for first, _ in groups), *zeros]
+        return tile.pack(builder, repeat(builder, n_panels, start, next_panel)[n_groups:])
+
+    return tile(A if is_array else vector.dtype, INDEX, n_rows, B, INDEX, n_columns), codegen
 
 
 @intrinsic

@@ -18,9 +18,9 @@ for the V numbers from s on:
     shift_right(a, n)           each unsigned lane shifted right by n bits, filled with zeros
     to_float(a, x)              each unsigned lane as the nearest number of x's type
     lane_numbers(x)             0, 1, 2, … as integers of x's type
-    interleave_low(a, b)        a0 b0 a1 b1 …, the first half of the lanes of both
-    interleave_high(a, b)       the same of the second half
-    transpose_8x8(a0, …, a7)    the transpose, of eight vectors as rows of eight 64-bit columns
+    join(x, (a, b, …))          one long vector: of vectors like those of x, or of numbers for all their lanes
+    turn(v, n)                  the parts of a long vector in another order: the first n after the others
+    store_transposed(x, i, (v, …)) x[i + k, j] = lane k of the j-th part of the long vectors, for all k and j
     maximum(a, b)               the larger one lane by lane; a NaN of b stays
     absolute(a), nearest(a)     |a|, and the nearest whole number, halves to even
     copy_sign(a, b)             |a| with the sign of b
@@ -292,38 +292,49 @@ def lane_numbers(typing_context: Any, array: Any) -> Any:
 
 
 @intrinsic
-def interleave_low(typing_context: Any, a: Any, b: Any) -> Any:
-    order = [lane + half * a.lanes for lane in range(a.lanes // 2) for half in (0, 1)]
+def join(typing_context: Any, array: Any, parts: Any) -> Any:
+    vector = vector_of(array)
+    joined = Vector(vector.dtype, len(parts) * vector.lanes)
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return shuffle(builder, args[0], args[1], order)
+        values = _vectors(builder, vector, cgutils.unpack_tuple(builder, args[1]))
+        while len(values) > 1:
+            order = range(2 * values[0].type.count)
+            values = [shuffle(builder, a, b, order) for a, b in zip(values[::2], values[1::2], strict=True)]
+        return values[0]
 
-    return a(a, a), codegen
+    return joined(array, parts), codegen
+
+
+@intrinsic(prefer_literal=True)
+def turn(typing_context: Any, a: Any, n: Any) -> Any:
+    registers = a.dtype.bitwidth * a.lanes // _REGISTER_BITS
+    first = n.literal_value * a.lanes // registers
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        order = [(first + lane) % a.lanes for lane in range(a.lanes)]
+        return shuffle(builder, args[0], args[0], order)
+
+    return a(a, n), codegen
 
 
 @intrinsic
-def interleave_high(typing_context: Any, a: Any, b: Any) -> Any:
-    order = [lane + half * a.lanes for lane in range(a.lanes // 2, a.lanes) for half in (0, 1)]
+def store_transposed(typing_context: Any, array: Any, row: Any, vectors: Any) -> Any:
+    n = vector_of(array).lanes
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return shuffle(builder, args[0], args[1], order)
+        value, row, joined = args
+        columns = [
+            shuffle(builder, long, long, range(first, first + n))
+            for long in cgutils.unpack_tuple(builder, joined)
+            for first in range(0, long.type.count, n)
+        ]
+        for k, numbers in enumerate(transposed(builder, columns)):
+            address = pointer(context, builder, array, value, plus(builder, row, k), I64(0), n)
+            store_to(builder, numbers, address)
+        return context.get_dummy_value()
 
-    return a(a, a), codegen
-
-
-@intrinsic
-def transpose_8x8(
-    typing_context: Any, a0: Any, a1: Any, a2: Any, a3: Any, a4: Any, a5: Any, a6: Any, a7: Any
-) -> Any:
-    vectors = types.containers.UniTuple(a0, 8)
-    quads = ir.VectorType(ir.IntType(64), 8)
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        columns = transposed(builder, [builder.bitcast(row, quads) for row in args])
-        columns = [builder.bitcast(column, a0.llvm) for column in columns]
-        return context.make_tuple(builder, signature.return_type, columns)
-
-    return vectors(a0, a1, a2, a3, a4, a5, a6, a7), codegen
+    return types.void(array, INDEX, vectors), codegen
 
 
 @intrinsic
