@@ -290,7 +290,7 @@ def test_read_only_and_strided_arrays() -> None:
 @pytest.mark.parametrize(
     ("x", "y", "message"),
     [
-        ([1.0, 2.0], [1.0, 2.0], r"x must be two-dimensional"),
+        (np.ones((2, 1, 1)), [1.0, 2.0], r"x must be two-dimensional"),
         ([[1.0], [2.0]], [1.0], r"y must be of as many samples as x, 2, got 1"),
         (np.empty((0, 2)), np.empty(0), "x must be a batch of at least one sample"),
         (np.empty((2, 0)), [1.0, 2.0], "x must be a batch of at least one sample and feature"),

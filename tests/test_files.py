@@ -35,7 +35,6 @@ from crabnet_jit import (
     save,
 )
 from crabnet_jit.archive import _digest
-from crabnet_jit.network.files import load_with_names
 from crabnet_jit.places import follow
 
 POINTS = np.random.default_rng(0).normal(size=(50, 2))
@@ -123,11 +122,14 @@ def test_a_loaded_network_can_be_trained_and_saved_again(tmp_path: Path) -> None
 def test_names_of_features(tmp_path: Path) -> None:
     names = {"inputs": ["größe", "a,b"], "outputs": ['"', " "]}
     save(network(), tmp_path / "net.npz", names)
-    assert load_with_names(tmp_path / "net.npz")[1] == names
+    net = load(tmp_path / "net.npz")
+    assert {"inputs": net.input_names, "outputs": net.output_names} == names
     save(network(), tmp_path / "net.npz")
-    assert load_with_names(tmp_path / "net.npz")[1] == {}
+    assert load(tmp_path / "net.npz").input_names == ["x0", "x1"]
     save(network(), tmp_path / "net.npz", {"outputs": ["a", "b"]})
-    assert load_with_names(tmp_path / "net.npz")[1] == {"outputs": ["a", "b"]}
+    assert load(tmp_path / "net.npz").output_names == ["a", "b"]
+    save(load(tmp_path / "net.npz"), tmp_path / "again.npz")
+    assert load(tmp_path / "again.npz").output_names == ["a", "b"]
 
 
 @pytest.mark.parametrize("name", ["net.npz", "no_ending", "net.model", "mödell ✓.npz", "a" * 200])

@@ -267,7 +267,10 @@ def test_hidden_sizes_must_be_a_sequence(hidden_sizes: Any) -> None:
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        ([1.0, 2.0], r"x must be two-dimensional, of shape \(n_samples, 2\), got shape \(2,\)"),
+        (
+            [1.0, 2.0],
+            r"x must be .*of shape \(n_samples, 2\), got shape \(2,\)",
+        ),
         (1.0, r"x must be two-dimensional, of shape \(n_samples, 2\), got shape \(\)"),
         (np.ones((1, 1, 2)), r"x must be two-dimensional"),
         ([[1.0, 2.0, 3.0]], r"x must be of shape \(n_samples, 2\), got shape \(1, 3\)"),

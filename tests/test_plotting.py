@@ -699,7 +699,7 @@ def test_predicted_against_true_and_residuals(n_in: int, flat: bool) -> None:
     draw(figure)
     axes = figure.axes
     comparison, residuals = axes[1:3] if n_in < 3 else axes[:2]
-    true, predicted = (y if flat else y[:, 1]), net.predict(x)[:, output]
+    true, predicted = (y if flat else y[:, 1]), net.response(x)[:, output]
     np.testing.assert_array_equal(dots(comparison), np.stack([true, predicted], axis=1))
     np.testing.assert_array_equal(dots(residuals), np.stack([predicted, true - predicted], axis=1))
     scores = score(net, x, y)
@@ -1336,7 +1336,7 @@ def test_inputs_that_can_only_be_read_once() -> None:
         (lambda: plot_history(history_of([1.0]), learning_rate=None), "learning_rate must be True"),
         (lambda: plot_history(history_of([1.0]), ax=Figure()), "ax must be Axes of matplotlib"),
         (lambda: plot_fit(3, LINE, LINE), "net must be an NN, got 3"),
-        (lambda: plot_fit(constant(1, 1), LINE[:, 0], LINE), "x must be two-dimensional"),
+        (lambda: plot_fit(constant(1, 1), LINE[:, :, None], LINE), "x must be two-dimensional"),
         (lambda: plot_fit(constant(1, 2), LINE, LINE), r"x must be of shape \(n_samples, 2\)"),
         (lambda: plot_fit(constant(1, 1), LINE, LINE[:3]), "y must be of as many samples as x, 9, got 3"),
         (lambda: plot_fit(constant(1, 1), LINE, np.ones((9, 2))), r"y must be of shape \(n_samples, 1\)"),
@@ -1359,7 +1359,7 @@ def test_inputs_that_can_only_be_read_once() -> None:
         (lambda: plot_fit(linear(1.75e308, 0), LINE, LINE), "net must be finite"),
         (lambda: plot_network(3), "net must be an NN, got 3"),
         (lambda: plot_network(article(), [[1.0]]), r"x must be of shape \(n_samples, 2\)"),
-        (lambda: plot_network(article(), [1.0, 2.0]), "x must be two-dimensional"),
+        (lambda: plot_network(article(), [1.0, 2.0]), r"x must be of shape \(n_samples, 2\)"),
         (lambda: plot_network(article(), [[np.nan, 1]]), "x must be finite"),
         (lambda: plot_network(article(), max_units=0), "max_units must be an integer of at least 1"),
         (lambda: plot_network(article(), max_units=1.0), "max_units must be an integer"),

@@ -27,7 +27,7 @@ _PLACES = {
     "data.standardization": "Standardization",
     "data.targets": "StandardGaussian Target",
     "fitting.fit": "fit",
-    "fitting.scores": "Scores score",
+    "fitting.scores": "ClassScores Scores score",
     "inspection.diagnosis": "Diagnosis LayerDiagnosis diagnose",
     "inspection.gradients": "GradientCheck check_gradients",
     "network.files": "load save",

@@ -40,7 +40,7 @@ from crabnet_jit.data.sources import ArraySource, Source, UniformSource
 from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.data.targets import StandardGaussian, Target
 from crabnet_jit.fitting.fit import fit
-from crabnet_jit.fitting.scores import Scores, score
+from crabnet_jit.fitting.scores import ClassScores, Scores, score
 from crabnet_jit.inspection.diagnosis import Diagnosis, LayerDiagnosis, diagnose
 from crabnet_jit.inspection.gradients import GradientCheck, check_gradients
 from crabnet_jit.network.files import load, save
@@ -72,6 +72,7 @@ __all__ = [
     "BinaryCrossEntropy",
     "Callback",
     "Checkpoint",
+    "ClassScores",
     "Constant",
     "Cosine",
     "CrossEntropy",

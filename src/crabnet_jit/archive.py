@@ -14,7 +14,7 @@ import os
 import secrets
 import stat
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -55,9 +55,9 @@ def write_archive(
 
 
 def read_archive(
-    path: Path_, what: str, version: int, parse: Callable[[dict[str, Any], dict[str, Array]], T]
+    path: Path_, what: str, versions: Sequence[int], parse: Callable[[dict[str, Any], dict[str, Array]], T]
 ) -> T:
-    """What `parse` makes of the header and the arrays of a file that holds a `what`.
+    """What `parse` makes of the header and the arrays of a file that holds a `what`, of one of the versions.
 
     Raises
     ------
@@ -71,9 +71,9 @@ def read_archive(
         arrays = _arrays(_content(file))
         header = json.loads(str(arrays.pop("header")))
         kind = f"crabnet_jit {what}"
-        if header["format"] != kind or header["version"] != version:
+        if header["format"] != kind or header["version"] not in versions:
             found = f"{header['format']!r}, version {header['version']!r}"
-            raise ValueError(f"{found}, in place of {kind!r}, version {version}")
+            raise ValueError(f"{found}, in place of {kind!r}, version {versions[-1]}")
         if header["digest"] != _digest(arrays):
             raise ValueError("damaged")
         return parse(header, arrays)

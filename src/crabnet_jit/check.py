@@ -160,17 +160,23 @@ def _number(name: str, value: object, allowed: str, fits: Any) -> float:
     return result
 
 
-def array(name: str, values: ArrayLike, dtype: DTypeLike = np.float64) -> NDArray[Any]:
-    """Finite real numbers, C-contiguous: as float64 only if nothing is lost, or rounded to float32.
-
-    The result may be the caller's own array: read it, do not write to it.
-    """
+def as_array(name: str, values: Any) -> NDArray[Any]:
+    """`values` as an array of whatever type, without masked elements."""
     try:
         given = np.asarray(values)
     except _REFUSALS as error:  # a tensor of PyTorch that needs a gradient raises RuntimeError
         raise reject(name, "an array of numbers", f"{type(values).__name__} ({error})") from None
     if np.ma.is_masked(values):
         raise reject(name, "an array without masked elements", "a masked array")
+    return given
+
+
+def array(name: str, values: ArrayLike, dtype: DTypeLike = np.float64) -> NDArray[Any]:
+    """Finite real numbers, C-contiguous: as float64 only if nothing is lost, or rounded to float32.
+
+    The result may be the caller's own array: read it, do not write to it.
+    """
+    given = as_array(name, values)
     if given.dtype.kind not in "biuf":
         raise reject(name, "an array of real numbers", f"dtype {given.dtype}")
     if given.dtype.kind in "iu" and given.size and max(-int(given.min()), int(given.max())) > _EXACT_INTEGER:
@@ -207,11 +213,20 @@ def samples(
     return result
 
 
+def rows(
+    name: str, values: ArrayLike, n_features: int | None = None, dtype: DTypeLike = np.float64
+) -> NDArray[Any]:
+    """A batch like that of `samples`; numbers of shape (n_samples,) are one feature."""
+    given = array(name, values, dtype)
+    if given.ndim == 1 and n_features is not None and n_features > 1:
+        hint = f"; a single sample is {name}[None, :]" if given.size == n_features else ""
+        raise reject(name, f"of shape (n_samples, {n_features})", f"shape {given.shape}", hint)
+    return samples(name, given[:, None] if given.ndim == 1 else given, n_features, dtype)
+
+
 def pairs(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Inputs x (n_samples, n_in) and targets y as (n_samples, n_out), also if given as (n_samples,)."""
-    inputs = samples("x", x)
-    targets = array("y", y)
-    targets = samples("y", targets[:, None] if targets.ndim == 1 else targets)
+    """Inputs (n_samples, n_in) and targets (n_samples, n_out); those of shape (n_samples,) are a feature."""
+    inputs, targets = rows("x", x), rows("y", y)
     if targets.shape[0] != inputs.shape[0]:
         raise reject("y", f"of as many samples as x, {inputs.shape[0]}", f"{targets.shape[0]}")
     return inputs, targets

@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import math
 import sys
 import time
 
@@ -16,7 +17,7 @@ from crabnet_jit.cli.watch import Watch
 from crabnet_jit.data.random import StdRng
 from crabnet_jit.fitting.data_set import split
 from crabnet_jit.fitting.fit import fit as fit_network
-from crabnet_jit.fitting.scores import Scores, score
+from crabnet_jit.fitting.scores import ClassScores, Scores, score
 from crabnet_jit.network import files
 
 
@@ -92,20 +93,25 @@ def _say_progress(n_iterations: int, done: int, loss: float, validation_loss: fl
         say(f"{done} of {n_iterations} iterations: loss {loss:.6g}{more}")
 
 
-def _say_scores(what: str, names: list[str], scores: Scores) -> None:
+def _say_scores(what: str, names: list[str], scores: Scores | ClassScores) -> None:
+    if isinstance(scores, ClassScores):
+        auc = "" if math.isnan(scores.roc_auc) else f", ROC AUC {scores.roc_auc:.6f}"
+        accuracy, log_loss = f"accuracy {scores.accuracy:.6f}", f"log loss {scores.log_loss:.6g}"
+        say(f"{what}, {scores.n_samples} rows: {accuracy}, {log_loss}{auc}")
+        return
     for name, rmse, mae, r2 in zip(names, scores.rmse, scores.mae, scores.r2, strict=True):
         say(f"{what}, {scores.n_samples} rows, {name}: RMSE {rmse:.6g}, MAE {mae:.6g}, R2 {r2:.6f}")
 
 
 def predict(options: argparse.Namespace) -> None:
     """Predict the outputs for a CSV file."""
-    net, names = files.load_with_names(options.model)
-    inputs, outputs = files.feature_names(net, names)
+    net = files.load(options.model)
+    inputs, outputs = net.input_names, net.output_names
     table = read_table(options.file, delimiter_of(options.delimiter))
     predicted = [f"{name}_predicted" for name in outputs]
     if there := set(table.header).intersection(predicted):
         raise TableError(f"{table.source}: has a column {min(there)!r} already")
-    values = net.predict(columns(table, inputs))
+    values = net.response(columns(table, inputs))
     if not np.isfinite(values).all():
         line = table.lines[int((~np.isfinite(values)).any(axis=1).argmax())]
         raise TableError(f"{table.source}, line {line}: the prediction is too large for a number")

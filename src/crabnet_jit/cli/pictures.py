@@ -147,8 +147,8 @@ def plot(options: argparse.Namespace) -> None:
         raise check.reject("PICTURE", "given for --kind rotate", "none")
     if path is not None:
         (_films.film_path if kind == "rotate" else _figures.picture_path)("PICTURE", path)
-    net, names = files.load_with_names(options.model)
-    inputs, outputs = files.feature_names(net, names)
+    net = files.load(options.model)
+    inputs, outputs = net.input_names, net.output_names
     x: Any = None
     y: Any = None
     if options.data is not None:

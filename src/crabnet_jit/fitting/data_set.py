@@ -1,45 +1,101 @@
 """What `fit` makes of the data that it is given: targets, weights, units, a validation set."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
-from crabnet_jit.components.losses import CrossEntropy, Loss
+from crabnet_jit.components.losses import MSE, BinaryCrossEntropy, CrossEntropy, Loss, as_loss
+from crabnet_jit.data.columns import targets_of
+from crabnet_jit.data.labels import Labels, is_labels, label_array
 from crabnet_jit.data.moments import moments
 from crabnet_jit.data.random import StdRng
 from crabnet_jit.data.standardization import Standardization
+from crabnet_jit.network.network import NN
 
 Samples = tuple[Array, Array, Array]  # x, y, weights
 
 
-def targets_for(loss: Loss, y: ArrayLike, n_classes: int | None = None) -> Array:
-    """Targets (n_samples, out_features); labels as probabilities of 0 and 1."""
-    values = check.array("y", y)
-    if isinstance(loss, CrossEntropy) and values.ndim == 1:
-        return one_hot("y", values, n_classes)
-    targets = check.samples("y", values[:, None] if values.ndim == 1 else values)
-    loss.check_targets("y", targets)
-    return targets
+class Targets(NamedTuple):
+    """What y means to a loss.
+
+    `values` are targets (n_samples, out_features): numbers, or probabilities of classes. `labels`, `task` and
+    `is_flat` are as in `Schema`.
+    """
+
+    values: Array
+    labels: Labels | None
+    task: str
+    is_flat: bool
 
 
-def one_hot(name: str, labels: Array, n_classes: int | None = None) -> Array:
-    """Labels (n_samples,), from 0 to n_classes - 1, as rows of one 1 and zeros."""
-    if labels.size == 0:
-        raise check.reject(name, "at least one label", "none")
-    most = np.inf if n_classes is None else n_classes - 1
-    wrong = (labels != np.floor(labels)) | (labels < 0) | (labels > most)
-    if wrong.any():
-        at = int(wrong.argmax())
-        allowed = "integers of at least 0" if n_classes is None else f"integers from 0 to {n_classes - 1}"
-        raise check.reject(name, f"labels, {allowed}", f"{labels[at]:g} at index {at}")
-    n = int(labels.max()) + 1 if n_classes is None else n_classes
-    if n > max(2 * labels.size, 1000):
-        raise check.reject(name, "labels of fewer classes than twice the samples", f"a largest of {n - 1}")
-    rows: Array = np.eye(n)[labels.astype(int)]
-    return rows
+def loss_for(loss: Loss | str, y: Any, start: NN | None) -> Loss:
+    """The loss; "auto" is that of the network to start from, or the one that the type of y asks for."""
+    if start is not None:
+        check.instance("start", start, NN, "an NN")
+    if not isinstance(loss, str) or loss != "auto":
+        return as_loss("loss", loss)
+    if start is not None and start.schema.labels is not None:
+        return CrossEntropy() if start.schema.is_softmax(start.out_features) else BinaryCrossEntropy()
+    if is_labels(y):
+        return CrossEntropy() if _is_column(y) else BinaryCrossEntropy()
+    return MSE()
+
+
+def targets_for(loss: Loss, y: Any, known: Labels | None = None) -> Targets:
+    """Targets of y, whose labels must be `known`, if any are."""
+    if isinstance(loss, CrossEntropy) and _is_column(y):
+        labels, codes = _labels(y, known)
+        return Targets(np.eye(len(labels))[codes], labels, "classification", False)
+    if isinstance(loss, BinaryCrossEntropy) and _is_column(y) and not _are_shares(y):
+        labels, codes = _labels(y, known)
+        if len(labels) != 2:
+            allowed = "labels of two classes for binary_cross_entropy"
+            raise check.reject("y", allowed, f"{len(labels)}; cross_entropy takes more")
+        return Targets(codes[:, None].astype(float), labels, "classification", False)
+    if loss.is_regression and is_labels(y):
+        raise check.reject("y", f"numbers for the loss {loss.name}", 'labels; "cross_entropy" takes these')
+    values = check.rows("y", y)
+    if known is not None and values.shape[1] != max(1, len(known)) and values.shape[1] > 1:
+        raise check.reject("y", f"labels, or of shape (n_samples, {len(known)})", f"shape {values.shape}")
+    loss.check_targets("y", values)
+    if loss.is_regression:
+        return Targets(values, None, "regression", np.ndim(y) == 1)
+    n_classes = max(2, values.shape[1])
+    is_one = isinstance(loss, CrossEntropy) or values.shape[1] == 1
+    task = "classification" if is_one else "multilabel"
+    return Targets(values, known or Labels.numbered(n_classes), task, False)
+
+
+def labels_of(net: NN, y: Any) -> NDArray[np.intp]:
+    """The numbers of the classes in y (n_samples,); or (n_samples, n_classes), 1 where a class holds."""
+    targets = targets_for(loss_for("auto", y, net), targets_of(y)[1], net.schema.labels)
+    if net.schema.is_softmax(net.out_features):
+        return np.asarray(targets.values.argmax(axis=1))
+    codes: NDArray[np.intp] = (targets.values > 0.5).astype(np.intp)
+    return codes if net.schema.task == "multilabel" else codes[:, 0]
+
+
+def _labels(y: Any, known: Labels | None) -> tuple[Labels, NDArray[np.intp]]:
+    """The classes, and the number of each sample's."""
+    values = label_array("y", y)
+    labels = known or Labels.of("y", values)
+    return labels, labels.codes("y", values)
+
+
+def _is_column(y: Any) -> bool:
+    """Whether y is one label for each sample."""
+    shape = np.shape(y)
+    return len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)
+
+
+def _are_shares(y: Any) -> bool:
+    """Whether y are probabilities, not labels: numbers that are not all whole."""
+    values = np.asarray(y)
+    return values.dtype.kind == "f" and bool((values != np.floor(values)).any())
 
 
 def weights_of(sample_weight: ArrayLike | None, n_samples: int) -> Array:
@@ -78,8 +134,13 @@ def split(n_samples: int, fraction: float, rng: StdRng, weights: Array | None = 
     return np.sort(rest), np.sort(aside)
 
 
-def set_aside(validation: Any, loss: Loss, samples: Samples, rng: StdRng) -> tuple[Samples, Samples | None]:
-    """The samples to train on, and those of the validation set, if one is wanted."""
+def set_aside(
+    validation: Any, samples: Samples, rng: StdRng, encoded: Callable[[Any, Any], tuple[Array, Array]]
+) -> tuple[Samples, Samples | None]:
+    """The samples to train on, and those of the validation set, if one is wanted.
+
+    `encoded` makes inputs and targets of a validation set that is given.
+    """
     inputs, targets, weights = samples
     if validation is None:
         return samples, None
@@ -88,7 +149,7 @@ def set_aside(validation: Any, loss: Loss, samples: Samples, rng: StdRng) -> tup
             allowed = "a number, or (x, y) or (x, y, sample_weight)"
             raise check.reject("validation", allowed, f"{len(validation)} items")
         try:
-            x, y = check.pairs(validation[0], targets_for(loss, validation[1], targets.shape[1]))
+            x, y = check.pairs(*encoded(*validation[:2]))
             aside = x, y, weights_of(validation[2] if len(validation) > 2 else None, len(x))
         except check.InvalidArgumentError as error:  # whose x and y are not those of the fit
             raise check.InvalidArgumentError(f"validation {error}") from None

@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import Any
 
@@ -14,15 +15,18 @@ from crabnet_jit.arrays import Array
 from crabnet_jit.callbacks.checkpoint import Checkpoint
 from crabnet_jit.callbacks.stopping import EarlyStopping
 from crabnet_jit.components.activations import Activation
-from crabnet_jit.components.losses import Loss, as_loss
+from crabnet_jit.components.losses import Loss
 from crabnet_jit.components.optimizers import Optimizer
 from crabnet_jit.components.schedules import Cosine, Schedule
+from crabnet_jit.data.columns import HANDLE_UNKNOWN, Columns, is_frame, targets_of
+from crabnet_jit.data.labels import Labels
 from crabnet_jit.data.random import DROPOUT, StdRng, as_rng
 from crabnet_jit.data.sources import ArraySource
-from crabnet_jit.fitting.data_set import set_aside, targets_for, units_of, weights_of
+from crabnet_jit.fitting.data_set import Samples, loss_for, set_aside, targets_for, units_of, weights_of
 from crabnet_jit.network.history import FitHistory
 from crabnet_jit.network.initializers import init_for
 from crabnet_jit.network.network import NN
+from crabnet_jit.network.schema import Schema
 from crabnet_jit.training.objective import Objective
 from crabnet_jit.training.run import Callback, Run, as_callbacks
 from crabnet_jit.training.trainer import Trainer
@@ -33,19 +37,20 @@ OnCheck = Callable[[int, float, float | None], object]
 
 @check.keywords
 def fit(
-    x: ArrayLike,
-    y: ArrayLike,
+    x: Any,
+    y: Any,
     *,
     hidden_sizes: Sequence[int] = (32, 32),
     activation: Activation | str | Sequence[Activation | str] = "tanh",
     init: str = "auto",
-    loss: Loss | str = "mse",
+    loss: Loss | str = "auto",
     optimizer: Optimizer | str = "adam",
     learning_rate: float | Schedule = 0.003,
     n_iterations: int = 20_000,
     batch_size: int = 64,
     sample_weight: ArrayLike | None = None,
     standardize: bool = True,
+    handle_unknown: str = "error",
     validation: float | tuple[ArrayLike, ...] | None = None,
     seed: StdRng | int = 0,
     dtype: DTypeLike = np.float64,
@@ -67,18 +72,26 @@ def fit(
 
     Parameters
     ----------
-    x : array_like of shape (n_samples, in_features)
-        Inputs.
-    y : array_like of shape (n_samples, out_features) or (n_samples,)
-        Targets. With the loss "cross_entropy" also labels, integers (n_samples,) from 0 to n_classes - 1; the
-        network then has an output for each class, the logit of its probability.
+    x : array_like of shape (n_samples, in_features), or a data frame
+        Inputs; of shape (n_samples,) they are one feature. Of a data frame (pandas, polars, pyarrow and
+        others, through narwhals) the network keeps the names of the columns, and its `predict` takes them
+        in any order. Booleans become 0 and 1; a column of texts or categories becomes one input for each
+        category, which is 1 for that category and 0 otherwise.
+    y : array_like of shape (n_samples, out_features) or (n_samples,), or a data frame or one of its columns
+        Targets, or labels of classes: integers, texts, booleans or categories. See `loss`.
     hidden_sizes : sequence of int, default (32, 32)
         Widths of the hidden layers.
     activation, dtype
         As in `NN`.
     init : str, default "auto"
         As in `NN`; "auto" is "siren" with `Sine`, "he_uniform" with `ReLU`, else "glorot_uniform".
-    loss, optimizer
+    loss : Loss or str, default "auto"
+        As in `Trainer`. "auto" is "mse" for numbers and "cross_entropy" for texts, booleans and categories;
+        so for integers that are labels, say "cross_entropy". With that, the network becomes a classifier,
+        with an output for each class. With "binary_cross_entropy" it has one output for labels of two
+        classes; or y has a column for each of several classes, 1 where it holds and 0 otherwise, and each
+        has an output. `predict` then gives labels and `predict_proba` probabilities.
+    optimizer
         As in `Trainer`.
     learning_rate : float or callable, default 0.003
         A number is where a `Cosine` schedule starts, with a tenth of the iterations to warm up.
@@ -89,6 +102,9 @@ def fit(
     standardize : bool, default True
         Whether inputs, and the targets of losses that are no cross entropies, are brought to mean 0 and
         standard deviation 1. The network keeps how, and `predict` undoes it.
+    handle_unknown : {"error", "ignore"}, default "error"
+        What `predict` does with a category that was not in x: an error, or 0 for all categories of its
+        column.
     validation : float, (x, y) or (x, y, sample_weight), optional
         A data set, or the share of samples that is set aside for one, between 0 and 1. The network gets the
         parameters of its least validation loss, out of up to 51 taken on the way.
@@ -96,8 +112,8 @@ def fit(
         For initial parameters, then the validation set, then the order of samples and dropout.
     start : NN, optional
         A network to go on from, such as an earlier fit's; it is not changed. The result is one like it, with
-        its sizes, activations and type, and in its units: `hidden_sizes`, `activation`, `init`, `dtype` and
-        `standardize` do not count then.
+        its sizes, activations and type, its columns and classes, and in its units: `hidden_sizes`,
+        `activation`, `init`, `dtype`, `standardize` and `handle_unknown` do not count then.
     on_check : callable, optional
         Called after each fiftieth of the iterations, with the number of iterations done, the mean loss since
         the last call, and the validation loss or None.
@@ -115,7 +131,8 @@ def fit(
     Returns
     -------
     NN
-        Its `predict` takes and gives numbers in the units of x and y. Its `fit_history` says what happened.
+        Its `predict` takes inputs like x and gives what y is like, in its shape and units. Its `fit_history`
+        says what happened.
 
     Raises
     ------
@@ -132,29 +149,39 @@ def fit(
     >>> net = fit(x, 100 + 5 * np.sin(x), n_iterations=5000)
     >>> bool(abs(net.predict([[2.0]])[0, 0] - (100 + 5 * np.sin(2))) < 0.2)
     True
-    """
-    criterion = as_loss("loss", loss)
-    check.function("on_check", on_check)
-    inputs, targets = check.pairs(x, targets_for(criterion, y))
-    n_samples = inputs.shape[0]
-    n_iterations = check.integer("n_iterations", n_iterations, 1)
-    weights = weights_of(sample_weight, n_samples)
-    rng = as_rng("seed", seed).copy()
 
+    Labels of classes, and their probabilities:
+
+    >>> net = fit(x, np.where(x[:, 0] < 5, "low", "high"), n_iterations=500)
+    >>> net.predict([1.0, 9.0])
+    array(['low', 'high'], dtype='<U4')
+    >>> net.classes
+    array(['high', 'low'], dtype='<U4')
+    >>> net.predict_proba([1.0, 9.0]).round(1)
+    array([[0., 1.],
+           [1., 0.]])
+    """
+    check.function("on_check", on_check)
+    check.choice("handle_unknown", handle_unknown, HANDLE_UNKNOWN)
+    names, y = targets_of(y)
+    criterion = loss_for(loss, y, start)
+    schema, inputs, targets = _understood(x, y, names, criterion, handle_unknown, start)
+    n_iterations = check.integer("n_iterations", n_iterations, 1)
+    weights = weights_of(sample_weight, len(inputs))
+    rng = as_rng("seed", seed).copy()
+    widths = inputs.shape[1], targets.shape[1]
     if start is None:
-        net = NN(
-            inputs.shape[1],
-            hidden_sizes,
-            targets.shape[1],
-            rng,
-            activation=activation,
-            init=init_for(init, activation),
-            dtype=dtype,
-        )
+        init = init_for(init, activation)
+        net = NN(widths[0], hidden_sizes, widths[1], rng, activation=activation, init=init, dtype=dtype)
     else:
-        net = _copy_of(start, inputs.shape[1], targets.shape[1])
+        net = _copy_of(start, *widths)
+    net.schema = schema
+
+    def encoded(x: Any, y: Any) -> tuple[Array, Array]:
+        return net.encode(x), targets_for(criterion, targets_of(y)[1], schema.labels).values
+
     (inputs, targets, weights), validation_set = set_aside(
-        validation, criterion, (inputs, targets, weights), rng
+        validation, (inputs, targets, weights), rng, encoded
     )
     if check.flag("standardize", standardize) and start is None:
         net.standardization = units_of((inputs, targets, weights), criterion)
@@ -181,13 +208,7 @@ def fit(
         keep_losses=keep_losses,
         on_divergence=on_divergence,
     )
-    stopping = None
-    if validation_set is not None:
-        x_aside, y_aside, weights_aside = validation_set
-        validation_loss = Objective(net, x_aside, y_aside, loss=criterion, sample_weight=weights_aside)
-        stopping = EarlyStopping(patience, validation_loss, every)
-    elif patience is not None:
-        raise check.reject("patience", "None without validation", repr(patience))
+    stopping = _stopping(net, validation_set, criterion, patience, every)
     checks: list[Callback] = [] if stopping is None else [stopping]
     if on_check is not None:
         checks.append(_Report(every, on_check, stopping))
@@ -205,6 +226,18 @@ def fit(
     validated = ([], []) if stopping is None else (stopping.iterations, stopping.losses)
     net.fit_history = FitHistory(trainer.history, *validated)
     return net
+
+
+def _stopping(
+    net: NN, validation_set: Samples | None, loss: Loss, patience: int | None, every: int
+) -> EarlyStopping | None:
+    """What watches the validation loss, if there is one."""
+    if validation_set is not None:
+        x, y, weights = validation_set
+        return EarlyStopping(patience, Objective(net, x, y, loss=loss, sample_weight=weights), every)
+    if patience is not None:
+        raise check.reject("patience", "None without validation", repr(patience))
+    return None
 
 
 class _Report(Callback):
@@ -242,9 +275,25 @@ class _Report(Callback):
             self(run)
 
 
+def _understood(
+    x: Any, y: Any, names: list[str] | None, loss: Loss, handle_unknown: str, start: NN | None
+) -> tuple[Schema, Array, Array]:
+    """What the data mean, inputs and targets. A network to start from knows its columns and classes."""
+    known = Schema() if start is None else start.schema
+    columns, labels = known.columns, known.labels
+    if columns is None and is_frame(x):
+        columns = Columns.of(x, handle_unknown)
+    if labels is None and start is not None and not loss.is_regression:
+        labels = Labels.numbered(max(2, start.out_features))
+    targets = targets_for(loss, y, labels)
+    inputs, values = check.pairs(replace(known, columns=columns).encode(x, None), targets.values)
+    has_names = names is not None and len(names) == values.shape[1] and targets.task != "classification"
+    output_names = tuple(names) if has_names and names is not None else known.output_names
+    return Schema(columns, output_names, targets.labels, targets.task, targets.is_flat), inputs, values
+
+
 def _copy_of(start: NN, in_features: int, out_features: int) -> NN:
     """A network like another one, for data of these widths."""
-    check.instance("start", start, NN, "an NN")
     for name, width in (("in_features", in_features), ("out_features", out_features)):
         if getattr(start, name) != width:
             raise check.reject(f"start.{name}", f"that of the data, {width}", repr(getattr(start, name)))

@@ -1,14 +1,18 @@
 """How well a network predicts a data set."""
 
-from typing import NamedTuple
+import functools
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
+from crabnet_jit.components.losses import MSE
+from crabnet_jit.data.columns import targets_of
 from crabnet_jit.data.moments import moments, root_mean_square
-from crabnet_jit.fitting.data_set import weights_of
+from crabnet_jit.fitting.data_set import loss_for, targets_for, weights_of
 from crabnet_jit.network.network import NN
 
 
@@ -24,29 +28,99 @@ class Scores(NamedTuple):
     r2: Array
 
 
-@check.keywords
-def score(net: NN, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Scores:
-    """Root mean squared error, mean absolute error and coefficient of determination of `net.predict(x)`.
+class ClassScores(NamedTuple):
+    """How well a classifier predicts the labels of a data set.
 
-    r2 = 1 - sum(w (y - prediction)^2) / sum(w (y - mean(y))^2), for each output; the weights w are 1 unless
-    `sample_weight` (n_samples,) is given, at least 0 and not all 0.
+    `accuracy` is the share of samples whose predicted labels are right; where each sample has several, all of
+    them must be. `log_loss` is the mean of -log(p), p being the probability of the right label; of several,
+    the sum of theirs divided by their number. `roc_auc` is the probability that a sample of the second class
+    gets a higher probability for it than a sample of the first; NaN unless there are two classes, and samples
+    of both.
 
     Examples
     --------
-    >>> from crabnet_jit import NN, score
+    >>> from crabnet_jit import fit, score
+    >>> net = fit([0.0, 1.0, 2.0, 3.0], ["no", "no", "yes", "yes"], n_iterations=500)
+    >>> scores = score(net, [0.5, 2.5, 2.6], ["no", "yes", "yes"])
+    >>> scores.accuracy, scores.roc_auc
+    (1.0, 1.0)
+    """
+
+    n_samples: int
+    accuracy: float
+    log_loss: float
+    roc_auc: float
+
+
+@check.keywords
+def score(net: NN, x: Any, y: Any, sample_weight: ArrayLike | None = None) -> Any:
+    """How well `net.predict(x)` agrees with y.
+
+    For a regression: root mean squared error, mean absolute error and coefficient of determination,
+    r2 = 1 - sum(w (y - prediction)^2) / sum(w (y - mean(y))^2), for each output. For a classifier, y being
+    labels as in `fit`: accuracy, log loss and ROC AUC. The weights w are 1 unless `sample_weight`
+    (n_samples,) is given, at least 0 and not all 0.
+
+    Returns
+    -------
+    Scores or ClassScores
+
+    Examples
+    --------
+    >>> from crabnet_jit import NN, fit, score
     >>> net = NN(1, [], 1, init=[2.0, 0.0])
     >>> score(net, [[0.0], [1.0]], [0.0, 2.0]).r2
     array([1.])
+    >>> net = fit([0.0, 1.0, 2.0, 3.0], ["no", "no", "yes", "yes"], n_iterations=500)
+    >>> score(net, [0.5, 2.5], ["no", "yes"]).accuracy
+    1.0
     """
     check.instance("net", net, NN, "an NN")
-    inputs, targets = check.pairs(x, y)
+    _, y = targets_of(y)
+    labels = net.schema.labels
+    wanted = targets_for(MSE() if labels is None else loss_for("auto", y, net), y, labels)
+    rows, targets = check.pairs(net.encode(x), wanted.values)
     targets = check.samples("y", targets, net.out_features)
     weights = weights_of(sample_weight, len(targets))
     counted = weights > 0
-    inputs, targets, weights = inputs[counted], targets[counted], weights[counted]
+    rows, targets, weights = rows[counted], targets[counted], weights[counted]
+    if labels is not None:
+        return _class_scores(net, net.response(rows), targets, weights)
     with np.errstate(over="ignore", invalid="ignore"):  # infinite, then
-        errors = targets - net.predict(inputs)
+        errors = targets - net.response(rows)
         rmse = root_mean_square(errors, weights)
         _, std, is_constant = moments(targets, weights)
         r2 = 1 - (rmse / np.where(is_constant, np.nan, std)) ** 2
         return Scores(len(targets), rmse, np.average(np.abs(errors), axis=0, weights=weights), r2)
+
+
+def _class_scores(net: NN, probabilities: Array, targets: Array, weights: Array) -> ClassScores:
+    """Of probabilities and targets (n_samples, out_features)."""
+    schema = net.schema
+    if schema.is_softmax(net.out_features):
+        is_right = probabilities.argmax(axis=1) == targets.argmax(axis=1)
+        losses = -(targets * _log(probabilities)).sum(axis=1)
+    else:
+        is_right = ((probabilities > 0.5) == (targets > 0.5)).all(axis=1)
+        losses = -(targets * _log(probabilities) + (1 - targets) * _log(1 - probabilities)).mean(axis=1)
+    has_two = schema.task == "classification" and schema.labels is not None and len(schema.labels) == 2
+    auc = _roc_auc(probabilities[:, -1], targets[:, -1] > 0.5, weights) if has_two else math.nan
+    average = functools.partial(np.average, weights=weights)
+    return ClassScores(len(targets), float(average(is_right)), float(average(losses)), auc)
+
+
+def _log(probabilities: Array) -> Array:
+    """Finite, since probabilities are kept a rounding error away from 0 and 1, as scikit-learn does."""
+    tiny = np.finfo(np.float64).eps
+    logarithms: Array = np.log(np.clip(probabilities, tiny, 1 - tiny))
+    return logarithms
+
+
+def _roc_auc(probabilities: Array, is_second: NDArray[np.bool_], weights: Array) -> float:
+    """Area under the receiver operating characteristic: the share of pairs in order; ties count half."""
+    values, places = np.unique(probabilities, return_inverse=True)
+    second = np.bincount(places, weights * is_second, values.size)
+    first = np.bincount(places, weights * ~is_second, values.size)
+    n_pairs = first.sum() * second.sum()
+    below = np.cumsum(first) - first
+    return float((second * (below + first / 2)).sum() / n_pairs) if n_pairs > 0 else math.nan

@@ -1,21 +1,25 @@
 """Networks as files: NumPy's npz, without pickle.
 
 A file holds the flat parameters, the standardisation if there is one, and a text, JSON, with the format's
-version, the sizes, the activations with their options, and a digest of the numbers.
+version, the sizes, the activations with their options, the schema, and a digest of the numbers. Version 1 had
+names in place of a schema.
 """
 
+from dataclasses import replace
 from os import PathLike
 from typing import Any
 
 from crabnet_jit import check
 from crabnet_jit.archive import read_archive, write_archive
 from crabnet_jit.arrays import Array
+from crabnet_jit.data.columns import Column, Columns
 from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.network.network import NN
+from crabnet_jit.network.schema import Schema, different_texts
 from crabnet_jit.network.spec import Spec
 
 _KIND = "network"
-_VERSION = 1
+_VERSIONS = 1, 2
 
 
 @check.keywords
@@ -29,7 +33,8 @@ def save(net: NN, path: str | PathLike[str], names: dict[str, list[str]] | None 
     path : path-like
         By custom with the ending .npz.
     names : dict of lists of str, optional
-        "inputs" and "outputs", or one of them: what the features are called, each by a name of its own.
+        "inputs" and "outputs", or one of them: what the features are called, each by a name of its own; by
+        default as in the data frame of the fit.
 
     Raises
     ------
@@ -39,14 +44,13 @@ def save(net: NN, path: str | PathLike[str], names: dict[str, list[str]] | None 
         If the file cannot be written. Nothing is left of it then.
     """
     check.instance("net", net, NN, "an NN")
-    names = {} if names is None else names
-    _check_names(names, net)
-    values = {**net.spec.values(), "names": names}
+    schema = net.schema if names is None else _renamed(net, names)
+    values = {**net.spec.values(), "schema": schema.values()}
     check.array("net.parameters", net.parameters, net.dtype)
     arrays = {"parameters": net.parameters}
     if net.standardization is not None:
         arrays |= net.standardization._asdict()
-    write_archive(path, _KIND, _VERSION, values, arrays)
+    write_archive(path, _KIND, _VERSIONS[-1], values, arrays)
 
 
 @check.keywords
@@ -60,54 +64,26 @@ def load(path: str | PathLike[str]) -> NN:
     OSError
         If it cannot be read.
     """
-    return load_with_names(path)[0]
+    return read_archive(path, _KIND, _VERSIONS, _parse)
 
 
-def load_with_names(path: str | PathLike[str]) -> tuple[NN, dict[str, list[str]]]:
-    """The network in a file, and what its features are called."""
-    return read_archive(path, _KIND, _VERSION, _parse)
-
-
-def feature_names(net: NN, names: dict[str, list[str]]) -> tuple[list[str], list[str]]:
-    """What inputs and outputs are called: by the names in a file, or else x0, x1, … and y0, y1, … ."""
-    inputs = names.get("inputs") or default_names("x", net.in_features)
-    outputs = names.get("outputs") or default_names("y", net.out_features)
-    return inputs, outputs
-
-
-def default_names(letter: str, n: int) -> list[str]:
-    """Of n features: the letter and their number, from 0 on."""
-    return [f"{letter}{k}" for k in range(n)]
-
-
-def _check_names(names: Any, net: NN) -> None:
-    """A dict of "inputs" and "outputs", or of one, with a different text for each feature."""
+def _renamed(net: NN, names: dict[str, list[str]]) -> Schema:
+    """The schema of a network with other names of its features."""
     check.instance("names", names, dict, "a dict")
-    counts = {"inputs": net.in_features, "outputs": net.out_features}
+    schema, counts = net.schema, {"inputs": net.in_features, "outputs": net.out_features}
     for key, given in names.items():
         count = counts[check.choice("a key of names", key, counts)]
-        if (wrong := _wrong_names(given, count)) is not None:
-            allowed = f"a list of {count} different texts, none of them empty"
-            raise check.reject(f"names[{key!r}]", allowed, wrong)
+        texts = different_texts(f"names[{key!r}]", given, count)
+        if key == "outputs":
+            schema = replace(schema, output_names=tuple(texts))
+        elif schema.columns is None or schema.columns.are_numbers:
+            schema = replace(schema, columns=Columns(tuple(map(Column, texts))))
+        elif texts != schema.columns.encoded_names:
+            raise check.reject("names['inputs']", "those of the fit, which has columns of texts", repr(texts))
+    return schema
 
 
-def _wrong_names(given: object, count: int) -> str | None:
-    """What keeps this from being a list of so many different texts, if anything does."""
-    if not isinstance(given, list):
-        return check.shown(given)
-    if len(given) != count:
-        return f"{len(given)} of them"
-    seen: set[str] = set()
-    for k, name in enumerate(given):
-        if not isinstance(name, str) or not name:
-            return f"{check.shown(name)} at index {k}"
-        if name in seen:
-            return f"{check.shown(name)} once more at index {k}"
-        seen.add(name)
-    return None
-
-
-def _parse(header: dict[str, Any], arrays: dict[str, Array]) -> tuple[NN, dict[str, list[str]]]:
+def _parse(header: dict[str, Any], arrays: dict[str, Array]) -> NN:
     if unknown := set(arrays) - {"parameters", *Standardization._fields}:
         raise ValueError(f"unknown arrays {sorted(unknown)}")
     parameters = arrays.pop("parameters")
@@ -117,5 +93,6 @@ def _parse(header: dict[str, Any], arrays: dict[str, Array]) -> tuple[NN, dict[s
     net = NN.from_spec(spec, parameters)
     if arrays:
         net.standardization = Standardization(**arrays)
-    _check_names(header["names"], net)
-    return net, header["names"]
+    is_first = header["version"] == _VERSIONS[0]
+    net.schema = _renamed(net, header["names"]) if is_first else Schema.from_values(header["schema"])
+    return net

@@ -7,11 +7,11 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from crabnet_jit import check, notebook
 from crabnet_jit.arrays import Array, aligned_zeros
-from crabnet_jit.components.activations import Activation, Sine, as_activation
+from crabnet_jit.components.activations import Activation, Sigmoid, Sine, as_activation
 from crabnet_jit.components.base import stored
 from crabnet_jit.data.random import StdRng, as_rng
 from crabnet_jit.data.standardization import Standardization
@@ -32,6 +32,7 @@ from crabnet_jit.machine.llvm import PANEL
 from crabnet_jit.network.history import FitHistory
 from crabnet_jit.network.initializers import INITIALIZERS, LayerPlace
 from crabnet_jit.network.layers import Buffer, LinearLayer
+from crabnet_jit.network.schema import Schema, default_names, softmax
 from crabnet_jit.network.spec import Spec
 
 
@@ -69,10 +70,16 @@ class NN:
         Their `W`, `b`, `dL_dW`, `dL_db` are views of the flat buffers.
     activations : tuple of Activation
         One for each layer, the last one's being the `output_activation`.
+    classes : ndarray or None
+        The labels of a classifier, in the order of its probabilities; None for a regression.
+    input_names, output_names : list of str
+        What inputs and outputs are called; by default x0, x1, … and y0, y1, …
     standardization : Standardization or None
         What `predict` does to inputs and undoes to outputs. `fit` sets it. Whatever takes data with the
         network (`Trainer`, `Objective`, `check_gradients`, `diagnose`, `score`, the plots) takes them in the
-        units of the data; `forward`, `backward` and `get_output` are the bare layers, in standardised units.
+        units of the data; `forward` and `backward` are the bare layers, in standardised units.
+    schema : Schema
+        What `fit` knows of the data: columns, classes, and whether y had the shape (n_samples,).
     fit_history : FitHistory or None
         Of the `fit` that made the network; not saved, and not copied.
 
@@ -156,6 +163,7 @@ class NN:
         self._layers = tuple(layers)
         self._activations = tuple(activations)
         self._standardization: Standardization | None = None
+        self._schema = Schema()
         self.fit_history: FitHistory | None = None
 
     def _initialize(self, rule: str, rng: StdRng) -> None:
@@ -236,6 +244,33 @@ class NN:
         self._standardization = value
 
     @property
+    def schema(self) -> Schema:
+        """What the numbers mean: columns, classes, the shape of y."""
+        return self._schema
+
+    @schema.setter
+    def schema(self, value: Schema) -> None:
+        check.instance("schema", value, Schema, "a Schema")
+        value.check(self.in_features, self.out_features)
+        self._schema = value
+
+    @property
+    def classes(self) -> NDArray[Any] | None:
+        """The labels of a classifier, in the order of its probabilities; None for a regression."""
+        return None if self.schema.labels is None else self.schema.labels.values
+
+    @property
+    def input_names(self) -> list[str]:
+        """What the inputs are called; a column of texts is several, one for each category."""
+        columns = self.schema.columns
+        return default_names("x", self.in_features) if columns is None else columns.encoded_names
+
+    @property
+    def output_names(self) -> list[str]:
+        """What the outputs are called."""
+        return self.schema.names_of_outputs(self.out_features)
+
+    @property
     def n_units(self) -> int:
         """Units of all layers, those of the output included."""
         return self._n_units
@@ -260,6 +295,7 @@ class NN:
             "parameters": self._parameters.copy(),
             "gradients": self._gradients.copy(),
             "standardization": self.standardization,
+            "schema": self.schema,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -267,6 +303,7 @@ class NN:
         self._parameters[:] = state["parameters"]
         self._gradients[:] = state["gradients"]
         self.standardization = state["standardization"]
+        self.schema = state["schema"]
 
     def __repr__(self) -> str:
         return f"NN({self.in_features}, {self.hidden_sizes}, {self.out_features})"
@@ -276,8 +313,12 @@ class NN:
         return _html(self)
 
     def get_output(self, x: ArrayLike) -> Array:
-        """Output (n_samples, out_features) for x (n_samples, in_features); keeps nothing."""
-        return self._get_output(check.samples("x", x, self.in_features, self.dtype))
+        """What the last layer gives (n_samples, out_features) for x as in `predict`; keeps nothing.
+
+        For a classifier these are the logits; for a regression the targets, standardised if `standardization`
+        is not None.
+        """
+        return self._get_output(self.standardize(x))
 
     def _get_output(self, rows: Array) -> Array:
         panels = pack(rows)
@@ -298,20 +339,75 @@ class NN:
         errors = aligned_zeros(size, dtype=self.dtype)
         return Workspace(activations, derivatives, errors, gradients, None, several, pairs)
 
-    def predict(self, x: ArrayLike) -> Array:
-        """Output (n_samples, out_features) for x (n_samples, in_features), in the units of the data.
+    def predict(self, x: ArrayLike) -> NDArray[Any]:
+        """What x leads to, in the units of the data; of a classifier the labels.
 
-        The same as `get_output` if `standardization` is None; else inputs are standardised first, and
-        outputs brought back to the units of the targets.
+        Parameters
+        ----------
+        x : array_like of shape (n_samples, in_features), or a data frame
+            Inputs in the units of the data; of shape (n_samples,) if there is one. A data frame must have the
+            columns of the fit, in any order. An array has a column for each of `input_names`.
+
+        Returns
+        -------
+        ndarray
+            Of the shape of the y of the fit: (n_samples,) or (n_samples, out_features). For a classifier one
+            of `classes` for each sample, (n_samples,); or for each class 1 if it holds and 0 if not,
+            (n_samples, n_classes).
+
+        Raises
+        ------
+        InvalidArgumentError
+            If x has another shape, missing or unknown columns or categories, or numbers that are not finite.
         """
-        output = self._get_output(self.standardize(x))
+        values = self.response(x)
+        schema = self.schema
+        if schema.task == "multilabel":
+            return (values > 0.5).astype(np.int64)
+        if schema.labels is not None:
+            chosen = values[:, 0] > 0.5 if self.out_features == 1 else values.argmax(axis=1)
+            return schema.labels.values[chosen.astype(np.intp)]
+        return values[:, 0] if schema.is_flat else values
+
+    def predict_proba(self, x: ArrayLike) -> Array:
+        """Probabilities (n_samples, n_classes) of a classifier, in the order of `classes`; x as in `predict`.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the network is no classifier, which `fit` makes of labels; or as `predict`.
+        """
+        if self.schema.labels is None:
+            raise check.reject("net", "a classifier, such as fit makes of labels", "one without classes")
+        values = self.response(x)
+        if self.schema.task == "classification" and self.out_features == 1:
+            return np.hstack([1.0 - values, values])
+        return values
+
+    def __call__(self, x: ArrayLike) -> Array:
+        """The same as `predict` for a regression, and as `predict_proba` for a classifier."""
+        return self.predict(x) if self.schema.labels is None else self.predict_proba(x)
+
+    def response(self, x: ArrayLike) -> Array:
+        """Numbers (n_samples, out_features): predictions in the units of the data, or probabilities.
+
+        A classifier of two classes with one output gives the probability of the second one.
+        """
+        output = self.get_output(x)
+        if self.schema.labels is not None:
+            is_softmax = self.schema.is_softmax(self.out_features)
+            return softmax(output) if is_softmax else Sigmoid().get_output(output)
         return output if self.standardization is None else self.standardization.outputs(output)
 
+    def encode(self, x: ArrayLike) -> Array:
+        """Inputs (n_samples, in_features), in the units of the data, of x as in `predict`."""
+        return self.schema.encode(x, self.in_features)
+
     def standardize(self, x: ArrayLike) -> Array:
-        """Inputs (n_samples, in_features) in the units of the data, as the layers see them."""
+        """Inputs (n_samples, in_features) as the layers see them, of x as in `predict`."""
         if self.standardization is None:
-            return check.samples("x", x, self.in_features, self.dtype)
-        return self.standardization.finite_inputs(check.samples("x", x, self.in_features), self.dtype)
+            return check.array("x", self.encode(x), self.dtype)
+        return self.standardization.finite_inputs(self.encode(x), self.dtype)
 
     def standardize_targets(self, y: ArrayLike) -> Array:
         """Targets (n_samples, out_features) in the units of the data, as the outputs of the layers are."""
@@ -368,6 +464,8 @@ def _html(net: NN) -> str:
     text = f"{net!r}, {net.parameters.size:,} parameters, {net.dtype}"
     if net.standardization is not None:
         text += ", standardised"
+    if net.schema.labels is not None:
+        text += f", classes {net.schema.labels}"
     shown = f"<div><b>{escape(text)}</b>{notebook.table(head, rows)}"
     if net.fit_history is not None:
         shown += net.fit_history._repr_html_()

@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.data.targets import as_target, values_of
-from crabnet_jit.network.files import default_names
 from crabnet_jit.network.network import NN
 
 _STDS = 2.0  # from the mean to the sides of a box
@@ -17,15 +16,15 @@ _MAX_POINTS = 1000  # on a side of a grid
 _MAX_DRAWN = 1e300  # number that is drawn
 
 
-def feature_names(name: str, given: Sequence[str] | None, n: int, letter: str) -> list[str]:
-    """The names of n features, checked."""
+def feature_names(name: str, given: Sequence[str] | None, default: list[str]) -> list[str]:
+    """The names of features, checked; by default those of the network."""
     if given is None:
-        return default_names(letter, n)
+        return default
     if isinstance(given, str) or not check.is_iterable(given):
         raise check.reject(name, "a sequence of str", repr(given))
     names = list(given)
-    if len(names) != n or not all(isinstance(value, str) for value in names):
-        raise check.reject(name, f"{n} str, one for each feature", repr(names))
+    if len(names) != len(default) or not all(isinstance(value, str) for value in names):
+        raise check.reject(name, f"{len(default)} str, one for each feature", repr(names))
     return names
 
 
@@ -81,7 +80,7 @@ def point(name: str, given: ArrayLike | None, default: Array) -> Array:
 
 def outputs(net: NN, rows: Array) -> Array:
     """What a network predicts (n_samples, out_features), if it can be drawn."""
-    return drawable("outputs of net", net.predict(rows))
+    return drawable("outputs of net", net.response(rows))
 
 
 class View:
@@ -126,8 +125,8 @@ class View:
         self.y = np.linspace(lows[second], highs[second], n)
         self._rows = np.tile(point("at", at, (lows + highs) / 2), (n * n, 1))
         self._rows[:, [first, second]] = np.stack(np.meshgrid(self.x, self.y), axis=-1).reshape(-1, 2)
-        names = feature_names("input_names", input_names, net.in_features, "x")
-        name = feature_names("output_names", output_names, net.out_features, "y")[output]
+        names = feature_names("input_names", input_names, net.input_names)
+        name = feature_names("output_names", output_names, net.output_names)[output]
         self.names = names[first], names[second], name
         self.wanted = None if target is None else self._grid(_values(net, target, lows, highs, self._rows))
 

@@ -1,7 +1,7 @@
 """How well a network fits a data set."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,8 +11,10 @@ from numpy.typing import ArrayLike
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
+from crabnet_jit.data.columns import targets_of
 from crabnet_jit.fitting.scores import score
 from crabnet_jit.network.network import NN
+from crabnet_jit.plotting.classes import plot_classes
 from crabnet_jit.plotting.domain import drawable, feature_names, input_numbers, outputs, point, widened
 from crabnet_jit.plotting.figures import BLUE, ERRORS, GREY, ink, own_or_new
 
@@ -26,8 +28,8 @@ _DENSE_SAMPLES = 300  # number of samples above which points become more transpa
 @check.keywords
 def plot_fit(
     net: NN,
-    x: ArrayLike,
-    y: ArrayLike,
+    x: Any,
+    y: Any,
     *,
     output: int = 0,
     at: ArrayLike | None = None,
@@ -38,6 +40,9 @@ def plot_fit(
 ) -> FigureBase:
     """Plot a network with a data set: the function, predicted against true values, and residuals.
 
+    Of a classifier: which classes it takes for which, a confusion matrix, and how often a class of some
+    probability is the true one, a reliability diagram.
+
     For one input, the function is a curve with the data. For two inputs, the residuals are shown at their
     places instead. For more, there are slices: each varies one input over the range of the data, while the
     others stay at a point. All slices share one scale, and small ticks show where the data are.
@@ -46,10 +51,8 @@ def plot_fit(
     ----------
     net : NN
         From `fit`, or any other.
-    x : array_like of shape (n_samples, in_features)
-        Inputs in the units of the data.
-    y : array_like of shape (n_samples, out_features) or (n_samples,)
-        Targets.
+    x, y
+        Inputs and targets, or labels, in the units of the data, as in `fit`.
     output : int, default 0
         Which output is shown.
     at : array_like of shape (in_features,), optional
@@ -57,7 +60,7 @@ def plot_fit(
     inputs : sequence of int, optional
         The inputs that slices vary; by default all, but at most the 6 along which the output changes most.
     input_names, output_names : sequence of str, optional
-        Names of the features; by default x0, x1, … and y0, y1, …
+        Names of the features; by default those of the network.
     figure : Figure or SubFigure, optional
         A figure of matplotlib to draw on; by default a new one of pyplot.
 
@@ -92,11 +95,13 @@ def plot_fit(
     """
     check.instance("net", net, NN, "an NN")
     check.integer("output", output, 0, net.out_features - 1)
-    rows, targets = check.pairs(x, y)
-    rows = drawable("x", check.samples("x", rows, net.in_features))
+    if net.schema.labels is not None:
+        return plot_classes(net, x, y, output, figure)
+    rows, targets = check.pairs(net.encode(x), targets_of(y)[1])
+    drawable("x", rows)
     true = drawable("y", check.samples("y", targets, net.out_features))[:, output]
-    names = feature_names("input_names", input_names, net.in_features, "x")
-    name = feature_names("output_names", output_names, net.out_features, "y")[output]
+    names = feature_names("input_names", input_names, net.input_names)
+    name = feature_names("output_names", output_names, net.output_names)[output]
     predicted = outputs(net, rows)[:, output]
     n = net.in_features
     if n > 2 or (n == 2 and not (at is None and inputs is None)):

@@ -57,7 +57,7 @@ def plot_surface(
     n_points : int, default 51
         Points on each side of the grid, 2 to 1000.
     input_names, output_names : sequence of str, optional
-        Names of the features; by default x0, x1, … and y0, y1, …
+        Names of the features; by default those of the network.
     figure : Figure or SubFigure, optional
         A figure of matplotlib to draw on; by default a new one of pyplot.
 

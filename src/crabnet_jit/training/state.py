@@ -106,7 +106,7 @@ def read_checkpoint(path: str | PathLike[str], like: Saved | None = None) -> Sav
                 raise ValueError(difference)
         return saved
 
-    return read_archive(path, _KIND, _VERSION, parse)
+    return read_archive(path, _KIND, [_VERSION], parse)
 
 
 def _state(k: int, numbers: dict[str, Any], arrays: dict[str, Array]) -> TrainerState:

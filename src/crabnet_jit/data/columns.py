@@ -1,0 +1,236 @@
+"""Data frames: columns with names, encoded as the numbers that a network takes.
+
+Frames of pandas, polars, pyarrow and others are read through narwhals, which is imported when one comes.
+"""
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from crabnet_jit import check
+from crabnet_jit.arrays import Array
+
+HANDLE_UNKNOWN = ("error", "ignore")
+_MAX_CATEGORIES = 1000  # of a column
+_FRAME_MARKS = ("__narwhals_dataframe__", "__narwhals_lazyframe__", "__dataframe__", "__arrow_c_stream__")
+
+
+def is_frame(values: object) -> bool:
+    """Whether this is a data frame, or one of its columns."""
+    kind = type(values)
+    return any(hasattr(kind, mark) for mark in (*_FRAME_MARKS, "collect_schema", "__narwhals_series__"))
+
+
+def series_of(name: str, frame: Any) -> list[tuple[str, Any]]:
+    """The columns of a data frame, or the single column that is given, with their names."""
+    try:
+        narwhals = importlib.import_module("narwhals.stable.v2")
+    except ImportError:
+        raise ImportError('data frames need narwhals: pip install "crabnet-jit[frames]"') from None
+    try:
+        table = narwhals.from_native(frame, eager_only=True, allow_series=True)
+    except TypeError:
+        came = f"{type(frame).__module__.partition('.')[0]}.{type(frame).__name__}"
+        hint = "; call its collect()" if hasattr(frame, "collect") else ""
+        raise check.reject(name, "an array or a data frame in memory", came, hint) from None
+    except narwhals.exceptions.DuplicateError as error:
+        raise check.reject(name, "a data frame of different columns", str(error)) from None
+    if isinstance(table, narwhals.Series):
+        return [("" if table.name is None else str(table.name), table)]
+    names = [str(column) for column in table.columns]
+    if len(set(names)) < len(names):
+        twice = next(column for column in names if names.count(column) > 1)
+        raise check.reject(name, "a data frame of different columns", f"{check.shown(twice)} twice")
+    return [(column, table[key]) for column, key in zip(names, table.columns, strict=True)]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a data frame, and what becomes of it.
+
+    Attributes
+    ----------
+    name : str
+        Its name in the data frame.
+    categories : tuple of str, or None
+        For texts: each becomes a number, 1 where the text is that one and 0 elsewhere. None for numbers and
+        booleans, which stay one number.
+    """
+
+    name: str
+    categories: tuple[str, ...] | None = None
+
+    @property
+    def encoded_names(self) -> list[str]:
+        """Of the numbers that it becomes."""
+        if self.categories is None:
+            return [self.name]
+        return [f"{self.name}={category}" for category in self.categories]
+
+    @classmethod
+    def of(cls, name: str, series: Any) -> "Column":
+        """The column that these values are."""
+        if not _is_text(series):
+            return cls(name)
+        texts = np.unique(_texts(name, series))
+        if texts.size > _MAX_CATEGORIES:
+            allowed = f"a column of at most {_MAX_CATEGORIES} categories"
+            raise check.reject(f"column {check.shown(name)}", allowed, f"{texts.size}")
+        return cls(name, tuple(texts.tolist()))
+
+    def encode(self, series: Any, handle_unknown: str) -> Array:
+        """Its numbers (n_samples, n): the values, or 0 and 1 for each category."""
+        if self.categories is None:
+            return _numbers(self.name, series)[:, None]
+        if not _is_text(series):
+            raise check.reject(
+                f"column {check.shown(self.name)}", "of texts, as in the fit", str(series.dtype)
+            )
+        texts, known = _texts(self.name, series), np.array(self.categories)
+        encoded: Array = (texts[:, None] == known).astype(float)
+        if handle_unknown == "error" and (unknown := encoded.sum(axis=1) == 0).any():
+            at = int(unknown.argmax())
+            allowed = f"of the categories of the fit, {_listed(self.categories)}"
+            raise check.reject(
+                f"column {check.shown(self.name)}", allowed, f"{check.shown(str(texts[at]))} in row {at}"
+            )
+        return encoded
+
+
+def _is_text(series: Any) -> bool:
+    narwhals = importlib.import_module("narwhals.stable.v2")
+    return series.dtype in (narwhals.String, narwhals.Categorical) or isinstance(series.dtype, narwhals.Enum)
+
+
+def _without_nulls(name: str, series: Any) -> Any:
+    if n_missing := int(series.is_null().sum()):
+        at = int(series.is_null().arg_true()[0])
+        came = f"{n_missing}, the first in row {at}"
+        raise check.reject(f"column {check.shown(name)}", "a column without missing values", came)
+    return series
+
+
+def _texts(name: str, series: Any) -> Any:
+    narwhals = importlib.import_module("narwhals.stable.v2")
+    return np.asarray(_without_nulls(name, series).cast(narwhals.String).to_list(), dtype=str)
+
+
+def _numbers(name: str, series: Any) -> Array:
+    shown, dtype = f"column {check.shown(name)}", series.dtype
+    narwhals = importlib.import_module("narwhals.stable.v2")
+    if dtype.is_temporal():
+        hint = "; make it a number, such as the days since a date, or the hour"
+        raise check.reject(shown, "a column of numbers, booleans or texts", str(dtype), hint)
+    if not dtype.is_numeric() and dtype != narwhals.Boolean:
+        came = "texts, which were numbers in the fit" if _is_text(series) else str(dtype)
+        raise check.reject(shown, "a column of numbers, booleans or texts", came)
+    series = _without_nulls(name, series)
+    if dtype == narwhals.Decimal:
+        series = series.cast(narwhals.Float64)
+    numbers: Array = check.array(shown, series.to_numpy())
+    return numbers
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of inputs, in the order in which a network takes them.
+
+    Attributes
+    ----------
+    columns : tuple of Column
+    handle_unknown : {"error", "ignore"}
+        What a category means that was not in the fit: an error, or a 0 for all categories.
+    """
+
+    columns: tuple[Column, ...]
+    handle_unknown: str = "error"
+
+    @property
+    def names(self) -> list[str]:
+        """Of the columns."""
+        return [column.name for column in self.columns]
+
+    @property
+    def encoded_names(self) -> list[str]:
+        """Of the numbers that they become: a column of texts is several."""
+        return [name for column in self.columns for name in column.encoded_names]
+
+    @property
+    def are_numbers(self) -> bool:
+        """Whether each column is one number."""
+        return all(column.categories is None for column in self.columns)
+
+    @classmethod
+    def of(cls, frame: Any, handle_unknown: str) -> "Columns":
+        """Those of a data frame."""
+        series = series_of("x", frame)
+        return cls(tuple(Column.of(name or "x0", values) for name, values in series), handle_unknown)
+
+    @classmethod
+    def from_values(cls, values: Any) -> "Columns":
+        """Those of a file, believing nothing; any exception means that they are wrong."""
+        columns = []
+        for name, categories in values["columns"]:
+            if not isinstance(name, str):
+                raise ValueError("a column without a name")
+            texts = None
+            if categories is not None:
+                if not all(isinstance(text, str) for text in categories) or not categories:
+                    raise ValueError(f"categories of {name!r} that are no texts")
+                if len(set(categories)) < len(categories):
+                    raise ValueError(f"categories of {name!r} that are there twice")
+                texts = tuple(categories)
+            columns.append(Column(name, texts))
+        if len({column.name for column in columns}) < len(columns) or not columns:
+            raise ValueError("columns that are not different")
+        return cls(tuple(columns), check.choice("handle_unknown", values["handle_unknown"], HANDLE_UNKNOWN))
+
+    def values(self) -> dict[str, Any]:
+        """For files, of what JSON has; `from_values` reads it."""
+        listed = [[c.name, None if c.categories is None else list(c.categories)] for c in self.columns]
+        return {"columns": listed, "handle_unknown": self.handle_unknown}
+
+    def encode(self, frame: Any) -> Array:
+        """Numbers (n_samples, n) for the columns of a data frame, in whatever order they stand there."""
+        series = series_of("x", frame)
+        if len(self.columns) == len(series) == 1 and not series[0][0]:
+            return self.columns[0].encode(series[0][1], self.handle_unknown)  # a column without a name
+        found = dict(series)
+        missing = [name for name in self.names if name not in found]
+        unknown = [name for name in found if name not in self.names]
+        if missing or unknown:
+            parts = [("without", missing), ("with the unknown", unknown)]
+            came = " and ".join(f"{what} {_listed(names)}" for what, names in parts if names)
+            raise check.reject("x", f"a data frame of the columns {_listed(self.names)}", f"one {came}")
+        encoded = [column.encode(found[column.name], self.handle_unknown) for column in self.columns]
+        return np.ascontiguousarray(np.hstack(encoded))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return check.shortened(", ".join(check.shown(name) for name in names))
+
+
+def targets_of(y: Any) -> tuple[list[str] | None, Any]:
+    """Names of the columns of y, if it is a data frame or one of its columns, and the values as an array."""
+    if not is_frame(y):
+        given = check.as_array("y", y)
+        if given.dtype.kind == "U" and isinstance(y, (list, tuple)):
+            given = np.array(y, dtype=object)  # NumPy would make texts of the numbers among them
+        return None, given
+    series = series_of("y", y)
+    names = [name for name, _ in series]
+    arrays = [_label_or_numbers(name, values) for name, values in series]
+    values = arrays[0] if len(np.shape(y)) == 1 else np.stack(arrays, axis=1)
+    return (names if all(names) else None), values
+
+
+def _label_or_numbers(name: str, series: Any) -> Any:
+    """Values of a column of y; those of texts and objects as they are."""
+    narwhals = importlib.import_module("narwhals.stable.v2")
+    if _is_text(series) or series.dtype in (narwhals.Boolean, narwhals.Object):
+        values = np.array(series.to_list(), dtype=object)
+        return values if series.dtype != narwhals.Boolean or series.is_null().any() else values.astype(bool)
+    return _numbers(name, series)

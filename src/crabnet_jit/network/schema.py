@@ -1,0 +1,125 @@
+"""What the numbers of a network mean: columns, classes, the shape of y. `fit` keeps it with the network."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from crabnet_jit import check
+from crabnet_jit.arrays import Array
+from crabnet_jit.data.columns import Columns, is_frame
+from crabnet_jit.data.labels import Labels
+
+TASKS = ("regression", "classification", "multilabel")
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The meaning of inputs and outputs.
+
+    Attributes
+    ----------
+    columns : Columns or None
+        Of the data frame of the inputs; None if there was none.
+    output_names : tuple of str or None
+        What outputs are called.
+    labels : Labels or None
+        The classes of a classifier.
+    task : {"regression", "classification", "multilabel"}
+        "classification": one class for each sample; its outputs are logits of the classes, or one logit of
+        the second of two. "multilabel": each output is the logit of a class that holds or does not.
+    is_flat : bool
+        Whether y had the shape (n_samples,), which that of the predictions then is.
+    """
+
+    columns: Columns | None = None
+    output_names: tuple[str, ...] | None = None
+    labels: Labels | None = None
+    task: str = "regression"
+    is_flat: bool = False
+
+    def check(self, in_features: int, out_features: int) -> None:
+        """Raise a ValueError unless it fits a network of these widths."""
+        check.choice("task", self.task, TASKS)
+        if self.columns is not None and len(self.columns.encoded_names) != in_features:
+            raise ValueError(f"{len(self.columns.encoded_names)} columns for {in_features} inputs")
+        if self.output_names is not None and len(self.output_names) != out_features:
+            raise ValueError(f"{len(self.output_names)} names for {out_features} outputs")
+        if (self.labels is None) != (self.task == "regression"):
+            raise ValueError(f"a {self.task} {'without' if self.labels is None else 'with'} classes")
+        is_binary = self.task == "classification" and out_features == 1
+        if self.labels is not None and len(self.labels) != (2 if is_binary else out_features):
+            raise ValueError(f"{len(self.labels)} classes for {out_features} outputs")
+        if self.is_flat and (self.task != "regression" or out_features != 1):
+            raise ValueError(f"a flat y of {out_features} outputs")
+
+    def is_softmax(self, out_features: int) -> bool:
+        """Whether so many outputs are the logits of as many classes, of which one holds."""
+        return self.task == "classification" and out_features > 1
+
+    def encode(self, x: Any, in_features: int | None) -> Array:
+        """Inputs (n_samples, in_features) of an array or a data frame."""
+        if is_frame(x):
+            columns = Columns.of(x, "error") if self.columns is None else self.columns
+            return check.samples("x", columns.encode(x), in_features)
+        return check.rows("x", x, in_features)
+
+    def names_of_outputs(self, out_features: int) -> list[str]:
+        """Those of the columns of y, or the classes, or y0, y1, … ."""
+        if self.output_names is not None:
+            return list(self.output_names)
+        if self.labels is not None and self.task == "classification":
+            return [str(label) for label in self.labels.values[-out_features:].tolist()]
+        return default_names("y", out_features)
+
+    def values(self) -> dict[str, Any]:
+        """For files, of what JSON has; `from_values` reads it."""
+        return {
+            "columns": None if self.columns is None else self.columns.values(),
+            "output_names": None if self.output_names is None else list(self.output_names),
+            "classes": None if self.labels is None else self.labels.values.tolist(),
+            "task": self.task,
+            "is_flat": self.is_flat,
+        }
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> "Schema":
+        """The schema that `values` gave, believing nothing; any exception means that they are wrong."""
+        columns, names, classes = values["columns"], values["output_names"], values["classes"]
+        return cls(
+            None if columns is None else Columns.from_values(columns),
+            None if names is None else tuple(different_texts("output_names", names)),
+            None if classes is None else Labels.from_values(classes),
+            values["task"],
+            check.flag("is_flat", values["is_flat"]),
+        )
+
+
+def different_texts(name: str, texts: Any, count: int | None = None) -> list[str]:
+    """A list of different texts, none of them empty; of so many, if `count` is given."""
+    allowed = f"a list of {'' if count is None else f'{count} '}different texts, none of them empty"
+    if not isinstance(texts, list):
+        raise check.reject(name, allowed, check.shown(texts))
+    if count is not None and len(texts) != count:
+        raise check.reject(name, allowed, f"{len(texts)} of them")
+    seen: set[str] = set()
+    for k, text in enumerate(texts):
+        if not isinstance(text, str) or not text:
+            raise check.reject(name, allowed, f"{check.shown(text)} at index {k}")
+        if text in seen:
+            raise check.reject(name, allowed, f"{check.shown(text)} once more at index {k}")
+        seen.add(text)
+    return texts
+
+
+def default_names(letter: str, n: int) -> list[str]:
+    """Of n features: the letter and their number, from 0 on."""
+    return [f"{letter}{k}" for k in range(n)]
+
+
+def softmax(logits: Array) -> Array:
+    """exp(z) / sum(exp(z)) of each row, in float64."""
+    z = np.asarray(logits, np.float64)
+    shares: Array = np.exp(z - z.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    return shares
