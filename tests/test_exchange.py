@@ -244,16 +244,17 @@ def test_what_scikit_learn_cannot_express_is_refused() -> None:
 
 
 WRONG_CLASSES = [
-    (1, ["a"], "2 labels, for 1 outputs"),
+    (1, ["a"], "2 labels, since out_features is 1"),
     (1, "ab", "distinct texts"),
     (1, {"a", "b"}, "distinct texts"),
     (1, 2, "distinct texts"),
-    (2, ["a", "b", "c"], "2 labels, for 2 outputs"),
-    (3, ["a", "b"], "3 labels, for 3 outputs"),
+    (2, ["a", "b", "c"], "2 labels, since"),
+    (3, ["a", "b"], "3 labels, since"),
     (2, ["a", "a"], "distinct"),
     (2, ["a", 1], "distinct texts"),
     (2, [0.5, 1.0], "whole numbers"),
     (2, [np.nan, 1.0], "whole numbers"),
+    (2, [np.inf, 1.0], "whole numbers"),
     (2, [10**400, 1.0], "whole numbers"),
     (2, [None, 1], "whole numbers"),
     (2, [[1], [2]], "whole numbers"),
