@@ -80,6 +80,7 @@ from crabnet_jit import (
     plotting,
     save,
     score,
+    to_sklearn,
 )
 
 X = np.random.default_rng(0).normal(size=(12, 2))
@@ -626,6 +627,7 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
         "fit, labels": lambda: Call(
             lambda y: fit(X, y, loss="cross_entropy", n_iterations=5), {"y": [0, 1] * 6}
         ),
+        "to_sklearn": lambda: Call(to_sklearn, {"net": network(), "classes": [0, 1]}),
         "score": lambda: Call(score, {"net": network(), "x": X, "y": Y}),
         "diagnose": lambda: Call(diagnose, {"net": network(), "x": X, "y": Y, "loss": "mse"}),
         "check_gradients": lambda: Call(

@@ -21,7 +21,7 @@ FLOORS = [
     {"places", "user_functions", "kernels"},
     {"archive", "components", "data"},
     {"network"},
-    {"training"},
+    {"exchange", "training"},
     {"callbacks", "inspection"},
     {"article", "fitting", "warming"},
     {"__init__"},
@@ -80,6 +80,7 @@ def test_there_are_no_circles() -> None:
 ONE_PLACE = [
     ("machine", ("llvmlite", "numba.core", "numba.extending", "numba.np", "numba.misc", "numba.typed")),
     ("plotting", ("matplotlib", "mpl_toolkits", "PIL")),
+    ("exchange", ("sklearn",)),
     ("cli", ("argparse",)),
 ]
 
