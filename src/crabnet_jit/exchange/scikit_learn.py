@@ -30,15 +30,16 @@ def to_sklearn(net: NN, classes: Iterable[object] | None = None) -> Any:
         All of its hidden layers have the same activation, one of identity, sigmoid, tanh and relu. The
         output activation is the identity; also the sigmoid if there are classes and one output.
     classes : iterable of str, bool or whole numbers, optional
-        The label of each output, for a classifier: of n outputs, which are logits, as `CrossEntropy` takes
-        them. Of a single output, which is the logit of the second label, as `BinaryCrossEntropy` takes it,
-        there are two. scikit-learn sorts labels; the last layer is sorted with them.
+        The labels, for a network that does not know its classes: of n outputs, which are logits, as
+        `CrossEntropy` takes them, n. Of a single output, which is the logit of the second label, as
+        `BinaryCrossEntropy` takes it, two. scikit-learn sorts labels; the last layer is sorted with them.
 
     Returns
     -------
     MLPRegressor or MLPClassifier
-        A classifier if `classes` is given. For x (n_samples, in_features) a regressor's `predict` gives
-        `net.predict(x)`, of shape (n_samples,) if there is one output. A classifier's `predict_proba` gives
+        A classifier if the network has `classes`, or they are given. For x (n_samples, in_features) a
+        regressor's `predict` gives `net.predict(x)`, of shape (n_samples,) if there is one output. A
+        classifier's `predict_proba` gives
         the softmax of the network's logits, or (1 - p, p) with p the sigmoid of its only one. Two logits
         become one, their difference, since a classifier of scikit-learn has one for two classes; the
         probabilities are the same.
@@ -70,17 +71,17 @@ def to_sklearn(net: NN, classes: Iterable[object] | None = None) -> Any:
     >>> estimator = to_sklearn(net)
     >>> estimator
     MLPRegressor(activation='tanh', hidden_layer_sizes=(8,))
-    >>> np.allclose(estimator.predict(x), net.predict(x).ravel())
+    >>> np.allclose(estimator.predict(x), net.predict(x))
     True
 
-    Labels make it a classifier:
+    A network that was fitted to labels becomes a classifier:
 
-    >>> net = fit(x, x[:, 0] > x[:, 1], hidden_sizes=(8,), loss="binary_cross_entropy", n_iterations=500)
-    >>> to_sklearn(net, classes=["left", "right"]).predict([[1.0, 9.0], [9.0, 1.0]])
+    >>> net = fit(x, np.where(x[:, 0] > x[:, 1], "right", "left"), hidden_sizes=(8,), n_iterations=500)
+    >>> to_sklearn(net).predict([[1.0, 9.0], [9.0, 1.0]])
     array(['left', 'right'], dtype='<U5')
     """
     check.instance("net", net, NN, "an NN")
-    labels = None if classes is None else _labels(classes, net.out_features)
+    labels = net.classes if classes is None else _labels(classes, net.out_features)
     activation = _hidden_activation(net)
     _check_output(net, labels)
     layers = folded_layers(net)
@@ -92,9 +93,14 @@ def to_sklearn(net: NN, classes: Iterable[object] | None = None) -> Any:
     options = {"hidden_layer_sizes": tuple(net.hidden_sizes), "activation": activation}
     if labels is None:
         return _fitted(MLPRegressor(**options), layers, "identity")
-    layers[-1] = _sorted_outputs(*layers[-1], labels)
-    estimator = _fitted(MLPClassifier(**options), layers, "logistic" if len(labels) == 2 else "softmax")
-    estimator._label_binarizer = LabelBinarizer().fit(labels)
+    has_several = net.schema.task == "multilabel"
+    if not has_several:
+        layers[-1] = _sorted_outputs(*layers[-1], labels)
+    out_activation = "logistic" if has_several or len(labels) == 2 else "softmax"
+    estimator = _fitted(MLPClassifier(**options), layers, out_activation)
+    estimator._label_binarizer = LabelBinarizer().fit(
+        np.eye(len(labels), dtype=int) if has_several else labels
+    )
     estimator.classes_ = estimator._label_binarizer.classes_
     return estimator
 
