@@ -121,6 +121,21 @@ save_figure(plot_fit(net, x, y), "slices.png")
         "slices.png",
     ),
     Example(
+        "Classes",
+        "A network that reads handwritten digits, on those that it was not fitted to: which digits it takes "
+        "for which, and how often a digit is the true one among those of about the same probability.",
+        """\
+from crabnet_jit import fit
+from crabnet_jit.plotting import plot_fit, save_figure
+from sklearn.datasets import load_digits
+
+pixels, digits = load_digits(return_X_y=True)
+net = fit(pixels[::2], digits[::2], loss="cross_entropy", n_iterations=1000, l2=0.001)
+save_figure(plot_fit(net, pixels[1::2], digits[1::2]), "classes.png")
+""",
+        "classes.png",
+    ),
+    Example(
         "A network as a drawing",
         "Weights are shown by colour and width, and biases by the colour of the units. Crosses mark dead "
         "units: this ReLU network was trained with a learning rate that is too large.",

@@ -75,4 +75,5 @@ def _draw_reliability(axes: Axes, probabilities: Array, is_right: NDArray[np.boo
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1)
     axes.plot(mean, share, "o-", color=BLUE)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    axes.set(xlabel="probability", ylabel="share of samples", title="reliability")
+    axes.set(xlabel="probability", ylabel="share of samples")
+    axes.set_title("reliability", fontsize="medium")
