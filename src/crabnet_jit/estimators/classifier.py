@@ -97,7 +97,7 @@ class NNClassifier(ClassifierMixin, NNEstimator):
         init: str = "auto",
         loss: Loss | str = "auto",
         optimizer: Optimizer | str = "adam",
-        learning_rate: float | Schedule = 0.01,
+        learning_rate: float | Schedule = 0.02,
         n_iterations: int = 500,
         batch_size: int | None = None,
         standardize: bool = True,
@@ -176,7 +176,7 @@ class NNClassifier(ClassifierMixin, NNEstimator):
             self._dtype_of_indicators = y.dtype
             return y.astype(np.float64), weights
         if n_classes < 2:
-            raise ValueError(f"y must have at least 2 classes, got only one class, {self.classes_[0]!r}")
+            raise ValueError(f"y must have at least 2 classes, got only one class, {self.classes_.tolist()}")
         indices = np.searchsorted(self.classes_, y)
         weights = weights * self._class_factors(y, indices, weights)
         if isinstance(self._criterion(), CrossEntropy):
