@@ -325,6 +325,20 @@ def test_what_cannot_be_learned_is_refused() -> None:
         assert NNClassifier(n_iterations=1).fit(X, THREE[:, None]).predict(X).shape == (300,)
 
 
+def test_a_fit_that_fails_leaves_nothing_of_another_one() -> None:
+    classifier = NNClassifier(n_iterations=3).fit(X, THREE)
+    with pytest.raises(ValueError, match="one class"):
+        classifier.fit(X, np.full(300, 7))
+    with pytest.raises(NotFittedError):
+        classifier.predict(X)
+    classifier.set_params(warm_start=True).fit(X, THREE)
+    before = classifier.predict(X)
+    for train in (classifier.fit, classifier.partial_fit):
+        with pytest.raises(ValueError, match="y must be an indicator matrix if it was one before"):
+            train(X, LABELS)
+    np.testing.assert_array_equal(classifier.predict(X), before)
+
+
 # Options
 
 

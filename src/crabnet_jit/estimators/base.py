@@ -92,8 +92,10 @@ class NNEstimator(BaseEstimator):
         self.random_state = random_state
         self.warm_start = warm_start
 
-    def _forget_labels(self) -> None:
-        """Drop what an earlier fit has learned about targets."""
+    def _forget(self) -> None:
+        """Drop what an earlier fit has learned: after one that fails, nothing stale is left."""
+        if self.__sklearn_is_fitted__():
+            del self.net_
 
     def _labels(self, X: ArrayLike, y: ArrayLike, *, is_first: bool) -> tuple[Array, Any]:
         """Inputs and targets, checked, in the manner of scikit-learn."""
@@ -128,7 +130,7 @@ class NNEstimator(BaseEstimator):
         """
         start = self.net_ if self.warm_start and self.__sklearn_is_fitted__() else None
         if start is None:
-            self._forget_labels()
+            self._forget()
         samples = self._samples(X, y, sample_weight, is_first=start is None)
         loss, seed = self._criterion(), self._new_seed()
         net = fit_network(self, samples, loss, seed, start)

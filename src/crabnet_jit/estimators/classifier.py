@@ -148,7 +148,8 @@ class NNClassifier(ClassifierMixin, NNEstimator):
         )
         self.class_weight = class_weight
 
-    def _forget_labels(self) -> None:
+    def _forget(self) -> None:
+        super()._forget()
         if hasattr(self, "classes_"):
             del self.classes_
 
@@ -158,7 +159,10 @@ class NNClassifier(ClassifierMixin, NNEstimator):
         kind = type_of_target(labels)
         if kind == "multiclass-multioutput":
             raise ValueError(f"Unknown label type: {kind}; an indicator matrix has zeros and ones")
-        self._is_multilabel = kind == "multilabel-indicator"
+        is_multilabel = kind == "multilabel-indicator"
+        if not is_first and is_multilabel != self._is_multilabel:
+            raise ValueError("y must be an indicator matrix if it was one before, and only then")
+        self._is_multilabel = is_multilabel
         if self._is_multilabel:
             return inputs, labels.toarray() if issparse(labels) else labels
         return inputs, column_or_1d(labels, warn=True)
