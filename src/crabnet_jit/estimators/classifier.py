@@ -88,6 +88,7 @@ class NNClassifier(ClassifierMixin, NNEstimator):
     """
 
     classes_: Any
+    _is_multilabel: bool
 
     def __init__(
         self,
