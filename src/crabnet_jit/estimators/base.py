@@ -1,0 +1,218 @@
+"""What the regressor and the classifier share: parameters, the way of a fit, what a fitted one shows."""
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from crabnet_jit.arrays import Array
+from crabnet_jit.components.activations import Activation
+from crabnet_jit.components.losses import Loss
+from crabnet_jit.components.optimizers import Optimizer, OptimizerState
+from crabnet_jit.components.schedules import Schedule
+from crabnet_jit.data.columns import Column, Columns
+from crabnet_jit.estimators.training import Samples, fit_network, new_network, train_one_pass
+from crabnet_jit.fitting.data_set import weights_of
+from crabnet_jit.fitting.fit import OnCheck
+from crabnet_jit.network.folding import folded_layers
+from crabnet_jit.network.network import NN
+from crabnet_jit.network.schema import Schema
+from crabnet_jit.training.run import Callback
+
+#: What makes probabilities of the outputs, by the name of the loss.
+_OUT_ACTIVATIONS = {"binary_cross_entropy": "logistic", "cross_entropy": "softmax"}
+
+
+class NNEstimator(BaseEstimator):
+    """What both estimators share.
+
+    A subclass says which targets `y` it takes (`_labels`), as which numbers a network learns them
+    (`_encode`), and with which loss (`_criterion`).
+    """
+
+    net_: NN
+    n_iter_: int
+    loss_curve_: list[float]
+    out_activation_: str
+
+    def __init__(
+        self,
+        *,
+        hidden_sizes: Sequence[int] = (32, 32),
+        activation: Activation | str | Sequence[Activation | str] = "silu",
+        init: str = "auto",
+        loss: Loss | str = "mse",
+        optimizer: Optimizer | str = "adam",
+        learning_rate: float | Schedule = 0.02,
+        n_iterations: int = 500,
+        batch_size: int | None = None,
+        standardize: bool = True,
+        validation: float | None = None,
+        patience: int | None = None,
+        l1: float = 0.0,
+        l2: float = 0.01,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+        dropout: float | Sequence[float] = 0.0,
+        on_divergence: str = "raise",
+        log_every: int = 10_000,
+        keep_losses: int | None = None,
+        callbacks: Sequence[Callback] = (),
+        on_check: OnCheck | None = None,
+        resume: str | PathLike[str] | None = None,
+        dtype: DTypeLike = np.float64,
+        random_state: int | np.random.RandomState | None = None,
+        warm_start: bool = False,
+    ) -> None:
+        self.hidden_sizes = hidden_sizes
+        self.activation = activation
+        self.init = init
+        self.loss = loss
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.n_iterations = n_iterations
+        self.batch_size = batch_size
+        self.standardize = standardize
+        self.validation = validation
+        self.patience = patience
+        self.l1 = l1
+        self.l2 = l2
+        self.clip_value = clip_value
+        self.clip_norm = clip_norm
+        self.dropout = dropout
+        self.on_divergence = on_divergence
+        self.log_every = log_every
+        self.keep_losses = keep_losses
+        self.callbacks = callbacks
+        self.on_check = on_check
+        self.resume = resume
+        self.dtype = dtype
+        self.random_state = random_state
+        self.warm_start = warm_start
+
+    def _forget(self) -> None:
+        """Drop what an earlier fit has learned: after one that fails, nothing stale is left."""
+        if self.__sklearn_is_fitted__():
+            del self.net_
+
+    def _labels(self, X: ArrayLike, y: ArrayLike, *, is_first: bool) -> tuple[Array, Any]:
+        """Inputs and targets, checked, in the manner of scikit-learn."""
+        raise NotImplementedError
+
+    def _encode(self, y: Any, weights: Array) -> tuple[Array, Array]:
+        """Targets (n_samples, n_outputs) as numbers, and the weights that samples have with them."""
+        raise NotImplementedError
+
+    def _schema(self) -> Schema:
+        """What the network's numbers mean, for those who take `net_` alone."""
+        raise NotImplementedError
+
+    def _criterion(self) -> Loss:
+        """What is minimised, for the targets that were encoded last."""
+        raise NotImplementedError
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit a network.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+            Inputs.
+        y : array_like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array_like of shape (n_samples,), optional
+            At least 0, not all 0; only their ratios count. A sample of weight 0 is left out. One of weight 2
+            counts as if it were there twice, without minibatches, dropout and validation. Predictions then
+            differ by rounding only, by about 1e-11; thousands of iterations, or data that are not
+            standardised, may amplify it.
+
+        Returns
+        -------
+        self
+        """
+        start = self.net_ if self.warm_start and self.__sklearn_is_fitted__() else None
+        if start is None:
+            self._forget()
+        samples = self._samples(X, y, sample_weight, is_first=start is None)
+        loss, seed = self._criterion(), self._new_seed()
+        net = fit_network(self, samples, loss, seed, start)
+        assert net.fit_history is not None
+        net.schema = self._schema()
+        self.net_ = net
+        self.out_activation_ = _OUT_ACTIVATIONS.get(loss.name, "identity")
+        self.n_iter_ = net.fit_history.n_iterations
+        self.loss_curve_ = net.fit_history.losses.tolist()
+        self._optimizer_state: OptimizerState | None = None
+        self._seed = seed
+        return self
+
+    def _one_pass(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Self:
+        """What `partial_fit` does."""
+        if self.validation is not None:
+            raise ValueError("partial_fit does not support validation; set it to None")
+        is_first = not self.__sklearn_is_fitted__()
+        samples, loss = self._samples(X, y, sample_weight, is_first=is_first), self._criterion()
+        if is_first:
+            self._seed = self._new_seed()
+            self.net_ = new_network(self, samples, loss, self._seed)
+            self.net_.schema = self._schema()
+            self.out_activation_ = _OUT_ACTIVATIONS.get(loss.name, "identity")
+            self.n_iter_, self.loss_curve_, self._optimizer_state = 0, [], None
+        seed = self._seed + self.n_iter_  # another one for each pass
+        history, self._optimizer_state = train_one_pass(
+            self, self.net_, samples, loss, seed, self._optimizer_state
+        )
+        self.n_iter_ += history.n_iterations
+        self.loss_curve_ += history.losses.tolist()
+        return self
+
+    def _samples(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, *, is_first: bool
+    ) -> Samples:
+        """What the network learns, without samples of weight 0."""
+        inputs, labels = self._labels(X, y, is_first=is_first)
+        weights = weights_of(sample_weight, len(inputs))
+        counted = weights > 0
+        targets, weights = self._encode(labels[counted], weights[counted])
+        return Samples(inputs[counted], targets, weights)
+
+    def _new_seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+
+    def _inputs(self, X: ArrayLike) -> Array:
+        """Inputs (n_samples, n_features) of a network that is fitted."""
+        check_is_fitted(self)
+        return np.asarray(validate_data(self, X, dtype=np.float64, reset=False))
+
+    def _columns(self) -> Columns | None:
+        """Those of the data frame of the fit, if all its columns had names."""
+        names = getattr(self, "feature_names_in_", None)
+        return None if names is None else Columns(tuple(Column(str(name)) for name in names))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "net_")
+
+    @property
+    def coefs_(self) -> list[Array]:
+        """Weights of each layer, (n_in, n_out), for inputs and targets in their own units."""
+        return [np.ascontiguousarray(W.T) for W, _ in folded_layers(self.net_)]
+
+    @property
+    def intercepts_(self) -> list[Array]:
+        """Biases of each layer, (n_out,), for inputs and targets in their own units."""
+        return [b for _, b in folded_layers(self.net_)]
+
+    @property
+    def n_layers_(self) -> int:
+        """Layers, those of inputs and outputs included."""
+        return len(self.net_.layers) + 1
+
+    @property
+    def n_outputs_(self) -> int:
+        """Outputs of the network."""
+        return self.net_.out_features

@@ -1,0 +1,173 @@
+"""A regressor for scikit-learn."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import RegressorMixin
+from sklearn.utils.validation import validate_data
+
+from crabnet_jit import check
+from crabnet_jit.arrays import Array
+from crabnet_jit.components.losses import Loss, as_loss
+from crabnet_jit.estimators.base import NNEstimator
+from crabnet_jit.network.schema import Schema
+
+
+class NNRegressor(RegressorMixin, NNEstimator):
+    """A regressor for scikit-learn: a small network, fitted by `crabnet_jit.fit`.
+
+    By default an iteration takes all samples, so that a sample of weight 2 counts exactly as if it were there
+    twice.
+
+    Parameters
+    ----------
+    hidden_sizes : sequence of int, default (32, 32)
+        Widths of the hidden layers; () for a linear model.
+    activation : Activation or str, or a sequence of them, default "silu"
+        Of all hidden layers, or of each, as in `NN`.
+    init : str, default "auto"
+        Initial parameters, as in `fit`.
+    loss : Loss or str, default "mse"
+        What is minimised, as in `Trainer`; not a cross entropy.
+    optimizer : Optimizer or str, default "adam"
+        As in `Trainer`.
+    learning_rate : float or callable, default 0.02
+        As in `fit`: a number is where a `Cosine` schedule starts. In `partial_fit` it is constant.
+    n_iterations : int, default 500
+        Steps of a fit, at least 1.
+    batch_size : int, optional
+        Samples in a step, at least 1; by default all. Minibatches need more, smaller steps.
+    standardize : bool, default True
+        Whether the network sees inputs and targets with mean 0 and standard deviation 1, as in `fit`.
+    validation : float, optional
+        The share of samples that is set aside, above 0 and at most 1. The network gets the parameters of its
+        least validation loss, as in `fit`.
+    patience : int, optional
+        Needs `validation`: the fit ends after this many validation losses in a row without improvement.
+    l1 : float, default 0.0
+        Penalty on absolute parameters, as in `Trainer`.
+    l2 : float, default 0.01
+        Penalty on squared parameters, as in `Trainer`. The default suits noisy data; make it smaller for data
+        with little noise.
+    clip_value, clip_norm : float, optional
+        Limits on gradients, as in `Trainer`.
+    dropout : float or sequence of float, default 0.0
+        Of all hidden layers, or of each, as in `Trainer`.
+    on_divergence : {"raise", "skip", "lower_rate"}, default "raise"
+        What to do when a loss is not finite, as in `Trainer`.
+    log_every : int, default 10000
+        Iterations between two entries of the log of `net_.fit_history`.
+    keep_losses : int, optional
+        How many of the last losses `loss_curve_` has at least; by default all.
+    callbacks : sequence of Callback or callable, default ()
+        To be called in the run, such as `TimeBudget(60)`.
+    on_check : callable, optional
+        Called after each fiftieth of the iterations, as in `fit`.
+    resume : path-like, optional
+        A checkpoint of the same fit, to go on from.
+    dtype : float64 or float32, default float64
+        Of parameters and of all that is computed.
+    random_state : int, RandomState or None, default None
+        For initial parameters, the validation set, the order of samples and dropout; None draws from NumPy's
+        global generator.
+    warm_start : bool, default False
+        Whether another `fit` goes on from the network of the last one, in its units; the optimiser begins
+        anew.
+
+    Attributes
+    ----------
+    net_ : NN
+        The network.
+    n_features_in_ : int
+        Inputs.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if all that X has are strings.
+    n_outputs_ : int
+        Outputs.
+    n_layers_ : int
+        Layers, those of inputs and outputs included.
+    out_activation_ : str
+        "identity".
+    n_iter_ : int
+        Iterations of the last fit, and of each `partial_fit` since.
+    loss_curve_ : list of float
+        The loss of each of them, in the units of the standardised targets.
+    coefs_ : list of ndarray, each of shape (n_in, n_out)
+        Weights of each layer for inputs and targets in their own units, whatever `standardize` says: with
+        h = X and h = activation(h @ coef + intercept) layer by layer, but without activation in the last one,
+        h is what `predict` gives.
+    intercepts_ : list of ndarray, each of shape (n_out,)
+        Biases of each layer, likewise.
+
+    See Also
+    --------
+    NNClassifier : For classes.
+
+    Notes
+    -----
+    A pickle runs code when it is loaded, so load only your own. `crabnet_jit.save(est.net_, path)` and
+    `crabnet_jit.load(path)` keep the network without a pickle, and run none.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from crabnet_jit.estimators import NNRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> bool(cross_val_score(NNRegressor(random_state=0), X, y).mean() > 0.4)
+    True
+    >>> NNRegressor(random_state=0).fit(X, y).predict(X[:2]).shape
+    (2,)
+    """
+
+    def _labels(self, X: ArrayLike, y: ArrayLike, *, is_first: bool) -> tuple[Array, Any]:
+        inputs, targets = validate_data(
+            self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, reset=is_first
+        )
+        return inputs, targets
+
+    def _encode(self, y: Any, weights: Array) -> tuple[Array, Array]:
+        self._is_flat = y.ndim == 1
+        return check.array("y", y.reshape(len(y), -1)), weights
+
+    def _schema(self) -> Schema:
+        return Schema(self._columns(), is_flat=self._is_flat)
+
+    def _criterion(self) -> Loss:
+        loss = as_loss("loss", self.loss)
+        if not loss.is_regression:
+            raise check.reject("loss", "one of a regression; NNClassifier has cross entropies", repr(loss))
+        return loss
+
+    def partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Train on these samples for one pass: a single step, unless there is a `batch_size`.
+
+        The optimiser keeps its state from call to call; after `fit`, the first call begins with a new one.
+        The first call of all makes the network, and takes the units in which it sees data from its samples.
+        `n_iterations`, `on_check` and `resume` do not count.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+            Inputs.
+        y : array_like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array_like of shape (n_samples,), optional
+            As in `fit`; only ratios within a call count.
+
+        Returns
+        -------
+        self
+        """
+        return self._one_pass(X, y, sample_weight)
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Predictions for X (n_samples, n_features): (n_samples,) or (…, n_outputs), as the targets were."""
+        inputs = self._inputs(X)
+        return self.net_.predict(inputs)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -1,0 +1,131 @@
+"""From numbers to a trained network: the one place where estimators call `fit`, `NN` and `Trainer`."""
+
+import copy
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from crabnet_jit import check
+from crabnet_jit.arrays import Array
+from crabnet_jit.components.losses import Loss
+from crabnet_jit.components.optimizers import OptimizerState
+from crabnet_jit.components.schedules import Schedule
+from crabnet_jit.data.random import DROPOUT, StdRng
+from crabnet_jit.data.sources import ArraySource
+from crabnet_jit.fitting.data_set import units_of
+from crabnet_jit.fitting.fit import fit
+from crabnet_jit.network.history import History
+from crabnet_jit.network.initializers import init_for
+from crabnet_jit.network.network import NN
+from crabnet_jit.network.schema import Schema
+from crabnet_jit.training.trainer import Trainer
+
+#: Parameters of estimators that `Trainer` takes as they are.
+_OF_TRAINERS = (
+    "optimizer",
+    "l1",
+    "l2",
+    "clip_value",
+    "clip_norm",
+    "dropout",
+    "on_divergence",
+    "log_every",
+    "keep_losses",
+)
+#: Those that `fit` takes as they are.
+_OF_FITS = (
+    *_OF_TRAINERS,
+    "hidden_sizes",
+    "activation",
+    "init",
+    "learning_rate",
+    "n_iterations",
+    "standardize",
+    "patience",
+    "dtype",
+    "callbacks",
+    "on_check",
+    "resume",
+)
+
+
+class Samples(NamedTuple):
+    """What a network learns: inputs (n, n_in), targets (n, n_out) and weights (n,), all above 0."""
+
+    inputs: Array
+    targets: Array
+    weights: Array
+
+
+def fit_network(estimator: Any, samples: Samples, loss: Loss, seed: int, start: NN | None) -> NN:
+    """A network fitted to the samples with the options of an estimator."""
+    validation = estimator.validation
+    if validation is not None:
+        validation = check.number("validation", validation, 0.0, 1.0, open_low=True)
+    if start is not None:  # which knows labels, where these samples are numbers
+        start = copy.copy(start)
+        start.schema = Schema()
+    return fit(
+        samples.inputs,
+        samples.targets,
+        loss=loss,
+        sample_weight=samples.weights,
+        batch_size=_batch_size(estimator, samples),
+        validation=validation,
+        seed=seed,
+        start=start,
+        **{name: getattr(estimator, name) for name in _OF_FITS},
+    )
+
+
+def new_network(estimator: Any, samples: Samples, loss: Loss, seed: int) -> NN:
+    """A network as `fit` begins with, in the units of these samples."""
+    net = NN(
+        samples.inputs.shape[1],
+        estimator.hidden_sizes,
+        samples.targets.shape[1],
+        seed,
+        activation=estimator.activation,
+        init=init_for(estimator.init, estimator.activation),
+        dtype=estimator.dtype,
+    )
+    if check.flag("standardize", estimator.standardize):
+        net.standardization = units_of(samples, loss)
+    return net
+
+
+def train_one_pass(
+    estimator: Any, net: NN, samples: Samples, loss: Loss, seed: int, state: OptimizerState | None
+) -> tuple[History, OptimizerState]:
+    """Train the network in place, each sample once, from an optimiser's state on; the state after it."""
+    inputs, targets, weights = samples
+    source = ArraySource(inputs, targets, _batch_size(estimator, samples), sample_weight=weights, rng=seed)
+    trainer = Trainer(
+        net,
+        source,
+        loss=loss,
+        learning_rate=_from_iteration(estimator.n_iter_, estimator.learning_rate),
+        rng=StdRng(seed, DROPOUT),
+        **{name: getattr(estimator, name) for name in _OF_TRAINERS},
+    )
+    here = trainer.optimizer_state
+    if state is not None:
+        if state.buffers.shape != here.buffers.shape or state.numbers.shape != here.numbers.shape:
+            raise check.reject(
+                "optimizer", "that of the earlier calls of partial_fit", repr(trainer.optimizer)
+            )
+        here.buffers[:], here.numbers[:] = state
+    history = trainer.run(source.n_batches, callbacks=estimator.callbacks)
+    return history, OptimizerState(here.buffers.copy(), here.numbers.copy())
+
+
+def _batch_size(estimator: Any, samples: Samples) -> int:
+    size: int = len(samples.inputs) if estimator.batch_size is None else estimator.batch_size
+    return size
+
+
+def _from_iteration(first: int, learning_rate: float | Schedule) -> float | Schedule:
+    """A schedule whose iteration 0 is `first`; a number stays one."""
+    if not callable(learning_rate) or isinstance(learning_rate, type):
+        return learning_rate
+    return lambda iterations: learning_rate(np.asarray(iterations) + first)
