@@ -265,4 +265,5 @@ def _label_or_numbers(name: str, series: Any) -> Any:
             return values.astype(bool)
         if _is_text(series) or is_labels(values):
             return values
-    return _numbers(called, series)
+    numbers = _numbers(called, series)
+    return numbers.astype(np.int64) if series.dtype.is_integer() else numbers  # labels stay integers

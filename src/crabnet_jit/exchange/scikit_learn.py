@@ -8,6 +8,7 @@ import numpy as np
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
+from crabnet_jit.components.base import stored
 from crabnet_jit.network.folding import folded_layers
 from crabnet_jit.network.network import NN
 
@@ -30,14 +31,14 @@ def to_sklearn(net: NN, classes: Iterable[object] | None = None) -> Any:
         All of its hidden layers have the same activation, one of identity, sigmoid, tanh and relu. The
         output activation is the identity; also the sigmoid if there are classes and one output.
     classes : iterable of str, bool or whole numbers, optional
-        The label of each output, for a classifier: of n outputs, which are logits, as `CrossEntropy` takes
+        The label of each output, for a classifier; by default those that `fit` found. Of n outputs, which are logits, as `CrossEntropy` takes
         them. Of a single output, which is the logit of the second label, as `BinaryCrossEntropy` takes it,
         there are two. scikit-learn sorts labels; the last layer is sorted with them.
 
     Returns
     -------
     MLPRegressor or MLPClassifier
-        A classifier if `classes` is given. For x (n_samples, in_features) a regressor's `predict` gives
+        A classifier if there are classes. For x (n_samples, in_features) a regressor's `predict` gives
         `net.predict(x)`, of shape (n_samples,) if there is one output. A classifier's `predict_proba` gives
         the softmax of the network's logits, or (1 - p, p) with p the sigmoid of its only one. Two logits
         become one, their difference, since a classifier of scikit-learn has one for two classes; the
@@ -76,10 +77,14 @@ def to_sklearn(net: NN, classes: Iterable[object] | None = None) -> Any:
     Labels make it a classifier:
 
     >>> net = fit(x, x[:, 0] > x[:, 1], hidden_sizes=(8,), loss="binary_cross_entropy", n_iterations=500)
+    >>> to_sklearn(net).predict([[1.0, 9.0], [9.0, 1.0]])
+    array([False,  True])
     >>> to_sklearn(net, classes=["left", "right"]).predict([[1.0, 9.0], [9.0, 1.0]])
     array(['left', 'right'], dtype='<U5')
     """
     check.instance("net", net, NN, "an NN")
+    if classes is None and net.schema.task == "classification":
+        classes = stored(net.classes).tolist()
     labels = None if classes is None else _labels(classes, net.out_features)
     activation = _hidden_activation(net)
     _check_output(net, labels)
