@@ -16,13 +16,17 @@ from crabnet_jit.data.labels import is_labels
 
 HANDLE_UNKNOWN = ("error", "ignore")
 _MAX_CATEGORIES = 1000  # of a column
-_FRAME_MARKS = ("__narwhals_dataframe__", "__narwhals_lazyframe__", "__dataframe__", "__arrow_c_stream__")
+_FRAME_MARKS = (
+    *("__narwhals_dataframe__", "__narwhals_lazyframe__", "__narwhals_series__"),
+    *("__dataframe__", "__arrow_c_stream__", "collect_schema"),
+)
 
 
 def is_frame(values: object) -> bool:
     """Whether this is a data frame, or one of its columns."""
     kind = type(values)
-    return any(hasattr(kind, mark) for mark in (*_FRAME_MARKS, "collect_schema", "__narwhals_series__"))
+    has_mark = any(hasattr(kind, mark) for mark in _FRAME_MARKS)
+    return has_mark or any(base.__name__ == "Series" for base in kind.__mro__)  # which may have no mark
 
 
 def series_of(name: str, frame: Any) -> list[tuple[str, Any]]:

@@ -31,9 +31,10 @@ def to_sklearn(net: NN, classes: Iterable[object] | None = None) -> Any:
         All of its hidden layers have the same activation, one of identity, sigmoid, tanh and relu. The
         output activation is the identity; also the sigmoid if there are classes and one output.
     classes : iterable of str, bool or whole numbers, optional
-        The label of each output, for a classifier; by default those that `fit` found. Of n outputs, which are logits, as `CrossEntropy` takes
-        them. Of a single output, which is the logit of the second label, as `BinaryCrossEntropy` takes it,
-        there are two. scikit-learn sorts labels; the last layer is sorted with them.
+        The label of each output, for a classifier; by default those that `fit` found. Of n outputs, which are
+        logits, as `CrossEntropy` takes them, there are n. Of a single output, which is the logit of the
+        second label, as `BinaryCrossEntropy` takes it, there are two. scikit-learn sorts labels; the last
+        layer is sorted with them.
 
     Returns
     -------
