@@ -191,7 +191,9 @@ def test_a_fitted_classifier() -> None:
     y = (x[:, 0] > 1000).astype(int) + (x[:, 1] > 1000)
     net = fit(x, y, loss=CrossEntropy(), hidden_sizes=(8,), n_iterations=2000)
     estimator = to_sklearn(net)
+    assert list(estimator.classes_) == [0, 1, 2]
     assert np.array_equal(estimator.predict(x), net.predict(x))
+    assert np.abs(estimator.predict_proba(x) - net.predict_proba(x)).max() < 1e-12
     assert estimator.score(x, y) > 0.9
 
 

@@ -216,7 +216,7 @@ def test_two_classes_by_one_logit(shape: tuple[int, ...]) -> None:
             ["a", None, "b", "b"],
             r"y must be labels without missing ones, got None at index 1",
         ),
-        ("cross_entropy", [["a", "b"]] * 4, r"y must be an array of real numbers"),
+        ("cross_entropy", [["a", "b"]] * 4, r"y must be a single column of labels"),
         ("mse", ["a", "b", "a", "b"], 'y must be numbers for the loss mse, got labels; "cross_entropy"'),
         ("cross_entropy", [0, 1, np.nan, 1], r"y must be finite, got nan at index \(2,\)"),
         (

@@ -37,12 +37,12 @@ def reject(name: str, allowed: str, came: str, why: str = "") -> InvalidArgument
     return InvalidArgumentError(f"{name} must be {allowed}, got {shortened(came)}{why}")
 
 
-def shortened(text: str) -> str:
-    """A text on one line, its middle left out if it is long."""
+def shortened(text: str, most: int = _MAX_SHOWN) -> str:
+    """A text on one line, its middle left out if it is longer than this."""
     line = re.sub(r"\s*\n\s*", " ", text)
-    if len(line) <= _MAX_SHOWN:
+    if len(line) <= most:
         return line
-    half = _MAX_SHOWN // 2
+    half = most // 2
     return f"{line[:half]} ... {line[-half:]}"
 
 

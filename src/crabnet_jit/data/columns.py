@@ -12,16 +12,21 @@ import numpy as np
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
+from crabnet_jit.data.labels import is_labels
 
 HANDLE_UNKNOWN = ("error", "ignore")
 _MAX_CATEGORIES = 1000  # of a column
-_FRAME_MARKS = ("__narwhals_dataframe__", "__narwhals_lazyframe__", "__dataframe__", "__arrow_c_stream__")
+_FRAME_MARKS = (
+    *("__narwhals_dataframe__", "__narwhals_lazyframe__", "__narwhals_series__"),
+    *("__dataframe__", "__arrow_c_stream__", "collect_schema"),
+)
 
 
 def is_frame(values: object) -> bool:
     """Whether this is a data frame, or one of its columns."""
     kind = type(values)
-    return any(hasattr(kind, mark) for mark in (*_FRAME_MARKS, "collect_schema", "__narwhals_series__"))
+    has_mark = any(hasattr(kind, mark) for mark in _FRAME_MARKS)
+    return has_mark or any(base.__name__ == "Series" for base in kind.__mro__)  # which may have no mark
 
 
 def series_of(name: str, frame: Any) -> list[tuple[str, Any]]:
@@ -40,11 +45,14 @@ def series_of(name: str, frame: Any) -> list[tuple[str, Any]]:
         raise check.reject(name, "a data frame of different columns", str(error)) from None
     if isinstance(table, narwhals.Series):
         return [("" if table.name is None else str(table.name), table)]
-    names = [str(column) for column in table.columns]
+    columns = [(str(series.name), series) for series in table.iter_columns()]  # names may be numbers, tuples
+    names = [column for column, _ in columns]
+    if not names:
+        raise check.reject(name, "a data frame of at least one column", "one of none")
     if len(set(names)) < len(names):
         twice = next(column for column in names if names.count(column) > 1)
         raise check.reject(name, "a data frame of different columns", f"{check.shown(twice)} twice")
-    return [(column, table[key]) for column, key in zip(names, table.columns, strict=True)]
+    return columns
 
 
 @dataclass(frozen=True)
@@ -75,29 +83,34 @@ class Column:
         """The column that these values are."""
         if not _is_text(series):
             return cls(name)
-        texts = np.unique(_texts(name, series))
-        if texts.size > _MAX_CATEGORIES:
+        texts = sorted(set(_texts(_called("x", name), series)))
+        if len(texts) > _MAX_CATEGORIES:
             allowed = f"a column of at most {_MAX_CATEGORIES} categories"
-            raise check.reject(f"column {check.shown(name)}", allowed, f"{texts.size}")
-        return cls(name, tuple(texts.tolist()))
+            raise check.reject(_called("x", name), allowed, f"{len(texts)}")
+        return cls(name, tuple(texts))
 
     def encode(self, series: Any, handle_unknown: str) -> Array:
         """Its numbers (n_samples, n): the values, or 0 and 1 for each category."""
+        called = _called("x", self.name)
         if self.categories is None:
-            return _numbers(self.name, series)[:, None]
+            return _numbers(called, series)[:, None]
         if not _is_text(series):
-            raise check.reject(
-                f"column {check.shown(self.name)}", "of texts, as in the fit", str(series.dtype)
-            )
-        texts, known = _texts(self.name, series), np.array(self.categories)
-        encoded: Array = (texts[:, None] == known).astype(float)
-        if handle_unknown == "error" and (unknown := encoded.sum(axis=1) == 0).any():
-            at = int(unknown.argmax())
+            raise check.reject(called, "of texts, as in the fit", str(series.dtype))
+        texts = _texts(called, series)
+        places = {category: k for k, category in enumerate(self.categories)}
+        codes = np.array([places.get(text, -1) for text in texts], np.intp)
+        if handle_unknown == "error" and (codes < 0).any():
+            at = int((codes < 0).argmax())
             allowed = f"of the categories of the fit, {_listed(self.categories)}"
-            raise check.reject(
-                f"column {check.shown(self.name)}", allowed, f"{check.shown(str(texts[at]))} in row {at}"
-            )
+            raise check.reject(called, allowed, f"{check.shown(texts[at])} in row {at}")
+        encoded = np.zeros((codes.size, len(self.categories)))
+        encoded[np.flatnonzero(codes >= 0), codes[codes >= 0]] = 1.0
         return encoded
+
+
+def _called(argument: str, name: str) -> str:
+    """What errors call a column of an argument."""
+    return f"column {check.shown(name)} of {argument}" if name else argument
 
 
 def _is_text(series: Any) -> bool:
@@ -105,33 +118,48 @@ def _is_text(series: Any) -> bool:
     return series.dtype in (narwhals.String, narwhals.Categorical) or isinstance(series.dtype, narwhals.Enum)
 
 
-def _without_nulls(name: str, series: Any) -> Any:
+def _without_nulls(called: str, series: Any) -> Any:
     if n_missing := int(series.is_null().sum()):
         at = int(series.is_null().arg_true()[0])
         came = f"{n_missing}, the first in row {at}"
-        raise check.reject(f"column {check.shown(name)}", "a column without missing values", came)
+        raise check.reject(called, "a column without missing values", came)
     return series
 
 
-def _texts(name: str, series: Any) -> Any:
+def _texts(called: str, series: Any) -> list[str]:
     narwhals = importlib.import_module("narwhals.stable.v2")
-    return np.asarray(_without_nulls(name, series).cast(narwhals.String).to_list(), dtype=str)
+    texts: list[str] = _without_nulls(called, series).cast(narwhals.String).to_list()
+    return texts
 
 
-def _numbers(name: str, series: Any) -> Array:
-    shown, dtype = f"column {check.shown(name)}", series.dtype
+def _numbers(called: str, series: Any) -> Array:
     narwhals = importlib.import_module("narwhals.stable.v2")
-    if dtype.is_temporal():
-        hint = "; make it a number, such as the days since a date, or the hour"
-        raise check.reject(shown, "a column of numbers, booleans or texts", str(dtype), hint)
+    dtype = series.dtype
     if not dtype.is_numeric() and dtype != narwhals.Boolean:
-        came = "texts, which were numbers in the fit" if _is_text(series) else str(dtype)
-        raise check.reject(shown, "a column of numbers, booleans or texts", came)
-    series = _without_nulls(name, series)
+        came, hint = _described(series)
+        raise check.reject(called, "a column of numbers, booleans or texts", came, hint)
+    series = _without_nulls(called, series)
     if dtype == narwhals.Decimal:
         series = series.cast(narwhals.Float64)
-    numbers: Array = check.array(shown, series.to_numpy())
+    is_long = dtype in (narwhals.Int128, narwhals.UInt128)  # NumPy has no such type
+    numbers: Array = check.array(called, series.to_list() if is_long else series.to_numpy())
     return numbers
+
+
+def _described(series: Any) -> tuple[str, str]:
+    """The type of a column that is not one of numbers, and what to do about it."""
+    narwhals = importlib.import_module("narwhals.stable.v2")
+    if _is_text(series):
+        return "texts, which were numbers in the fit", ""
+    came = str(series.dtype)
+    if series.dtype == narwhals.Unknown:
+        native = series.to_native()
+        came = str(getattr(native, "dtype", getattr(native, "type", came)))
+    if series.dtype == narwhals.Object:
+        kinds = dict.fromkeys(type(value).__name__ for value in series.to_list())
+        came = f"objects: {', '.join(kinds)}"
+    is_date = series.dtype.is_temporal() or any(word in came.lower() for word in ("date", "time", "period"))
+    return came, "; make it a number, such as the days since a date, or the hour" if is_date else ""
 
 
 @dataclass(frozen=True)
@@ -167,18 +195,22 @@ class Columns:
     def of(cls, frame: Any, handle_unknown: str) -> "Columns":
         """Those of a data frame."""
         series = series_of("x", frame)
-        return cls(tuple(Column.of(name or "x0", values) for name, values in series), handle_unknown)
+        if len(series) == 1 and not series[0][0]:  # a column without a name
+            series = [("x0", series[0][1])]
+        return cls(tuple(Column.of(name, values) for name, values in series), handle_unknown)
 
     @classmethod
     def from_values(cls, values: Any) -> "Columns":
         """Those of a file, believing nothing; any exception means that they are wrong."""
         columns = []
-        for name, categories in values["columns"]:
-            if not isinstance(name, str):
+        for column in values["columns"]:
+            name, categories = column
+            if not isinstance(column, list) or not isinstance(name, str):
                 raise ValueError("a column without a name")
             texts = None
             if categories is not None:
-                if not all(isinstance(text, str) for text in categories) or not categories:
+                is_list = isinstance(categories, list) and len(categories) > 0
+                if not is_list or not all(isinstance(text, str) for text in categories):
                     raise ValueError(f"categories of {name!r} that are no texts")
                 if len(set(categories)) < len(categories):
                     raise ValueError(f"categories of {name!r} that are there twice")
@@ -228,9 +260,14 @@ def targets_of(y: Any) -> tuple[list[str] | None, Any]:
 
 
 def _label_or_numbers(name: str, series: Any) -> Any:
-    """Values of a column of y; those of texts and objects as they are."""
+    """Values of a column of y; those of texts, categories and objects as they are."""
     narwhals = importlib.import_module("narwhals.stable.v2")
+    called = _called("y", name)
     if _is_text(series) or series.dtype in (narwhals.Boolean, narwhals.Object):
-        values = np.array(series.to_list(), dtype=object)
-        return values if series.dtype != narwhals.Boolean or series.is_null().any() else values.astype(bool)
-    return _numbers(name, series)
+        values = np.fromiter(_without_nulls(called, series).to_list(), dtype=object)
+        if series.dtype == narwhals.Boolean:
+            return values.astype(bool)
+        if _is_text(series) or is_labels(values):
+            return values
+    numbers = _numbers(called, series)
+    return numbers.astype(np.int64) if series.dtype.is_integer() else numbers  # labels stay integers

@@ -15,9 +15,12 @@ _ALLOWED = "labels: integers, texts or booleans"
 
 
 def is_labels(given: NDArray[Any]) -> bool:
-    """Whether the values of this array can only be labels: texts or booleans."""
-    return given.dtype.kind in "UTb" or (
-        given.dtype == object and any(isinstance(v, str) for v in given.flat)
+    """Whether the values of this array can only be labels: texts, booleans, or integers that are objects."""
+    if given.dtype != object:
+        return given.dtype.kind in "UTb"
+    values = given.ravel().tolist()
+    return any(isinstance(v, (str, bool, np.bool_)) for v in values) or all(
+        isinstance(v, (int, np.integer)) for v in values
     )
 
 
@@ -28,13 +31,13 @@ def label_array(name: str, y: ArrayLike) -> NDArray[Any]:
         given = given[:, 0]
     if given.ndim != 1:
         raise check.reject(name, "labels of shape (n_samples,)", f"shape {given.shape}")
-    if given.dtype == object:
-        given = _of_one_type(name, given)
-    if given.dtype.kind in "UT":
-        return given.astype(str)
-    if given.dtype.kind == "b":
+    if given.dtype.kind in "OT":
+        given = _of_one_type(name, given.astype(object))
+    if given.dtype.kind in "Ub":
         return given
-    values = check.array(name, given)  # real numbers, finite
+    if given.dtype.kind not in "iuf":
+        raise check.reject(name, _ALLOWED, f"dtype {given.dtype}")
+    values = check.array(name, given)  # finite
     if (wrong := values != np.floor(values)).any():
         at = int(wrong.argmax())
         hint = "; the losses of numbers are mse and its like" if given.dtype.kind == "f" else ""
@@ -107,6 +110,9 @@ class Labels:
         if not np.array_equal(np.unique(labels), labels):
             raise ValueError("classes that are not in order")
         return cls(labels)
+
+    def __reduce__(self) -> tuple[type["Labels"], tuple[NDArray[Any]]]:
+        return Labels, (self.values,)  # a copy is read-only, too
 
     def __len__(self) -> int:
         return len(self.values)

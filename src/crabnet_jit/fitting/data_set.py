@@ -58,6 +58,9 @@ def targets_for(loss: Loss, y: Any, known: Labels | None = None) -> Targets:
         return Targets(codes[:, None].astype(float), labels, "classification", False)
     if loss.is_regression and is_labels(y):
         raise check.reject("y", f"numbers for the loss {loss.name}", 'labels; "cross_entropy" takes these')
+    if is_labels(y) and y.dtype.kind != "b":
+        allowed = "a single column of labels, or numbers or booleans for each class"
+        raise check.reject("y", allowed, f"labels of shape {y.shape}")
     values = check.rows("y", y)
     if known is not None and values.shape[1] != max(1, len(known)) and values.shape[1] > 1:
         raise check.reject("y", f"labels, or of shape (n_samples, {len(known)})", f"shape {values.shape}")

@@ -95,7 +95,7 @@ def diagnose(net: NN, x: ArrayLike, y: ArrayLike | None = None, loss: Loss | str
     if y is None:
         dL_dy = np.full_like(outputs, 1.0 / outputs.size)
     else:
-        _, targets = check.pairs(x, y)
+        _, targets = check.pairs(net.encode(x), y)
         criterion = as_loss("loss", loss)
         criterion.check_targets("y", check.samples("y", targets, net.out_features))
         criterion.forward(outputs.astype(np.float64), net.standardize_targets(targets))

@@ -61,6 +61,9 @@ class Schema:
         """Inputs (n_samples, in_features) of an array or a data frame."""
         if is_frame(x):
             columns = Columns.of(x, "error") if self.columns is None else self.columns
+            if self.columns is None and not columns.are_numbers:
+                allowed = "a data frame of numbers for a network that was not fitted to columns of texts"
+                raise check.reject("x", allowed, check.shortened(", ".join(columns.encoded_names)))
             return check.samples("x", columns.encode(x), in_features)
         return check.rows("x", x, in_features)
 

@@ -7,12 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from numpy.typing import NDArray
 
-from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.base import stored
 from crabnet_jit.fitting.data_set import labels_of
 from crabnet_jit.fitting.scores import score
 from crabnet_jit.network.network import NN
+from crabnet_jit.plotting.domain import plain
 from crabnet_jit.plotting.figures import BLUE, GREY, own_or_new
 
 _SIZE = 7.6, 3.6
@@ -44,11 +44,6 @@ def confusion(true: NDArray[np.intp], predicted: NDArray[np.intp], n_classes: in
     """Numbers of samples (n_classes, n_classes): a row for each true class, a column for each predicted."""
     counts = np.bincount(true * n_classes + predicted, minlength=n_classes**2)
     return counts.reshape(n_classes, n_classes)
-
-
-def plain(text: str) -> str:
-    """A text in which matplotlib sees no formula."""
-    return check.shortened(text).replace("$", r"\$")
 
 
 def _draw_confusion(axes: Axes, counts: NDArray[np.intp], names: list[str]) -> None:

@@ -14,18 +14,24 @@ from crabnet_jit.network.network import NN
 _STDS = 2.0  # from the mean to the sides of a box
 _MAX_POINTS = 1000  # on a side of a grid
 _MAX_DRAWN = 1e300  # number that is drawn
+_MAX_NAME = 24  # characters of a name that are drawn
 
 
 def feature_names(name: str, given: Sequence[str] | None, default: list[str]) -> list[str]:
-    """The names of features, checked; by default those of the network."""
+    """The names of features, checked; by default those of the network, in which nothing is a formula."""
     if given is None:
-        return default
+        return [plain(text) for text in default]
     if isinstance(given, str) or not check.is_iterable(given):
         raise check.reject(name, "a sequence of str", repr(given))
     names = list(given)
     if len(names) != len(default) or not all(isinstance(value, str) for value in names):
         raise check.reject(name, f"{len(default)} str, one for each feature", repr(names))
     return names
+
+
+def plain(text: str) -> str:
+    """A text of data: short, and without a formula for matplotlib."""
+    return check.shortened(text, _MAX_NAME).replace("$", r"\$")
 
 
 def widened(low: float, high: float, share: float = 0.0) -> tuple[float, float]:

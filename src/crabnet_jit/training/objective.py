@@ -77,7 +77,7 @@ class Objective:
         check.instance("net", net, NN, "an NN")
         self.net = net
         self.loss = as_loss("loss", loss)
-        inputs, targets = check.pairs(x, y)
+        inputs, targets = check.pairs(net.encode(x), y)
         self.loss.check_targets("y", check.samples("y", targets, net.out_features))
         inputs, targets = net.standardize(inputs), net.standardize_targets(targets)
         n_samples = inputs.shape[0]
