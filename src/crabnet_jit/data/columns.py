@@ -203,9 +203,8 @@ class Columns:
     def from_values(cls, values: Any) -> "Columns":
         """Those of a file, believing nothing; any exception means that they are wrong."""
         columns = []
-        for column in values["columns"]:
-            name, categories = column
-            if not isinstance(column, list) or not isinstance(name, str):
+        for name, categories in values["columns"]:
+            if not isinstance(name, str):
                 raise ValueError("a column without a name")
             texts = None
             if categories is not None:
