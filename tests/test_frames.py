@@ -30,7 +30,7 @@ from crabnet_jit import (
     save,
     score,
 )
-from crabnet_jit.archive import read_archive, write_archive
+from crabnet_jit.archive import write_archive
 from crabnet_jit.plotting import plot_fit, plot_surface
 
 N = 12
@@ -98,6 +98,8 @@ def test_missing_and_unknown_columns_are_named(library: str, net: NN) -> None:
         net.predict(of(library, ["size", "is_new", "colour"]))
     with pytest.raises(InvalidArgumentError, match=r"without 'size' and with the unknown 'length', 'w'$"):
         net.predict(of(library, ["colour", "length", "count", "w", "is_new"], length=Y, w=Y))
+    with pytest.raises(InvalidArgumentError, match=r"got one with the unknown 'length'$"):
+        net.predict(of(library, length=Y))
 
 
 def test_a_copy_and_a_file_know_the_columns(net: NN, tmp_path: Path) -> None:
@@ -406,9 +408,9 @@ def test_validation_and_start_take_frames() -> None:
         quick(of("polars", ["size", "count", "is_new"]), start=nets[0])
 
 
-@pytest.mark.parametrize("names", [["count", "size"], ["size", "is_new"]])
+@pytest.mark.parametrize("names", [["colour", "size"], ["size", "is_new"]])
 def test_objectives_and_diagnoses_check_the_columns(names: list[str]) -> None:
-    net = quick(of("polars", ["size", "count"]))
+    net = quick(of("polars", ["size", "colour"]))
     frame = of("pandas", names)
     calls: list[Callable[[Any], Any]] = [
         lambda x: Objective(net, x, Y).loss_and_gradient(net.parameters)[0],
@@ -416,10 +418,10 @@ def test_objectives_and_diagnoses_check_the_columns(names: list[str]) -> None:
         lambda x: diagnose(net, x, Y).layers[0].gradient_rms,
     ]
     for call in calls:
-        if set(names) == {"size", "count"}:
-            assert call(frame) == call(ENCODED[:, :2])
+        if "colour" in names:
+            assert call(frame) == call(ENCODED[:, [0, 3, 4, 5]])
         else:
-            with pytest.raises(InvalidArgumentError, match="without 'count' and with the unknown 'is_new'"):
+            with pytest.raises(InvalidArgumentError, match="without 'colour' and with the unknown 'is_new'"):
                 call(frame)
 
 
@@ -482,6 +484,13 @@ JUNK = [
 ]
 
 
+def written(net: NN, schema: Any, folder: Path) -> Path:
+    """A file of a network with this schema."""
+    values, arrays = {**net.spec.values(), "schema": schema}, {"parameters": net.parameters}
+    write_archive(folder / "net.npz", "network", 2, values, arrays)
+    return folder / "net.npz"
+
+
 def places(values: Any, place: tuple[Any, ...] = ()) -> Any:
     """The place of every value in nested lists and dicts."""
     yield place
@@ -502,46 +511,92 @@ def replaced(values: Any, place: tuple[Any, ...], junk: Any) -> Any:
 
 @pytest.mark.parametrize("y", [Y, COLUMNS["colour"], Y[:, None] > [2, 5]], ids=["numbers", "classes", "many"])
 def test_the_schema_of_a_file_is_not_believed(y: Any, tmp_path: Path) -> None:
-    file = tmp_path / "net.npz"
-    save(quick(of("polars"), y), file)
-    header, arrays = read_archive(file, "network", (2,), lambda header, arrays: (header, arrays))
-    values = {key: header[key] for key in header if key not in ("format", "version", "digest")}
-    cases = [(place, junk) for place in places(values["schema"]) for junk in JUNK]
+    net = quick(of("polars"), y)
+    right = net.schema.values()
+    cases = [(place, junk) for place in places(right) for junk in JUNK]
     refused = 0
     for place, junk in random.Random(3).sample(cases, 250):
-        schema = replaced(values["schema"], place, junk)
-        write_archive(file, "network", 2, values | {"schema": schema}, arrays)
+        schema = replaced(right, place, junk)
         try:
-            net = load(file)
+            twin = load(written(net, schema, tmp_path))
         except FileFormatError:
             refused += 1
             continue
-        assert net.schema.values() == schema  # nothing was read as something else
-        assert net.predict(ENCODED).shape[0] == N
-        net._repr_html_()
+        assert twin.schema.values() == schema  # nothing was read as something else
+        assert twin.predict(ENCODED).shape[0] == N
+        twin._repr_html_()
     assert refused > 200
 
 
+FIVE = [[name, None] for name in "bcdef"]
+
+
 @pytest.mark.parametrize(
-    "junk",
+    "columns",
     [
-        {"columns": [["a", "uv"]] + [[c, None] for c in "bcde"]},
-        {"columns": [["a", {"u": 1, "v": 2}]] + [[c, None] for c in "bcde"]},
-        {"columns": ["uv"] + [[c, None] for c in "abcd"]},
-        {"columns": [["a", []]] + [[c, None] for c in "bcdefg"]},
-        {"columns": [["a", None]] * 6},
-        {"columns": [["a", ["u", "u"]]] + [[c, None] for c in "bcde"]},
-        {"columns": [[c, None] for c in "abcde"]},
-        {"columns": [[c, None] for c in "abcdef"], "handle_unknown": "pickle"},
+        [["a", "u"], *FIVE],
+        [["a", {"u": 1}], *FIVE],
+        [["a", [1]], *FIVE],
+        [["a", []], ["g", None], *FIVE],
+        [["a", ["u", "u"]], *FIVE[1:]],
+        ["uv", *FIVE],
+        [[1, None], *FIVE],
+        [FIVE[0], *FIVE],
+        FIVE,
+        [],
+        None,
     ],
     ids=str,
 )
-def test_wrong_columns_of_a_file(junk: dict[str, Any], net: NN, tmp_path: Path) -> None:
-    schema = net.schema.values() | {"columns": {"handle_unknown": "error"} | junk}
-    values, arrays = {**net.spec.values(), "schema": schema}, {"parameters": net.parameters}
-    write_archive(tmp_path / "net.npz", "network", 2, values, arrays)
-    with pytest.raises(FileFormatError, match="is not a saved network"):
-        load(tmp_path / "net.npz")
+def test_wrong_columns_of_a_file(columns: Any, net: NN, tmp_path: Path) -> None:
+    right = {"columns": [["a", None], *FIVE], "handle_unknown": "error"}
+    schema = net.schema.values()
+    load(written(net, schema | {"columns": right}, tmp_path))
+    for wrong in ({**right, "columns": columns}, {**right, "handle_unknown": "pickle"}, columns or []):
+        with pytest.raises(FileFormatError, match="is not a saved network"):
+            load(written(net, schema | {"columns": wrong}, tmp_path))
+
+
+NUMBERS: list[dict[str, Any]] = [
+    *(
+        {"task": "classification"},
+        {"task": "multilabel"},
+        {"task": "x"},
+        {"task": None},
+        {"task": ["regression"]},
+    ),
+    *({"is_flat": 1}, {"is_flat": None}, {"is_flat": "yes"}, {"classes": ["a", "b"]}),
+    *({"output_names": names} for names in (["a", "b"], "a", [""], [], [1], [["a"]], {"a": 1})),
+]
+WRONG_LABELS: list[Any] = [
+    *(["b", "a", "c"], ["a", "b"], ["a", "a", "b"], ["a", "b", 1], "abc", None, [None] * 3, [{}, {}, {}]),
+    *(
+        [float("nan"), 1.0, 2.0],
+        [0.5, 1.5, 2.5],
+        [[1, 2, 3]],
+        [2**60, 2**61, 2**62],
+        [10**30, 10**31, 10**32],
+    ),
+]
+CLASSES: list[dict[str, Any]] = [
+    *({"task": "regression"}, {"is_flat": True}, {"output_names": ["a", "a", "b"]}),
+    *({"classes": labels} for labels in WRONG_LABELS),
+]
+
+
+@pytest.mark.parametrize(
+    ("y", "wrong"), [(Y, NUMBERS), (COLUMNS["colour"], CLASSES)], ids=["numbers", "classes"]
+)
+def test_wrong_parts_of_a_schema(y: Any, wrong: list[dict[str, Any]], tmp_path: Path) -> None:
+    net = quick(ENCODED, y)
+    load(written(net, net.schema.values(), tmp_path))
+    for part in wrong:
+        with pytest.raises(FileFormatError, match="is not a saved network"):
+            load(written(net, net.schema.values() | part, tmp_path))
+    for key in net.schema.values():
+        schema = {other: value for other, value in net.schema.values().items() if other != key}
+        with pytest.raises(FileFormatError, match=key):
+            load(written(net, schema, tmp_path))
 
 
 # --- narwhals is optional -----------------------------------------------------------------------
@@ -572,3 +627,9 @@ net.predict_proba([1.0]), crabnet_jit.score(net, [0.0, 1.0], ["a", "b"]), net._r
 assert not {"narwhals", "pandas", "polars", "pyarrow"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_column_that_is_called_like_a_category() -> None:
+    frame = pd.DataFrame({"t": ["u", "v"] * 5, "t=u": range(10)})
+    with pytest.raises(InvalidArgumentError, match="'t=u', which is a column and a category of another"):
+        fit(frame, np.arange(10.0), n_iterations=1)

@@ -197,15 +197,22 @@ class Columns:
         series = series_of("x", frame)
         if len(series) == 1 and not series[0][0]:  # a column without a name
             series = [("x0", series[0][1])]
-        return cls(tuple(Column.of(name, values) for name, values in series), handle_unknown)
+        columns = cls(tuple(Column.of(name, values) for name, values in series), handle_unknown)
+        names = columns.encoded_names
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            allowed = "a data frame of columns that stay different as numbers"
+            raise check.reject(
+                "x", allowed, f"{check.shown(twice)}, which is a column and a category of another"
+            )
+        return columns
 
     @classmethod
     def from_values(cls, values: Any) -> "Columns":
         """Those of a file, believing nothing; any exception means that they are wrong."""
         columns = []
-        for column in values["columns"]:
-            name, categories = column
-            if not isinstance(column, list) or not isinstance(name, str):
+        for name, categories in values["columns"]:
+            if not isinstance(name, str):
                 raise ValueError("a column without a name")
             texts = None
             if categories is not None:
