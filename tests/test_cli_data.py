@@ -238,7 +238,10 @@ def test_labels_for_cross_entropy_are_a_column_of_probabilities_each(run: Run) -
         2,
         "must be from 0 to 1, got",
     )
-    assert "accuracy" in run(*arguments, "--outputs", "a", "--loss", "cross_entropy")[2]
+    labels = [*arguments, "--outputs", "a", "--loss", "cross_entropy", "--save", "net.npz", "--plot", "a.png"]
+    assert "accuracy" in run(*labels)[2]
+    assert load(run.folder / "net.npz").classes is not None
+    assert {"net.npz", "a.png"} <= set(run.files())
     run.write("labels.csv", "x,y,z\n1,2,0\n1,3,5\n2,2,1\n")
     result = run.train("labels.csv", "--validation", "0", "--loss", "binary_cross_entropy")
     assert_error(result, 2, "must be labels of two classes")

@@ -325,7 +325,7 @@ def test_what_cannot_be_learned_is_refused() -> None:
             NNRegressor(loss=loss).fit(X, Y)
     with pytest.raises(TypeError, match=r"[Ss]parse"):
         NNRegressor().fit(csr_array(X), Y)
-    with pytest.raises(ValueError, match="validation must be a finite number above 0"):
+    with pytest.raises(ValueError, match="validation must be a number of at least 0 and below 1"):
         model(Y, validation=(X, Y)).fit(X, Y)
     with pytest.warns(DataConversionWarning):
         assert NNClassifier(n_iterations=1).fit(X, THREE[:, None]).predict(X).shape == (300,)

@@ -217,7 +217,11 @@ def test_two_classes_by_one_logit(shape: tuple[int, ...]) -> None:
             r"y must be labels without missing ones, got None at index 1",
         ),
         ("cross_entropy", [["a", "b"]] * 4, r"y must be a single column of labels"),
-        ("mse", ["a", "b", "a", "b"], 'y must be numbers for the loss mse, got labels; "cross_entropy"'),
+        (
+            "mse",
+            ["a", "b", "a", "b"],
+            "y must be numbers for the loss mse .*got labels; fit a network to these with",
+        ),
         ("cross_entropy", [0, 1, np.nan, 1], r"y must be finite, got nan at index \(2,\)"),
         (
             "cross_entropy",
@@ -324,7 +328,8 @@ def test_without_validation_there_are_no_validation_losses() -> None:
 @pytest.mark.parametrize(
     ("validation", "message"),
     [
-        (0, "validation must be a finite number above 0"),
+        (0, "validation must be above 0 and below 1, or None, got 0"),
+        (1.0, "validation must be a number of at least 0 and below 1"),
         (-0.1, "validation must be"),
         (1.5, "validation must be"),
         (math.nan, "validation must be"),
@@ -646,7 +651,7 @@ def test_errors_name_what_was_passed(call: Any, message: str) -> None:
 
 def test_errors_show_no_whole_arrays() -> None:
     x, y = waves(5000)
-    with pytest.raises(InvalidArgumentError, match="a number above 0 and at most 1, or a tuple") as caught:
+    with pytest.raises(InvalidArgumentError, match="a number above 0 and below 1, or a tuple") as caught:
         fit(x, y, validation=[x, y])  # type: ignore[arg-type]
     assert "got a list" in str(caught.value)
     with pytest.raises(InvalidArgumentError) as other:

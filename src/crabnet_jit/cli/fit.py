@@ -76,7 +76,10 @@ def fit(options: argparse.Namespace) -> None:
     assert net.fit_history is not None
     done = net.fit_history.n_iterations
     if options.save is not None:
-        files.save(net, options.save, {"inputs": options.inputs, "outputs": options.outputs})
+        names = {"inputs": options.inputs}
+        if net.out_features == len(options.outputs):  # not those of a column of labels
+            names["outputs"] = options.outputs
+        files.save(net, options.save, names)
     say(f"{done} iterations, {time.perf_counter() - start:.2f} s, compiling included")
     for what, part in (("training", training), ("validation", validation)):
         if part.size > 0:

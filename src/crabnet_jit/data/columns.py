@@ -102,7 +102,8 @@ class Column:
         if handle_unknown == "error" and (codes < 0).any():
             at = int((codes < 0).argmax())
             allowed = f"of the categories of the fit, {_listed(self.categories)}"
-            raise check.reject(called, allowed, f"{check.shown(texts[at])} in row {at}")
+            hint = "; fit(..., handle_unknown='ignore') makes networks that take others"
+            raise check.reject(called, allowed, f"{check.shown(texts[at])} in row {at}", hint)
         encoded = np.zeros((codes.size, len(self.categories)))
         encoded[np.flatnonzero(codes >= 0), codes[codes >= 0]] = 1.0
         return encoded
@@ -121,7 +122,7 @@ def _is_text(series: Any) -> bool:
 def _without_nulls(called: str, series: Any) -> Any:
     if n_missing := int(series.is_null().sum()):
         at = int(series.is_null().arg_true()[0])
-        came = f"{n_missing}, the first in row {at}"
+        came = f"{n_missing} missing, the first in row {at}"
         raise check.reject(called, "a column without missing values", came)
     return series
 
@@ -137,7 +138,8 @@ def _numbers(called: str, series: Any) -> Array:
     dtype = series.dtype
     if not dtype.is_numeric() and dtype != narwhals.Boolean:
         came, hint = _described(series)
-        raise check.reject(called, "a column of numbers, booleans or texts", came, hint)
+        allowed = "numbers or booleans, as in the fit" if _is_text(series) else "numbers, booleans or texts"
+        raise check.reject(called, f"a column of {allowed}", came, hint)
     series = _without_nulls(called, series)
     if dtype == narwhals.Decimal:
         series = series.cast(narwhals.Float64)
@@ -150,7 +152,7 @@ def _described(series: Any) -> tuple[str, str]:
     """The type of a column that is not one of numbers, and what to do about it."""
     narwhals = importlib.import_module("narwhals.stable.v2")
     if _is_text(series):
-        return "texts, which were numbers in the fit", ""
+        return "texts", ""
     came = str(series.dtype)
     if series.dtype == narwhals.Unknown:
         native = series.to_native()
@@ -243,7 +245,8 @@ class Columns:
         if missing or unknown:
             parts = [("without", missing), ("with the unknown", unknown)]
             came = " and ".join(f"{what} {_listed(names)}" for what, names in parts if names)
-            raise check.reject("x", f"a data frame of the columns {_listed(self.names)}", f"one {came}")
+            hint = "; take x[net.feature_names]" if not missing else ""
+            raise check.reject("x", f"a data frame of the columns {_listed(self.names)}", f"one {came}", hint)
         encoded = [column.encode(found[column.name], self.handle_unknown) for column in self.columns]
         return np.ascontiguousarray(np.hstack(encoded))
 

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.activations import Activation
 from crabnet_jit.components.losses import Loss
@@ -40,6 +41,7 @@ class NNEstimator(BaseEstimator):
     loss_curve_: list[float]
     out_activation_: str
 
+    @check.keywords
     def __init__(
         self,
         *,

@@ -92,6 +92,7 @@ class NNClassifier(ClassifierMixin, NNEstimator):
     classes_: Any
     _is_multilabel: bool
 
+    @check.keywords
     def __init__(
         self,
         *,

@@ -144,8 +144,8 @@ class NNRegressor(RegressorMixin, NNEstimator):
         """Train on these samples for one pass: a single step, unless there is a `batch_size`.
 
         The optimiser keeps its state from call to call; after `fit`, the first call begins with a new one.
-        The first call of all makes the network, and takes the units in which it sees data from its samples.
-        `n_iterations`, `on_check` and `resume` do not count.
+        The first call makes the network, and standardises by the means and deviations of its samples.
+        `n_iterations`, `on_check` and `resume` are ignored.
 
         Parameters
         ----------

@@ -61,7 +61,7 @@ def fit_network(estimator: Any, samples: Samples, loss: Loss, seed: int, start: 
     """A network fitted to the samples with the options of an estimator."""
     validation = estimator.validation
     if validation is not None:
-        validation = check.number("validation", validation, 0.0, 1.0, open_low=True)
+        validation = check.fraction("validation", validation)
     if start is not None:  # which knows labels, where these samples are numbers
         start = copy.copy(start)
         start.schema = Schema()

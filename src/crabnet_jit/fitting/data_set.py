@@ -35,7 +35,8 @@ class Targets(NamedTuple):
 def loss_for(loss: Loss | str, y: Any, start: NN | None) -> Loss:
     """The loss; "auto" is that of the network to start from, or the one that the type of y asks for."""
     if start is not None:
-        check.instance("start", start, NN, "an NN")
+        hint = "an NN" if not hasattr(start, "net_") else "an NN, such as the net_ of an estimator"
+        check.instance("start", start, NN, hint)
     if not isinstance(loss, str) or loss != "auto":
         return as_loss("loss", loss)
     if start is not None and start.schema.labels is not None:
@@ -57,7 +58,8 @@ def targets_for(loss: Loss, y: Any, known: Labels | None = None) -> Targets:
             raise check.reject("y", allowed, f"{len(labels)}; cross_entropy takes more")
         return Targets(codes[:, None].astype(float), labels, "classification", False)
     if loss.is_regression and is_labels(y):
-        raise check.reject("y", f"numbers for the loss {loss.name}", 'labels; "cross_entropy" takes these')
+        allowed = f"numbers for the loss {loss.name} and for networks that were fitted to numbers"
+        raise check.reject("y", allowed, "labels", "; fit a network to these with the loss 'cross_entropy'")
     if is_labels(y) and y.dtype.kind != "b":
         allowed = "a single column of labels, or numbers or booleans for each class"
         raise check.reject("y", allowed, f"labels of shape {y.shape}")
@@ -161,9 +163,11 @@ def set_aside(
         return samples, aside
     if check.is_iterable(validation):
         came = f"a {type(validation).__name__}: {validation!r}"
-        allowed = "a number above 0 and at most 1, or a tuple (x, y)"
+        allowed = "a number above 0 and below 1, or a tuple (x, y)"
         raise check.reject("validation", allowed, came)
-    share = check.number("validation", validation, 0.0, 1.0, open_low=True)
+    share = check.fraction("validation", validation)
+    if share == 0:
+        raise check.reject("validation", "above 0 and below 1, or None", "0")
     if len(inputs) < 2:
         raise check.reject("x", "at least two samples, to set one aside", "1")
     train, rest = split(len(inputs), share, rng, weights)

@@ -86,11 +86,12 @@ def fit(
     init : str, default "auto"
         As in `NN`; "auto" is "siren" with `Sine`, "he_uniform" with `ReLU`, else "glorot_uniform".
     loss : Loss or str, default "auto"
-        As in `Trainer`. "auto" is "mse" for numbers and "cross_entropy" for texts, booleans and categories;
-        so for integers that are labels, say "cross_entropy". With that, the network becomes a classifier,
-        with an output for each class. With "binary_cross_entropy" it has one output for labels of two
-        classes; or y has a column for each of several classes, 1 where it holds and 0 otherwise, and each
-        has an output. `predict` then gives labels and `predict_proba` probabilities.
+        As in `Trainer`. "auto" is "mse" for numbers and "cross_entropy" for texts, booleans and categories
+        ("binary_cross_entropy" for several columns of booleans); so for integers that are labels, say
+        "cross_entropy". With that, the network becomes a classifier, with an output for each class. With
+        "binary_cross_entropy" it has one output for labels of two classes; or y has a column for each of
+        several classes, 1 where it holds and 0 otherwise, and each has an output. `predict` then gives
+        labels and `predict_proba` probabilities.
     optimizer
         As in `Trainer`.
     learning_rate : float or callable, default 0.003
@@ -113,14 +114,14 @@ def fit(
     start : NN, optional
         A network to go on from, such as an earlier fit's; it is not changed. The result is one like it, with
         its sizes, activations and type, its columns and classes, and in its units: `hidden_sizes`,
-        `activation`, `init`, `dtype`, `standardize` and `handle_unknown` do not count then.
+        `activation`, `init`, `dtype`, `standardize` and `handle_unknown` are ignored then.
     on_check : callable, optional
         Called after each fiftieth of the iterations, with the number of iterations done, the mean loss since
         the last call, and the validation loss or None.
     patience : int, optional
         Needs `validation`: the fit ends after this many validation losses in a row without improvement.
     callbacks : sequence of Callback or callable
-        Others to be called in the run, such as `ProgressBar()`, `TimeBudget(60)` or `Checkpoint("fit.npz")`.
+        To be called during the run, such as `ProgressBar()`, `TimeBudget(60)` or `Checkpoint("fit.npz")`.
     resume : path-like, optional
         A checkpoint of the same call, to go on from.
     l1, l2, clip_value, clip_norm, dropout, on_divergence, log_every
@@ -236,7 +237,8 @@ def _stopping(
         x, y, weights = validation_set
         return EarlyStopping(patience, Objective(net, x, y, loss=loss, sample_weight=weights), every)
     if patience is not None:
-        raise check.reject("patience", "None without validation", repr(patience))
+        hint = "; with validation=0.2 a fifth of the samples is set aside"
+        raise check.reject("patience", "None without validation", repr(patience), hint)
     return None
 
 

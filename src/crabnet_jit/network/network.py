@@ -260,6 +260,11 @@ class NN:
         return None if self.schema.labels is None else self.schema.labels.values
 
     @property
+    def feature_names(self) -> list[str] | None:
+        """The columns that a data frame must have for `predict`; None if there was none in the fit."""
+        return None if self.schema.columns is None else self.schema.columns.names
+
+    @property
     def input_names(self) -> list[str]:
         """What the inputs are called; a column of texts is several, one for each category."""
         columns = self.schema.columns
@@ -378,7 +383,8 @@ class NN:
             If the network is no classifier, which `fit` makes of labels; or as `predict`.
         """
         if self.schema.labels is None:
-            raise check.reject("net", "a classifier, such as fit makes of labels", "one without classes")
+            hint = "; for integers that are labels, say fit(..., loss='cross_entropy')"
+            raise check.reject("net", "a classifier, which fit makes of labels", "one of a regression", hint)
         values = self.response(x)
         if self.schema.task == "classification" and self.out_features == 1:
             return np.hstack([1.0 - values, values])

@@ -20,16 +20,19 @@ _N_BINS = 10  # of probabilities
 _MAX_NAMED = 20  # classes whose names and counts are written
 
 
-def plot_classes(net: NN, x: Any, y: Any, output: int, figure: FigureBase | None) -> FigureBase:
+def plot_classes(
+    net: NN, x: Any, y: Any, output: int, output_names: list[str], figure: FigureBase | None
+) -> FigureBase:
     """A confusion matrix and a reliability diagram; of the label of `output` where samples have several."""
     scores = score(net, x, y)
     true, probabilities = labels_of(net, y), net.predict_proba(x)
-    names = [plain(str(label)) for label in stored(net.classes).tolist()]
+    names = output_names
+    if len(names) < len(stored(net.classes)):  # one output for two classes
+        names = [plain(str(label)) for label in stored(net.classes).tolist()]
     if net.schema.task == "multilabel":
         true, probabilities = true[:, output], probabilities[:, [output]]
         probabilities = np.hstack([1 - probabilities, probabilities])
-        name = plain(net.output_names[output])
-        names = [f"not {name}", name]
+        names = [f"not {names[output]}", names[output]]
     figure = own_or_new(figure, _SIZE)
     matrix, reliability = figure.subplots(1, 2)
     _draw_confusion(matrix, confusion(true, probabilities.argmax(axis=1), len(names)), names)

@@ -96,7 +96,8 @@ def plot_fit(
     check.instance("net", net, NN, "an NN")
     check.integer("output", output, 0, net.out_features - 1)
     if net.schema.labels is not None:
-        return plot_classes(net, x, y, output, figure)
+        names = feature_names("output_names", output_names, net.output_names)
+        return plot_classes(net, x, y, output, names, figure)
     rows, targets = check.pairs(net.encode(x), targets_of(y)[1])
     drawable("x", rows)
     true = drawable("y", check.samples("y", targets, net.out_features))[:, output]
