@@ -169,7 +169,8 @@ def test_there_is_no_pickle_inside(tmp_path: Path) -> None:
     save(fit(POINTS, POINTS, n_iterations=5), tmp_path / "net.npz")
     with zipfile.ZipFile(tmp_path / "net.npz") as archive:
         assert set(archive.namelist()) == {
-            f"{name}.npy" for name in ("header", "parameters", "x_mean", "x_std", "y_mean", "y_std")
+            *(f"{name}.npy" for name in ("header", "parameters", "x_mean", "x_std", "y_mean", "y_std")),
+            *(f"domain_{name}.npy" for name in ("low", "high", "mean", "covariance")),
         }
         for name in archive.namelist():
             content = archive.read(name)

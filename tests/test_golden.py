@@ -188,3 +188,15 @@ def test_learning_rates(golden: Any, name: str, schedule: Any, first: int, chunk
     n = len(expected)
     rates = [schedule(np.arange(start, min(start + chunk, n))) for start in range(0, n, chunk)]
     np.testing.assert_allclose(np.concatenate(rates), expected, rtol=1e-12)
+
+
+# ---- derivatives with respect to inputs ----
+
+
+@pytest.mark.parametrize("name", list(ACTIVATIONS))
+def test_jacobians_and_hessians(golden: Any, name: str) -> None:
+    data = golden["derivatives"]
+    net = NN(3, [5, 4], 2, activation=ACTIVATIONS[name], init=data["parameters"])
+    tolerances: Any = {"rtol": 1e-12, "atol": 1e-13}
+    np.testing.assert_allclose(net.jacobian(data["x"]), data[name]["J"], **tolerances)
+    np.testing.assert_allclose(net.hessian(data["x"]), data[name]["H"], **tolerances)

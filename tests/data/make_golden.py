@@ -1,4 +1,4 @@
-"""Writes golden.json: what PyTorch gives for activations, losses, optimisers, a training run and schedules.
+"""Writes golden.json: what PyTorch gives for activations, losses, optimisers, runs, schedules, derivatives.
 
 Run by hand, with PyTorch 2.13: `python tests/data/make_golden.py`. All in float64.
 """
@@ -164,9 +164,31 @@ def schedules() -> dict[str, Any]:
     return result
 
 
+def derivatives() -> dict[str, Any]:
+    """Of networks 3-5-4-2 with respect to inputs: (n_samples, 2, 3) and (n_samples, 2, 3, 3)."""
+    shapes = [(5, 3), (5,), (4, 5), (4,), (2, 4), (2,)]
+    parameters = [0.7 * torch.randn(*shape) for shape in shapes]
+    points = torch.randn(3, 3)
+    flat = torch.cat([part.reshape(-1) for part in parameters]).tolist()
+    result: dict[str, Any] = {"parameters": flat, "x": points.tolist()}
+    W_1, b_1, W_2, b_2, W_3, b_3 = parameters
+    for name, function in ACTIVATIONS.items():
+
+        def network(x: Any, function: Any = function) -> Any:
+            return W_3 @ function(W_2 @ function(W_1 @ x + b_1) + b_2) + b_3
+
+        first = [torch.autograd.functional.jacobian(network, x) for x in points]
+        second = [
+            [torch.autograd.functional.hessian(lambda v, k=k: network(v)[k], x).tolist() for k in range(2)]
+            for x in points
+        ]
+        result[name] = {"J": torch.stack(first).tolist(), "H": second}
+    return result
+
+
 def main() -> None:
     """Write all of it."""
-    parts = (activations, losses, optimizers, training, schedules)
+    parts = (activations, losses, optimizers, training, schedules, derivatives)
     golden = {"torch": torch.__version__, **{part.__name__: part() for part in parts}}
     path = Path(__file__).with_name("golden.json")
     path.write_text(json.dumps(golden, separators=(",", ":")) + "\n")

@@ -328,6 +328,14 @@ class CustomActivation(Activation):
     InvalidArgumentError
         If one of them cannot be compiled, or does not return a number.
 
+    Notes
+    -----
+    In code of yours that Numba compiles, a network with such activations is called as any other. It has first
+    derivatives but no second ones: `hessian_into` gives NaN. Numba may keep code on disk (`cache=True`) that
+    takes the network as an argument, for it does not contain these functions; each process compiles them when
+    it makes the activation, so a change of them is never missed. An exception in one of them is raised where
+    the network was called; C functions (`NN.cfunc`, `NN.low_level_callable`) give NaN instead.
+
     Examples
     --------
     >>> from crabnet_jit import NN, CustomActivation

@@ -19,6 +19,7 @@ from crabnet_jit.components.losses import Loss
 from crabnet_jit.components.optimizers import Optimizer
 from crabnet_jit.components.schedules import Cosine, Schedule
 from crabnet_jit.data.columns import HANDLE_UNKNOWN, Columns, is_frame, targets_of
+from crabnet_jit.data.domain import Domain
 from crabnet_jit.data.labels import Labels
 from crabnet_jit.data.random import DROPOUT, StdRng, as_rng
 from crabnet_jit.data.sources import ArraySource
@@ -184,6 +185,7 @@ def fit(
     (inputs, targets, weights), validation_set = set_aside(
         validation, (inputs, targets, weights), rng, encoded
     )
+    net.domain = Domain.of(inputs, weights, None if start is None else start.domain)
     if check.flag("standardize", standardize) and start is None:
         net.standardization = units_of((inputs, targets, weights), criterion)
     source = ArraySource(inputs, targets, batch_size, sample_weight=weights, rng=rng)

@@ -26,7 +26,7 @@ _NUMBERS = array_type(np.dtype(np.float64), 1)
 
 
 @by_kernel
-def _activation_address(kernel: Any, dtype: "np.dtype[Any]") -> int:
+def activation_address(kernel: Any, dtype: "np.dtype[Any]") -> int:
     panel = array_type(dtype, 2)
     return address_of(kernel, panel, types.float64, panel, panel)
 
@@ -87,7 +87,7 @@ def calls_of(
         # The gradient of a ReLU is part of the loops of the layer after it, and nothing comes after the last.
         in_loops = kind == IDENTITY or (kind == RELU and layer < last)
         is_inlined = in_loops and not (has_masks and layer < last)
-        found.append(INLINED if is_inlined else _activation_address(kernel, dtype))
+        found.append(INLINED if is_inlined else activation_address(kernel, dtype))
     return addresses(found) if any(found) else None
 
 

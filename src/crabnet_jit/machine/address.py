@@ -65,20 +65,31 @@ def by_kernel(find: Callable[[Any, "np.dtype[Any]"], int]) -> Callable[[Any, "np
     return find_once
 
 
+def call_address(context: Any, builder: Any, address: Any, argument_types: Any, values: Any) -> Any:
+    """Code that calls the kernel at `address`, which returns a float64; an exception in it is passed on."""
+    convention = context.call_conv
+    function_type = convention.get_function_type(types.float64, argument_types)
+    function = builder.inttoptr(address, function_type.as_pointer())
+    status, result = convention.call_function(builder, function, types.float64, argument_types, values)
+    with cgutils.if_unlikely(builder, status.is_error):
+        convention.return_status_propagate(builder, status)
+    return result
+
+
+def kept_address(context: Any, builder: Any, owner: Any, address: int) -> Any:
+    """The pointer to what `owner` has at `address`. The code keeps it alive, and is not kept on disk."""
+    library = context.active_code_library
+    library.owners_of_addresses = [*getattr(library, "owners_of_addresses", []), owner]
+    return context.add_dynamic_addr(builder, address, info=type(owner).__name__)
+
+
 @intrinsic
 def call(typing_context: Any, address: Any, arguments: Any) -> Any:
     """Call the kernel at `address` with a tuple of arguments; an exception in it is passed on."""
-    argument_types = arguments.types
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         values = cgutils.unpack_tuple(builder, args[1])
-        convention = context.call_conv
-        function_type = convention.get_function_type(types.float64, argument_types)
-        function = builder.inttoptr(args[0], function_type.as_pointer())
-        status, result = convention.call_function(builder, function, types.float64, argument_types, values)
-        with cgutils.if_unlikely(builder, status.is_error):
-            convention.return_status_propagate(builder, status)
-        return result
+        return call_address(context, builder, args[0], arguments.types, values)
 
     return types.float64(INDEX, arguments), codegen
 

@@ -94,6 +94,16 @@ def load_from(builder: Any, address: Any, vector: ir.VectorType) -> Any:
     return load_one(builder, address, vector, _element_bytes(vector))
 
 
+def masked_load(builder: Any, address: Any, vector: ir.VectorType, mask: Any) -> Any:
+    """What `load_from` gives where the mask holds, and 0 elsewhere; only the former is read."""
+    place = pointing_to(builder, address, vector)
+    of_pointer = "p0" if place.type.is_opaque else f"p0v{vector.count}f{_element_bytes(vector) * 8}"
+    name = f"llvm.masked.load.v{vector.count}f{_element_bytes(vector) * 8}.{of_pointer}"
+    function_type = ir.FunctionType(vector, [place.type, I32, mask.type, vector])
+    function = cgutils.get_or_insert_function(builder.module, function_type, name)
+    return builder.call(function, [place, I32(_element_bytes(vector)), mask, ir.Constant(vector, None)])
+
+
 def store_to(builder: Any, value: Any, address: Any) -> None:
     builder.store(value, pointing_to(builder, address, value.type), _element_bytes(value.type))
 

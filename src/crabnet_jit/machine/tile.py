@@ -344,7 +344,7 @@ def tile_sums(typing_context: Any, tile: Any, C: Any, row: Any, column: Any, add
                 total = lane_sum(builder, vectors[first])
                 store(broadcast(builder, total, ir.VectorType(total.type, 1)), first, 1)
                 continue
-            sums = _lane_sums(builder, vectors[first : first + n_sums])
+            sums = lane_sums(builder, vectors[first : first + n_sums])
             if n_in_row == n_sums:
                 store(sums, first, n_in_row)
                 continue
@@ -365,7 +365,7 @@ def _store_or_add(builder: Any, vector: Any, address: Any, add: Any) -> None:
     store_to(builder, builder.fadd(old, vector), address)
 
 
-def _lane_sums(builder: Any, vectors: list[Any]) -> Any:
+def lane_sums(builder: Any, vectors: list[Any]) -> Any:
     """Lane k of the result is the sum of the lanes of vector k, of eight vectors.
 
     The additions are those of `lane_sum`, done for two vectors by one instruction.

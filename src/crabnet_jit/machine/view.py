@@ -52,7 +52,7 @@ def part(typing_context: Any, flat: Any, offset: Any, n: Any) -> Any:
             (size,) = cgutils.unpack_tuple(builder, array.shape)
             cgutils.do_boundscheck(context, builder, builder.add(offset, n), builder.add(size, I64(1)))
         data = step(builder, array.data, context.get_data_type(flat.dtype), offset)
-        return _borrow(context, builder, flat, data, [n])
+        return borrow(context, builder, flat, data, [n])
 
     return flat(flat, INDEX, INDEX), codegen
 
@@ -65,7 +65,7 @@ def words(typing_context: Any, draws: Any) -> Any:
         array = context.make_array(draws)(context, builder, args[0])
         (size,) = cgutils.unpack_tuple(builder, array.shape)
         data = pointing_to(builder, array.data, I32)
-        return _borrow(context, builder, view, data, [builder.sdiv(size, I64(8)), I64(16)])
+        return borrow(context, builder, view, data, [builder.sdiv(size, I64(8)), I64(16)])
 
     return view(draws), codegen
 
@@ -84,7 +84,7 @@ def panel(typing_context: Any, x: Any, i: Any, j: Any) -> Any:
         index = builder.add(builder.mul(i, n_j), j)
         size = builder.mul(n_rows, n_columns)
         data = step(builder, array.data, context.get_data_type(x.dtype), builder.mul(index, size))
-        return _borrow(context, builder, view, data, [n_rows, n_columns])
+        return borrow(context, builder, view, data, [n_rows, n_columns])
 
     return view(x, INDEX, INDEX), codegen
 
@@ -115,7 +115,7 @@ def panels(typing_context: Any, x: Any, i: Any, j: Any, n: Any) -> Any:
         size = builder.mul(n_rows, I64(PANEL))
         index = builder.add(builder.mul(i, n_j), j)
         data = step(builder, array.data, context.get_data_type(x.dtype), builder.mul(index, size))
-        return _borrow(context, builder, view, data, [n, n_rows, I64(PANEL)])
+        return borrow(context, builder, view, data, [n, n_rows, I64(PANEL)])
 
     return view(x, INDEX, INDEX, INDEX), codegen
 
@@ -145,7 +145,7 @@ def rows_of(typing_context: Any, x: Any) -> Any:
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         array = context.make_array(x)(context, builder, args[0])
         n_panels, n_rows, _ = cgutils.unpack_tuple(builder, array.shape)
-        return _borrow(context, builder, view, array.data, [builder.mul(n_panels, n_rows), I64(PANEL)])
+        return borrow(context, builder, view, array.data, [builder.mul(n_panels, n_rows), I64(PANEL)])
 
     return view(x), codegen
 
@@ -169,7 +169,7 @@ def _of_flat(
         for place in (offset, end):
             cgutils.do_boundscheck(context, builder, place, builder.add(size, I64(1)))
     data = step(builder, array.data, context.get_data_type(flat.dtype), offset)
-    return _borrow(context, builder, view, data, shape)
+    return borrow(context, builder, view, data, shape)
 
 
 def _of_group(context: Any, builder: Any, group: Any, view: Any, args: Any, n: list[int]) -> Any:
@@ -183,7 +183,7 @@ def _of_group(context: Any, builder: Any, group: Any, view: Any, args: Any, n: l
             cgutils.do_boundscheck(context, builder, builder.add(p, I64(last)), n_panels)
     offset = builder.mul(p, builder.mul(n_rows, I64(PANEL)))
     data = step(builder, array.data, context.get_data_type(group.dtype), offset)
-    return _borrow(context, builder, view, data, [*map(I64, n), n_rows, I64(PANEL)])
+    return borrow(context, builder, view, data, [*map(I64, n), n_rows, I64(PANEL)])
 
 
 def _check_width(context: Any, builder: Any, width: Any) -> None:
@@ -191,7 +191,7 @@ def _check_width(context: Any, builder: Any, width: Any) -> None:
     cgutils.do_boundscheck(context, builder, I64(PANEL - 1), width)
 
 
-def _borrow(context: Any, builder: Any, view: Any, data: Any, shape: list[Any]) -> Any:
+def borrow(context: Any, builder: Any, view: Any, data: Any, shape: list[Any]) -> Any:
     """A C-contiguous array at `data` that owns no memory."""
     populate_array = importlib.import_module("numba.np.arrayobj").populate_array  # as above
     array = context.make_array(view)(context, builder)

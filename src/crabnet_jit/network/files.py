@@ -1,8 +1,8 @@
 """Networks as files: NumPy's npz, without pickle.
 
 A file holds the flat parameters, the standardisation if there is one, and a text, JSON, with the format's
-version, the sizes, the activations with their options, the schema, and a digest of the numbers. Version 1 had
-names in place of a schema.
+version, the sizes, the activations with their options, the schema, and a digest of the numbers; and where the
+inputs of the fit lay. Version 1 had names in place of a schema.
 """
 
 from dataclasses import replace
@@ -13,6 +13,7 @@ from crabnet_jit import check
 from crabnet_jit.archive import read_archive, write_archive
 from crabnet_jit.arrays import Array
 from crabnet_jit.data.columns import Column, Columns
+from crabnet_jit.data.domain import Domain
 from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.network.network import NN
 from crabnet_jit.network.schema import Schema, different_texts
@@ -50,6 +51,8 @@ def save(net: NN, path: str | PathLike[str], names: dict[str, list[str]] | None 
     arrays = {"parameters": net.parameters}
     if net.standardization is not None:
         arrays |= net.standardization._asdict()
+    if net.domain is not None:
+        arrays |= {f"domain_{name}": part for name, part in net.domain._asdict().items()}
     write_archive(path, _KIND, _VERSIONS[-1], values, arrays)
 
 
@@ -84,13 +87,16 @@ def _renamed(net: NN, names: dict[str, list[str]]) -> Schema:
 
 
 def _parse(header: dict[str, Any], arrays: dict[str, Array]) -> NN:
-    if unknown := set(arrays) - {"parameters", *Standardization._fields}:
+    of_domain = [f"domain_{name}" for name in Domain._fields]
+    if unknown := set(arrays) - {"parameters", *Standardization._fields, *of_domain}:
         raise ValueError(f"unknown arrays {sorted(unknown)}")
     parameters = arrays.pop("parameters")
     spec = Spec.from_values(header, parameters.dtype)
     if parameters.shape != (spec.n_parameters,):
         raise ValueError(f"parameters of shape {parameters.shape}, not ({spec.n_parameters},)")
     net = NN.from_spec(spec, parameters)
+    if any(name in arrays for name in of_domain):
+        net.domain = Domain(*(arrays.pop(name) for name in of_domain))
     if arrays:
         net.standardization = Standardization(**arrays)
     is_first = header["version"] == _VERSIONS[0]

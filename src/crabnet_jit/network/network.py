@@ -1,6 +1,9 @@
 """The network: linear layers, each with its activation."""
 
 import functools
+import importlib
+import threading
+import warnings
 from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import pairwise
@@ -13,12 +16,14 @@ from crabnet_jit import check, notebook
 from crabnet_jit.arrays import Array, aligned_zeros
 from crabnet_jit.components.activations import Activation, Sigmoid, Sine, as_activation
 from crabnet_jit.components.base import stored
+from crabnet_jit.data.domain import Domain
 from crabnet_jit.data.random import StdRng, as_rng
 from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.kernels.abi import calls_of
-from crabnet_jit.kernels.entries import predict
+from crabnet_jit.kernels.entries import predict, predict_few_rows
 from crabnet_jit.kernels.layout import (
     B_START,
+    CUSTOM,
     KIND,
     N_OUT,
     W_START,
@@ -29,11 +34,19 @@ from crabnet_jit.kernels.layout import (
 from crabnet_jit.kernels.panels import GROUP, pack, unpack
 from crabnet_jit.kernels.structs import Network, Workspace
 from crabnet_jit.machine.llvm import PANEL
+from crabnet_jit.network.derivatives import hessians, jacobians
 from crabnet_jit.network.history import FitHistory
 from crabnet_jit.network.initializers import INITIALIZERS, LayerPlace
 from crabnet_jit.network.layers import Buffer, LinearLayer
 from crabnet_jit.network.schema import Schema, default_names, softmax
 from crabnet_jit.network.spec import Spec
+
+_KINDS_OF_C = "value", "gradient", "jacobian", "hessian"
+_KINDS_OF_SCIPY = "quad", "nquad", "generic_filter"
+_OUTSIDE = "ignore", "warn", "nan", "raise"
+_FEW_ROWS = 64  # up to here, making buffers takes longer than the outputs
+_ALONE = threading.Lock()
+_FEW_UNITS = 512  # whose outputs and derivatives for a panel take 128 KB of the stack
 
 
 class NN:
@@ -78,6 +91,8 @@ class NN:
         What `predict` does to inputs and undoes to outputs. `fit` sets it. Whatever takes data with the
         network (`Trainer`, `Objective`, `check_gradients`, `diagnose`, `score`, the plots) takes them in the
         units of the data; `forward` and `backward` are the bare layers, in standardised units.
+    domain : Domain or None
+        Where the inputs of the fit lay, see `is_inside`.
     schema : Schema
         What `fit` knows of the data: columns, classes, and whether y had the shape (n_samples,).
     fit_history : FitHistory or None
@@ -164,6 +179,8 @@ class NN:
         self._activations = tuple(activations)
         self._standardization: Standardization | None = None
         self._schema = Schema()
+        self._domain: Domain | None = None
+        self._record: Any = None
         self.fit_history: FitHistory | None = None
 
     def _initialize(self, rule: str, rng: StdRng) -> None:
@@ -242,6 +259,7 @@ class NN:
                 parts.append(checked)
             value = Standardization(*parts)
         self._standardization = value
+        self._describe_record()
 
     @property
     def schema(self) -> Schema:
@@ -253,6 +271,7 @@ class NN:
         check.instance("schema", value, Schema, "a Schema")
         value.check(self.in_features, self.out_features)
         self._schema = value
+        self._describe_record()
 
     @property
     def classes(self) -> NDArray[Any] | None:
@@ -276,6 +295,19 @@ class NN:
         return self.schema.names_of_outputs(self.out_features)
 
     @property
+    def domain(self) -> Domain | None:
+        """Where the inputs of its fit lie; None for a network that was not fitted."""
+        return self._domain
+
+    @domain.setter
+    def domain(self, value: Domain | None) -> None:
+        if value is not None:
+            check.instance("domain", value, Domain, "None or a Domain")
+            value = Domain.checked(value, self.in_features)
+        self._domain = value
+        self._describe_record()
+
+    @property
     def n_units(self) -> int:
         """Units of all layers, those of the output included."""
         return self._n_units
@@ -293,6 +325,44 @@ class NN:
     def _calls_forward(self) -> Any:
         return self.calls()
 
+    @property
+    def record(self) -> Any:
+        """Where it lies in memory, for compiled code: a `Record` (record.py)."""
+        if self._record is None:
+            self._make_record()
+        return self._record
+
+    def _make_record(self) -> None:
+        """Once, even if several threads ask for it: the first one's address may be in compiled code."""
+        activations = [(activation.kind, activation.kernel) for activation in self.activations]
+        record = importlib.import_module("crabnet_jit.network.record").Record(self._network, activations)
+        record.describe(self._standardization, self.schema.link(self.out_features), self._domain)
+        with _ALONE:
+            if self._record is None:
+                self._record = record
+
+    def _describe_record(self) -> None:
+        """Let compiled code know of other units or classes."""
+        self.__dict__.pop("_numba_type_", None)
+        if self._record is not None:
+            self._record.describe(self._standardization, self.schema.link(self.out_features), self._domain)
+
+    @functools.cached_property
+    def _numba_type_(self) -> Any:
+        """Its type in compiled code, by which Numba knows it."""
+        try:
+            self.record.load_kernels()
+        except check.InvalidArgumentError as error:  # which Numba would take for "no type"
+            raise importlib.import_module("numba").errors.TypingError(str(error)) from None
+        network_type = importlib.import_module("crabnet_jit.machine.network_type")
+        n_values = self.schema.n_values(self.out_features)
+        return network_type.NetworkType(self.in_features, self.out_features, n_values)
+
+    @property
+    def _record_address(self) -> int:
+        """What compiled code has of it."""
+        return int(self.record.address)
+
     # A copy's layers must be views of the copy's buffers, so copying and pickling rebuild them.
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -301,6 +371,7 @@ class NN:
             "gradients": self._gradients.copy(),
             "standardization": self.standardization,
             "schema": self.schema,
+            "domain": self.domain,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -309,6 +380,7 @@ class NN:
         self._gradients[:] = state["gradients"]
         self.standardization = state["standardization"]
         self.schema = state["schema"]
+        self.domain = state["domain"]
 
     def __repr__(self) -> str:
         return f"NN({self.in_features}, {self.hidden_sizes}, {self.out_features})"
@@ -344,7 +416,7 @@ class NN:
         errors = aligned_zeros(size, dtype=self.dtype)
         return Workspace(activations, derivatives, errors, gradients, None, several, pairs)
 
-    def predict(self, x: ArrayLike) -> NDArray[Any]:
+    def predict(self, x: Any, outside: str = "ignore") -> NDArray[Any]:
         """What x leads to, in the units of the data; of a classifier the labels.
 
         Parameters
@@ -352,6 +424,9 @@ class NN:
         x : array_like of shape (n_samples, in_features), or a data frame
             Inputs in the units of the data; of shape (n_samples,) if there is one. A data frame must have the
             columns of the fit, in any order. An array has a column for each of `input_names`.
+        outside : {"ignore", "warn", "nan", "raise"}, default "ignore"
+            What to do with samples outside of the box of the inputs of the fit, see `is_inside`: nothing, a
+            RuntimeWarning, NaN in place of the prediction of a regression, or an error.
 
         Returns
         -------
@@ -367,12 +442,50 @@ class NN:
         """
         values = self.response(x)
         schema = self.schema
+        if outside != "ignore":
+            values = self._guarded(values, x, check.choice("outside", outside, _OUTSIDE))
         if schema.task == "multilabel":
             return (values > 0.5).astype(np.int64)
         if schema.labels is not None:
             chosen = values[:, 0] > 0.5 if self.out_features == 1 else values.argmax(axis=1)
             return schema.labels.values[chosen.astype(np.intp)]
         return values[:, 0] if schema.is_flat else values
+
+    def _guarded(self, values: Array, x: Any, outside: str) -> Array:
+        """The values, after what `outside` says was done."""
+        if outside == "nan" and self.schema.labels is not None:
+            raise check.reject("outside", "another one for a classifier, whose labels are not NaN", "'nan'")
+        is_outside = ~self.is_inside(x)
+        if not is_outside.any():
+            return values
+        if outside == "nan":
+            return np.where(is_outside[:, None], np.nan, values)
+        message = f"{is_outside.sum()} of {len(is_outside)} samples lie outside of the inputs of the fit"
+        if outside == "raise":
+            at = int(is_outside.argmax())
+            raise check.reject("x", "inside of the inputs of the fit", f"{message}, the first at index {at}")
+        warnings.warn(f"{message}: the network extrapolates", RuntimeWarning, stacklevel=3)
+        return values
+
+    def is_inside(self, x: Any) -> NDArray[np.bool_]:
+        """Whether each sample lies in the box of the inputs of the fit (n_samples,), for x as in `predict`.
+
+        In compiled code, `net.is_inside(x0, x1, …)` is a boolean.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the network was not fitted, and has no `domain`; or as `predict`.
+
+        Examples
+        --------
+        >>> from crabnet_jit import fit
+        >>> fit([0.0, 1.0, 2.0], [0.0, 1.0, 4.0], n_iterations=10).is_inside([1.5, 2.5])
+        array([ True, False])
+        """
+        if self.domain is None:
+            raise check.reject("net", "fitted, so that it knows where its inputs lay", "one without a domain")
+        return self.domain.contains(self.encode(x))
 
     def predict_proba(self, x: ArrayLike) -> Array:
         """Probabilities (n_samples, n_classes) of a classifier, in the order of `classes`; x as in `predict`.
@@ -394,18 +507,217 @@ class NN:
         """The same as `predict` for a regression, and as `predict_proba` for a classifier."""
         return self.predict(x) if self.schema.labels is None else self.predict_proba(x)
 
-    def response(self, x: ArrayLike) -> Array:
+    def _is_plain(self, x: Any) -> bool:
+        """Whether x are a few samples that a kernel takes as they are, and its result needs no more work."""
+        return (
+            type(x) is np.ndarray
+            and x.dtype == np.float64
+            and x.ndim == 2
+            and 0 < x.shape[0] <= _FEW_ROWS
+            and x.shape[1] == self._spec.sizes[0]
+            and x.flags.carray  # C-contiguous; and writable, or Numba would compile for another type
+            and self._schema.labels is None
+            and self._n_units <= _FEW_UNITS
+            and (self._standardization is not None or self._parameters.dtype == np.float64)
+        )
+
+    @functools.cached_property
+    def _predict_few_rows(self) -> Any:
+        return predict_few_rows[self.dtype]
+
+    def response(self, x: Any) -> Array:
         """Numbers (n_samples, out_features): predictions in the units of the data, or probabilities.
 
         A classifier of two classes with one output gives the probability of the second one.
         """
+        if self._is_plain(x):
+            values = np.empty((x.shape[0], self.out_features))
+            if self._predict_few_rows(self.record.values, x, values):
+                return values
         output = self.get_output(x)
         if self.schema.labels is not None:
             is_softmax = self.schema.is_softmax(self.out_features)
             return softmax(output) if is_softmax else Sigmoid().get_output(output)
         return output if self.standardization is None else self.standardization.outputs(output)
 
-    def encode(self, x: ArrayLike) -> Array:
+    def gradient(self, x: Any) -> Array:
+        """dy/dx (n_samples, in_features) of a network with one output, for x as in `predict`.
+
+        In the units of the data; of a classifier, y is the logit. In compiled code `net.gradient(x0, x1, …)`
+        is a tuple.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If there are several outputs: see `jacobian`; or as `predict`.
+
+        Examples
+        --------
+        >>> from crabnet_jit import NN
+        >>> NN(2, [], 1, init=[3.0, 4.0, 0.0]).gradient([[1.0, 1.0]])
+        array([[3., 4.]])
+        """
+        if self.out_features != 1:
+            raise check.reject("net", "a network of one output, see jacobian", f"{self.out_features} outputs")
+        return self.jacobian(x)[:, 0]
+
+    def jacobian(self, x: Any) -> Array:
+        """dy/dx (n_samples, out_features, in_features), for x as in `predict`.
+
+        In the units of the data; of a classifier, y are the logits. In compiled code
+        `net.jacobian_into(x, J)` fills J.
+
+        Examples
+        --------
+        >>> from crabnet_jit import NN
+        >>> NN(1, [], 2, init=[3.0, 4.0, 0.0, 0.0]).jacobian([[1.0]])
+        array([[[3.],
+                [4.]]])
+        """
+        return jacobians(self.record, self.encode(x), self.out_features)
+
+    def hessian(self, x: Any) -> Array:
+        """d2y/dx2 (n_samples, out_features, in_features, in_features), for x as in `predict`.
+
+        In the units of the data; of a classifier, y are the logits. Where an activation has a kink, such as
+        ReLU, the second derivative is taken as 0, as it is on both sides. In compiled code
+        `net.hessian_into(x, H)` fills H.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If an activation is a `CustomActivation`, whose second derivative is unknown; or as `predict`.
+
+        Examples
+        --------
+        >>> from crabnet_jit import NN
+        >>> net = NN(1, [1], 1, activation="tanh", init=[1.0, 0.0, 1.0, 0.0])
+        >>> net.hessian([[0.5]]).round(4)  # of tanh: -2 tanh (1 - tanh^2)
+        array([[[[-0.7269]]]])
+        """
+        if any(activation.kind == CUSTOM for activation in self.activations):
+            allowed = "activations whose second derivatives are known"
+            raise check.reject("net.activations", allowed, "a CustomActivation")
+        return hessians(self.record, self.encode(x), self.out_features)
+
+    def laplacian(self, x: Any) -> Array:
+        """The sum of d2y/dx2 over the inputs, of the shape that `predict` has for a regression.
+
+        See `hessian`.
+
+        Examples
+        --------
+        >>> from crabnet_jit import NN
+        >>> net = NN(1, [1], 1, activation="tanh", init=[1.0, 0.0, 1.0, 0.0])
+        >>> net.laplacian([[0.5]]).round(4)
+        array([[-0.7269]])
+        """
+        traces: Array = np.trace(self.hessian(x), axis1=2, axis2=3)
+        return traces[:, 0] if self.schema.is_flat else traces
+
+    def cfunc(self, kind: str = "value") -> Any:
+        """The network as a C function of pointers to float64, for other compiled code.
+
+        Parameters
+        ----------
+        kind : {"value", "gradient", "jacobian", "hessian"}, default "value"
+            The function's arguments: x (in_features,) and y; and dy/dx, of shape (in_features,) or
+            (out_features, in_features); and the second derivatives (out_features, in_features, in_features).
+            It overwrites all but x. y are predictions, or probabilities of classes; derivatives are those of
+            the outputs, which are logits of a classifier.
+
+        Returns
+        -------
+        CFunc of Numba
+            With `address`, an integer, and `ctypes`, a function of ctypes. It calls no Python and raises
+            nothing, may be called by several threads, and sees later training of the network, which it keeps
+            alive; the address is valid as long as this object is.
+
+        Raises
+        ------
+        InvalidArgumentError
+            For an unknown kind, or "gradient" of a network with several outputs.
+
+        Examples
+        --------
+        >>> import ctypes
+        >>> from crabnet_jit import NN
+        >>> function = NN(2, [], 1, init=[3.0, 4.0, 0.5]).cfunc("gradient")
+        >>> x, y, g = (ctypes.c_double * 2)(1.0, 1.0), (ctypes.c_double * 1)(), (ctypes.c_double * 2)()
+        >>> function.ctypes(x, y, g)
+        >>> y[:], g[:]
+        ([7.5], [3.0, 4.0])
+        """
+        check.choice("kind", kind, _KINDS_OF_C)
+        if kind == "gradient" and self.out_features != 1:
+            raise check.reject("kind", "jacobian for several outputs", f"'gradient' for {self.out_features}")
+        c_functions = importlib.import_module("crabnet_jit.machine.c_functions")
+        n_values = self.schema.n_values(self.out_features)
+        return c_functions.pointers_function(self, kind, self.in_features, self.out_features, n_values)
+
+    def freeze(self) -> Any:
+        """A compiled function of in_features numbers, with the network's numbers of now as constants.
+
+        It gives what the network gives in compiled code, a number or a tuple, and takes about two thirds of
+        the time; its first call compiles it, which takes about a second. Later training does not change it.
+        Numba does not keep on disk what calls it.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If an activation is a `CustomActivation`.
+
+        Examples
+        --------
+        >>> from crabnet_jit import NN
+        >>> line = NN(2, [], 1, init=[3.0, 4.0, 0.5]).freeze()
+        >>> line(1.0, 1.0)
+        7.5
+        """
+        frozen = importlib.import_module("crabnet_jit.network.frozen").frozen
+        return frozen(self.layers, self.activations, self.standardization, self.schema)
+
+    def low_level_callable(self, kind: str = "quad") -> Any:
+        """The network as a `scipy.LowLevelCallable`, which SciPy calls without Python.
+
+        Parameters
+        ----------
+        kind : {"quad", "nquad", "generic_filter"}, default "quad"
+            For the functions of `scipy.integrate` (`quad`, `dblquad`, `tplquad`, `nquad`), which pass one
+            number for each input; or for `scipy.ndimage.generic_filter`, whose footprint has as many
+            elements as there are inputs. With another number of them, the value is NaN.
+
+        Raises
+        ------
+        InvalidArgumentError
+            For an unknown kind, or a network with more than one output, or a classifier.
+        ImportError
+            Without SciPy: `pip install "crabnet-jit[scipy]"`.
+
+        Examples
+        --------
+        >>> from scipy.integrate import quad
+        >>> from crabnet_jit import NN
+        >>> line = NN(1, [], 1, init=[2.0, 1.0])  # 2 x + 1
+        >>> round(quad(line.low_level_callable(), 0, 3)[0], 10)
+        12.0
+        """
+        check.choice("kind", kind, _KINDS_OF_SCIPY)
+        if self.out_features != 1 or self.schema.labels is not None:
+            came = f"{self.out_features} outputs" if self.schema.labels is None else "a classifier"
+            raise check.reject("net", "a regression with one output, whose value is a number", came)
+        try:
+            scipy = importlib.import_module("scipy")
+        except ImportError as error:
+            message = 'low_level_callable needs SciPy: pip install "crabnet-jit[scipy]"'
+            raise ImportError(message) from error
+        c_functions = importlib.import_module("crabnet_jit.machine.c_functions")
+        function = c_functions.scipy_function(self, kind, self.in_features)
+        pointer = function.ctypes
+        pointer.owner = function  # whose machine code it points to
+        return scipy.LowLevelCallable(pointer)
+
+    def encode(self, x: Any) -> Array:
         """Inputs (n_samples, in_features), in the units of the data, of x as in `predict`."""
         return self.schema.encode(x, self.in_features)
 

@@ -9,6 +9,7 @@ from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.data.columns import Columns, is_frame
 from crabnet_jit.data.labels import Labels
+from crabnet_jit.kernels import point
 
 TASKS = ("regression", "classification", "multilabel")
 
@@ -56,6 +57,18 @@ class Schema:
     def is_softmax(self, out_features: int) -> bool:
         """Whether so many outputs are the logits of as many classes, of which one holds."""
         return self.task == "classification" and out_features > 1
+
+    def n_values(self, out_features: int) -> int:
+        """Numbers of a call in compiled code: outputs, or probabilities of classes."""
+        return 2 if self.task == "classification" and out_features == 1 else out_features
+
+    def link(self, out_features: int) -> int:
+        """What makes values of so many outputs (kernels/point.py)."""
+        if self.task == "regression":
+            return point.IDENTITY
+        if self.task == "multilabel":
+            return point.SIGMOID
+        return point.TWO_CLASSES if out_features == 1 else point.SOFTMAX
 
     def encode(self, x: Any, in_features: int | None) -> Array:
         """Inputs (n_samples, in_features) of an array or a data frame."""

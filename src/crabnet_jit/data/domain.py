@@ -1,0 +1,51 @@
+"""Where the inputs of a data set lie: outside of it, a network extrapolates."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crabnet_jit import check
+from crabnet_jit.arrays import Array
+
+
+class Domain(NamedTuple):
+    """The box, the mean and the covariance of inputs.
+
+    `low`, `high` and `mean` are (in_features,), `covariance` is (in_features, in_features).
+    """
+
+    low: Array
+    high: Array
+    mean: Array
+    covariance: Array
+
+    @classmethod
+    def of(cls, x: Array, weights: Array, earlier: "Domain | None" = None) -> "Domain":
+        """That of samples (n_samples, in_features) of weight above 0; the box contains an earlier one."""
+        counted = weights > 0
+        rows, shares = x[counted], weights[counted]
+        low, high = rows.min(axis=0), rows.max(axis=0)
+        if earlier is not None:
+            low, high = np.minimum(low, earlier.low), np.maximum(high, earlier.high)
+        mean = np.average(rows, axis=0, weights=shares)
+        with np.errstate(over="ignore", invalid="ignore"):
+            centred = rows - mean
+            covariance = (centred * shares[:, None]).T @ centred / shares.sum()
+        return cls(low, high, mean, np.nan_to_num(covariance, posinf=np.finfo(float).max))
+
+    @classmethod
+    def checked(cls, parts: "Domain", in_features: int) -> "Domain":
+        """The same, if it fits a network of so many inputs."""
+        flat, square = (in_features,), (in_features, in_features)
+        shapes = zip(cls._fields, parts, (flat, flat, flat, square), strict=True)
+        domain = cls(
+            *(check.same_shape(f"domain.{name}", part, shape).copy() for name, part, shape in shapes)
+        )
+        if not (domain.low <= domain.high).all():
+            raise check.reject("domain.low", "at most domain.high", f"{domain.low}")
+        return domain
+
+    def contains(self, x: Array) -> NDArray[np.bool_]:
+        """Whether each sample of x (n_samples, in_features) lies in the box, its border included."""
+        return np.asarray(((x >= self.low) & (x <= self.high)).all(axis=1))

@@ -1,0 +1,29 @@
+"""Derivatives of a network with respect to its inputs, for all samples of an array."""
+
+import numpy as np
+
+from crabnet_jit.arrays import Array
+from crabnet_jit.kernels import point
+from crabnet_jit.kernels.entries import derivatives_of_rows
+from crabnet_jit.network.record import Record
+
+
+def jacobians(record: Record, rows: Array, n_out: int) -> Array:
+    """dy/dx (n_samples, n_out, n_in) for rows (n_samples, n_in) in the units of the data."""
+    return _derivatives(record, rows, n_out, has_second=False)[0]
+
+
+def hessians(record: Record, rows: Array, n_out: int) -> Array:
+    """d2y/dx2 (n_samples, n_out, n_in, n_in)."""
+    return _derivatives(record, rows, n_out, has_second=True)[1]
+
+
+def _derivatives(record: Record, rows: Array, n_out: int, *, has_second: bool) -> tuple[Array, Array]:
+    record.load_kernels()
+    n_samples, n_in = rows.shape
+    J = np.empty((n_samples, n_out, n_in))
+    H = np.empty((n_samples if has_second else 0, n_out, n_in, n_in))
+    y = np.empty(2 if record.values[point.LINK] == point.TWO_CLASSES else n_out)
+    x = rows.flatten()  # a copy: another compilation would be needed for an array that is read-only
+    derivatives_of_rows(record.values, x, y, J.ravel(), H.ravel(), n_in, n_out)
+    return J, H
