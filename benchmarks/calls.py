@@ -117,8 +117,8 @@ def rows(activation: str) -> list[Row]:
         Row("Jacobian, 3 outputs", lambda: _jacobians(three, x, J_three), N, 3, "value, 3 outputs"),
         Row("Hessian", lambda: _hessians(net, x, H), N, 3, "value and gradient"),
         Row("net.predict(row) from Python", _calls_from_python(net.predict, row), N_PYTHON, 5000),
-        Row(f"net.predict({N_ROWS} rows), a row", lambda: net.predict(many), N_ROWS),
-        Row(f"net.jacobian({N_ROWS} rows), a row", lambda: net.jacobian(many), N_ROWS),
+        Row(f"net.predict({N_ROWS} rows), a row", _calls_from_python(net.predict, many), N_PYTHON * N_ROWS),
+        Row(f"net.jacobian({N_ROWS} rows), a row", _calls_from_python(net.jacobian, many), N_PYTHON * N_ROWS),
         Row("nquad, a Python function", integral(by_python), 1),
         Row("nquad, low-level callable", integral(pointer), 1, 1 / 3, "nquad, a Python function"),
     ]

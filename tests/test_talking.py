@@ -197,7 +197,7 @@ def test_a_checkpoint_that_cannot_be_written_at_the_end_does_not_cost_the_networ
 ) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
-    limited = "ulimit -f 4; trap '' XFSZ; exec \"$@\""  # no files above 4 KB: the checkpoint is larger
+    limited = "ulimit -f 6; trap '' XFSZ; exec \"$@\""  # no files above 6 KB: the checkpoint is larger
     program = (
         [*PROGRAM, "gaussian", "--iterations", "2000"]
         if command == "gaussian"

@@ -202,8 +202,12 @@ def samples(
     name: str, values: ArrayLike, n_features: int | None = None, dtype: DTypeLike = np.float64
 ) -> NDArray[Any]:
     """A batch: finite numbers of shape (n_samples, n_features), one sample a row."""
+    return _batch(name, array(name, values, dtype), n_features)
+
+
+def _batch(name: str, result: NDArray[Any], n_features: int | None) -> NDArray[Any]:
+    """Accept an array of the shape of a batch."""
     allowed = f"of shape (n_samples, {'n_features' if n_features is None else n_features})"
-    result = array(name, values, dtype)
     if result.ndim != 2:
         raise reject(name, f"two-dimensional, {allowed}", f"shape {result.shape}")
     if result.shape[0] == 0 or result.shape[1] == 0:
@@ -221,7 +225,7 @@ def rows(
     if given.ndim == 1 and n_features is not None and n_features > 1:
         hint = f"; a single sample is {name}[None, :]" if given.size == n_features else ""
         raise reject(name, f"of shape (n_samples, {n_features})", f"shape {given.shape}", hint)
-    return samples(name, given[:, None] if given.ndim == 1 else given, n_features, dtype)
+    return _batch(name, given[:, None] if given.ndim == 1 else given, n_features)
 
 
 def pairs(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -24,6 +24,8 @@ _FRAME_MARKS = (
 
 def is_frame(values: object) -> bool:
     """Whether this is a data frame, or one of its columns."""
+    if isinstance(values, (np.ndarray, list, tuple)):
+        return False
     kind = type(values)
     has_mark = any(hasattr(kind, mark) for mark in _FRAME_MARKS)
     return has_mark or any(base.__name__ == "Series" for base in kind.__mro__)  # which may have no mark

@@ -395,6 +395,8 @@ class NN:
         For a classifier these are the logits; for a regression the targets, standardised if `standardization`
         is not None.
         """
+        if self._standardization is None and (output := self._of_few_rows(x)) is not None:
+            return output
         return self._get_output(self.standardize(x))
 
     def _get_output(self, rows: Array) -> Array:
@@ -507,19 +509,22 @@ class NN:
         """The same as `predict` for a regression, and as `predict_proba` for a classifier."""
         return self.predict(x) if self.schema.labels is None else self.predict_proba(x)
 
-    def _is_plain(self, x: Any) -> bool:
-        """Whether x are a few samples that a kernel takes as they are, and its result needs no more work."""
-        return (
+    def _of_few_rows(self, x: Any) -> Array | None:
+        """Outputs in the units of the data, if x are few samples that a kernel takes as they are; or None."""
+        is_plain = (
             type(x) is np.ndarray
             and x.dtype == np.float64
             and x.ndim == 2
             and 0 < x.shape[0] <= _FEW_ROWS
             and x.shape[1] == self._spec.sizes[0]
             and x.flags.carray  # C-contiguous; and writable, or Numba would compile for another type
-            and self._schema.labels is None
             and self._n_units <= _FEW_UNITS
             and (self._standardization is not None or self._parameters.dtype == np.float64)
         )
+        if not is_plain:
+            return None
+        outputs = np.empty((x.shape[0], self._spec.sizes[-1]))
+        return outputs if self._predict_few_rows(self.record.values, x, outputs) else None
 
     @functools.cached_property
     def _predict_few_rows(self) -> Any:
@@ -530,10 +535,8 @@ class NN:
 
         A classifier of two classes with one output gives the probability of the second one.
         """
-        if self._is_plain(x):
-            values = np.empty((x.shape[0], self.out_features))
-            if self._predict_few_rows(self.record.values, x, values):
-                return values
+        if self._schema.labels is None and (values := self._of_few_rows(x)) is not None:
+            return values
         output = self.get_output(x)
         if self.schema.labels is not None:
             is_softmax = self.schema.is_softmax(self.out_features)
@@ -724,7 +727,8 @@ class NN:
     def standardize(self, x: ArrayLike) -> Array:
         """Inputs (n_samples, in_features) as the layers see them, of x as in `predict`."""
         if self.standardization is None:
-            return check.array("x", self.encode(x), self.dtype)
+            rows = self.encode(x)
+            return rows if self._parameters.dtype == np.float64 else check.array("x", rows, self.dtype)
         return self.standardization.finite_inputs(self.encode(x), self.dtype)
 
     def standardize_targets(self, y: ArrayLike) -> Array:
