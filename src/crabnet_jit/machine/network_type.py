@@ -39,14 +39,22 @@ DERIVATIVES_TYPES = _RECORD, _FLAT, _FLAT, _MATRIX, _MATRIX  # record, x, y, J, 
 
 
 class NetworkType(types.Callable):
-    """Networks of so many inputs, outputs and values; a classifier's values are probabilities."""
+    """Networks of so many inputs, outputs and values; a classifier's values are probabilities.
+
+    Those with a `refusal`, which says why, cannot be called.
+    """
 
     dtype = _NUMBER  # of what goes in and comes out, for float32, too
 
-    def __init__(self, n_in: int, n_out: int, n_values: int) -> None:
+    def __init__(self, n_in: int, n_out: int, n_values: int, refusal: str = "") -> None:
         self.n_in, self.n_out, self.n_values = n_in, n_out, n_values
-        self._version = _VERSION
-        super().__init__(f"NN({n_in}, {n_out}, {n_values})")
+        self._refusal, self._version = refusal, _VERSION
+        super().__init__(f"NN({n_in}, {n_out}, {n_values}){refusal}")
+
+    def check_use(self) -> None:
+        """Raise the refusal, if there is one."""
+        if self._refusal:
+            raise TypingError(self._refusal)
 
     @property
     def key(self) -> Any:
@@ -60,6 +68,7 @@ class NetworkType(types.Callable):
 
     def get_call_type(self, context: Any, args: Any, kws: Any) -> Any:
         """The signature of a call."""
+        self.check_use()
         _check_numbers(self.n_in, "net", args, kws)
         return signature(self.result, *[self.dtype] * self.n_in, recvr=self)
 
@@ -235,6 +244,7 @@ class _Methods(AttributeTemplate):
 
     @bound_function("NN.gradient")
     def resolve_gradient(self, net: NetworkType, args: Any, kws: Any) -> Any:
+        net.check_use()
         _check_numbers(net.n_in, "net.gradient", args, kws)
         if net.n_out != 1:
             raise TypingError(f"net.gradient needs one output, not {net.n_out}: see net.jacobian_into")
@@ -242,6 +252,7 @@ class _Methods(AttributeTemplate):
 
     @bound_function("NN.is_inside")
     def resolve_is_inside(self, net: NetworkType, args: Any, kws: Any) -> Any:
+        net.check_use()
         _check_numbers(net.n_in, "net.is_inside", args, kws)
         return signature(types.boolean, *[net.dtype] * net.n_in)
 
@@ -268,6 +279,7 @@ _FILLED: dict[str, tuple[str, Callable[[NetworkType], tuple[int, ...]]]] = {
 
 def _fills(net: NetworkType, method: str, args: Any, kws: Any) -> Any:
     """The signature of a method that fills an array, for one sample or for several."""
+    net.check_use()
     name, shape = _FILLED[method]
     one = f"x {(net.n_in,)} and {name} {shape(net)}"
     allowed = (

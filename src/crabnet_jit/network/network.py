@@ -350,13 +350,13 @@ class NN:
     @functools.cached_property
     def _numba_type_(self) -> Any:
         """Its type in compiled code, by which Numba knows it."""
+        network_type = importlib.import_module("crabnet_jit.machine.network_type").NetworkType
+        widths = self.in_features, self.out_features, self.schema.n_values(self.out_features)
         try:
             self.record.load_kernels()
-        except check.InvalidArgumentError as error:  # which Numba would take for "no type"
-            raise importlib.import_module("numba").errors.TypingError(str(error)) from None
-        network_type = importlib.import_module("crabnet_jit.machine.network_type")
-        n_values = self.schema.n_values(self.out_features)
-        return network_type.NetworkType(self.in_features, self.out_features, n_values)
+        except check.InvalidArgumentError as error:  # Numba ignores exceptions here
+            return network_type(*widths, str(error))
+        return network_type(*widths)
 
     @property
     def _record_address(self) -> int:
