@@ -11,6 +11,7 @@ from crabnet_jit.components.losses import LOSSES
 from crabnet_jit.components.optimizers import OPTIMIZERS
 from crabnet_jit.data.random import StdRng
 from crabnet_jit.data.sources import ArraySource, UniformSource
+from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.data.targets import StandardGaussian
 from crabnet_jit.network.network import NN
 from crabnet_jit.training.objective import Objective
@@ -41,6 +42,7 @@ def everything() -> Iterator[tuple[str, Callable[[], object]]]:
     """All that the command line and `fit` can need, piece by piece: a name, and what compiles it."""
     yield "random numbers", partial(StdRng(0).next_u64, 1)
     for dtype in ("float64", "float32"):
+        yield f"outputs for a few samples, {dtype}", partial(_predict_few, dtype)
         for activation in (*(kind() for kind in ACTIVATIONS.values()), GELU("tanh")):
             yield f"{activation!r}, {dtype}", partial(_predict, activation, dtype)
         for loss in (kind() for kind in LOSSES.values()):
@@ -55,6 +57,12 @@ def everything() -> Iterator[tuple[str, Callable[[], object]]]:
 
 def _predict(activation: Activation, dtype: str) -> None:
     NN(1, [2], 1, rng=1, activation=activation, dtype=dtype).get_output([[0.0]])
+
+
+def _predict_few(dtype: str) -> None:
+    net = NN(1, [2], 1, rng=1, dtype=dtype)
+    net.standardization = Standardization(*np.array([[0.0], [1.0], [0.0], [1.0]]))
+    net.predict(np.zeros((1, 1)))
 
 
 def _train(dtype: str, batch_size: int, activation: str = "relu", **options: Any) -> None:
