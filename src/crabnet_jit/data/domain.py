@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
+from crabnet_jit.data.moments import moments
 
 
 class Domain(NamedTuple):
@@ -28,11 +29,13 @@ class Domain(NamedTuple):
         low, high = rows.min(axis=0), rows.max(axis=0)
         if earlier is not None:
             low, high = np.minimum(low, earlier.low), np.maximum(high, earlier.high)
-        mean = np.average(rows, axis=0, weights=shares)
+        mean, std, is_constant = moments(rows, shares)
+        scale = np.where(is_constant, 1.0, std)
         with np.errstate(over="ignore", invalid="ignore"):
-            centred = rows - mean
-            covariance = (centred * shares[:, None]).T @ centred / shares.sum()
-        return cls(low, high, mean, np.nan_to_num(covariance, posinf=np.finfo(float).max))
+            z = (rows - mean) / scale
+            covariance = (z * shares[:, None]).T @ z / shares.sum() * np.outer(scale, scale)
+        largest = np.finfo(np.float64).max
+        return cls(low, high, mean, np.nan_to_num(covariance, nan=0.0, posinf=largest, neginf=-largest))
 
     @classmethod
     def checked(cls, parts: "Domain", in_features: int) -> "Domain":
