@@ -45,7 +45,7 @@ from crabnet_jit import (
     save,
 )
 from crabnet_jit.data.standardization import Standardization
-from crabnet_jit.kernels.entries import derivatives_of_rows, predict_few_rows
+from crabnet_jit.kernels.point_entries import derivatives_of_rows, predict_few_rows
 from crabnet_jit.machine.network_type import NetworkType
 from crabnet_jit.network.record import Record
 

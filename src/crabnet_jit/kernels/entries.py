@@ -5,20 +5,16 @@ comes from the disk. Arguments are not checked here: a caller passes C-contiguou
 the shapes that the kernel's docstring gives, which the object layer sees to.
 """
 
-import numpy as np
-
 from crabnet_jit.kernels import (
     activations,
     chacha,
     dropout,
-    few_rows,
     linear,
     losses,
     minibatch,
     network,
     optimizers,
     penalties_and_clipping,
-    point,
     schedules,
     targets,
     uniform,
@@ -47,23 +43,6 @@ loss_and_gradients = entry_point(training.loss_and_gradients, "loss_and_gradient
 activation_forward = {
     name: entry_point(activations.activation_forward(getattr(activations, name)), name) for name in KINDS
 }
-activation_curvature = {
-    name: entry_point(activations.activation_curvature(getattr(activations, name)), f"{name}_curvature")
-    for name in KINDS
-}
-point_value = {
-    zero.dtype: entry_point(point.value_kernel(zero), f"point_value_{zero.dtype}")
-    for zero in (np.float64(0), np.float32(0))
-}
-point_derivatives = {
-    zero.dtype: entry_point(point.derivatives_kernel(zero), f"point_derivatives_{zero.dtype}")
-    for zero in (np.float64(0), np.float32(0))
-}
-predict_few_rows = {
-    zero.dtype: entry_point(few_rows.few_rows_kernel(zero), f"predict_few_rows_{zero.dtype}")
-    for zero in (np.float64(0), np.float32(0))
-}
-derivatives_of_rows = entry_point(point.derivatives_of_rows, "derivatives_of_rows")
 loss_forward = {
     "mse": entry_point(losses.mse_forward, "mse"),
     **{

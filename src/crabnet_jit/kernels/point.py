@@ -15,6 +15,7 @@ from crabnet_jit.arrays import Flat, Matrix, Number
 from crabnet_jit.kernels.activations import relu, sigmoid
 from crabnet_jit.kernels.elementary import exp
 from crabnet_jit.kernels.layout import B_START, KIND, N_IN, N_OUT, RELU, W_START
+from crabnet_jit.kernels.structs import AS_THEY_ARE, SOFTMAX, TWO_CLASSES
 from crabnet_jit.machine.address import INLINED, call
 from crabnet_jit.machine.flat import (
     LANES,
@@ -36,7 +37,6 @@ from crabnet_jit.machine.view import matrix, part
 N_LAYERS, LINK, N_UNITS, LAYOUT, PLACES = range(3, 8)
 CALLS, CONSTANTS, PARAMETERS, X_UNITS, Y_UNITS = range(8, RECORD_SIZE)
 START, ACTIVATION, CURVATURE = range(3)  # columns of PLACES, which has a row for each layer
-IDENTITY, TWO_CLASSES, SIGMOID, SOFTMAX = range(4)  # links: what makes values of the outputs
 _COLUMNS = 6  # of a layout
 _LOG2_PANEL = PANEL.bit_length() - 1
 
@@ -205,7 +205,7 @@ def values(link: Number, n_out: Number, y_units: Flat, h: Flat, start: Number, y
         for k in range(y.size):
             y[k] = np.nan
         return
-    if link == IDENTITY:
+    if link == AS_THEY_ARE:
         for k in range(n_out):
             y[k] = h[start + k] * y_units[n_out + k] + y_units[k]
         return

@@ -76,3 +76,6 @@ class Stream(NamedTuple):
 # of the loss, the penalties and the update rule, then that of each layer's activation. INLINED (address.py)
 # stands for what is compiled into the run.
 LOSS, PENALIZE, UPDATE, ACTIVATIONS = range(4)
+
+# What makes values of the outputs of a fitted network.
+AS_THEY_ARE, TWO_CLASSES, SIGMOID, SOFTMAX = range(4)

@@ -4,7 +4,8 @@ import numpy as np
 
 from crabnet_jit.arrays import Array
 from crabnet_jit.kernels import point
-from crabnet_jit.kernels.entries import derivatives_of_rows
+from crabnet_jit.kernels.point_entries import derivatives_of_rows
+from crabnet_jit.kernels.structs import TWO_CLASSES
 from crabnet_jit.network.record import Record
 
 
@@ -23,7 +24,7 @@ def _derivatives(record: Record, rows: Array, n_out: int, *, has_second: bool) -
     n_samples, n_in = rows.shape
     J = np.empty((n_samples, n_out, n_in))
     H = np.empty((n_samples if has_second else 0, n_out, n_in, n_in))
-    y = np.empty(2 if record.values[point.LINK] == point.TWO_CLASSES else n_out)
+    y = np.empty(2 if record.values[point.LINK] == TWO_CLASSES else n_out)
     x = rows.flatten()  # a copy: another compilation would be needed for an array that is read-only
     derivatives_of_rows(record.values, x, y, J.ravel(), H.ravel(), n_in, n_out)
     return J, H

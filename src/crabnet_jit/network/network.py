@@ -20,7 +20,7 @@ from crabnet_jit.data.domain import Domain
 from crabnet_jit.data.random import StdRng, as_rng
 from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.kernels.abi import calls_of
-from crabnet_jit.kernels.entries import predict, predict_few_rows
+from crabnet_jit.kernels.entries import predict
 from crabnet_jit.kernels.layout import (
     B_START,
     CUSTOM,
@@ -34,7 +34,6 @@ from crabnet_jit.kernels.layout import (
 from crabnet_jit.kernels.panels import GROUP, pack, unpack
 from crabnet_jit.kernels.structs import Network, Workspace
 from crabnet_jit.machine.llvm import PANEL
-from crabnet_jit.network.derivatives import hessians, jacobians
 from crabnet_jit.network.history import FitHistory
 from crabnet_jit.network.initializers import INITIALIZERS, LayerPlace
 from crabnet_jit.network.layers import Buffer, LinearLayer
@@ -528,7 +527,8 @@ class NN:
 
     @functools.cached_property
     def _predict_few_rows(self) -> Any:
-        return predict_few_rows[self.dtype]
+        entries = importlib.import_module("crabnet_jit.kernels.point_entries")
+        return entries.predict_few_rows[self.dtype]
 
     def response(self, x: Any) -> Array:
         """Numbers (n_samples, out_features): predictions in the units of the data, or probabilities.
@@ -577,7 +577,8 @@ class NN:
         array([[[3.],
                 [4.]]])
         """
-        return jacobians(self.record, self.encode(x), self.out_features)
+        derivatives = importlib.import_module("crabnet_jit.network.derivatives")
+        return np.asarray(derivatives.jacobians(self.record, self.encode(x), self.out_features))
 
     def hessian(self, x: Any) -> Array:
         """d2y/dx2 (n_samples, out_features, in_features, in_features), for x as in `predict`.
@@ -601,7 +602,8 @@ class NN:
         if any(activation.kind == CUSTOM for activation in self.activations):
             allowed = "activations whose second derivatives are known"
             raise check.reject("net.activations", allowed, "a CustomActivation")
-        return hessians(self.record, self.encode(x), self.out_features)
+        derivatives = importlib.import_module("crabnet_jit.network.derivatives")
+        return np.asarray(derivatives.hessians(self.record, self.encode(x), self.out_features))
 
     def laplacian(self, x: Any) -> Array:
         """The sum of d2y/dx2 over the inputs, of the shape that `predict` has for a regression.

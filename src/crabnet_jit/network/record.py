@@ -9,7 +9,7 @@ from numba import types
 from crabnet_jit import check
 from crabnet_jit.data.domain import Domain
 from crabnet_jit.data.standardization import Standardization
-from crabnet_jit.kernels import entries, point
+from crabnet_jit.kernels import point, point_entries
 from crabnet_jit.kernels.abi import activation_address
 from crabnet_jit.kernels.layout import CUSTOM, IDENTITY, KINDS, N_OUT, RELU
 from crabnet_jit.kernels.structs import ACTIVATIONS, Network
@@ -89,12 +89,12 @@ class Record:
             raise check.reject("net", allowed, f"{n_units:,}")
         for layer, (kind, _) in enumerate(self._activations):
             if kind not in (IDENTITY, RELU, CUSTOM):
-                curvature = _curvature_address(entries.activation_curvature[KINDS[kind]], self._dtype)
+                curvature = _curvature_address(point_entries.activation_curvature[KINDS[kind]], self._dtype)
                 self._places[layer, point.CURVATURE] = curvature
         self.values[network_type.DERIVATIVES] = _derivatives_address(
-            entries.point_derivatives[self._dtype], self._dtype
+            point_entries.point_derivatives[self._dtype], self._dtype
         )
-        self.values[network_type.VALUE] = _value_address(entries.point_value[self._dtype], self._dtype)
+        self.values[network_type.VALUE] = _value_address(point_entries.point_value[self._dtype], self._dtype)
 
 
 @by_kernel

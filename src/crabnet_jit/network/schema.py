@@ -9,7 +9,7 @@ from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.data.columns import Columns, is_frame
 from crabnet_jit.data.labels import Labels
-from crabnet_jit.kernels import point
+from crabnet_jit.kernels.structs import AS_THEY_ARE, SIGMOID, SOFTMAX, TWO_CLASSES
 
 TASKS = ("regression", "classification", "multilabel")
 
@@ -65,10 +65,10 @@ class Schema:
     def link(self, out_features: int) -> int:
         """What makes values of so many outputs (kernels/point.py)."""
         if self.task == "regression":
-            return point.IDENTITY
+            return AS_THEY_ARE
         if self.task == "multilabel":
-            return point.SIGMOID
-        return point.TWO_CLASSES if out_features == 1 else point.SOFTMAX
+            return SIGMOID
+        return TWO_CLASSES if out_features == 1 else SOFTMAX
 
     def encode(self, x: Any, in_features: int | None) -> Array:
         """Inputs (n_samples, in_features) of an array or a data frame."""
