@@ -708,15 +708,15 @@ def _interrupt_short_runs(seconds: float) -> None:
     """Ctrl-C at any moment of a run, its first and last ones included."""
     handler, trainer, n = signal.getsignal(signal.SIGINT), article(log_every=10, chunk_size=20), 0
     told: list[int] = []
-    is_over = threading.Event()
+    end = time.monotonic() + seconds
 
     def send() -> None:
         moments = random.Random(8)
-        while not is_over.wait(moments.uniform(0.0, 0.001)):
+        while time.monotonic() < end - 0.2:  # the last one is over before the runs are
+            time.sleep(moments.uniform(0.0, 0.001))
             os.kill(os.getpid(), signal.SIGINT)
 
     sender = threading.Thread(target=send)
-    end = time.monotonic() + seconds
     sender.start()
     lost = 0
     while time.monotonic() < end:
@@ -732,12 +732,7 @@ def _interrupt_short_runs(seconds: float) -> None:
             signal.signal(signal.SIGINT, handler)
         except KeyboardInterrupt:
             n += 1
-    while sender.is_alive():
-        try:
-            is_over.set()
-            sender.join()
-        except KeyboardInterrupt:
-            n += 1
+    sender.join()
     whole = article(log_every=10)
     whole.run(trainer.iteration)
     print(n, trainer.iteration, lost, flush=True)
