@@ -718,18 +718,23 @@ def _interrupt_short_runs(seconds: float) -> None:
 
     sender = threading.Thread(target=send)
     sender.start()
-    lost = 0
-    while time.monotonic() < end:
-        try:
+    lost, is_over = 0, False
+    while not is_over:
+        try:  # a second one, for what comes between the two below
             while time.monotonic() < end:
-                trainer.run(n % 50, on_log=lambda i, loss: told.append(i))
-                n += 1
-        except KeyboardInterrupt:
-            n += 1
-        try:
-            lost += signal.getsignal(signal.SIGINT) != handler
-            lost += signal.set_wakeup_fd(-1) != -1
-            signal.signal(signal.SIGINT, handler)
+                try:
+                    while time.monotonic() < end:
+                        trainer.run(n % 50, on_log=lambda i, loss: told.append(i))
+                        n += 1
+                except KeyboardInterrupt:
+                    n += 1
+                try:
+                    lost += signal.getsignal(signal.SIGINT) != handler
+                    lost += signal.set_wakeup_fd(-1) != -1
+                    signal.signal(signal.SIGINT, handler)
+                except KeyboardInterrupt:
+                    n += 1
+            is_over = True
         except KeyboardInterrupt:
             n += 1
     sender.join()
