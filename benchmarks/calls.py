@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
-from scipy.integrate import nquad
 
 from crabnet_jit import NN
 
@@ -90,6 +89,8 @@ def _calls_from_python(function: Callable[[Any], object], argument: Any) -> Call
 
 def rows(activation: str) -> list[Row]:
     """What is measured for networks with an activation, compiled."""
+    from scipy.integrate import nquad  # asv imports this file, too, where there is no SciPy
+
     net = NN(2, HIDDEN, 1, 1, activation=activation, init="glorot_uniform")
     three = NN(2, HIDDEN, 3, 1, activation=activation, init="glorot_uniform")
     x = np.random.default_rng(0).uniform(-3, 3, (N, 2))
