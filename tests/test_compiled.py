@@ -44,10 +44,12 @@ from crabnet_jit import (
     load,
     save,
 )
+from crabnet_jit.data.labels import Labels
 from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.kernels.point_entries import derivatives_of_rows, predict_few_rows
 from crabnet_jit.machine.network_type import NetworkType
 from crabnet_jit.network.record import Record
+from crabnet_jit.network.schema import Schema
 
 LONG = np.longdouble
 needs_long_doubles = pytest.mark.skipif(
@@ -839,3 +841,13 @@ def test_numba_knows_networks_by_their_numbers_of_inputs_and_outputs(fitted: NN)
     assert numba.typeof(fitted) == numba.typeof(tanh_net()) == NetworkType(2, 1, 1)
     assert numba.typeof(classifier("one output")) == NetworkType(2, 1, 2)
     assert call_1(NN(1, [], 1, init=[2.0, 1.0]), 3) == 7.0
+
+
+def test_a_small_probability_has_all_its_digits() -> None:
+    """Of the first of two classes, too: not 1 - p."""
+    net = NN(1, [], 1, init=[1.0, 0.0])
+    net.schema = Schema(labels=Labels.numbered(2), task="classification")
+    for z in (-50.0, 50.0):
+        expected = np.array([1 / (1 + np.exp(z)), 1 / (1 + np.exp(-z))])
+        np.testing.assert_allclose(net.predict_proba([[z]])[0], expected, rtol=1e-14)
+        np.testing.assert_allclose(call_1(net, z), expected, rtol=1e-14)

@@ -1,5 +1,6 @@
 """What the regressor and the classifier share: parameters, the way of a fit, what a fitted one shows."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any, Self
@@ -29,7 +30,7 @@ from crabnet_jit.training.run import Callback
 _OUT_ACTIVATIONS = {"binary_cross_entropy": "logistic", "cross_entropy": "softmax"}
 
 
-class NNEstimator(BaseEstimator):
+class NNEstimator(BaseEstimator, ABC):
     """What both estimators share.
 
     A subclass says which targets `y` it takes (`_labels`), as which numbers a network learns them
@@ -102,21 +103,21 @@ class NNEstimator(BaseEstimator):
         if self.__sklearn_is_fitted__():
             del self.net_
 
+    @abstractmethod
     def _labels(self, X: ArrayLike, y: ArrayLike, *, is_first: bool) -> tuple[Array, Any]:
         """Inputs and targets, checked, in the manner of scikit-learn."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _encode(self, y: Any, weights: Array) -> tuple[Array, Array]:
         """Targets (n_samples, n_outputs) as numbers, and the weights that samples have with them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _schema(self) -> Schema:
         """What the network's numbers mean, for those who take `net_` alone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _criterion(self) -> Loss:
         """What is minimised, for the targets that were encoded last."""
-        raise NotImplementedError
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit a network.

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 from scipy.sparse import issparse
-from scipy.special import expit, log_expit, log_softmax, softmax
+from scipy.special import log_expit, log_softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
@@ -279,10 +279,8 @@ class NNClassifier(ClassifierMixin, NNEstimator):
 
     def predict_proba(self, X: ArrayLike) -> Array:
         """Probabilities (n_samples, n_classes) of classes or labels, for X (n_samples, n_features)."""
-        logits = self._logits(X)
-        if self.out_activation_ == "softmax":
-            return np.asarray(softmax(logits, axis=1))
-        return np.asarray(expit(logits if self._is_multilabel else np.hstack([-logits, logits])))
+        inputs = self._inputs(X)
+        return self.net_.predict_proba(inputs)
 
     def predict_log_proba(self, X: ArrayLike) -> Array:
         """The logarithms of `predict_proba`, also of those that are too small for a number."""

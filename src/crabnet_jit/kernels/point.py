@@ -209,6 +209,13 @@ def values(link: Number, n_out: Number, y_units: Flat, h: Flat, start: Number, y
         for k in range(n_out):
             y[k] = h[start + k] * y_units[n_out + k] + y_units[k]
         return
+    if link == TWO_CLASSES:
+        z = load_part(h, start, 1)
+        for k in range(2):
+            p, _, _ = sigmoid(-z if k == 0 else z, 0.0)  # not 1 - p, which has no digits where p is almost 1
+            store_part(h, start, p)
+            y[k] = h[start]
+        return
     largest = h[start]
     for k in range(n_out):
         largest = max(largest, h[start + k])
@@ -223,11 +230,8 @@ def values(link: Number, n_out: Number, y_units: Flat, h: Flat, start: Number, y
         total = 0.0
         for k in range(n_out):
             total += h[start + k]
-    if link == TWO_CLASSES:
-        y[0], y[1] = 1.0 - h[start], h[start]
-    else:
-        for k in range(n_out):
-            y[k] = h[start + k] / total
+    for k in range(n_out):
+        y[k] = h[start + k] / total
 
 
 @kernel

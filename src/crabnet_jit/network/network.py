@@ -499,10 +499,10 @@ class NN:
         if self.schema.labels is None:
             hint = "; for integers that are labels, say fit(..., loss='cross_entropy')"
             raise check.reject("net", "a classifier, which fit makes of labels", "one of a regression", hint)
-        values = self.response(x)
         if self.schema.task == "classification" and self.out_features == 1:
-            return np.hstack([1.0 - values, values])
-        return values
+            z = self.get_output(x)
+            return Sigmoid().get_output(np.hstack([-z, z]))  # 1 - p has no digits where p is almost 1
+        return self.response(x)
 
     def __call__(self, x: ArrayLike) -> Array:
         """The same as `predict` for a regression, and as `predict_proba` for a classifier."""
