@@ -54,6 +54,7 @@ from crabnet_jit import (
     fit,
 )
 from crabnet_jit.kernels.entries import train
+from crabnet_jit.machine.signals import Interruptible
 from crabnet_jit.training import trainer as trainer_module
 
 
@@ -849,6 +850,42 @@ def test_a_signal_at_any_place_in_python_loses_nothing(tmp_path: Path) -> None:
             signal.set_wakeup_fd(-1)
     assert not failures, "\n".join(failures)
     assert n_cases > 150
+
+
+def test_a_second_signal_before_the_first_is_dealt_with_does_not_keep_callbacks_from_finishing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = Interruptible.hold
+    second: list[int] = []
+
+    def hold_too_late(self: Interruptible) -> None:
+        if isinstance(sys.exc_info()[1], KeyboardInterrupt) and not second:
+            second.append(trainer.iteration)
+            signal.raise_signal(signal.SIGINT)
+        hold(self)
+
+    monkeypatch.setattr(Interruptible, "hold", hold_too_late)
+    trainer, loaded = CALM.trainer(chunk_size=1000), CALM.trainer()
+    interrupt = Every(500, lambda _: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(2600, callbacks=[interrupt, Checkpoint(tmp_path / "run.npz")])
+    assert second == [500]
+    loaded.load_checkpoint(tmp_path / "run.npz")
+    assert_same(loaded, trainer)
+
+
+def test_a_callback_that_catches_ctrl_c_can_be_interrupted_again() -> None:
+    caught: list[int] = []
+
+    def catch(run: Run) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            caught.append(run.iteration)
+
+    trainer = CALM.trainer(chunk_size=1000)
+    trainer.run(2000, callbacks=[Every(500, catch)])
+    assert caught == [500, 1000, 1500, 2000]
 
 
 def test_signals_from_every_entry_of_the_log_do_not_keep_callbacks_from_finishing(tmp_path: Path) -> None:

@@ -82,6 +82,9 @@ class Interruptible:
 
     A handler with an attribute `is_immediate` that is true does not wait; it should not raise an exception.
 
+    After a handler has raised one, all wait until the end of the context: what the first signal interrupts is
+    saved before a second one is answered. Code that catches the exception and goes on says so (`go_on`).
+
     Attributes
     ----------
     flag : ndarray of uint8
@@ -122,10 +125,17 @@ class Interruptible:
         self.release()
 
     def _handle(self, number: int, frame: Any) -> None:
-        if self._n_held > 0:
-            self._waiting.append((number, frame))
-        else:
-            self._handlers[number](number, frame)
+        self._waiting.append((number, frame))
+        self._answer()
+
+    def _answer(self) -> None:
+        while self._waiting and self._n_held == 0:
+            number, frame = self._waiting.pop(0)
+            try:
+                self._handlers[number](number, frame)
+            except BaseException:
+                self._n_held += 1  # no call: Python would look for signals within it
+                raise
 
     def hold(self) -> None:
         """Let handlers wait until `release` has been called as often as this."""
@@ -134,9 +144,12 @@ class Interruptible:
     def release(self) -> None:
         """Call the handlers of the signals that came in the meantime; one may raise an exception."""
         self._n_held -= 1
-        while self._waiting and self._n_held == 0:
-            number, frame = self._waiting.pop(0)
-            self._handlers[number](number, frame)
+        self._answer()
+
+    def go_on(self) -> None:
+        """Answer signals again, even after a handler's exception, which somebody has caught."""
+        self._n_held = 0
+        self._answer()
 
     def is_interrupted(self) -> bool:
         """Whether signals came that interrupt kernels; forgets all that came."""

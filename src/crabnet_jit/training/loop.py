@@ -13,6 +13,7 @@ def train_until_end(steps: Steps, run: Run, interruptible: Interruptible) -> Non
         while steps.iteration < run.end and not run.is_stopped:
             steps.advance(run.next_pause(), interruptible)
             run.call_due()
+            interruptible.go_on()  # where a callback has caught the exception of a signal
     except BaseException as error:
         interruptible.hold()  # further signals wait until all is saved
         try:
