@@ -1,6 +1,6 @@
 """Networks as functions in code that Numba compiles, and what calls them from elsewhere.
 
-The truth is a network in plain NumPy with numbers of more digits, at the top of this file.
+The truth is a network in plain NumPy with numbers of more digits: benchmarks/truth.py.
 """
 
 import ctypes
@@ -24,18 +24,13 @@ from numba import guvectorize, njit, prange, vectorize
 from numba.core.errors import TypingError
 from numba.core.runtime import _nrt_python, rtsys
 
+from benchmarks.truth import FORMULAS, LONG, exact, random_net
 from crabnet_jit import (
     ELU,
     GELU,
     NN,
     CustomActivation,
-    Identity,
     InvalidArgumentError,
-    LeakyReLU,
-    ReLU,
-    Sigmoid,
-    SiLU,
-    Sine,
     Softplus,
     Tanh,
     Trainer,
@@ -51,69 +46,9 @@ from crabnet_jit.machine.network_type import NetworkType
 from crabnet_jit.network.record import Record
 from crabnet_jit.network.schema import Schema
 
-LONG = np.longdouble
 needs_long_doubles = pytest.mark.skipif(
     bool(np.finfo(LONG).eps > 1e-18), reason="long double has no more digits than float64 here"
 )
-
-
-# ---- the truth ----
-
-
-def _erf(x: Any) -> Any:
-    """2 / sqrt(pi) x exp(-x^2) (1 + 2 x^2 / 3 + (2 x^2)^2 / (3 5) + …); beyond 7 it is 1 or -1 here."""
-    near = np.clip(x, -7, 7)
-    term = total = np.ones_like(near)
-    for n in range(1, 300):
-        term = term * 2 * near**2 / (2 * n + 1)
-        total = total + term
-    return np.clip(2 / np.sqrt(LONG(np.pi)) * near * np.exp(-(near**2)) * total, -1, 1)
-
-
-def _logistic(x: Any) -> Any:
-    e = np.exp(-np.abs(x))
-    return np.where(x > 0, 1 / (1 + e), e / (1 + e))
-
-
-_TWO_BY_PI = np.sqrt(2 / (4 * np.arctan(LONG(1))))
-#: Objects, and functions of numbers of any precision.
-FORMULAS: list[tuple[Any, Callable[[Any], Any]]] = [
-    (Identity(), lambda x: x),
-    (ReLU(), lambda x: np.maximum(x, 0)),
-    (LeakyReLU(0.1), lambda x: np.where(x > 0, x, LONG(0.1) * x)),
-    (ELU(1.5), lambda x: np.where(x > 0, x, LONG(1.5) * np.expm1(np.minimum(x, 0)))),
-    (GELU(), lambda x: x * (1 + _erf(x / np.sqrt(LONG(2)))) / 2),
-    (GELU("tanh"), lambda x: x * _logistic(2 * _TWO_BY_PI * (x + LONG(0.044715) * x**3))),
-    (SiLU(), lambda x: x * _logistic(x)),
-    (Tanh(), np.tanh),
-    (Sigmoid(), _logistic),
-    (Softplus(), lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))),
-    (Sine(3.0), lambda x: np.sin(3 * x)),
-]
-
-
-def exact(net: NN, formulas: list[Callable[[Any], Any]], x: Any) -> Any:
-    """Outputs (n_samples, n_out) in long double, in the units of the data."""
-    units = net.standardization
-    h = x.astype(LONG) if units is None else (x - units.x_mean.astype(LONG)) / units.x_std
-    for layer, formula in zip(net.layers, formulas, strict=True):
-        h = formula(h @ layer.W.T.astype(LONG) + layer.b.T)
-    return h if units is None else h * units.y_std.astype(LONG) + units.y_mean
-
-
-def random_net(rng: np.random.Generator, dtype: Any, sizes: list[int]) -> tuple[NN, Any]:
-    """A network with some of the activations, standardised or not, and its formulas."""
-    chosen = [FORMULAS[k] for k in rng.integers(len(FORMULAS), size=len(sizes) - 1)]
-    hidden, output = [a for a, _ in chosen[:-1]], chosen[-1][0]
-    net = NN(sizes[0], sizes[1:-1], sizes[-1], 1, activation=hidden, output_activation=output, dtype=dtype)
-    for layer in net.layers:
-        layer.W[:] = rng.normal(size=layer.W.shape) / np.sqrt(layer.in_features)
-        layer.b[:] = rng.normal(size=layer.b.shape)
-    if rng.random() < 0.5:
-        means, stds = rng.normal(size=sum((sizes[0], sizes[-1]))), rng.uniform(0.2, 5.0, sizes[0] + sizes[-1])
-        n = sizes[0]
-        net.standardization = Standardization(means[:n], stds[:n], means[n:], stds[n:])
-    return net, [formula for _, formula in chosen]
 
 
 # ---- functions of a user ----

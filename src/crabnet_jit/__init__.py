@@ -26,6 +26,7 @@ _PLACES = {
     "data.sources": "ArraySource Source UniformSource",
     "data.standardization": "Standardization",
     "data.targets": "StandardGaussian Target",
+    "exchange.export": "export",
     "exchange.scikit_learn": "to_sklearn",
     "fitting.fit": "fit",
     "fitting.scores": "ClassScores Scores score",

@@ -39,6 +39,7 @@ from crabnet_jit.data.random import StdRng
 from crabnet_jit.data.sources import ArraySource, Source, UniformSource
 from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.data.targets import StandardGaussian, Target
+from crabnet_jit.exchange.export import export
 from crabnet_jit.exchange.scikit_learn import to_sklearn
 from crabnet_jit.fitting.fit import fit
 from crabnet_jit.fitting.scores import ClassScores, Scores, score
@@ -123,6 +124,7 @@ __all__ = [
     "UniformSource",
     "check_gradients",
     "diagnose",
+    "export",
     "fit",
     "load",
     "save",

@@ -27,6 +27,11 @@ COMMANDS = {
         "draw a saved network",
         "Needs matplotlib. Numbers that begin with a minus are written as in --low=-1,0.",
     ),
+    "export": (
+        "write a saved network as a program, or for one",
+        "The ending says what: .c (C99; compiled with -DPREFIX_SELF_TEST, it tests itself), .f90 (a module of "
+        "Fortran, and the C file that it calls), .onnx, .safetensors, .py (Python that needs only math).",
+    ),
     "warmup": (
         "compile everything ahead",
         "Machine code is kept on disk, so that the first run on a server or in an image need not compile. It "

@@ -57,6 +57,7 @@ def _parser(
     _add_fit(commands["fit"])
     _add_predict(commands["predict"])
     _add_plot(commands["plot"])
+    _add_export(commands["export"])
     commands[command].set_defaults(**(saved or {}))
     return parser
 
@@ -239,6 +240,18 @@ def _add_plot(plot: Parser) -> None:
     plot.add_argument("--show", action="store_true", help="open a window, if there is a display")
 
 
+def _add_export(export: Parser) -> None:
+    export.add_argument("model", help="a file that gaussian or fit saved")
+    export.add_argument("to", metavar="file", help="the file to write: .c, .f90, .onnx, .safetensors, .py")
+    export.add_argument(
+        "--prefix", metavar="NAME", help="of names in C and Fortran; by default made of that of the file"
+    )
+    export.add_argument(
+        "--dtype", metavar="NAME", help="of all numbers: float32, float64; by default the network's"
+    )
+    export.add_argument("--header", action="store_true", help="write a header for C, too: .h")
+
+
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options; those that are not given are those of the checkpoint to go on from, or the preset's."""
     options = _parser().parse_args(argv)
@@ -264,6 +277,7 @@ _FILES = {
     "fit": (["file", "resume"], ["save", "checkpoint", "log_file", "plot"]),
     "predict": (["model", "file"], ["output"]),
     "plot": (["model", "data"], ["picture"]),
+    "export": (["model"], ["to"]),
     "warmup": ([], []),
 }
 #: Files that may be written over what was read from them.
@@ -273,7 +287,7 @@ _FILMS = ("animate", "rotate")
 
 def _shown(name: str) -> str:
     """What errors call an option with a file."""
-    arguments = {"file": "the data", "model": "the model", "picture": "PICTURE"}
+    arguments = {"file": "the data", "to": "FILE", "model": "the model", "picture": "PICTURE"}
     return arguments.get(name, f"--{name.replace('_', '-')}")
 
 

@@ -13,13 +13,21 @@ from crabnet_jit.check import InvalidArgumentError
 from crabnet_jit.cli.article import gaussian
 from crabnet_jit.cli.commands import USAGE_ERROR
 from crabnet_jit.cli.console import abandon_output, say
+from crabnet_jit.cli.export import export
 from crabnet_jit.cli.fit import fit, predict
 from crabnet_jit.cli.options import check_files, parse
 from crabnet_jit.cli.pictures import plot
 from crabnet_jit.cli.tables import TableError
 from crabnet_jit.cli.warmup import warmup
 
-_COMMANDS = {"gaussian": gaussian, "fit": fit, "predict": predict, "plot": plot, "warmup": warmup}
+_COMMANDS = {
+    "gaussian": gaussian,
+    "fit": fit,
+    "predict": predict,
+    "plot": plot,
+    "export": export,
+    "warmup": warmup,
+}
 _FAILED = 1
 _INTERRUPTED = 128 + signal.SIGINT
 _TERMINATED = 128 + signal.SIGTERM

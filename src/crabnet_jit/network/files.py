@@ -45,14 +45,9 @@ def save(net: NN, path: str | PathLike[str], names: dict[str, list[str]] | None 
         If the file cannot be written. Nothing is left of it then.
     """
     check.instance("net", net, NN, "an NN")
-    schema = net.schema if names is None else _renamed(net, names)
-    values = {**net.spec.values(), "schema": schema.values()}
-    check.array("net.parameters", net.parameters, net.dtype)
-    arrays = {"parameters": net.parameters}
-    if net.standardization is not None:
-        arrays |= net.standardization._asdict()
-    if net.domain is not None:
-        arrays |= {f"domain_{name}": part for name, part in net.domain._asdict().items()}
+    values, arrays = contents(net)
+    if names is not None:
+        values["schema"] = _renamed(net, names).values()
     write_archive(path, _KIND, _VERSIONS[-1], values, arrays)
 
 
@@ -67,7 +62,37 @@ def load(path: str | PathLike[str]) -> NN:
     OSError
         If it cannot be read.
     """
-    return read_archive(path, _KIND, _VERSIONS, _parse)
+    return read_archive(path, _KIND, _VERSIONS, from_contents)
+
+
+def contents(net: NN) -> tuple[dict[str, Any], dict[str, Array]]:
+    """What a file says of a network, of what JSON has, and its arrays; `from_contents` reads them."""
+    check.array("net.parameters", net.parameters, net.dtype)
+    arrays = {"parameters": net.parameters}
+    if net.standardization is not None:
+        arrays |= net.standardization._asdict()
+    if net.domain is not None:
+        arrays |= {f"domain_{name}": part for name, part in net.domain._asdict().items()}
+    return {**net.spec.values(), "schema": net.schema.values()}, arrays
+
+
+def from_contents(values: dict[str, Any], arrays: dict[str, Array]) -> NN:
+    """The network that `contents` gave, believing nothing; any exception means that they are wrong."""
+    of_domain = [f"domain_{name}" for name in Domain._fields]
+    if unknown := set(arrays) - {"parameters", *Standardization._fields, *of_domain}:
+        raise ValueError(f"unknown arrays {sorted(unknown)}")
+    parameters = arrays.pop("parameters")
+    spec = Spec.from_values(values, parameters.dtype)
+    if parameters.shape != (spec.n_parameters,):
+        raise ValueError(f"parameters of shape {parameters.shape}, not ({spec.n_parameters},)")
+    net = NN.from_spec(spec, parameters)
+    if any(name in arrays for name in of_domain):
+        net.domain = Domain(*(arrays.pop(name) for name in of_domain))
+    if arrays:
+        net.standardization = Standardization(**arrays)
+    is_first = values.get("version") == _VERSIONS[0]
+    net.schema = _renamed(net, values["names"]) if is_first else Schema.from_values(values["schema"])
+    return net
 
 
 def _renamed(net: NN, names: dict[str, list[str]]) -> Schema:
@@ -84,21 +109,3 @@ def _renamed(net: NN, names: dict[str, list[str]]) -> Schema:
         elif texts != schema.columns.encoded_names:
             raise check.reject("names['inputs']", "those of the fit, which has columns of texts", repr(texts))
     return schema
-
-
-def _parse(header: dict[str, Any], arrays: dict[str, Array]) -> NN:
-    of_domain = [f"domain_{name}" for name in Domain._fields]
-    if unknown := set(arrays) - {"parameters", *Standardization._fields, *of_domain}:
-        raise ValueError(f"unknown arrays {sorted(unknown)}")
-    parameters = arrays.pop("parameters")
-    spec = Spec.from_values(header, parameters.dtype)
-    if parameters.shape != (spec.n_parameters,):
-        raise ValueError(f"parameters of shape {parameters.shape}, not ({spec.n_parameters},)")
-    net = NN.from_spec(spec, parameters)
-    if any(name in arrays for name in of_domain):
-        net.domain = Domain(*(arrays.pop(name) for name in of_domain))
-    if arrays:
-        net.standardization = Standardization(**arrays)
-    is_first = header["version"] == _VERSIONS[0]
-    net.schema = _renamed(net, header["names"]) if is_first else Schema.from_values(header["schema"])
-    return net

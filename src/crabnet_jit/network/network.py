@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from crabnet_jit import check, notebook
 from crabnet_jit.arrays import Array, aligned_zeros
-from crabnet_jit.components.activations import Activation, Sigmoid, Sine, as_activation
+from crabnet_jit.components.activations import Activation, Sine, as_activation
 from crabnet_jit.components.base import stored
 from crabnet_jit.data.domain import Domain
 from crabnet_jit.data.random import StdRng, as_rng
@@ -37,7 +37,7 @@ from crabnet_jit.machine.llvm import PANEL
 from crabnet_jit.network.history import FitHistory
 from crabnet_jit.network.initializers import INITIALIZERS, LayerPlace
 from crabnet_jit.network.layers import Buffer, LinearLayer
-from crabnet_jit.network.schema import Schema, default_names, softmax
+from crabnet_jit.network.schema import Schema, default_names, probabilities
 from crabnet_jit.network.spec import Spec
 
 _KINDS_OF_C = "value", "gradient", "jacobian", "hessian"
@@ -499,10 +499,7 @@ class NN:
         if self.schema.labels is None:
             hint = "; for integers that are labels, say fit(..., loss='cross_entropy')"
             raise check.reject("net", "a classifier, which fit makes of labels", "one of a regression", hint)
-        if self.schema.task == "classification" and self.out_features == 1:
-            z = self.get_output(x)
-            return Sigmoid().get_output(np.hstack([-z, z]))  # 1 - p has no digits where p is almost 1
-        return self.response(x)
+        return probabilities(self.schema.link(self.out_features), self.get_output(x))
 
     def __call__(self, x: ArrayLike) -> Array:
         """The same as `predict` for a regression, and as `predict_proba` for a classifier."""
@@ -539,8 +536,8 @@ class NN:
             return values
         output = self.get_output(x)
         if self.schema.labels is not None:
-            is_softmax = self.schema.is_softmax(self.out_features)
-            return softmax(output) if is_softmax else Sigmoid().get_output(output)
+            shares = probabilities(self.schema.link(self.out_features), output)
+            return shares[:, -self.out_features :]  # of two classes, the second
         return output if self.standardization is None else self.standardization.outputs(output)
 
     def gradient(self, x: Any) -> Array:

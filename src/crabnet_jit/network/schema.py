@@ -7,6 +7,7 @@ import numpy as np
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
+from crabnet_jit.components.activations import Sigmoid
 from crabnet_jit.data.columns import Columns, is_frame
 from crabnet_jit.data.labels import Labels
 from crabnet_jit.kernels.structs import AS_THEY_ARE, SIGMOID, SOFTMAX, TWO_CLASSES
@@ -131,6 +132,13 @@ def different_texts(name: str, texts: Any, count: int | None = None) -> list[str
 def default_names(letter: str, n: int) -> list[str]:
     """Of n features: the letter and their number, from 0 on."""
     return [f"{letter}{k}" for k in range(n)]
+
+
+def probabilities(link: int, logits: Array) -> Array:
+    """Of classes (n_samples, n_classes); of two classes with one logit, both have all digits."""
+    if link == SOFTMAX:
+        return softmax(logits)
+    return Sigmoid()._values(np.hstack([-logits, logits]) if link == TWO_CLASSES else logits)[0]
 
 
 def softmax(logits: Array) -> Array:

@@ -1,0 +1,87 @@
+"""What all ways out of the package and into it have in common."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from crabnet_jit import check
+from crabnet_jit.arrays import Array
+from crabnet_jit.components.activations import Activation
+from crabnet_jit.kernels.layout import CUSTOM, KINDS
+from crabnet_jit.network.files import contents, from_contents
+from crabnet_jit.network.network import NN
+from crabnet_jit.network.spec import Spec
+
+
+class Layer(NamedTuple):
+    """A linear layer and its activation: W (n_out, n_in) and b (n_out,)."""
+
+    W: Array
+    b: Array
+    activation: Activation
+
+
+def exportable(net: NN, dtype: DTypeLike | None = None) -> NN:
+    """A copy of a network whose numbers have this type, by default its own.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If an activation is a user's, which other programs do not know, or a number is not finite.
+    """
+    check.instance("net", net, NN, "an NN")
+    for k, activation in enumerate(net.activations):
+        if activation.kind == CUSTOM:
+            allowed = "one that other programs know, see ACTIVATIONS"
+            raise check.reject(f"net.activations[{k}]", allowed, repr(activation))
+    check.array("net.parameters", net.parameters, net.dtype)
+    to = net.dtype if dtype is None else check.float_type("dtype", dtype)
+    copy = NN.from_spec(
+        Spec(net.spec.sizes, net.activations, to), check.array("net.parameters", net.parameters, to)
+    )
+    copy.standardization, copy.schema, copy.domain = net.standardization, net.schema, net.domain
+    return copy
+
+
+def layers_of(net: NN) -> list[Layer]:
+    """Its layers; W and b are C-contiguous arrays of their own."""
+    return [
+        Layer(layer.W.copy(), layer.b.ravel().copy(), activation)
+        for layer, activation in zip(net.layers, net.activations, strict=True)
+    ]
+
+
+def formula(activation: Activation) -> str:
+    """The name of its formula: that of KINDS (kernels/layout.py), where each GELU has one of its own."""
+    return KINDS[activation.kind]
+
+
+def assembled(layers: Sequence[Layer], dtype: DTypeLike) -> NN:
+    """A network of these layers, which fit together, in float64 or float32.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If a number is not finite, or too large for the type.
+    """
+    sizes = (layers[0].W.shape[1], *(len(layer.b) for layer in layers))
+    spec = Spec(sizes, tuple(layer.activation for layer in layers), np.dtype(dtype))
+    parts = [part.ravel() for layer in layers for part in (layer.W, layer.b)]
+    return NN.from_spec(spec, check.array("the parameters", np.concatenate(parts), spec.dtype))
+
+
+def described(net: NN) -> str:
+    """All of a network but its parameters, as JSON, for the metadata of a file."""
+    values, arrays = contents(net)
+    del arrays["parameters"]
+    return json.dumps({**values, "arrays": {name: array.tolist() for name, array in arrays.items()}})
+
+
+def from_description(text: str, parameters: Array) -> NN:
+    """The network that `described` described, believing nothing; any exception means that it is wrong."""
+    values: dict[str, Any] = json.loads(text)
+    arrays = {name: np.array(numbers, np.float64) for name, numbers in values.pop("arrays").items()}
+    return from_contents(values, {**arrays, "parameters": parameters})

@@ -1,0 +1,137 @@
+"""Samples of an exported network and what it must give for them: a test for where it is used."""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+from crabnet_jit.arrays import Array
+from crabnet_jit.data.standardization import Standardization
+from crabnet_jit.exchange.common import exportable
+from crabnet_jit.kernels.structs import AS_THEY_ARE, SOFTMAX, TWO_CLASSES
+from crabnet_jit.network.network import NN
+from crabnet_jit.network.schema import probabilities
+
+_N_RANDOM = 32
+_MOST_CORNERS = 16
+_MOST_NUMBERS = 2000  # of all samples, and of all derivatives
+_N_DRAWS = 8  # of networks that differ in the last digit
+_SLACK = 16  # a tolerance, over the largest difference of those
+
+
+class Samples(NamedTuple):
+    """What to compare: x (n_samples, n_in), and for each output k the largest difference.
+
+    The derivatives (n, n_values, n_in) are those of the first n samples, and have a tolerance for each entry.
+    """
+
+    x: Array
+    y: Array
+    tolerance: Array
+    dy_dx: Array
+    tolerance_of_derivatives: Array
+
+
+def samples_of(net: NN) -> Samples:
+    """Random samples and corners of the box of the training data, then NaN and infinity.
+
+    Exported code rounds in another order than the network. That may change results by about as much as a
+    change of each of the network's numbers in its last digit.
+    """
+    rng = np.random.default_rng(0)
+    low, high = _box(net)
+    n_random = max(min(_N_RANDOM, _MOST_NUMBERS // net.in_features), 4)
+    x = _rounded(np.vstack([rng.uniform(low, high, (n_random, len(low))), _corners(low, high, rng)]), net)
+    n = max(min(len(x), _MOST_NUMBERS // (net.schema.n_values(net.out_features) * net.in_features)), 1)
+    truth = exportable(net, np.float64)
+    others = [_changed(truth, float(np.finfo(net.dtype).eps), rng) for _ in range(_N_DRAWS)]
+    y, dy_dx = values(truth, x), derivatives(truth, x[:n])
+    special = _special(x[0])
+    return Samples(
+        np.vstack([x, special]),
+        np.vstack([y, values(truth, special)]),
+        _tolerance(y, [values(other, x) for other in others], net),
+        dy_dx,
+        _tolerance(dy_dx, [derivatives(other, x[:n]) for other in others], net),
+    )
+
+
+def values(net: NN, x: Array) -> Array:
+    """Predictions or probabilities (n_samples, n_values) for any x, NaN and infinity among them."""
+    with np.errstate(all="ignore"):
+        units, link = net.standardization, net.schema.link(net.out_features)
+        h = x if units is None else units.inputs(x)
+        for layer, activation in zip(net.layers, net.activations, strict=True):
+            h = activation._forward(layer._forward(h))
+        if link != AS_THEY_ARE:
+            return probabilities(link, h)
+        return h if units is None else units.outputs(h)
+
+
+def derivatives(net: NN, x: Array) -> Array:
+    """dy/dx (n_samples, n_values, n_in) of predictions or probabilities."""
+    dz_dx, link = net.jacobian(x), net.schema.link(net.out_features)
+    if link == AS_THEY_ARE:
+        return dz_dx
+    p = values(net, x)[:, :, None]
+    if link == SOFTMAX:
+        return np.asarray(p * (dz_dx - (p * dz_dx).sum(axis=1, keepdims=True)))
+    slope = probabilities(TWO_CLASSES, net.get_output(x).reshape(-1, 1)).prod(axis=1)  # p (1 - p)
+    dp_dx = slope.reshape(len(x), -1, 1) * dz_dx
+    return np.hstack([-dp_dx, dp_dx]) if link == TWO_CLASSES else dp_dx
+
+
+def _box(net: NN) -> tuple[Array, Array]:
+    """Where samples are to lie."""
+    if net.domain is not None:
+        return net.domain.low, net.domain.high
+    if net.standardization is not None:
+        mean, std = net.standardization.x_mean, net.standardization.x_std
+        return mean - 2 * std, mean + 2 * std
+    return np.full(net.in_features, -1.0), np.full(net.in_features, 1.0)
+
+
+def _corners(low: Array, high: Array, rng: np.random.Generator) -> Array:
+    """All corners of a box, or some if there are many."""
+    n_in = len(low)
+    if 2**n_in <= _MOST_CORNERS:
+        is_high = np.array([*itertools.product([False, True], repeat=n_in)])
+    else:
+        is_high = rng.random((4, n_in)) < 0.5
+    return np.where(is_high, high, low)
+
+
+def _special(x: Array) -> Array:
+    """A sample with NaN in its first or last input, or with infinite ones."""
+    rows = np.repeat(x[None], 4, axis=0)
+    rows[0, 0] = rows[1, -1] = np.nan
+    rows[2], rows[3] = np.inf, -np.inf
+    return rows
+
+
+def _rounded(x: Array, net: NN) -> Array:
+    """Numbers that the exported code can take."""
+    return x.astype(net.dtype).astype(np.float64)
+
+
+def _changed(net: NN, eps: float, rng: np.random.Generator) -> NN:
+    """The network with its numbers changed by about eps of their size."""
+
+    def change(numbers: Array) -> Array:
+        return np.asarray(numbers * (1 + eps * rng.normal(size=numbers.shape)))
+
+    other = exportable(net)
+    other.parameters = change(net.parameters)
+    units = net.standardization
+    if units is not None:
+        other.standardization = Standardization(
+            units.x_mean, change(units.x_std), change(units.y_mean), change(units.y_std)
+        )
+    return other
+
+
+def _tolerance(truth: Array, others: list[Array], net: NN) -> Array:
+    """For each output, or derivative of one: the largest change, and some units in the last place."""
+    change = np.max([np.abs(other - truth).max(axis=0) for other in others], axis=0)
+    smallest = np.finfo(net.dtype).tiny
+    return np.asarray(_SLACK * (change + np.finfo(net.dtype).eps * np.abs(truth).max(axis=0) + smallest))
