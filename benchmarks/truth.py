@@ -1,7 +1,7 @@
 """Networks in plain NumPy with numbers of more digits: what compiled code and exported files are held to."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from crabnet_jit import (
     Standardization,
     Tanh,
 )
+from crabnet_jit.data.domain import Domain
+from crabnet_jit.data.labels import Labels
+from crabnet_jit.network.schema import Schema
 
 LONG = np.longdouble
 
@@ -77,3 +80,52 @@ def random_net(rng: np.random.Generator, dtype: Any, sizes: list[int]) -> tuple[
         n = sizes[0]
         net.standardization = Standardization(means[:n], stds[:n], means[n:], stds[n:])
     return net, [formula for _, formula in chosen]
+
+
+class Case(NamedTuple):
+    """A network of some task, its formulas in NumPy, and inputs around its data, in its type."""
+
+    net: NN
+    formulas: Any
+    x: Any
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.net.schema.n_values(self.net.out_features), self.net.in_features
+
+    def truth(self) -> Any:
+        """Predictions or probabilities in long double."""
+        z = exact(self.net, self.formulas, self.x)
+        task, n_out = self.net.schema.task, self.net.out_features
+        if task == "regression":
+            return z
+        if task == "classification" and n_out > 1:
+            e = np.exp(z - z.max(axis=1, keepdims=True))
+            return e / e.sum(axis=1, keepdims=True)
+        return 1 / (1 + np.exp(-(np.hstack([-z, z]) if task == "classification" else z)))
+
+
+def _make_classifier(net: NN) -> None:
+    """Make it one: of several classes, of two, or of labels that hold or not."""
+    n_out = net.out_features
+    task = "classification" if n_out != 2 else "multilabel"
+    net.schema = Schema(labels=Labels(np.arange(max(n_out, 2))), task=task)
+    if net.standardization is not None:
+        net.standardization = net.standardization._replace(y_mean=np.zeros(n_out), y_std=np.ones(n_out))
+
+
+def random_case(k: int, n_samples: int = 100) -> Case:
+    """The k-th one: float64 and float32 in turns, to three hidden layers, a third classifiers."""
+    rng = np.random.default_rng(k)
+    dtype = (np.float64, np.float32)[k % 2]
+    hidden = rng.integers(1, 24, size=k // 2 % 4)
+    sizes = [int(n) for n in (rng.integers(1, 6), *hidden, rng.integers(1, 5))]
+    net, formulas = random_net(rng, dtype, sizes)
+    x = rng.normal(size=(n_samples, net.in_features))
+    if net.standardization is not None:
+        x = net.standardization.x_mean + x * net.standardization.x_std
+    if k % 3 == 0:
+        _make_classifier(net)
+    if k % 5 < 2:
+        net.domain = Domain.of(x, np.ones(n_samples))
+    return Case(net, formulas, x.astype(dtype).astype(np.float64))

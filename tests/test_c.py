@@ -8,13 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 from numba import njit
 
-from benchmarks.truth import FORMULAS, exact, random_net
+from benchmarks.truth import FORMULAS, Case, random_case
 from crabnet_jit import NN, CustomActivation, InvalidArgumentError, export, fit
 from crabnet_jit.cli.main import main
 from crabnet_jit.data.columns import Column, Columns
@@ -36,7 +36,7 @@ COMPILERS = [
     f"g++ {CPP} -O2",
     f"clang++ {CPP} -O2",
 ]
-N_NETWORKS, N_SAMPLES = 30, 100
+N_NETWORKS = 30
 
 
 def need(*programs: str) -> None:
@@ -55,67 +55,18 @@ def compiled(command: str, folder: Path) -> None:
     assert (result.returncode, result.stdout + result.stderr) == (0, "")
 
 
-class Exported(NamedTuple):
-    """A network of some task, its formulas in NumPy, and inputs around its data, in its type."""
-
-    net: NN
-    formulas: Any
-    x: Any
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.net.schema.n_values(self.net.out_features), self.net.in_features
-
-    def truth(self) -> Any:
-        """Predictions or probabilities in long double."""
-        z = exact(self.net, self.formulas, self.x)
-        task, n_out = self.net.schema.task, self.net.out_features
-        if task == "regression":
-            return z
-        if task == "classification" and n_out > 1:
-            e = np.exp(z - z.max(axis=1, keepdims=True))
-            return e / e.sum(axis=1, keepdims=True)
-        return 1 / (1 + np.exp(-(np.hstack([-z, z]) if task == "classification" else z)))
-
-
-def classifier_of(net: NN) -> None:
-    """Make it one: of several classes, of two, or of labels that hold or not."""
-    n_out = net.out_features
-    task = "classification" if n_out != 2 else "multilabel"
-    net.schema = Schema(labels=Labels(np.arange(max(n_out, 2))), task=task)
-    if net.standardization is not None:
-        net.standardization = net.standardization._replace(y_mean=np.zeros(n_out), y_std=np.ones(n_out))
-
-
-def random_exported(k: int) -> Exported:
-    rng = np.random.default_rng(k)
-    dtype = (np.float64, np.float32)[k % 2]
-    hidden = rng.integers(1, 24, size=k % 4)
-    net, formulas = random_net(
-        rng, dtype, [int(n) for n in (rng.integers(1, 6), *hidden, rng.integers(1, 5))]
-    )
-    x = rng.normal(size=(N_SAMPLES, net.in_features))
-    if net.standardization is not None:
-        x = net.standardization.x_mean + x * net.standardization.x_std
-    if k % 3 == 0:
-        classifier_of(net)
-    if k % 5 < 2:
-        net.domain = Domain.of(x, np.ones(N_SAMPLES))
-    return Exported(net, formulas, x.astype(dtype).astype(np.float64))
-
-
 @pytest.fixture(scope="module")
-def networks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Exported]]:
+def networks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Case]]:
     """Networks m0, m1, …, and a folder with their files, some with a header."""
     folder = tmp_path_factory.mktemp("c")
-    exported = [random_exported(k) for k in range(N_NETWORKS)]
+    exported = [random_case(k) for k in range(N_NETWORKS)]
     assert {e.net.schema.task for e in exported} == {"regression", "classification", "multilabel"}
     for k, one in enumerate(exported):
         export(one.net, folder / f"m{k}.c", header=k % 2 == 0)
     return folder, exported
 
 
-def calls(library: Any, prefix: str, one: Exported) -> tuple[Any, Any, Any]:
+def calls(library: Any, prefix: str, one: Case) -> tuple[Any, Any, Any]:
     """Values of predict and of jacobian, and the derivatives, for all of its inputs."""
     x = one.x.astype(one.net.dtype)
     of_y = one.shape[:1]
@@ -131,7 +82,7 @@ def calls(library: Any, prefix: str, one: Exported) -> tuple[Any, Any, Any]:
 
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_c_has_at_most_four_times_the_error_of_predict(
-    compiler: str, networks: tuple[Path, list[Exported]], tmp_path: Path
+    compiler: str, networks: tuple[Path, list[Case]], tmp_path: Path
 ) -> None:
     need(compiler.split(maxsplit=1)[0])
     folder, exported = networks
@@ -147,9 +98,7 @@ def test_c_has_at_most_four_times_the_error_of_predict(
             assert (error <= 4 * np.maximum(own_error, smallest)).all(), (k, error / own_error)
 
 
-def test_derivatives_in_c_are_those_of_its_values(
-    networks: tuple[Path, list[Exported]], tmp_path: Path
-) -> None:
+def test_derivatives_in_c_are_those_of_its_values(networks: tuple[Path, list[Case]], tmp_path: Path) -> None:
     """By central differences of the truth, in long double; a few samples may lie at kinks."""
     need("gcc")
     folder, exported = networks
@@ -169,7 +118,7 @@ def test_derivatives_in_c_are_those_of_its_values(
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
-def test_files_test_themselves(compiler: str, networks: tuple[Path, list[Exported]], tmp_path: Path) -> None:
+def test_files_test_themselves(compiler: str, networks: tuple[Path, list[Case]], tmp_path: Path) -> None:
     need(compiler)
     folder, exported = networks
     for k in range(len(exported)):
@@ -180,7 +129,7 @@ def test_files_test_themselves(compiler: str, networks: tuple[Path, list[Exporte
 
 
 def test_a_file_that_was_changed_fails_its_own_test(
-    networks: tuple[Path, list[Exported]], tmp_path: Path
+    networks: tuple[Path, list[Case]], tmp_path: Path
 ) -> None:
     """One digit in the middle of a number, a sign, or an index."""
     need("gcc")
@@ -197,6 +146,8 @@ def test_a_file_that_was_changed_fails_its_own_test(
 
     n_changed = 0
     for k in range(0, len(exported), 3):
+        if np.ptp(exported[k].net(exported[k].x)) == 0:
+            continue  # its output is dead, whatever the numbers are
         text = (folder / f"m{k}.c").read_text()
         for other in changed(text, k):
             is_same_for_one = "0 * k" in other and exported[k].net.out_features == 1
@@ -238,7 +189,7 @@ def test_inputs_far_from_zero_keep_their_digits(dtype: str, tmp_path: Path) -> N
     net = fit(x, np.sin(x - 1e6), hidden_sizes=(16,), n_iterations=500, dtype=dtype)
     export(net, tmp_path / "far.c")
     compiled(f"gcc {C} -shared -fPIC far.c -o library.so -lm", tmp_path)
-    y = calls(ctypes.CDLL(str(tmp_path / "library.so")), "far", Exported(net, [], x))[0]
+    y = calls(ctypes.CDLL(str(tmp_path / "library.so")), "far", Case(net, [], x))[0]
     assert np.abs(y - net.predict(x)).max() < 20 * np.finfo(dtype).eps
 
 
@@ -290,7 +241,7 @@ def test_classes_have_all_digits(tmp_path: Path) -> None:
     net.schema = Schema(labels=Labels(np.array(["no", "yes"])), task="classification")
     export(net, tmp_path / "two.c")
     compiled(f"gcc {C} -shared -fPIC two.c -o library.so -lm", tmp_path)
-    y = calls(ctypes.CDLL(str(tmp_path / "library.so")), "two", Exported(net, [], np.array([[40.0]])))[0]
+    y = calls(ctypes.CDLL(str(tmp_path / "library.so")), "two", Case(net, [], np.array([[40.0]])))[0]
     assert y[0, 0] == pytest.approx(np.exp(-40.0), rel=1e-15)
     assert np.array_equal(y, probabilities(net.schema.link(1), np.array([[40.0]])))
     assert "probability of yes" in (tmp_path / "two.c").read_text()
