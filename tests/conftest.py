@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optional import WITHOUT_TORCH
 
+collect_ignore = ["test_torch.py"] if WITHOUT_TORCH else []
 _DATA = Path(__file__).parent / "data"
 os.environ.setdefault("MPLBACKEND", "Agg")  # no windows
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a job in the background; processes inherit it

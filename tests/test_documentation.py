@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from optional import OF_TORCH, WITHOUT_TORCH
 from PIL import Image
 
 import crabnet_jit
@@ -17,8 +18,9 @@ from docs import make_gallery
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+NOT_HERE = ["crabnet_jit.__main__", *(OF_TORCH if WITHOUT_TORCH else ())]
 MODULES = [
-    m.name for m in pkgutil.walk_packages(crabnet_jit.__path__, "crabnet_jit.") if "__main__" not in m.name
+    m.name for m in pkgutil.walk_packages(crabnet_jit.__path__, "crabnet_jit.") if m.name not in NOT_HERE
 ]
 
 

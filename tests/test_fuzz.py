@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from optional import WITHOUT_TORCH
 
 import crabnet_jit
 from crabnet_jit import (
@@ -76,12 +77,16 @@ from crabnet_jit import (
     check_gradients,
     diagnose,
     fit,
+    from_safetensors,
+    from_torch,
     load,
     plotting,
     save,
     score,
     to_sklearn,
+    to_torch,
 )
+from crabnet_jit.exchange.safetensors_files import safetensors_file
 
 X = np.random.default_rng(0).normal(size=(12, 2))
 Y = X[:, :1] * X[:, 1:]
@@ -357,6 +362,12 @@ def saved(path: Path) -> Path:
     return path
 
 
+def tensors(path: Path, name: bytes = b"crabnet_jit") -> Path:
+    """A file of safetensors with its description under this name, of eleven letters; else it is foreign."""
+    path.write_bytes(safetensors_file(network()).replace(b"crabnet_jit", name))
+    return path
+
+
 def checkpoint(path: Path) -> Path:
     trainer().save_checkpoint(path)
     return path
@@ -390,7 +401,7 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
             f"LinearLayer.{name} =": lambda name=name: assignment(  # type: ignore[misc]
                 LinearLayer(2, 3, 1), name, getattr(LinearLayer(2, 3, 2), name)
             )
-            for name in ("W", "b", "dL_dW", "dL_db", "parameters", "gradients")
+            for name in ("W", "b", "weight", "bias", "dL_dW", "dL_db", "parameters", "gradients")
         },
         "Tanh.get_output": lambda: called(Tanh(), "get_output", x=X),
         "Tanh.forward": lambda: called(Tanh(), "forward", x=X),
@@ -628,6 +639,15 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
             lambda y: fit(X, y, loss="cross_entropy", n_iterations=5), {"y": [0, 1] * 6}
         ),
         "to_sklearn": lambda: Call(to_sklearn, {"net": network(), "classes": [0, 1]}),
+        "from_safetensors": lambda: Call(from_safetensors, {"path": tensors(folder / "net.safetensors")}),
+        "from_safetensors, of another program": lambda: Call(
+            from_safetensors,
+            {
+                "path": tensors(folder / "foreign.safetensors", b"description"),
+                "activation": "tanh",
+                "output_activation": "relu",
+            },
+        ),
         "score": lambda: Call(score, {"net": network(), "x": X, "y": Y}),
         "diagnose": lambda: Call(diagnose, {"net": network(), "x": X, "y": Y, "loss": "mse"}),
         "check_gradients": lambda: Call(
@@ -773,7 +793,11 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
         ),
         "score, standardised": lambda: Call(score, {"net": standardized(), "x": X, "y": Y}),
     }
-    return stateful | plain | others
+    of_torch: dict[str, Callable[[], Call]] = {
+        "to_torch": lambda: Call(to_torch, {"net": network()}),
+        "from_torch": lambda: Call(from_torch, {"module": to_torch(network())}),
+    }
+    return stateful | plain | others | ({} if WITHOUT_TORCH else of_torch)
 
 
 class Stateful(Every):
@@ -844,6 +868,8 @@ FILES = {
     "rotate_surface",
     "animate_surface",
     "load",
+    "from_safetensors",
+    "from_safetensors, of another program",
     "Checkpoint",
     "LogFile",
     "Trainer.save_checkpoint",

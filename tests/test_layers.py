@@ -183,6 +183,24 @@ def test_assigning_copies_into_the_buffers() -> None:
     np.testing.assert_array_equal(net.parameters, kept)
 
 
+def test_weight_and_bias_are_the_same_numbers_by_other_names() -> None:
+    layer = NN(2, [3], 1, rng=1).layers[0]
+    layer.parameters = np.arange(9)
+    assert (layer.weight.shape, layer.bias.shape) == ((3, 2), (3,))
+    np.testing.assert_array_equal(layer.weight, layer.W)
+    np.testing.assert_array_equal(layer.bias, layer.b[:, 0])
+    layer.weight[1, 0] = -1
+    layer.bias[2] = -2
+    np.testing.assert_array_equal(layer.parameters, [0, 1, -1, 3, 4, 5, 6, 7, -2])
+    layer.bias = [7, 8, 9]
+    layer.weight *= 2
+    np.testing.assert_array_equal(layer.parameters, [0, 2, -2, 6, 8, 10, 7, 8, 9])
+    with pytest.raises(InvalidArgumentError, match=r"bias must be of shape \(3,\), got shape \(3, 1\)"):
+        layer.bias = layer.b
+    with pytest.raises(InvalidArgumentError, match=r"weight must be of shape \(3, 2\), got shape \(2, 3\)"):
+        layer.weight = layer.W.T
+
+
 def test_sgd_steps_down_the_gradient() -> None:
     net, mse = centred((2, [3], 1)), MSE()
     mse.forward(net.forward(GENERATOR.normal(size=(4, 2))), np.zeros((4, 1)))

@@ -27,6 +27,8 @@ _PLACES = {
     "data.standardization": "Standardization",
     "data.targets": "StandardGaussian Target",
     "exchange.export": "export",
+    "exchange.pytorch": "from_torch to_torch",
+    "exchange.safetensors_files": "from_safetensors",
     "exchange.scikit_learn": "to_sklearn",
     "fitting.fit": "fit",
     "fitting.scores": "ClassScores Scores score",

@@ -40,6 +40,8 @@ from crabnet_jit.data.sources import ArraySource, Source, UniformSource
 from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.data.targets import StandardGaussian, Target
 from crabnet_jit.exchange.export import export
+from crabnet_jit.exchange.pytorch import from_torch, to_torch
+from crabnet_jit.exchange.safetensors_files import from_safetensors
 from crabnet_jit.exchange.scikit_learn import to_sklearn
 from crabnet_jit.fitting.fit import fit
 from crabnet_jit.fitting.scores import ClassScores, Scores, score
@@ -126,10 +128,13 @@ __all__ = [
     "diagnose",
     "export",
     "fit",
+    "from_safetensors",
+    "from_torch",
     "load",
     "save",
     "score",
     "to_sklearn",
+    "to_torch",
     "warmup",
 ]
 

@@ -67,7 +67,7 @@ def read_archive(
         If it cannot be read.
     """
     file = check.path("path", path)
-    try:
+    with blaming(file, f"a saved {what}"):
         arrays = _arrays(_content(file))
         header = json.loads(str(arrays.pop("header")))
         kind = f"crabnet_jit {what}"
@@ -77,19 +77,31 @@ def read_archive(
         if header["digest"] != _digest(arrays):
             raise ValueError("damaged")
         return parse(header, arrays)
+
+
+@contextlib.contextmanager
+def blaming(file: Path, what: str) -> Iterator[None]:
+    """Whatever goes wrong within, the cause is that the file is not `what`: a FileFormatError says so."""
+    try:
+        yield
     except (OSError, FileFormatError):
         raise
-    except (Exception, MemoryError) as error:  # whatever goes wrong here, the cause is the file
+    except (Exception, MemoryError) as error:
         reason = f"{type(error).__name__}: {error}"[:500].encode(errors="backslashreplace").decode()
-        raise FileFormatError(f"{file} is not a saved {what} ({reason})") from None
+        raise FileFormatError(f"{file} is not {what} ({reason})") from None
+
+
+def opened(path: Path) -> IO[bytes]:
+    """A file to read from; of a folder, a device or a pipe, reading may not end."""
+    with contextlib.suppress(OSError):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError("not a file")
+    return path.open("rb")
 
 
 def _content(path: Path) -> bytes:
     """The content of a file that begins like an archive."""
-    with contextlib.suppress(OSError):
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ValueError("not a file")
-    with path.open("rb") as file:
+    with opened(path) as file:
         start = file.read(4)
         if start != b"PK\x03\x04":
             raise ValueError("not an archive")

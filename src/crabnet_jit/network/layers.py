@@ -5,6 +5,7 @@ needs; `get_output` keeps nothing. Names follow the article: dL_dW is the deriva
 the loss L with respect to W.
 """
 
+from collections.abc import Callable
 from typing import overload
 
 import numpy as np
@@ -47,12 +48,27 @@ class Buffer:
         array[:] = check.same_shape(self._name, values, array.shape, array.dtype)
 
 
-class _Part:
-    """W (part 0) or b (part 1) in a flat buffer of a layer: reading gives a view, assigning copies."""
+def _matrix(layer: "LinearLayer", buffer: Array) -> Array:
+    """The weights (out_features, in_features) in a flat buffer."""
+    return buffer[: -layer.out_features].reshape(layer.out_features, layer.in_features)
 
-    def __init__(self, buffer: str, part: int) -> None:
+
+def _column(layer: "LinearLayer", buffer: Array) -> Array:
+    """The biases (out_features, 1)."""
+    return _vector(layer, buffer)[:, None]
+
+
+def _vector(layer: "LinearLayer", buffer: Array) -> Array:
+    """The biases (out_features,)."""
+    return buffer[-layer.out_features :]
+
+
+class _Part:
+    """A part of a flat buffer of a layer: reading gives a view, assigning copies."""
+
+    def __init__(self, buffer: str, view: Callable[["LinearLayer", Array], Array]) -> None:
         self._buffer = buffer
-        self._part = part
+        self._view = view
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -62,13 +78,7 @@ class _Part:
     @overload
     def __get__(self, layer: None, owner: type | None = None) -> "_Part": ...
     def __get__(self, layer: "LinearLayer | None", owner: type | None = None) -> "Array | _Part":
-        if layer is None:
-            return self
-        buffer: Array = getattr(layer, self._buffer)
-        n_weights = layer.out_features * layer.in_features
-        if self._part == 0:
-            return buffer[:n_weights].reshape(layer.out_features, layer.in_features)
-        return buffer[n_weights:, None]
+        return self if layer is None else self._view(layer, getattr(layer, self._buffer))
 
     def __set__(self, layer: "LinearLayer", values: ArrayLike) -> None:
         view = self.__get__(layer)
@@ -96,6 +106,8 @@ class LinearLayer:
     W, b : ndarray
         Weights (out_features, in_features) and biases (out_features, 1), views of `parameters`.
         Assigning copies into them, so `layer.W -= 0.1 * layer.dL_dW` does what it says.
+    weight, bias : ndarray
+        The same numbers by PyTorch's names: `weight` is `W`, `bias` is `b` with shape (out_features,).
     dL_dW, dL_db : ndarray
         Gradients of the last `backward`, views of `gradients`; zero before.
     dy_dW : ndarray or None
@@ -148,10 +160,12 @@ class LinearLayer:
 
     parameters = Buffer()
     gradients = Buffer()
-    W = _Part("parameters", 0)
-    b = _Part("parameters", 1)
-    dL_dW = _Part("gradients", 0)
-    dL_db = _Part("gradients", 1)
+    W = _Part("parameters", _matrix)
+    b = _Part("parameters", _column)
+    weight = _Part("parameters", _matrix)
+    bias = _Part("parameters", _vector)
+    dL_dW = _Part("gradients", _matrix)
+    dL_db = _Part("gradients", _column)
 
     def get_output(self, x: ArrayLike, W: ArrayLike | None = None, b: ArrayLike | None = None) -> Array:
         """Output (n_samples, out_features) for x (n_samples, in_features).
