@@ -70,17 +70,22 @@ def test_the_gallery_is_the_one_that_its_examples_make() -> None:
             assert image.width >= 600
 
 
-@pytest.mark.parametrize("snippet", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
-def test_readme_snippets(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+SNIPPETS = re.findall(
+    r"```python\n(.*?)```", README + (ROOT / "docs/exchange.md").read_text(), flags=re.DOTALL
+)
+
+
+@pytest.mark.parametrize("snippet", [s for s in SNIPPETS if not (WITHOUT_TORCH and "import torch" in s)])
+def test_snippets(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     if ">>>" in snippet:
-        test = doctest.DocTestParser().get_doctest(snippet, {}, "README", "README.md", 0)
+        test = doctest.DocTestParser().get_doctest(snippet, {}, "snippet", None, 0)
         flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
         runner = doctest.DocTestRunner(optionflags=flags)
         runner.run(test)
         assert runner.failures == 0
     else:
-        exec(compile(snippet, "README.md", "exec"), {})
+        exec(compile(snippet, "snippet", "exec"), {})
 
 
 def snippet_with(text: str) -> str:

@@ -7,15 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import DTypeLike
 
-from crabnet_jit import NN, CrossEntropy, InvalidArgumentError, Standardization, fit, to_sklearn
+from crabnet_jit import NN, CrossEntropy, InvalidArgumentError, Standardization, fit, from_sklearn, to_sklearn
+from crabnet_jit.estimators import NNClassifier, NNRegressor
 from crabnet_jit.network.folding import folded_layers
 
 sklearn = pytest.importorskip("sklearn")
 base = pytest.importorskip("sklearn.base")
 neural_network = pytest.importorskip("sklearn.neural_network")
+preprocessing = pytest.importorskip("sklearn.preprocessing")
+pytest.importorskip("sklearn.pipeline")
+pytest.importorskip("sklearn.linear_model")
 
 FORMULAS: dict[str, Any] = {
     "identity": lambda z: z,
@@ -275,7 +280,216 @@ def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch: pytest
         to_sklearn(NN(2, [3], 1, rng=1))
 
 
-# ---- and from there ----
+# ---- from scikit-learn ----
+
+
+def trained(kind: Any, x: Any, y: Any, **options: Any) -> Any:
+    """An estimator of scikit-learn, or a pipeline that ends with one, after a few iterations."""
+    mlp = kind(**{"hidden_layer_sizes": (5, 4), "max_iter": 5, "random_state": 0, **options})
+    return mlp.fit(x, y)
+
+
+def data(rng: Any, dtype: str = "float64") -> Any:
+    return rng.normal(1.0, 3.0, size=(60, 3)).astype(dtype)
+
+
+def same_bits(estimator: Any, net: NN) -> bool:
+    """Whether a network has the parameters of an estimator."""
+    ours = [part for layer in net.layers for part in (layer.W.T, layer.b[:, 0])]
+    pairs = zip(estimator.coefs_, estimator.intercepts_, strict=True)
+    theirs = [part for pair in pairs for part in pair]
+    return all(a.dtype == b.dtype and a.tobytes() == b.tobytes() for a, b in zip(ours, theirs, strict=True))
+
+
+few_iterations = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+
+
+@few_iterations
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
+def test_regressors_of_scikit_learn_as_networks(activation: str, dtype: str) -> None:
+    rng = np.random.default_rng(50)
+    x = data(rng, dtype)
+    for y in (x[:, 0], x[:, :1], x[:, :2]):
+        for sizes in ((5, 4), (), (3,)):
+            estimator = trained(
+                neural_network.MLPRegressor, x, y.squeeze(), activation=activation, hidden_layer_sizes=sizes
+            )
+            net = from_sklearn(estimator)
+            assert same_bits(estimator, net)
+            assert net.dtype == dtype
+            assert net.spec.sizes == (3, *sizes, 1 if y.ndim == 1 else y.shape[1])
+            assert difference(net.predict(x), estimator.predict(x)) < (1e-14 if dtype == "float64" else 1e-5)
+
+
+Y = np.random.default_rng(51).integers(0, 3, 60)
+
+
+@few_iterations
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.array(["no", "yes"])[Y % 2],
+        np.array(["no", "yes"], object)[Y % 2],
+        Y % 2 == 0,
+        Y % 2 * 2 - 1,
+        np.array(["c", "a", "b"])[Y],
+        Y * 5 - 3,
+        Y.astype(float),
+        np.eye(3, dtype=int)[Y],
+        np.ones((60, 2), int) * (Y[:, None] > [0, 1]),
+    ],
+    ids=lambda y: f"{y.dtype}{y.shape}{y.ravel()[:2]}",
+)
+def test_classifiers_of_scikit_learn_as_networks(y: Any) -> None:
+    x = data(np.random.default_rng(52))
+    estimator = trained(neural_network.MLPClassifier, x, y, max_iter=30)
+    net = from_sklearn(estimator)
+    assert same_bits(estimator, net)
+    assert np.abs(net.predict_proba(x) - estimator.predict_proba(x)).max() < 1e-14
+    assert np.array_equal(net.predict(x), estimator.predict(x))
+    assert net.predict(x).shape == y.shape
+    assert net.classes is not None
+    assert net.classes.tolist() == estimator.classes_.tolist()
+    back = to_sklearn(net)
+    assert same_bits(back, net)
+    assert np.array_equal(back.predict(x), estimator.predict(x))
+    assert np.array_equal(back.classes_, estimator.classes_)
+
+
+@few_iterations
+def test_the_way_to_scikit_learn_and_back_keeps_parameters() -> None:
+    rng = np.random.default_rng(53)
+    x = data(rng)
+    estimator = trained(neural_network.MLPRegressor, x, x[:, 0])
+    assert same_bits(to_sklearn(from_sklearn(estimator)), from_sklearn(estimator))
+    for labels in (None, ["a", "b"], ["a", "b", "c"]):
+        net = random_net(rng, 2, n_out=3 if labels and len(labels) == 3 else 1, activation="tanh")
+        net.standardization = None
+        again = from_sklearn(to_sklearn(net, labels))
+        assert again.parameters.tobytes() == net.parameters.tobytes()
+        assert again.spec == net.spec
+
+
+@few_iterations
+@pytest.mark.parametrize(
+    ("with_mean", "with_std"), [(True, True), (True, False), (False, True), (False, False)]
+)
+def test_a_scaler_becomes_the_standardisation(with_mean: bool, with_std: bool) -> None:
+    x = data(np.random.default_rng(54))
+    x[:, 1] = 7.0  # a constant
+    for kind, y in ((neural_network.MLPRegressor, x[:, 0]), (neural_network.MLPClassifier, x[:, 0] > 1)):
+        scaler = preprocessing.StandardScaler(with_mean=with_mean, with_std=with_std)
+        mlp = kind(hidden_layer_sizes=(5,), max_iter=5, random_state=0)
+        estimator = sklearn.pipeline.make_pipeline(scaler, mlp).fit(x, y)
+        net = from_sklearn(estimator)
+        assert same_bits(mlp, net)
+        assert net.standardization is not None
+        assert np.array_equal(net.standardization.inputs(x), scaler.transform(x))
+        if net.classes is None:
+            assert difference(net.predict(x), estimator.predict(x)) < 1e-14
+        else:
+            assert np.abs(net.predict_proba(x) - estimator.predict_proba(x)).max() < 1e-14
+        assert same_bits(mlp, from_sklearn(sklearn.pipeline.Pipeline([("a", mlp)])))
+
+
+@few_iterations
+def test_columns_keep_their_names() -> None:
+    frame = pd.DataFrame(data(np.random.default_rng(55)), columns=["a", "b", "c"])
+    mlp = neural_network.MLPRegressor(hidden_layer_sizes=(3,), max_iter=5, random_state=0)
+    alone = base.clone(mlp).fit(frame, frame["a"])
+    pipeline = sklearn.pipeline.make_pipeline(preprocessing.StandardScaler(), mlp).fit(frame, frame["a"])
+    for estimator in (alone, pipeline):
+        net = from_sklearn(estimator)
+        assert net.input_names == net.feature_names == ["a", "b", "c"]
+        assert difference(net.predict(frame[["c", "b", "a"]]), estimator.predict(frame)) < 1e-14
+    assert from_sklearn(base.clone(mlp).fit(frame.to_numpy(), frame["a"])).feature_names is None
+    alone.feature_names_in_ = np.array(["a", "a", "b"], object)
+    with pytest.raises(
+        InvalidArgumentError, match=r"estimator\.feature_names_in_ must be .* different texts"
+    ):
+        from_sklearn(alone)
+
+
+def test_our_own_estimators_give_a_copy_of_their_network() -> None:
+    x = data(np.random.default_rng(56))
+    for kind, y in ((NNRegressor, x[:, 0]), (NNClassifier, x[:, 0] > 1)):
+        estimator = kind(hidden_sizes=(4,), n_iterations=10, random_state=0).fit(x, y)
+        net = from_sklearn(estimator)
+        assert np.array_equal(net.predict(x), estimator.predict(x))
+        net.parameters = np.zeros_like(net.parameters)
+        assert estimator.net_.parameters.any()
+
+
+@few_iterations
+def test_the_network_has_parameters_of_its_own() -> None:
+    x = data(np.random.default_rng(57))
+    estimator = trained(neural_network.MLPRegressor, x, x[:, 0])
+    before = estimator.predict(x)
+    net = from_sklearn(estimator)
+    net.parameters = np.zeros_like(net.parameters)
+    assert np.array_equal(estimator.predict(x), before)
+
+
+@few_iterations
+def test_what_is_no_network_is_refused() -> None:
+    x = data(np.random.default_rng(58))
+    mlp, scaler = neural_network.MLPRegressor, preprocessing.StandardScaler
+    pipeline = sklearn.pipeline.make_pipeline
+    known = "estimator must be a fitted MLPRegressor or MLPClassifier, a Pipeline of"
+    for wrong, came in (
+        (None, "None"),
+        (scaler().fit(x), "StandardScaler"),
+        (sklearn.pipeline.Pipeline([]), "Pipeline"),
+        (pipeline(scaler()).fit(x), "Pipeline"),
+        (pipeline(preprocessing.MinMaxScaler(), mlp(max_iter=5)).fit(x, x[:, 0]), "MinMaxScaler"),
+        (pipeline(scaler(), scaler(), mlp(max_iter=5)).fit(x, x[:, 0]), "Pipeline"),
+        (pipeline(mlp(max_iter=5)).set_params(mlpregressor=scaler()), "Pipeline"),
+        (sklearn.linear_model.LinearRegression().fit(x, x), r"LinearRegression\(\)"),
+        (mlp(), r"MLPRegressor\(\), which is not fitted"),
+        (neural_network.MLPClassifier(), r"MLPClassifier\(\), which is not fitted"),
+        (pipeline(scaler(), trained(mlp, x, x[:, 0])), "which is not fitted"),
+        (NNRegressor(), r"NNRegressor\(\)"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=f"{known}.*got .*{came}"):
+            from_sklearn(wrong)
+
+
+@few_iterations
+def test_what_a_network_cannot_be_is_refused() -> None:
+    x = data(np.random.default_rng(59))
+    for name, k, value, message in (
+        ("coefs_", 1, np.nan, r"estimator\.coefs_\[1\]\.T must be finite, got nan"),
+        ("intercepts_", 0, -np.inf, r"estimator\.intercepts_\[0\] must be finite, got -inf"),
+    ):
+        estimator = trained(neural_network.MLPRegressor, x, x[:, 0])
+        getattr(estimator, name)[k].flat[0] = value
+        with pytest.raises(InvalidArgumentError, match=message):
+            from_sklearn(estimator)
+    estimator = trained(neural_network.MLPRegressor, x, x[:, 0])
+    estimator.coefs_[1] = estimator.coefs_[1][:-1]
+    with pytest.raises(InvalidArgumentError, match=r"estimator\.coefs_\[1\]\.T must be of shape"):
+        from_sklearn(estimator)
+    estimator = trained(neural_network.MLPRegressor, x, x[:, 0])
+    estimator.out_activation_ = "exp"  # that of the Poisson loss
+    with pytest.raises(
+        InvalidArgumentError, match=r"estimator\.out_activation_ must be one of identity, got 'exp'"
+    ):
+        from_sklearn(estimator)
+    estimator = trained(neural_network.MLPClassifier, x, np.ones(60, int))
+    with pytest.raises(InvalidArgumentError, match=r"estimator\.classes_ must be at least two classes"):
+        from_sklearn(estimator)
+
+
+def test_without_scikit_learn_the_error_of_the_way_back_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.neural_network", None)
+    with pytest.raises(ImportError, match=r'pip install "crabnet-jit\[sklearn\]"'):
+        from_sklearn(None)
+
+
+# ---- what others make of estimators ----
 
 
 def run_onnx(estimator: Any, x: Any) -> Any:

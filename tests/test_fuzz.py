@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import sympy
 from matplotlib.figure import Figure
 from optional import WITHOUT_TORCH
 
@@ -76,14 +77,18 @@ from crabnet_jit import (
     UniformSource,
     check_gradients,
     diagnose,
+    export,
     fit,
     from_safetensors,
+    from_sklearn,
     from_torch,
     load,
     plotting,
     save,
     score,
+    to_latex,
     to_sklearn,
+    to_sympy,
     to_torch,
 )
 from crabnet_jit.exchange.safetensors_files import safetensors_file
@@ -648,6 +653,13 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
                 "output_activation": "relu",
             },
         ),
+        "export": lambda: Call(
+            export,
+            {"net": network(), "path": folder / "net.c", "prefix": "net", "dtype": "float32", "header": True},
+        ),
+        "from_sklearn": lambda: Call(from_sklearn, {"estimator": to_sklearn(network())}),
+        "to_latex": lambda: Call(to_latex, {"net": network(), "digits": 3}),
+        "to_sympy": lambda: Call(to_sympy, {"net": network(), "symbols": sympy.symbols("a b")}),
         "score": lambda: Call(score, {"net": network(), "x": X, "y": Y}),
         "diagnose": lambda: Call(diagnose, {"net": network(), "x": X, "y": Y, "loss": "mse"}),
         "check_gradients": lambda: Call(

@@ -40,9 +40,11 @@ from crabnet_jit.data.sources import ArraySource, Source, UniformSource
 from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.data.targets import StandardGaussian, Target
 from crabnet_jit.exchange.export import export
+from crabnet_jit.exchange.formulas import to_sympy
+from crabnet_jit.exchange.latex import to_latex
 from crabnet_jit.exchange.pytorch import from_torch, to_torch
 from crabnet_jit.exchange.safetensors_files import from_safetensors
-from crabnet_jit.exchange.scikit_learn import to_sklearn
+from crabnet_jit.exchange.scikit_learn import from_sklearn, to_sklearn
 from crabnet_jit.fitting.fit import fit
 from crabnet_jit.fitting.scores import ClassScores, Scores, score
 from crabnet_jit.inspection.diagnosis import Diagnosis, LayerDiagnosis, diagnose
@@ -129,11 +131,14 @@ __all__ = [
     "export",
     "fit",
     "from_safetensors",
+    "from_sklearn",
     "from_torch",
     "load",
     "save",
     "score",
+    "to_latex",
     "to_sklearn",
+    "to_sympy",
     "to_torch",
     "warmup",
 ]

@@ -29,8 +29,8 @@ COMMANDS = {
     ),
     "export": (
         "write a saved network as a program, or for one",
-        "The ending says what: .c (C99; compiled with -DPREFIX_SELF_TEST, it tests itself), .f90 (a module of "
-        "Fortran, and the C file that it calls), .onnx, .safetensors, .py (Python that needs only math).",
+        "The ending says what: .c (C99; compiled with -DPREFIX_SELF_TEST, it tests itself), .f90 (Fortran, "
+        "and the C file that it calls), .onnx, .safetensors, .py (Python that needs only math).",
     ),
     "warmup": (
         "compile everything ahead",

@@ -3,6 +3,7 @@
 import contextlib
 import re
 from os import PathLike
+from pathlib import Path
 
 from numpy.typing import DTypeLike
 
@@ -11,6 +12,9 @@ from crabnet_jit.archive import whole_file
 from crabnet_jit.exchange.c_code import c_header, c_source, checked_prefix
 from crabnet_jit.exchange.common import exportable
 from crabnet_jit.exchange.fortran import fortran_source
+from crabnet_jit.exchange.onnx_models import onnx_model
+from crabnet_jit.exchange.python_code import python_source
+from crabnet_jit.exchange.safetensors_files import safetensors_file
 from crabnet_jit.network.network import NN
 
 _ENDINGS = ".c", ".f90", ".onnx", ".py", ".safetensors"
@@ -51,9 +55,10 @@ def export(
     Raises
     ------
     InvalidArgumentError
-        For a `CustomActivation`, numbers that are not finite, an unknown ending, or options of another one.
+        For a `CustomActivation`, numbers that are not finite, an unknown ending, or an option that this
+        ending does not have.
     ImportError
-        Where an extra is needed: `pip install "crabnet-jit[onnx,safetensors]"`.
+        For .onnx without onnx: `pip install "crabnet-jit[onnx]"`.
     OSError
         If a file cannot be written. Nothing is left of it then.
 
@@ -87,8 +92,14 @@ def export(
         allowed = "letters, digits, _, . and - before its ending, for a file with a header"
         raise check.reject("path", allowed, check.shown(to.stem))
     portable = exportable(net, dtype)
-    files = {}
-    if ending in _IN_C:
+    files: dict[Path, str | bytes] = {}
+    if ending == ".onnx":
+        files[to] = onnx_model(portable)
+    elif ending == ".safetensors":
+        files[to] = safetensors_file(portable)
+    elif ending == ".py":
+        files[to] = python_source(portable)
+    else:
         name = checked_prefix(prefix, to.stem)
         header_path = to.with_suffix(".h")
         files[to.with_suffix(".c")] = c_source(portable, name, header_path.name if header else None)

@@ -1,5 +1,6 @@
-"""Networks as fitted estimators of scikit-learn, and so for every program that reads those."""
+"""Networks as fitted estimators of scikit-learn, and so for every program that reads those; and back."""
 
+import copy
 import numbers
 from collections.abc import Iterable
 from typing import Any
@@ -8,11 +9,21 @@ import numpy as np
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
+from crabnet_jit.components.activations import Identity, as_activation
+from crabnet_jit.data.columns import Column, Columns
+from crabnet_jit.data.labels import Labels, label_array
+from crabnet_jit.data.standardization import Standardization
+from crabnet_jit.exchange.common import Layer, assembled
 from crabnet_jit.network.folding import folded_layers
 from crabnet_jit.network.network import NN
+from crabnet_jit.network.schema import Schema, different_texts
 
 #: Names of activations here, and in scikit-learn.
 _ACTIVATIONS = {"identity": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
+_READABLE = (
+    "a fitted MLPRegressor or MLPClassifier, a Pipeline of a StandardScaler and one of them, or an estimator "
+    "of crabnet_jit"
+)
 
 
 @check.keywords
@@ -166,3 +177,116 @@ def _fitted(estimator: Any, layers: list[tuple[Array, Array]], out_activation: s
     estimator.loss_curve_ = []
     estimator.validation_scores_ = estimator.best_validation_score_ = None
     return estimator
+
+
+def from_sklearn(estimator: Any) -> NN:
+    """A fitted `MLPRegressor` or `MLPClassifier` of scikit-learn as a network.
+
+    Parameters
+    ----------
+    estimator : MLPRegressor, MLPClassifier, Pipeline, NNRegressor or NNClassifier
+        A pipeline is a `StandardScaler` and then one of the first two; the scaler becomes the network's
+        `standardization`. Of a fitted `NNRegressor` or `NNClassifier`, a copy of its `net_`.
+
+    Returns
+    -------
+    NN
+        With the same parameters, bit for bit, and of their type: float32 if the estimator was fitted to
+        float32, else float64. `predict`, and `predict_proba` of a classifier, give what the estimator's
+        give, up to rounding; so `predict` of a single output is of shape (n_samples,). `classes` are the
+        labels of a classifier; its outputs are logits, of the second class only if there are two. Columns
+        are called as in `feature_names_in_`, if it is there.
+
+    Raises
+    ------
+    InvalidArgumentError
+        For other estimators and steps, for one that is not fitted, or was fitted to a single class or with
+        the Poisson loss, and for parameters that are not finite or do not fit together.
+    ImportError
+        Without scikit-learn: `pip install "crabnet-jit[sklearn]"`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.neural_network import MLPRegressor
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from crabnet_jit import from_sklearn
+    >>> x = np.random.default_rng(0).uniform(0, 10, (200, 2))
+    >>> mlp = MLPRegressor(hidden_layer_sizes=(8,), solver="lbfgs", max_iter=5000, random_state=0)
+    >>> pipeline = make_pipeline(StandardScaler(), mlp).fit(x, x[:, 0] * x[:, 1])
+    >>> net = from_sklearn(pipeline)
+    >>> net
+    NN(2, [8], 1)
+    >>> np.allclose(net.predict(x), pipeline.predict(x), rtol=1e-12)
+    True
+    """
+    own = getattr(estimator, "net_", None)
+    if isinstance(own, NN):
+        return copy.copy(own)
+    scaler, mlp = _steps(estimator)
+    net = _network_of(mlp)
+    names = getattr(mlp if scaler is None else scaler, "feature_names_in_", None)
+    net.schema = _schema_of(mlp, None if names is None else _columns(names, net.in_features))
+    if scaler is not None:
+        net.standardization = _units_of(scaler, net)
+    return net
+
+
+def _steps(estimator: Any) -> tuple[Any, Any]:
+    """The scaler, if there is one, and the multilayer perceptron."""
+    try:
+        from sklearn.neural_network import MLPClassifier, MLPRegressor
+        from sklearn.pipeline import Pipeline
+        from sklearn.preprocessing import StandardScaler
+    except ImportError as error:
+        raise ImportError('from_sklearn needs scikit-learn: pip install "crabnet-jit[sklearn]"') from error
+    steps = [step for _, step in estimator.steps] if isinstance(estimator, Pipeline) else [estimator]
+    kinds = (StandardScaler, (MLPClassifier, MLPRegressor))[-len(steps) :]
+    if len(steps) != len(kinds) or not all(map(isinstance, steps, kinds)):
+        raise check.reject("estimator", _READABLE, repr(estimator))
+    if not all(hasattr(step, "n_features_in_") for step in steps) or not hasattr(steps[-1], "coefs_"):
+        raise check.reject("estimator", _READABLE, f"{estimator!r}, which is not fitted")
+    return (steps[0] if len(steps) == 2 else None), steps[-1]
+
+
+def _network_of(mlp: Any) -> NN:
+    """Its layers; those of a classifier end with logits."""
+    is_float32 = all(part.dtype == np.float32 for part in (*mlp.coefs_, *mlp.intercepts_))
+    dtype = np.dtype(np.float32 if is_float32 else np.float64)
+    outputs = ("logistic", "softmax") if hasattr(mlp, "classes_") else ("identity",)
+    check.choice("estimator.out_activation_", mlp.out_activation_, outputs)
+    theirs = check.choice("estimator.activation", mlp.activation, _ACTIVATIONS.values())
+    name = next(ours for ours, other in _ACTIVATIONS.items() if other == theirs)
+    layers, n_in = [], mlp.n_features_in_
+    for k, (coef, intercept) in enumerate(zip(mlp.coefs_, mlp.intercepts_, strict=True)):
+        W = check.samples(f"estimator.coefs_[{k}].T", coef.T, n_in, dtype)
+        b = check.same_shape(f"estimator.intercepts_[{k}]", intercept, W.shape[:1], dtype)
+        layers.append(Layer(W, b, as_activation("activation", name)))
+        n_in = len(b)
+    layers[-1] = layers[-1]._replace(activation=Identity())
+    return assembled(layers, dtype)
+
+
+def _schema_of(mlp: Any, columns: Columns | None) -> Schema:
+    """What its inputs and outputs mean."""
+    if not hasattr(mlp, "classes_"):
+        return Schema(columns, is_flat=mlp.n_outputs_ == 1)
+    if len(mlp.classes_) < 2:
+        raise check.reject("estimator.classes_", "at least two classes", repr(mlp.classes_))
+    is_multilabel = mlp.out_activation_ == "logistic" and mlp.n_outputs_ > 1
+    labels = Labels(label_array("estimator.classes_", mlp.classes_))
+    return Schema(columns, None, labels, "multilabel" if is_multilabel else "classification")
+
+
+def _columns(names: Any, in_features: int) -> Columns:
+    texts = different_texts("estimator.feature_names_in_", [*map(str, names)], in_features)
+    return Columns(tuple(map(Column, texts)))
+
+
+def _units_of(scaler: Any, net: NN) -> Standardization:
+    """What a scaler does to inputs, and nothing to outputs."""
+    n_in, n_out = net.in_features, net.out_features
+    mean = scaler.mean_ if scaler.with_mean else np.zeros(n_in)
+    std = scaler.scale_ if scaler.with_std else np.ones(n_in)
+    return Standardization(mean, std, np.zeros(n_out), np.ones(n_out))
