@@ -21,6 +21,7 @@ from crabnet_jit.data.columns import Column, Columns
 from crabnet_jit.data.domain import Domain
 from crabnet_jit.data.labels import Labels
 from crabnet_jit.exchange.c_code import hexadecimal
+from crabnet_jit.exchange.self_test import samples_of
 from crabnet_jit.network.files import save
 from crabnet_jit.network.schema import Schema, probabilities
 
@@ -146,7 +147,8 @@ def test_a_file_that_was_changed_fails_its_own_test(
 
     n_changed = 0
     for k in range(0, len(exported), 3):
-        if np.ptp(exported[k].net(exported[k].x)) == 0:
+        y = samples_of(exported[k].net).y
+        if np.ptp(y[np.isfinite(y)]) == 0:
             continue  # its output is dead, whatever the numbers are
         text = (folder / f"m{k}.c").read_text()
         for other in changed(text, k):

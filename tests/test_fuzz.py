@@ -79,6 +79,7 @@ from crabnet_jit import (
     diagnose,
     export,
     fit,
+    from_onnx,
     from_safetensors,
     from_sklearn,
     from_torch,
@@ -91,6 +92,7 @@ from crabnet_jit import (
     to_sympy,
     to_torch,
 )
+from crabnet_jit.exchange.onnx_models import onnx_model
 from crabnet_jit.exchange.safetensors_files import safetensors_file
 
 X = np.random.default_rng(0).normal(size=(12, 2))
@@ -370,6 +372,11 @@ def saved(path: Path) -> Path:
 def tensors(path: Path, name: bytes = b"crabnet_jit") -> Path:
     """A file of safetensors with its description under this name, of eleven letters; else it is foreign."""
     path.write_bytes(safetensors_file(network()).replace(b"crabnet_jit", name))
+    return path
+
+
+def exported(path: Path) -> Path:
+    path.write_bytes(onnx_model(network()))
     return path
 
 
@@ -667,6 +674,7 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
         ),
         "save": lambda: Call(save, {"net": network(), "path": file, "names": {"inputs": ["a", "b"]}}),
         "load": lambda: Call(load, {"path": saved(folder / "net.npz")}),
+        "from_onnx": lambda: Call(from_onnx, {"path": exported(folder / "net.onnx")}),
         "Every": lambda: Call(in_a_run(Every), {"every": 1, "function": gives(None)}),
         "EarlyStopping": lambda: Call(
             in_a_run(EarlyStopping),
@@ -882,6 +890,7 @@ FILES = {
     "load",
     "from_safetensors",
     "from_safetensors, of another program",
+    "from_onnx",
     "Checkpoint",
     "LogFile",
     "Trainer.save_checkpoint",

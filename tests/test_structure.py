@@ -81,7 +81,7 @@ ONE_PLACE = [
     ("machine", ("llvmlite", "numba.core", "numba.extending", "numba.np", "numba.misc", "numba.typed")),
     ("plotting", ("matplotlib", "mpl_toolkits", "PIL")),
     ("exchange estimators", ("sklearn",)),
-    ("exchange", ("safetensors", "sympy", "torch")),
+    ("exchange", ("onnx", "safetensors", "sympy", "torch")),
     ("cli", ("argparse",)),
 ]
 

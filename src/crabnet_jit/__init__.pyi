@@ -42,6 +42,7 @@ from crabnet_jit.data.targets import StandardGaussian, Target
 from crabnet_jit.exchange.export import export
 from crabnet_jit.exchange.formulas import to_sympy
 from crabnet_jit.exchange.latex import to_latex
+from crabnet_jit.exchange.onnx_files import from_onnx
 from crabnet_jit.exchange.pytorch import from_torch, to_torch
 from crabnet_jit.exchange.safetensors_files import from_safetensors
 from crabnet_jit.exchange.scikit_learn import from_sklearn, to_sklearn
@@ -130,6 +131,7 @@ __all__ = [
     "diagnose",
     "export",
     "fit",
+    "from_onnx",
     "from_safetensors",
     "from_sklearn",
     "from_torch",

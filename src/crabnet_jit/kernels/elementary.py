@@ -33,7 +33,7 @@ _LEAST, _LARGEST = (-746.0, -104.0), (710.0, 89.0)  # beyond, exp is 0 and infin
 _LEAST_EXPM1 = -40.0  # below, exp(x) - 1 is -1
 _EXP_64 = tuple(1 / math.factorial(n) for n in range(14))
 _EXP_32 = tuple(1 / math.factorial(n) for n in range(8))
-_EXPM1_64, _EXPM1_32 = _EXP_64[2:], _EXP_32[2:]
+EXPM1_64, EXPM1_32 = _EXP_64[2:], _EXP_32[2:]
 
 
 @kernel
@@ -59,7 +59,7 @@ def expm1(x: Vector) -> Vector:
     largest = by_type(x, _LARGEST[0], _LARGEST[1])
     x = where(x > largest, largest, x)
     k, r = _reduce(x)
-    p = fma(r * r, polynomial(r, by_type(x, _EXPM1_64, _EXPM1_32)), r)
+    p = fma(r * r, polynomial(r, by_type(x, EXPM1_64, EXPM1_32)), r)
     half_power = power_of_two(k - 1.0)
     return 2.0 * fma(p, half_power, half_power - 0.5)
 
@@ -143,10 +143,10 @@ def sin_cos(x: Vector) -> tuple[Vector, Vector]:
 
 # ---- The standard normal distribution
 
-_NO_DENSITY_BEYOND = 40.0, 14.5  # beyond, the density is 0
+NO_DENSITY_BEYOND = 40.0, 14.5  # beyond, the density is 0
 # exp(z^2) erfc(z) (1 + 2 z) in powers of t = (z - 3) / (z + 3), from its Chebyshev series for z >= 0.
 # The error is below 2e-17 (7e-9), the value between 1 and 1.26.
-_ERFC_64 = (
+ERFC_64 = (
     1.2530080582697297, -0.13562110612458117, -0.047562294353450872, 0.12964515870276062,
     -0.11927366341530699, 0.068308027343978364, -0.023770514918646033, 0.0025293918160676614,
     0.0018886903591579427, -0.00077983227211851649, -0.00010515979982731201, 0.00012509935239942329,
@@ -155,7 +155,7 @@ _ERFC_64 = (
     4.1808061194557424e-8, -1.3326444567238882e-8, -8.5004869643897676e-9, 9.885943841089753e-10,
     8.8643797642230479e-10,
 )  # fmt: skip
-_ERFC_32 = (
+ERFC_32 = (
     1.2530080563512258, -0.13562110005735799, -0.047562156133177899, 0.12964472090335635,
     -0.11927528149017224, 0.068313196739114062, -0.02376355931762048, 0.0025067787347430534,
     0.0018750597552022566, -0.00073408221970629818, -9.253747451339235e-5, 8.007464973292233e-5,
@@ -165,7 +165,7 @@ _ERFC_32 = (
 @kernel
 def normal(x: Vector) -> tuple[Vector, Vector]:
     """Distribution function and density of the standard normal distribution. NaN stays NaN."""
-    farthest = by_type(x, _NO_DENSITY_BEYOND[0], _NO_DENSITY_BEYOND[1])
+    farthest = by_type(x, NO_DENSITY_BEYOND[0], NO_DENSITY_BEYOND[1])
     x = maximum(-farthest, x)
     x = where(x > farthest, farthest, x)
     # exp(-x^2 / 2), with what is lost in rounding the square
@@ -175,5 +175,5 @@ def normal(x: Vector) -> tuple[Vector, Vector]:
     e = fma(e, fma(half, x, -square), e)
     z = absolute(x) * math.sqrt(0.5)
     t = (z - 3.0) / (z + 3.0)
-    upper_tail = 0.5 * e * polynomial(t, by_type(x, _ERFC_64, _ERFC_32)) / fma(2.0, z, 1.0)
+    upper_tail = 0.5 * e * polynomial(t, by_type(x, ERFC_64, ERFC_32)) / fma(2.0, z, 1.0)
     return where(x > 0.0, 1.0 - upper_tail, upper_tail), e * (1 / math.sqrt(2 * math.pi))

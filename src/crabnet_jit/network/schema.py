@@ -135,15 +135,10 @@ def default_names(letter: str, n: int) -> list[str]:
 
 
 def probabilities(link: int, logits: Array) -> Array:
-    """Of classes (n_samples, n_classes); of two classes with one logit, both have all digits."""
-    if link == SOFTMAX:
-        return softmax(logits)
-    return Sigmoid()._values(np.hstack([-logits, logits]) if link == TWO_CLASSES else logits)[0]
-
-
-def softmax(logits: Array) -> Array:
-    """exp(z) / sum(exp(z)) of each row, in float64."""
+    """Of classes (n_samples, n_classes), in float64; of two classes with one logit, both have all digits."""
     z = np.asarray(logits, np.float64)
+    if link != SOFTMAX:
+        return Sigmoid()._values(np.hstack([-z, z]) if link == TWO_CLASSES else z)[0]
     shares: Array = np.exp(z - z.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
     return shares
