@@ -17,7 +17,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from crabnet_jit import NN, export, from_onnx, from_safetensors, from_torch, to_sympy, to_torch
+from crabnet_jit import (
+    NN,
+    InvalidArgumentError,
+    export,
+    from_onnx,
+    from_safetensors,
+    from_torch,
+    to_sympy,
+    to_torch,
+)
 from crabnet_jit.network.schema import probabilities
 
 from .common import Array, best_seconds, describe_machine
@@ -204,7 +213,10 @@ def _sympy(net: NN, _path: Path) -> Callable[[Array], Array] | None:
 
     if net.n_units > MOST_UNITS:
         return None
-    formulas = to_sympy(net)
+    try:
+        formulas = to_sympy(net)
+    except InvalidArgumentError:  # too long a formula
+        return None
     symbols = [sympy.Symbol(name, real=True) for name in net.input_names]
     function = sympy.lambdify(symbols, formulas, "math")
     return lambda x: np.array([np.ravel(function(*row)) for row in x.tolist()])

@@ -1493,7 +1493,7 @@ def test_checkpoints_of_an_earlier_command_line_are_refused(points: str, tmp_pat
     [
         ("--time-limit -1", "seconds must be"),
         ("--time-limit nan", "seconds must be"),
-        ("--time-limit x", "argument --time-limit: invalid float value: 'x'"),
+        ("--time-limit x", "argument --time-limit: must be a number, got 'x'"),
         ("--log-file log.txt", "path must be a name with the ending .csv or .jsonl"),
         ("--checkpoint run.npz --checkpoint-every 0", "every must be"),
         ("--on-divergence ignore", "on_divergence must be one of raise, skip, lower_rate, got 'ignore'"),

@@ -72,7 +72,7 @@ def test_no_hidden_layer(capsys: Any) -> None:
     [
         (["gaussian", "--seed", "-1"], "seed must be an integer from 0"),
         (["gaussian", "--seed", "18446744073709551616"], "seed must be an integer from 0"),
-        (["gaussian", "--seed", "x"], "argument --seed: invalid int value: 'x'"),
+        (["gaussian", "--seed", "x"], "argument --seed: must be an integer, such as 100000 or 1e5, got 'x'"),
         (["gaussian", "--hidden", "8,a"], "argument --hidden: must be integers separated by commas"),
         (["gaussian", "--hidden", "8,0"], "hidden_sizes[1] must be an integer of at least 1, got 0"),
         (["gaussian", "--hidden", "8,,8"], "argument --hidden"),
@@ -82,10 +82,9 @@ def test_no_hidden_layer(capsys: Any) -> None:
         (["gaussian", "--decay", "2"], "decay must be"),
         (["gaussian", "--iterations", "-5"], "iterations must be"),
         (["gaussian", "--log-every", "0"], "log_every must be"),
-        (["gaussian", "--unknown"], "unrecognized arguments: --unknown"),
+        (["gaussian", "--unknown"], "crabnet-jit gaussian: error: there is no option --unknown"),
         (["gaussian", "file.csv"], "unrecognized arguments: file.csv"),
-        (["learn"], "invalid choice: 'learn'"),
-        ([], "required: COMMAND"),
+        (["learn"], "there is no command learn; did you mean crabnet-jit fit"),
     ],
 )
 def test_bad_options_are_one_line_and_exit_code_2(arguments: list[str], message: str, capsys: Any) -> None:

@@ -612,7 +612,7 @@ def test_a_bad_plot_is_found_before_the_training(command: str, arguments: str, m
         ("--animate folder.gif", "--animate must be a file in a folder that exists"),
         ("--rotate L.gif --frames 0", "--frames must be an integer"),
         ("--animate L.gif --frames -3", "--frames must be an integer"),
-        ("--animate L.gif --frames 1.5", "argument --frames: invalid int value"),
+        ("--animate L.gif --frames 1.5", "argument --frames: must be an integer"),
         ("--animate L.gif --iterations -1", "iterations must be an integer of at least 0, got -1"),
         ("--animate L.gif --time-limit -1", "seconds must be"),
         ("--animate L.gif --hidden 0", "hidden_sizes[0] must be"),
@@ -733,7 +733,7 @@ def test_a_run_that_can_not_be_gone_on_with_draws_nothing() -> None:
         ("P.gif --at 1,2,3", "at must be"),
         ("P.gif --low 1,2,3", "low must be"),
         ("P.gif --frames 0", "frames must be"),
-        ("P.gif --frames x", "argument --frames: invalid int value"),
+        ("P.gif --frames x", "argument --frames: must be an integer"),
         ("P.png --data empty.csv", "empty.csv: must have a header and rows, is empty"),
         ("P.png --data other.csv", "in0"),
         ("P.png --data data.csv --delimiter ab", "delimiter"),
@@ -763,7 +763,10 @@ def test_networks_that_have_no_surface() -> None:
 
 def test_files_that_are_no_network() -> None:
     table(2, 1)
-    assert_refused(run("plot", "data.csv", "P.png"), "data.csv is not a saved network")
+    assert_refused(
+        run("plot", "data.csv", "P.png"),
+        "data.csv is a table; did you mean crabnet-jit plot MODEL PICTURE --data data.csv?",
+    )
     assert_done(run(*line("gaussian --iterations 1 --checkpoint run.npz")))
     assert_refused(run("plot", "run.npz", "P.png"), "run.npz is not a saved network")
     result = run("plot", "missing.npz", "P.png")

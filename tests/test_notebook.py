@@ -1,7 +1,9 @@
 """What networks and histories show in notebooks: well-formed HTML, drawings that fit their frame."""
 
+import base64
 import html
 import math
+import os
 import re
 import subprocess
 import sys
@@ -9,17 +11,34 @@ import time
 import warnings
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from matplotlib import pyplot
 from trainers import article
 
-from crabnet_jit import NN, CustomActivation, EarlyStopping, Every, History, Run, Snapshots, fit
+from crabnet_jit import (
+    NN,
+    CustomActivation,
+    Diagnosis,
+    EarlyStopping,
+    Every,
+    History,
+    LayerDiagnosis,
+    Run,
+    Snapshots,
+    check_gradients,
+    diagnose,
+    fit,
+)
 from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.network.history import FitHistory
+from crabnet_jit.plotting import films, plot_network, rotate_surface
+from crabnet_jit.plotting.films import Film
 
 HYPOTHESIS = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 SVG = "{http://www.w3.org/2000/svg}"
@@ -159,8 +178,7 @@ def test_a_network_is_a_row_for_each_layer(hidden: list[int], dtype: Any) -> Non
         ]
         for k, layer in enumerate(net.layers, 1)
     ]
-    title = page.root.findtext(".//b")
-    assert title == f"{net!r}, {net.parameters.size:,} parameters, {np.dtype(dtype)}"
+    assert page.root.findtext(".//pre") == repr(net)
 
 
 def test_parameters_are_shown_as_they_are_now() -> None:
@@ -181,7 +199,7 @@ def test_a_standardised_network_says_so() -> None:
     net = NN(2, [3], 1, rng=1)
     assert "standardised" not in net._repr_html_()
     net.standardization = Standardization(np.zeros(2), np.ones(2), np.zeros(1), np.ones(1))
-    assert (shown(net).root.findtext(".//b") or "").endswith("float64, standardised")
+    assert "float64, standardised" in (shown(net).root.findtext(".//pre") or "")
 
 
 @pytest.mark.parametrize(
@@ -207,7 +225,7 @@ def test_a_repr_is_escaped() -> None:
             return "<script>&"
 
     page = shown(Mine(1, [], 1, rng=1))
-    assert (page.root.findtext(".//b") or "").startswith("<script>&, 2 parameters")
+    assert page.root.findtext(".//pre") == "<script>&"
 
 
 def test_showing_changes_nothing() -> None:
@@ -382,7 +400,7 @@ def test_a_resumed_history(cut: int, tmp_path: Any) -> None:
     page = shown(second.history)
     assert page.rows["iterations"] == f"{cut:,}"
     assert page.rows["last loss"] == f"{first.history.losses[-1]:.6g}"
-    assert page.events == [f"resumed after {cut:,} iterations"]
+    assert page.events == [f"resumed after {cut:,} iteration{'s' * (cut > 1)}"]
 
 
 # ---- events ----
@@ -411,11 +429,11 @@ def test_of_many_events_the_last_are_told(n: int) -> None:
     history = history_of(np.ones(2000))
     history.events = [(k, f"event {k}") for k in range(n)]
     page = shown(history)
-    last = [f"event {k} after {k:,} iterations" for k in range(n)][-5:]
+    last = [f"event {k} after {k:,} iteration{'s' * (k != 1)}" for k in range(n)][-5:]
     assert page.events[-len(last) :] == last or n == 0
     assert len(page.events) == (n if n <= 5 else 6)
     if n > 5:
-        assert page.events[0] == f"{n - 5:,} more, before these:"
+        assert page.events[0] == f"{n - 5:,} more before these"
     assert len(page.text) < 100_000
 
 
@@ -503,6 +521,156 @@ def test_losses_may_be_shown_in_a_run() -> None:
         ],
     )
     assert [page.rows["iterations"] for page in pages] == ["300", "600", "900"]
+
+
+# ---- diagnoses, checks of gradients ----
+
+
+def test_a_diagnosis_is_a_table_and_its_hints() -> None:
+    diagnosis = diagnose(NN(2, [2000, 8], 1, rng=1), np.ones((5, 2)) * np.arange(5)[:, None])
+    page = shown(diagnosis)
+    ((head, *rows),) = page.tables
+    assert head == ["layer", "units", "activation", "dead", "activations", "gradients", "similarity"]
+    lines = str(diagnosis).splitlines()[1:4]
+    assert [[cell.replace(",", "") for cell in row] for row in rows] == [line.split() for line in lines]
+    assert [item.text for item in page.root.iter("li")] == diagnosis.hints
+    assert len(diagnosis.hints) > 0
+
+
+def test_a_diagnosis_without_hints_says_so() -> None:
+    net = NN(2, [8], 1, rng=1, activation="tanh", init="glorot_uniform")
+    page = shown(diagnose(net, np.random.default_rng(0).normal(size=(50, 2))))
+    assert [item.text for item in page.root.iter("li")] == ["Nothing vanishes, explodes or is dead."]
+
+
+def test_names_and_hints_of_a_diagnosis_are_escaped() -> None:
+    layer = LayerDiagnosis(1, "<script>", 0.0, 1.0, 1.0, math.nan)
+    page = shown(Diagnosis([layer], ["<b>&</b>"]))
+    assert page.tables[0][1][2] == "<script>"
+    assert page.root.findtext(".//li") == "<b>&</b>"
+
+
+@pytest.mark.parametrize(("slope", "verdict"), [(2.0, "right"), (1.0, "WRONG")])
+def test_a_check_of_gradients_is_a_verdict_and_a_table(slope: float, verdict: str) -> None:
+    activation = CustomActivation(lambda x: x * x, lambda x: slope * x)
+    result = check_gradients(NN(2, [3], 1, rng=1, activation=activation), [[0.1, 0.2]], [1.0])
+    page = shown(result)
+    assert page.root.findtext(".//b") == f"gradients are {verdict}"
+    assert page.tables == [
+        [
+            ["worst parameter", "derivative", "difference quotient", "relative error"],
+            [
+                result.worst,
+                f"{result.derivative:.6g}",
+                f"{result.difference_quotient:.6g}",
+                f"{result.error:.2g}",
+            ],
+        ]
+    ]
+
+
+# ---- films and figures ----
+
+
+def film(path: Path, n_frames: int = 2) -> Film:
+    files = rotate_surface(NN(2, [3], 1, rng=1), path, n_frames=n_frames, n_points=4, dpi=10)
+    assert isinstance(files, Film)
+    return files
+
+
+def shown_files(page: Shown, tag: str) -> list[bytes]:
+    """What is shown by these tags, which must be data in the page."""
+    parts = [(element.get("src") or "").split(";base64,") for element in page.root.iter(tag)]
+    assert all(kind.startswith("data:") for kind, _ in parts)
+    return [base64.b64decode(data) for _, data in parts]
+
+
+@pytest.mark.parametrize(("ending", "tag"), [("gif", "img"), ("mp4", "video")])
+def test_a_film_is_shown(ending: str, tag: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a & b.{ending}"
+    files = film(path)
+    assert files == [path]
+    page = shown(files)
+    assert shown_files(page, tag) == [path.read_bytes()]
+    assert (
+        next(page.root.iter(tag))
+        .get("src", "")
+        .startswith(f"data:{'image' if tag == 'img' else tag}/{ending};")
+    )
+    assert page.root.findtext("./div/div") == str(path)
+
+
+@pytest.mark.parametrize(("n", "chosen"), [(1, [0]), (2, [0, 1]), (4, [0, 1, 2, 3]), (8, [0, 2, 4, 7])])
+def test_of_frames_some_are_shown(n: int, chosen: list[int], tmp_path: Path) -> None:
+    files = film(tmp_path / "a.png", n)
+    page = shown(files)
+    assert shown_files(page, "img") == [files[k].read_bytes() for k in chosen]
+    assert page.root.findtext("./div/div") == f"{files[0]}" + (f" … {files[-1].name}" if n > 1 else "")
+
+
+def test_a_film_that_is_large_or_gone_is_only_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = film(tmp_path / "a.gif")
+    monkeypatch.setattr(films, "_MAX_SHOWN", files[0].stat().st_size - 1)
+    page = shown(files)
+    assert [*page.root.iter("img")] == []
+    assert page.root.findtext("./div/div") == f"{files[0]}, too large to be shown here"
+    files[0].unlink()
+    assert shown(files).root.findtext("./div/div") == f"{files[0]}, which cannot be read any more"
+
+
+CELLS = """
+import sys
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+
+
+class Shell(InteractiveShell):
+    def enable_gui(self, gui=None):
+        pass
+
+
+shell = Shell.instance()
+shell.display_formatter.active_types = shell.display_formatter.format_types
+results = []
+shell.displayhook.compute_format_data = lambda result: results.append(
+    shell.display_formatter.format(result)[0]
+) or ({}, {})
+shell.run_cell("%matplotlib inline").raise_error()
+shell.run_cell("from crabnet_jit import NN; from crabnet_jit.plotting import *; net = NN(2, [3], 1)")
+for cell in sys.argv[1:]:
+    results.clear()
+    with capture_output() as captured:
+        shell.run_cell(cell).raise_error()
+    shown = [output.data for output in captured.outputs] + results
+    print(sum("image/png" in data for data in shown))
+"""
+
+
+def test_a_figure_is_shown_once_in_a_cell() -> None:
+    cells = [
+        ("plot_surface(net)", 1),
+        ("figure = plot_surface(net)", 1),
+        ("figure", 1),
+        ("plot_surface(net); plot_network(net)", 2),
+        ("for _ in range(3): plot_surface(net)", 3),
+        ("import matplotlib.pyplot as plt; plt.ioff(); figure = plot_surface(net)", 0),
+        ("figure", 1),
+    ]
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CELLS, *(cell for cell, _ in cells)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={name: value for name, value in os.environ.items() if name != "MPLBACKEND"},
+    )
+    assert run.stdout.split() == [str(count) for _, count in cells], run.stderr
+
+
+def test_pyplot_keeps_a_figure_where_it_has_windows() -> None:
+    figure: Any = plot_network(NN(2, [3], 1)).figure
+    with pytest.raises(NotImplementedError):  # by which IPython goes on
+        figure._ipython_display_()
+    assert pyplot.fignum_exists(figure.number)
 
 
 # ---- no matplotlib ----

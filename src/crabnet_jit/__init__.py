@@ -54,7 +54,11 @@ __all__ = sorted(_MODULES)  # noqa: PLE0605  # it is a list of texts, but ruff f
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        message = f"module {__name__!r} has no attribute {name!r}"
+        if not name.startswith("_"):
+            hint = importlib.import_module(f"{__name__}.other_names").module_hint(name, __all__)
+            message += f"; {hint}" if hint else ""
+        raise AttributeError(message)
     value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value

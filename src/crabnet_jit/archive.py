@@ -99,6 +99,18 @@ def opened(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
+def kind_of(path: Path) -> str | None:
+    """What an archive holds, such as "network"; None for any other file, or one that cannot be read."""
+    if not path.is_file():  # a pipe can be read once
+        return None
+    with contextlib.suppress(Exception), zipfile.ZipFile(path) as archive:
+        member = archive.getinfo("header.npy")
+        if member.compress_type == zipfile.ZIP_STORED:
+            kind = json.loads(str(_array(archive.read(member))))["format"]
+            return str(kind).removeprefix("crabnet_jit ")
+    return None
+
+
 def _content(path: Path) -> bytes:
     """The content of a file that begins like an archive."""
     with opened(path) as file:

@@ -1,7 +1,10 @@
-"""What other libraries call arguments, and what they are called here."""
+"""What other libraries call arguments, options and attributes, and what they are called here."""
 
 import difflib
 from collections.abc import Sequence
+from typing import NoReturn, TypeVar
+
+_T = TypeVar("_T")
 
 #: Names here, each with the names in PyTorch, scikit-learn, Keras and others for the same thing.
 _OTHERS = {
@@ -27,6 +30,7 @@ _OTHERS = {
     "init": "initializer weight_init init_method kernel_initializer initialization",
     "standardize": "normalize standardise scale scale_inputs",
     "validation": "validation_fraction validation_split validation_data val val_data eval_set test_size",
+    "device": "devices cuda gpu use_gpu accelerator",
     "patience": "n_iter_no_change early_stopping_rounds",
     "min_delta": "tol tolerance",
     "gradient_tolerance": "tol gtol tolerance",
@@ -74,6 +78,27 @@ _INSTEAD = {
     "chunk_size": "Trainer takes it",
     "verbose": "callbacks=[ProgressBar()] in fit or Trainer.run shows how far it is",
     "net": "a network is made here, from hidden_sizes and activation",
+    "device": "there is no device to choose: networks are trained on the CPU",
+}
+
+#: Options of the command line whose names are not those of the arguments.
+_OPTIONS = {
+    "n_iterations": "iterations",
+    "hidden_sizes": "hidden",
+    "sample_weight": "weights",
+    "standardize": "no_standardize",
+    "early_stopping": "patience",
+}
+#: Commands, each with the names that people may try.
+_COMMANDS = {
+    "crabnet-jit fit": "train training learn run",
+    "crabnet-jit predict": "eval evaluate test score infer inference prediction",
+    "crabnet-jit plot": "draw show picture visualize visualise",
+    "crabnet-jit export": "convert save",
+    "crabnet-jit warmup": "compile cache",
+    "crabnet-jit gaussian": "article demo example",
+    "crabnet-jit --help": "help",
+    "crabnet-jit --version": "version",
 }
 _VERBOSE = "verbose verbosity progress progress_bar disp show_progress"
 _EPOCHS = "epoch epochs n_epochs num_epochs max_epochs nb_epoch nb_epochs epoch_count"
@@ -82,11 +107,61 @@ _STEPS = (
     "for so many epochs it is epochs * ceil(n_samples / batch_size)"
 )
 
+#: For classes and the package: what to do instead, and the attributes of other libraries that do it there.
+_ATTRIBUTES = {
+    "NN": {
+        "a network is trained by fit(x, y, start=net) or by a Trainer": "fit train partial_fit compile step",
+        "weights are layers[k].W; parameters are all of them": "weights weight coefs_ kernel W state_dict "
+        "get_weights set_weights load_state_dict",
+        "biases are layers[k].b": "bias biases intercepts_ b",
+        "derivatives of the loss are gradients": "grad grads zero_grad",
+        "it is parameters.size": "n_parameters num_parameters count_params",
+        "it is save(net, path)": "save to_file",
+        "it is export(net, path)": "export to_onnx to_c",
+        "it is score(net, x, y)": "score evaluate",
+        "it is fit_history": "history losses loss_ loss_curve_",
+        "it is classes": "classes_",
+        "it is in_features": "n_features_in_ input_size",
+        "it is feature_names": "feature_names_in_",
+        "print(net) shows it": "summary",
+        "it is predict(x); nothing has to be switched": "eval",
+        _INSTEAD["device"]: "to cuda cpu device",
+    },
+    "Trainer": {
+        "it is run(n_iterations)": "fit train step",
+        "it is net": "model network",
+        "it is learning_rate": "lr scheduler schedule",
+        "they are history.losses": "losses loss_curve_",
+        "it is save_checkpoint(path); save(net, path) writes the network": "save",
+        "it is load_checkpoint(path)": "load resume",
+        "it is iteration": "n_iterations n_iter_ t_",
+        "it is the network's: net.predict(x)": "predict",
+    },
+    "crabnet_jit": {
+        "did you mean crabnet_jit.fit?": "train train_network",
+        "did you mean crabnet_jit.NN?": "Network NeuralNetwork Net MLP Model Sequential Module",
+        "did you mean crabnet_jit.LinearLayer?": "Linear Dense",
+        "did you mean crabnet_jit.ArraySource?": "DataLoader Dataset TensorDataset",
+        "did you mean crabnet_jit.score?": "evaluate eval test",
+        "it is a method of a network: net.predict(x)": "predict predict_proba",
+        "it is in crabnet_jit.estimators, as NNRegressor": "MLPRegressor NNRegressor Regressor",
+        "it is in crabnet_jit.estimators, as NNClassifier": "MLPClassifier NNClassifier Classifier",
+        "say import crabnet_jit.plotting": "plotting plot plot_surface plot_history plot_fit plot_network "
+        "animate_surface rotate_surface save_figure",
+        "say import crabnet_jit.estimators": "estimators",
+    },
+}
+
+
+def _here(name: str) -> list[str]:
+    """What is called so in other libraries, by its names here."""
+    either = {name, name.lower()}
+    return [ours for ours, others in _OTHERS.items() if either.intersection(others.split())]
+
 
 def hint(name: str, known: Sequence[str]) -> str:
     """What to write instead of an argument that a function does not have, given those that it has."""
-    lower = name.lower()
-    here = [ours for ours, others in _OTHERS.items() if name in others.split() or lower in others.split()]
+    lower, here = name.lower(), _here(name)
     for ours in here:
         if all(part in known for part in ours.split(" and ")):
             return f"{'they are' if ' and ' in ours else 'it is'} called {ours} here"
@@ -101,3 +176,78 @@ def hint(name: str, known: Sequence[str]) -> str:
     if near := difflib.get_close_matches(lower, known, 1, 0.7):
         return f"did you mean {near[0]}?"
     return f"it has {', '.join(known)}" if known else "it has none"
+
+
+def option_hint(name: str, known: Sequence[str]) -> str:
+    """What to type instead of an option that a command does not have; names are those in Python."""
+    lower, here = name.lower(), [name, *_here(name)]
+    for ours in here:
+        if (option := _OPTIONS.get(ours, ours)) in known:
+            return f"it is called {_typed(option)} here"
+    if lower in _EPOCHS.split() and "iterations" in known:
+        return _STEPS.format("--iterations")
+    if lower in _VERBOSE.split() and "progress" in known:
+        return "--progress shows how far it is"
+    if "device" in here:
+        return _INSTEAD["device"]
+    if near := difflib.get_close_matches(lower, known, 1, 0.7):
+        return f"did you mean {_typed(near[0])}?"
+    python = next((_INSTEAD[ours] for ours in here if ours in _INSTEAD), None)
+    return "--help lists what there is" if python is None else f"in Python, {python}"
+
+
+def _typed(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
+
+
+def command_hint(name: str) -> str:
+    """What to type instead of a command that there is not; empty if none is similar."""
+    places = {
+        other: ours for ours, others in _COMMANDS.items() for other in (ours.split()[1], *others.split())
+    }
+    near = difflib.get_close_matches(name.lower(), places, 1, 0.6)
+    return f"did you mean {places[near[0]]}?" if near else ""
+
+
+class _Elsewhere:
+    """An attribute that another library has: reading it is an error that says what to do here."""
+
+    def __init__(self, hint: str) -> None:
+        self._hint = hint
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: object, owner: type) -> NoReturn:
+        raise AttributeError(f"{owner.__name__} has no attribute {self._name!r}; {self._hint}")
+
+
+def with_hints(owner: type[_T]) -> type[_T]:
+    """Let a class answer attributes of other libraries with a hint.
+
+    A method `__getattr__` would make every other attribute slower: by a third, a prediction of one row.
+    """
+    for name, hint in _hints(owner.__name__).items():
+        attribute = _Elsewhere(hint)
+        attribute.__set_name__(owner, name)
+        setattr(owner, name, attribute)
+    return owner
+
+
+def known_attributes(owner: type, names: Sequence[str]) -> list[str]:
+    """Of the names of its attributes, those that it has."""
+    return [name for name in names if name not in _hints(owner.__name__)]
+
+
+def module_hint(name: str, known: Sequence[str]) -> str:
+    """What to write instead of a name that the package does not have; empty if nothing is similar."""
+    if hint := _hints("crabnet_jit").get(name):
+        return hint
+    by_lower = {public.lower(): public for public in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, 1, 0.7)
+    return f"did you mean crabnet_jit.{by_lower[near[0]]}?" if near else ""
+
+
+def _hints(owner: str) -> dict[str, str]:
+    """What to do, by the names that other libraries have."""
+    return {name: hint for hint, names in _ATTRIBUTES[owner].items() for name in names.split()}

@@ -9,6 +9,7 @@ import numpy as np
 from crabnet_jit import check
 from crabnet_jit.archive import FileFormatError
 from crabnet_jit.arrays import Array
+from crabnet_jit.summary import counted
 from crabnet_jit.training.run import Callback, Run
 
 _NEVER = 2**63 - 1
@@ -63,6 +64,9 @@ class Snapshots(Callback):
                 raise check.reject("iterations", "one or more, each above the one before", repr(chosen))
             self._chosen = chosen
         self._kept: list[tuple[int, Array]] = []
+
+    def _facts(self) -> list[str]:
+        return [counted(len(self._kept), "snapshot")] if self._kept else []
 
     @property
     def iterations(self) -> list[int]:

@@ -8,6 +8,7 @@ from crabnet_jit import check
 from crabnet_jit.archive import FileFormatError
 from crabnet_jit.arrays import Array
 from crabnet_jit.machine.signals import held
+from crabnet_jit.summary import counted
 from crabnet_jit.training.objective import Objective
 from crabnet_jit.training.run import Callback, Run
 
@@ -75,6 +76,11 @@ class EarlyStopping(Callback):
         self.best_parameters: Array | None = None
         self._best_at = 0  # number of the best check
         self._before_end: dict[str, Any] | None = None  # the state before the check at the end
+
+    def _facts(self) -> list[str]:
+        return (
+            [f"{counted(len(self.losses), 'check')}, best loss {self.best_loss:.6g}"] if self.losses else []
+        )
 
     def start(self, run: Run) -> None:
         """Forget the check at an earlier end; validate restored parameters; stop if it is time already."""

@@ -1,26 +1,36 @@
 """The commands, as far as nothing has to be loaded for them: their names, the help, the version."""
 
 import argparse
+import contextlib
+import itertools
+import re
+import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from crabnet_jit import __version__
 
 USAGE_ERROR = 2  # the exit code
+_EXACT_INTEGER = 2**53  # up to here, floats are every integer
+_DESCRIPTION = (
+    "Train small neural networks in compiled loops. To learn the column y of points.csv from the column x: "
+    "crabnet-jit fit points.csv --inputs x --outputs y --save model.npz; to apply what was learned: "
+    "crabnet-jit predict model.npz new.csv. `crabnet-jit COMMAND --help` shows the options of a command."
+)
 
 #: What each does, and more about it.
 COMMANDS = {
     "gaussian": (
-        "fit a network to the 2D Gaussian",
+        "train a network on the article's example, a Gaussian of two inputs",
         "The defaults are the article's job. The log goes to standard output, all else to standard error.",
     ),
     "fit": (
-        "fit a network to a CSV file",
+        "train a network on a CSV file",
         "Scores go to standard error, in the units of the outputs: root mean squared error, mean absolute "
         "error and R2. The learning rate rises for a tenth of the iterations and falls as a cosine.",
     ),
     "predict": (
-        "predict the outputs for a CSV file",
+        "predict the outputs for the rows of a CSV file",
         "Writes its columns, and one column NAME_predicted for each output.",
     ),
     "plot": (
@@ -28,53 +38,127 @@ COMMANDS = {
         "Needs matplotlib. Numbers that begin with a minus are written as in --low=-1,0.",
     ),
     "export": (
-        "write a saved network as a program, or for one",
-        "The ending says what: .c (C99; compiled with -DPREFIX_SELF_TEST, it tests itself), .f90 (Fortran, "
-        "and the C file that it calls), .onnx, .safetensors, .py (Python that needs only math).",
+        "write a saved network as a C, Fortran or Python program, or as a file for other programs",
+        "The ending says what: .c (C99; compiled with -DPREFIX_SELF_TEST, it tests itself), .f90 (a Fortran "
+        "module, and the C file that it calls), .onnx, .safetensors, .py (Python that needs only math).",
     ),
     "warmup": (
-        "compile everything ahead",
+        "compile everything ahead, so that first runs start at once",
         "Machine code is kept on disk, so that the first run on a server or in an image need not compile. It "
         "is for this version, this processor and this user; NUMBA_CACHE_DIR names another folder for it.",
     ),
+    "completion": (
+        "print a script by which a shell completes commands, options and files",
+        "For bash: crabnet-jit completion bash > ~/.local/share/bash-completion/completions/crabnet-jit. "
+        "Needs shtab.",
+    ),
 }
 
-# Where a command line is not complete, or is that of an earlier version.
-_WHAT_TO_TYPE = {
-    "--inputs, --outputs": (
-        "type crabnet-jit fit points.csv --inputs x --outputs y; the article's job is crabnet-jit gaussian"
-    ),
-    "invalid choice: 'train'": "type crabnet-jit fit points.csv --inputs x --outputs y",
-}
+SHELLS = ("bash", "zsh", "fish")  # with completion
+_LISTS = ("SIZES", "NAMES", "NUMBERS")  # what options are shown to take
+
+
+def _whole_number(text: str) -> int:
+    """An integer such as 100000, 100_000 or 1e5."""
+    with contextlib.suppress(ValueError):
+        return int(text)
+    with contextlib.suppress(ValueError):
+        number = float(text)
+        if number.is_integer() and abs(number) <= _EXACT_INTEGER:
+            return int(number)
+    raise argparse.ArgumentTypeError(f"must be an integer, such as 100000 or 1e5, got {text!r}")
+
+
+def _real_number(text: str) -> float:
+    """A number such as 0.001 or 1e-3."""
+    try:
+        return float(text)
+    except ValueError:
+        hint = "; the decimal mark is a point" if "," in text else ""
+        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}{hint}") from None
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, but none that says nothing."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        says_nothing = action.default is None or action.default is False or action.default == ""
+        return action.help if says_nothing else super()._get_help_string(action)
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser whose errors are one line, with what was probably meant."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, formatter_class=_Formatter)
+        self.register("type", int, _whole_number)
+        self.register("type", float, _real_number)
+        self._words: list[str] = []
+        self.commands: dict[str, Parser] = {}  # those of all commands
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, but what is not known is an error of the command that does not know it."""
+        self._words = [*(sys.argv[1:] if args is None else args)]
+        self._refuse_unknown_options()
+        namespace, more = super().parse_known_args(self._words, namespace)
+        if more:
+            self.error(f"unrecognized arguments: {' '.join(more)}")
+        return namespace, more
+
+    def _refuse_unknown_options(self) -> None:
+        known = [*self._option_string_actions]
+        own = self._words
+        if self._subparsers is not None:  # the options of a command are not its own
+            own = list(itertools.takewhile(lambda word: word.startswith("-"), own))
+        for word in itertools.takewhile(lambda word: word != "--", own):
+            name = word.partition("=")[0]
+            is_option = re.fullmatch(r"-[A-Za-z]|--?[A-Za-z][\w-]+", name) and name not in ("-inf", "-nan")
+            if is_option and not any(option.startswith(name) for option in known):
+                self.error(f"there is no option {name}; {self._instead(name, known)}")
+
+    def _instead(self, name: str, known: list[str]) -> str:
+        """What to do without this option."""
+        from crabnet_jit.cli import hints
+
+        if self._subparsers is not None:
+            return "options come after the command"
+        elsewhere = [other.prog for other in self.commands.values() if name in other._option_string_actions]
+        return f"{elsewhere[0]} has it" if elsewhere else hints.of_option(name, known)
 
     def error(self, message: str) -> NoReturn:
         """One line instead of argparse's usage and message."""
-        hints = [f"; {hint}" for what, hint in _WHAT_TO_TYPE.items() if what in message]
-        self.exit(USAGE_ERROR, f"{self.prog}: error: {' '.join(message.split())}{''.join(hints)}\n")
+        from crabnet_jit.cli import hints
+
+        lists = [name for name, action in self._option_string_actions.items() if action.metavar in _LISTS]
+        hint = hints.of_error(message, self._words, lists)
+        text = " ".join(message.split()) + (f"; {hint}" if hint else "")
+        self.exit(USAGE_ERROR, f"{self.prog}: error: {text}\n")
 
 
 def parser_of_commands() -> tuple[Parser, dict[str, Parser]]:
     """The parser of the command line, and those of its commands, without their options."""
-    parser = Parser(prog="crabnet-jit", description="Train small neural networks in compiled loops.")
-    parser.add_argument("--version", action="version", version=f"crabnet-jit {__version__}")
+    parser = Parser(prog="crabnet-jit", description=_DESCRIPTION)
+    parser.add_argument("-V", "--version", action="version", version=f"crabnet-jit {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     parsers = {
-        name: commands.add_parser(
-            name,
-            help=text,
-            description=f"{text[0].upper()}{text[1:]}. {more}",
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        )
+        name: commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}. {more}")
         for name, (text, more) in COMMANDS.items()
     }
+    for each in (parser, *parsers.values()):
+        each.commands = parsers
     return parser, parsers
 
 
 def answer_without_a_command(arguments: Sequence[str]) -> None:
     """End the process with the help, the version or an error, unless a command comes first."""
-    if not arguments or arguments[0] not in COMMANDS:
-        parser_of_commands()[0].parse_args(arguments)
+    if arguments and arguments[0] in COMMANDS:
+        return
+    parser, commands = parser_of_commands()
+    if not arguments:
+        parser.print_help(sys.stderr)
+        parser.exit(USAGE_ERROR)
+    if not arguments[0].startswith("-"):
+        from crabnet_jit.cli import hints
+
+        parser.error(f"there is no command {arguments[0]}; {hints.of_command(arguments[0], [*commands])}")
+    parser.parse_args(arguments)

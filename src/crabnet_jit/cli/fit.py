@@ -19,6 +19,9 @@ from crabnet_jit.fitting.data_set import split
 from crabnet_jit.fitting.fit import fit as fit_network
 from crabnet_jit.fitting.scores import ClassScores, Scores, score
 from crabnet_jit.network import files
+from crabnet_jit.summary import counted
+
+_FEW_ROWS = 10  # whose scores say little
 
 
 def fit(options: argparse.Namespace) -> None:
@@ -84,6 +87,11 @@ def fit(options: argparse.Namespace) -> None:
     for what, part in (("training", training), ("validation", validation)):
         if part.size > 0:
             _say_scores(what, options.outputs, score(net, x[part], y[part], weights[part]))
+    if 0 < validation.size < _FEW_ROWS:
+        say(
+            f"{counted(validation.size, 'row')} set aside for validation: too few for scores to rely on; "
+            "a larger --validation sets aside more, --validation 0 trains on all rows"
+        )
     shown = validation if share > 0 else training
     pictures.draw_fit(net, x[shown], y[shown], options.inputs, options.outputs)
     watch.close()

@@ -9,7 +9,7 @@ from typing import Any
 from crabnet_jit import ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, InvalidArgumentError, check
 from crabnet_jit.article import PRESETS
 from crabnet_jit.cli.article import SCHEDULES
-from crabnet_jit.cli.commands import Parser, parser_of_commands
+from crabnet_jit.cli.commands import SHELLS, Parser, parser_of_commands
 from crabnet_jit.cli.pictures import KINDS, MAX_OUTPUTS, TARGETS
 from crabnet_jit.cli.watch import saved_options
 from crabnet_jit.places import follow, is_same
@@ -24,8 +24,11 @@ def _sizes(text: str) -> list[int]:
     try:
         return [int(size) for size in text.split(",")] if text.strip() else []
     except ValueError:
+        is_other_list = re.fullmatch(r"[\d\s,;xX*()\[\]]+", text) is not None
+        meant = ",".join(re.findall(r"\d+", text))
+        hint = f"; did you mean {meant}?" if is_other_list and meant else ""
         raise argparse.ArgumentTypeError(
-            f"must be integers separated by commas, or empty for no hidden layer, got {text!r}"
+            f"must be integers separated by commas, or empty for no hidden layer, got {text!r}{hint}"
         ) from None
 
 
@@ -48,9 +51,9 @@ def _numbers(text: str) -> list[float] | float:
     return numbers if len(numbers) > 1 else numbers[0]
 
 
-def _parser(
+def all_options(
     preset: str = "article", command: str = "gaussian", saved: dict[str, Any] | None = None
-) -> argparse.ArgumentParser:
+) -> Parser:
     """Options have the defaults of a preset, and before those the ones that a command's checkpoint has."""
     parser, commands = parser_of_commands()
     _add_gaussian(commands["gaussian"], PRESETS[preset])
@@ -58,82 +61,103 @@ def _parser(
     _add_predict(commands["predict"])
     _add_plot(commands["plot"])
     _add_export(commands["export"])
+    _add_completion(commands["completion"])
     commands[command].set_defaults(**(saved or {}))
     return parser
 
 
 def _add_gaussian(gaussian: Parser, preset: dict[str, Any]) -> None:
     gaussian.add_argument(
-        "--preset", default="article", metavar="NAME", help=f"defaults for the options: {', '.join(PRESETS)}"
+        "--preset",
+        default="article",
+        metavar="NAME",
+        help=f"a set of defaults for the other options: {', '.join(PRESETS)}",
     )
     gaussian.add_argument(
-        "--seed", type=int, default=1, metavar="N", help="seed of the random stream, any u64"
+        "--seed", type=int, default=1, metavar="N", help="seed of the random numbers, 0 to 2**64 - 1"
     )
     _add_network(gaussian, **preset)
     gaussian.add_argument(
         "--schedule",
         default=preset["schedule"],
         metavar="NAME",
-        help=f"of the learning rate: {', '.join(SCHEDULES)}",
+        help=f"how the learning rate changes: {', '.join(SCHEDULES)}",
     )
     gaussian.add_argument(
         "--decay",
         type=float,
         default=0.99999,
         metavar="FACTOR",
-        help="on the learning rate in every iteration, with the exponential schedule",
+        help="what multiplies the learning rate in every iteration, with --schedule exponential",
     )
     gaussian.add_argument(
-        "--log-every", type=int, default=10_000, metavar="N", help="iterations between log lines"
+        "--log-every", type=int, default=10_000, metavar="N", help="iterations between two lines of the log"
     )
     _add_run(gaussian)
     gaussian.add_argument(
         "--animate", metavar="FILE", help="a film of the surface as it learns: .gif, .mp4, or .png for frames"
     )
     gaussian.add_argument(
-        "--rotate", metavar="FILE", help="a film of the learned surface, turning: the same endings"
+        "--rotate",
+        metavar="FILE",
+        help="a film of the learned surface as it turns: .gif, .mp4, or .png for frames",
     )
     _add_frames(gaussian)
 
 
 def _add_frames(parser: Parser) -> None:
-    parser.add_argument("--frames", type=int, default=60, metavar="N", help="frames of a film")
+    parser.add_argument("--frames", type=int, default=60, metavar="N", help="number of frames of a film")
 
 
 def _add_run(parser: Parser) -> None:
-    parser.add_argument("--save", metavar="FILE", help="write the network there")
     parser.add_argument(
-        "--checkpoint", metavar="FILE", help="save the state of the run there, also on Ctrl-C and SIGTERM"
+        "--save", metavar="FILE", help="write the network to this file, for predict, plot and export"
     )
     parser.add_argument(
-        "--checkpoint-every", type=int, default=100_000, metavar="N", help="iterations between two saves"
+        "--checkpoint",
+        metavar="FILE",
+        help="save the state of the run to this file at intervals, at the end, and on Ctrl-C and SIGTERM",
+    )
+    parser.add_argument(
+        "--checkpoint-every",
+        type=int,
+        default=100_000,
+        metavar="N",
+        help="iterations between two checkpoints",
     )
     parser.add_argument(
         "--resume",
         metavar="FILE",
         help="go on from a checkpoint; options that are not given are those of its run",
     )
-    parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="end the run then, at the latest")
     parser.add_argument(
-        "--log-file", metavar="FILE", help="rows of iteration, running loss and rate: .csv or .jsonl"
+        "--time-limit", type=float, metavar="SECONDS", help="end the run after this time at the latest"
+    )
+    parser.add_argument(
+        "--log-file",
+        metavar="FILE",
+        help="write rows of iteration, running loss and learning rate to this file: .csv or .jsonl",
     )
     parser.add_argument(
         "--on-divergence",
         default="raise",
         metavar="WHAT",
-        help="if a loss is not finite: raise (an error), skip (the step), lower_rate (go back)",
+        help="what to do if a loss is infinite or NaN: raise (end with an error), skip (leave out the step), "
+        "lower_rate (go back, halve the learning rate)",
     )
     parser.add_argument(
         "--progress",
         action=argparse.BooleanOptionalAction,
-        help="a progress bar on standard error; by default if that is a terminal",
+        help="show a progress bar on standard error; by default only if that is a terminal",
     )
     parser.add_argument(
         "--plot",
         metavar="FILE",
-        help=f"draw fit, of the first {MAX_OUTPUTS} outputs, and losses there: .png, .svg, .pdf, ...",
+        help=f"draw the fit of the first {MAX_OUTPUTS} outputs, and the losses: .png, .svg, .pdf, ...",
     )
-    parser.add_argument("--show", action="store_true", help="draw them in a window, if there is a display")
+    parser.add_argument(
+        "--show", action="store_true", help="show the same drawing in a window, if there is a display"
+    )
 
 
 def _add_network(
@@ -153,33 +177,59 @@ def _add_network(
         type=_sizes,
         default=_typed(hidden),
         metavar="SIZES",
-        help="hidden sizes; empty for no hidden layer",
+        help="units of each hidden layer, with commas, such as 32,32; an empty text for no hidden layer",
     )
     parser.add_argument(
-        "--activation", default=activation, metavar="NAME", help=f"of hidden layers: {', '.join(ACTIVATIONS)}"
+        "--activation",
+        default=activation,
+        metavar="NAME",
+        help=f"activation of the hidden layers: {', '.join(ACTIVATIONS)}",
     )
     parser.add_argument(
-        "--init", default=init, metavar="NAME", help=f"initial parameters: auto, {', '.join(INITIALIZERS)}"
+        "--init",
+        default=init,
+        metavar="NAME",
+        help=f"initial parameters: auto (fits the activation), {', '.join(INITIALIZERS)}",
     )
     parser.add_argument(
         "--dtype", default="float64", metavar="NAME", help="type of all numbers: float32, float64"
     )
-    parser.add_argument("--optimizer", default=optimizer, metavar="NAME", help=", ".join(OPTIMIZERS))
     parser.add_argument(
-        "--learning-rate", type=float, default=learning_rate, metavar="RATE", help="step size"
+        "--optimizer", default=optimizer, metavar="NAME", help=f"rule of the steps: {', '.join(OPTIMIZERS)}"
     )
-    parser.add_argument("--iterations", type=int, default=iterations, metavar="N", help="steps to take")
     parser.add_argument(
-        "--batch-size", type=int, default=batch_size, metavar="N", help="samples in an iteration"
+        "--learning-rate",
+        type=float,
+        default=learning_rate,
+        metavar="RATE",
+        help="size of the steps, at its highest",
+    )
+    parser.add_argument(
+        "--iterations",
+        type=int,
+        default=iterations,
+        metavar="N",
+        help="number of training steps, each with one batch",
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=batch_size, metavar="N", help="samples in the batch of an iteration"
     )
 
 
 def _add_fit(fit: Parser) -> None:
     fit.add_argument("file", help="CSV in UTF-8 with a header; - for standard input")
-    fit.add_argument("--inputs", type=_names, required=True, metavar="NAMES", help="columns, with commas")
-    fit.add_argument("--outputs", type=_names, required=True, metavar="NAMES", help="columns, with commas")
-    fit.add_argument("--weights", metavar="NAME", help="column of sample weights")
-    fit.add_argument("--delimiter", metavar="CHARACTER", help="found in the header by default")
+    fit.add_argument(
+        "--inputs", type=_names, required=True, metavar="NAMES", help="names of columns, with commas: x,y"
+    )
+    fit.add_argument(
+        "--outputs", type=_names, required=True, metavar="NAMES", help="names of columns, with commas: x,y"
+    )
+    fit.add_argument("--weights", metavar="NAME", help="name of a column with a weight for each row")
+    fit.add_argument(
+        "--delimiter",
+        metavar="CHARACTER",
+        help="what separates columns; by default the one of , ; tab | that the header has most of",
+    )
     _add_network(
         fit,
         hidden=[32, 32],
@@ -190,78 +240,132 @@ def _add_fit(fit: Parser) -> None:
         iterations=20_000,
         batch_size=64,
     )
-    fit.add_argument("--loss", default="mse", metavar="NAME", help=", ".join(LOSSES))
-    fit.add_argument("--l1", type=float, default=0.0, metavar="FACTOR", help="penalty on sizes of parameters")
-    fit.add_argument("--l2", type=float, default=0.0, metavar="FACTOR", help="penalty on their squares")
-    fit.add_argument("--clip-norm", type=float, metavar="NORM", help="largest norm of the gradient")
-    fit.add_argument("--clip-value", type=float, metavar="VALUE", help="largest component of the gradient")
-    fit.add_argument("--dropout", type=float, default=0.0, metavar="RATE", help="share of units dropped")
+    fit.add_argument("--loss", default="mse", metavar="NAME", help=f"what is minimised: {', '.join(LOSSES)}")
+    fit.add_argument(
+        "--l1", type=float, default=0.0, metavar="FACTOR", help="penalty on the sizes of the parameters"
+    )
+    fit.add_argument(
+        "--l2",
+        type=float,
+        default=0.0,
+        metavar="FACTOR",
+        help="penalty on the squares of the parameters, also called weight decay",
+    )
+    fit.add_argument(
+        "--clip-norm", type=float, metavar="NORM", help="shorten gradients whose norm is above this"
+    )
+    fit.add_argument(
+        "--clip-value", type=float, metavar="VALUE", help="cut components of the gradient to this size"
+    )
+    fit.add_argument(
+        "--dropout",
+        type=float,
+        default=0.0,
+        metavar="RATE",
+        help="share of hidden units that are left out at random in each step",
+    )
     fit.add_argument(
         "--validation",
         type=float,
         default=0.2,
         metavar="SHARE",
-        help="of the rows, set aside to choose the best parameters; 0 for none",
+        help="share of the rows that is set aside to choose the best parameters; 0 for none",
     )
-    fit.add_argument("--no-standardize", action="store_true", help="take numbers as they are")
-    fit.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the random stream, any u64")
     fit.add_argument(
-        "--patience", type=int, metavar="N", help="end after so many validation losses without a better one"
+        "--no-standardize",
+        action="store_true",
+        help="do not scale inputs and outputs to mean 0 and standard deviation 1",
+    )
+    fit.add_argument(
+        "--seed", type=int, default=1, metavar="N", help="seed of the random numbers, 0 to 2**64 - 1"
+    )
+    fit.add_argument(
+        "--patience",
+        type=int,
+        metavar="N",
+        help="end the run after this many validation losses in a row without a better one",
     )
     _add_run(fit)
 
 
 def _add_predict(predict: Parser) -> None:
-    predict.add_argument("model", help="a file that gaussian or fit saved")
+    predict.add_argument("model", help="a network: a file that --save of fit or gaussian wrote")
     predict.add_argument("file", help="CSV in UTF-8 with a header; - for standard input")
-    predict.add_argument("--delimiter", metavar="CHARACTER", help="found in the header by default")
-    predict.add_argument("--output", default="-", metavar="FILE", help="write there; - for standard output")
+    predict.add_argument(
+        "--delimiter",
+        metavar="CHARACTER",
+        help="what separates columns; by default the one of , ; tab | that the header has most of",
+    )
+    predict.add_argument(
+        "--output", default="-", metavar="FILE", help="the CSV file to write; - for standard output"
+    )
 
 
 def _add_plot(plot: Parser) -> None:
-    plot.add_argument("model", help="a file that gaussian or fit saved")
-    plot.add_argument("picture", nargs="?", help="the file to write: .png, .svg, .pdf, ...; .gif or .mp4")
+    plot.add_argument("model", help="a network: a file that --save of fit or gaussian wrote")
+    plot.add_argument(
+        "picture", nargs="?", help="the file to write: .png, .svg, .pdf, ...; .gif or .mp4 for a film"
+    )
     plot.add_argument(
         "--kind",
         metavar="NAME",
         help=f"{', '.join(KINDS)}; by default rotate for films, fit with --data, else surface",
     )
     plot.add_argument("--data", metavar="FILE", help="CSV with the inputs, and for --kind fit the outputs")
-    plot.add_argument("--delimiter", metavar="CHARACTER", help="found in the header by default")
-    plot.add_argument("--target", metavar="NAME", help=f"draw it, too: {', '.join(TARGETS)}")
-    plot.add_argument("--low", type=_numbers, metavar="NUMBERS", help="of the box to look at, for each input")
-    plot.add_argument("--high", type=_numbers, metavar="NUMBERS", help="the same, upper ends")
     plot.add_argument(
-        "--at", type=_numbers, metavar="NUMBERS", help="a value for each input that does not vary"
+        "--delimiter",
+        metavar="CHARACTER",
+        help="what separates columns; by default the one of , ; tab | that the header has most of",
     )
-    plot.add_argument("--inputs", type=_names, metavar="NAMES", help="those that vary")
-    plot.add_argument("--output", metavar="NAME", help="the one to draw; by default the first")
+    plot.add_argument(
+        "--target", metavar="NAME", help=f"a function to draw beside the network: {', '.join(TARGETS)}"
+    )
+    plot.add_argument(
+        "--low", type=_numbers, metavar="NUMBERS", help="lower ends of the box to draw, one for each input"
+    )
+    plot.add_argument("--high", type=_numbers, metavar="NUMBERS", help="upper ends of the box to draw")
+    plot.add_argument(
+        "--at",
+        type=_numbers,
+        metavar="NUMBERS",
+        help="values of the inputs that are not along an axis; give one for each input",
+    )
+    plot.add_argument("--inputs", type=_names, metavar="NAMES", help="names of the inputs along the axes")
+    plot.add_argument("--output", metavar="NAME", help="name of the output to draw; by default the first")
     _add_frames(plot)
-    plot.add_argument("--show", action="store_true", help="open a window, if there is a display")
+    plot.add_argument("--show", action="store_true", help="show it in a window, if there is a display")
 
 
 def _add_export(export: Parser) -> None:
-    export.add_argument("model", help="a file that gaussian or fit saved")
+    export.add_argument("model", help="a network: a file that --save of fit or gaussian wrote")
     export.add_argument("to", metavar="file", help="the file to write: .c, .f90, .onnx, .safetensors, .py")
     export.add_argument(
-        "--prefix", metavar="NAME", help="of names in C and Fortran; by default made of that of the file"
+        "--prefix",
+        metavar="NAME",
+        help="begin names in C and Fortran with this; by default it is made of the name of the file",
     )
     export.add_argument(
-        "--dtype", metavar="NAME", help="of all numbers: float32, float64; by default the network's"
+        "--dtype",
+        metavar="NAME",
+        help="type of all numbers: float32, float64; by default that of the network",
     )
     export.add_argument("--header", action="store_true", help="write a header for C, too: .h")
 
 
+def _add_completion(completion: Parser) -> None:
+    completion.add_argument("shell", help=f"the shell: {', '.join(SHELLS)}")
+
+
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options; those that are not given are those of the checkpoint to go on from, or the preset's."""
-    options = _parser().parse_args(argv)
+    options = all_options().parse_args(argv)
     preset = getattr(options, "preset", "article")
     if preset not in PRESETS:
         return options  # for an error
     if getattr(options, "resume", None) is None:
-        return options if preset == "article" else _parser(preset).parse_args(argv)
+        return options if preset == "article" else all_options(preset).parse_args(argv)
     saved = saved_options(options.command, options.resume, set(vars(options)))
-    parser = _parser(preset, options.command, saved)
+    parser = all_options(preset, options.command, saved)
     resumed, as_saved = parser.parse_args(argv), parser.parse_args(_SHORTEST_COMMANDS[options.command])
     for name in saved.keys() - _MAY_CHANGE:
         if getattr(resumed, name) != getattr(as_saved, name):
@@ -272,13 +376,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 #: For each command, the options with files that it reads, and those with files that it writes.
-_FILES = {
+FILES = {
     "gaussian": (["resume"], ["save", "checkpoint", "log_file", "plot", "animate", "rotate"]),
     "fit": (["file", "resume"], ["save", "checkpoint", "log_file", "plot"]),
     "predict": (["model", "file"], ["output"]),
     "plot": (["model", "data"], ["picture"]),
     "export": (["model"], ["to"]),
     "warmup": ([], []),
+    "completion": ([], []),
 }
 #: Files that may be written over what was read from them.
 _MAY_REPLACE = {"checkpoint": "resume", "output": "file"}
@@ -299,7 +404,7 @@ def _is_frame(path: Path, film: Path) -> bool:
 
 def check_files(options: argparse.Namespace) -> None:
     """Before the work, not after it: results need files of their own, and places to be."""
-    read, written = _FILES[options.command]
+    read, written = FILES[options.command]
     paths: dict[str, Path] = {}
     for name in (*read, *written):
         given = getattr(options, name)

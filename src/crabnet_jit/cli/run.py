@@ -12,10 +12,12 @@ from crabnet_jit.archive import FileFormatError
 from crabnet_jit.check import InvalidArgumentError
 from crabnet_jit.cli.article import gaussian
 from crabnet_jit.cli.commands import USAGE_ERROR
+from crabnet_jit.cli.completion import completion
 from crabnet_jit.cli.console import abandon_output, say
 from crabnet_jit.cli.export import export
 from crabnet_jit.cli.fit import fit, predict
 from crabnet_jit.cli.options import check_files, parse
+from crabnet_jit.cli.order import check_order
 from crabnet_jit.cli.pictures import plot
 from crabnet_jit.cli.tables import TableError
 from crabnet_jit.cli.warmup import warmup
@@ -27,6 +29,7 @@ _COMMANDS = {
     "plot": plot,
     "export": export,
     "warmup": warmup,
+    "completion": completion,
 }
 _FAILED = 1
 _INTERRUPTED = 128 + signal.SIGINT
@@ -64,6 +67,7 @@ def run(arguments: Sequence[str]) -> int:
         if sys.stdout is None:
             raise OSError("standard output is closed")
         with _signals(command):
+            check_order(options)
             check_files(options)
             _COMMANDS[options.command](options)
     except (InvalidArgumentError, TableError, FileFormatError) as error:

@@ -343,7 +343,11 @@ class CustomActivation(Activation):
     >>> square.get_output([[-1.0, 2.0]])
     array([[1., 4.]])
     >>> NN(2, [8, 8], 1, rng=1, activation=square)
-    NN(2, [8, 8], 1)
+    NN(
+      2, [8, 8], 1,
+      activation=CustomActivation(function=<lambda>, derivative=<lambda>),
+      105 parameters, float64,
+    )
     """
 
     name = "custom"

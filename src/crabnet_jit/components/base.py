@@ -4,6 +4,7 @@ import inspect
 from typing import Any, ClassVar
 
 from crabnet_jit.arrays import Array
+from crabnet_jit.summary import called
 
 
 class Component:
@@ -23,7 +24,7 @@ class Component:
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
     def __repr__(self) -> str:
-        options = ", ".join(f"{name}={value!r}" for name, value in self.options().items())
+        options = ", ".join(f"{name}={called(value)}" for name, value in self.options().items())
         return f"{type(self).__name__}({options})"
 
     def __eq__(self, other: object) -> bool:

@@ -13,6 +13,7 @@ from crabnet_jit import check
 from crabnet_jit.arrays import Array, aligned_zeros
 from crabnet_jit.components.base import Component
 from crabnet_jit.kernels import entries
+from crabnet_jit.summary import fields, summary
 
 
 class OptimizerState(NamedTuple):
@@ -20,6 +21,9 @@ class OptimizerState(NamedTuple):
 
     buffers: Array
     numbers: Array
+
+    def __repr__(self) -> str:
+        return summary(self, *fields(self))
 
 
 def _not_zero(value: float, dtype: np.dtype[Any]) -> float:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.data.moments import moments
+from crabnet_jit.summary import fields, summary
 
 
 class Domain(NamedTuple):
@@ -20,6 +21,9 @@ class Domain(NamedTuple):
     high: Array
     mean: Array
     covariance: Array
+
+    def __repr__(self) -> str:
+        return summary(self, *fields(self))
 
     @classmethod
     def of(cls, x: Array, weights: Array, earlier: "Domain | None" = None) -> "Domain":

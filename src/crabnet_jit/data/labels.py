@@ -132,5 +132,8 @@ class Labels:
             )
         return codes
 
+    def __repr__(self) -> str:
+        return f"Labels({self})"
+
     def __str__(self) -> str:
         return ", ".join(check.shown(value) for value in self.values[:10].tolist()) + ", …" * (len(self) > 10)

@@ -25,6 +25,7 @@ from crabnet_jit.kernels.minibatch import permutation_draws
 from crabnet_jit.kernels.panels import panel_shape, plain_weights, unpack, without_weight
 from crabnet_jit.kernels.structs import Batches
 from crabnet_jit.kernels.uniform import buffer_size
+from crabnet_jit.summary import brief, counted, listed, summary
 
 _DRAWS_AT_ONCE = 2048  # half of a cache of 32 KB
 
@@ -71,6 +72,10 @@ class Source(ABC):
     is_constant: bool = False
     has_weights: bool = True
     stream: RngState | None = None
+
+    def __repr__(self) -> str:
+        names = "in_features", "out_features", "batch_size"
+        return summary(self, *(f"{name}={brief(getattr(self, name, None))}" for name in names))
 
     @property
     def configuration(self) -> Any:
@@ -229,11 +234,17 @@ class UniformSource(_Drawn):
         out_features = check.integer("target.out_features", self._target.out_features, 1)
         size = check.integer("batch_size", batch_size, 1)
         super().__init__(in_features, out_features, size, as_rng("rng", rng, SAMPLES))
-        self._low = lows * np.ones(in_features)
-        box = zip(self._low, highs * np.ones(in_features), strict=True)
+        self._low, self._high = lows * np.ones(in_features), highs * np.ones(in_features)
+        box = zip(self._low, self._high, strict=True)
         self._scale = np.array([interval_scale(float(a), float(b)) for a, b in box])
         at_once = max(1, _DRAWS_AT_ONCE // (self.batch_size * self.in_features))
         self._workspace_size = buffer_size(self.batch_size, self.in_features, at_once)
+
+    def __repr__(self) -> str:
+        low, high = (listed(corner.tolist()) for corner in (self._low, self._high))
+        return summary(
+            self, brief(self.target), f"low={low}", f"high={high}", f"batch_size={self.batch_size}"
+        )
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -323,6 +334,16 @@ class ArraySource(_Drawn):
         self._n_draws = permutation_draws(n_samples) if is_shuffled else 0
         # A generator, an epoch and its order, kept for the next chunk; a thread takes it out while it works.
         self._orders: list[tuple[StdRng, int, Array]] = []
+
+    def __repr__(self) -> str:
+        counts = (self.n_samples, "sample"), (self.in_features, "input"), (self.out_features, "output")
+        facts = [counted(n, noun) for n, noun in counts]
+        facts.append(f"batch_size={self.batch_size}")
+        if self._n_draws == 0:
+            facts.append("in order")
+        if (self._data[2] != 1).any():
+            facts.append("weighted")
+        return summary(self, *facts)
 
     @property
     def configuration(self) -> dict[str, Any]:

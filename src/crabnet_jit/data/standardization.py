@@ -6,6 +6,7 @@ import numpy as np
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
+from crabnet_jit.summary import fields, summary
 
 
 class Standardization(NamedTuple):
@@ -18,6 +19,9 @@ class Standardization(NamedTuple):
     x_std: Array
     y_mean: Array
     y_std: Array
+
+    def __repr__(self) -> str:
+        return summary(self, *fields(self))
 
     def inputs(self, x: Array) -> Array:
         """(x - x_mean) / x_std for x (…, in_features)."""

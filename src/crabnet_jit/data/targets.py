@@ -17,6 +17,7 @@ from crabnet_jit.arrays import Array
 from crabnet_jit.kernels.entries import gaussian_panels
 from crabnet_jit.kernels.panels import pack, unpack
 from crabnet_jit.kernels.targets import custom_target_panels
+from crabnet_jit.summary import brief
 from crabnet_jit.user_functions import shared_entry
 
 _MORE_INPUTS = 8  # than the box has, that a function is tried with if it fails
@@ -66,6 +67,9 @@ class StandardGaussian:
         """Overwrite the panels `target` with the values at the panels x."""
         gaussian_panels(x, target)
 
+    def __repr__(self) -> str:
+        return "StandardGaussian()"
+
 
 class _ArrayFunction:
     """A NumPy function of rows (n, in_features) that gives (n,) or (n, out_features)."""
@@ -83,6 +87,9 @@ class _ArrayFunction:
         if values.ndim == 2:
             self.out_features = values.shape[1]
         self._values(examples)
+
+    def __repr__(self) -> str:
+        return brief(self._function)
 
     def _call(self, rows: Array) -> Array:
         try:
@@ -128,9 +135,13 @@ class _ScalarFunction:
 
     def __init__(self, function: Any, in_features: int, examples: Array) -> None:
         self.in_features = in_features
+        self._name = brief(function)
         self._fill = shared_entry(custom_target_panels(in_features), in_features, target=function)
         panels = pack(examples)
         self.fill(panels, np.zeros_like(panels[:, :, :1]), examples.shape[0])
+
+    def __repr__(self) -> str:
+        return self._name
 
     def fill(self, x: Array, target: Array, n_samples: int) -> None:
         """Overwrite the panels `target` with the values at the panels x."""

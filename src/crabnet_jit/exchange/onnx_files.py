@@ -78,7 +78,7 @@ def from_onnx(path: str | PathLike[str]) -> NN:
     ...         _ = file.write(model.SerializeToString())
     ...     net = from_onnx(path)
     >>> net
-    NN(2, [], 1)
+    NN(2, [], 1, 3 parameters, float64)
     >>> net.predict([[1.0, 1.0]])
     array([[7.5]])
     """

@@ -111,8 +111,8 @@ def from_torch(module: Any) -> NN:
     >>> from crabnet_jit import from_torch
     >>> module = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
     >>> net = from_torch(module)
-    >>> net, net.activations
-    (NN(2, [8], 1), (Tanh(), Identity()))
+    >>> net
+    NN(2, [8], 1, activation='tanh', 33 parameters, float32)
     """
     _need_torch("from_torch")
     from crabnet_jit.exchange import torch_reader

@@ -115,7 +115,7 @@ def from_safetensors(
     ...     save_file(tensors, f"{folder}/model.safetensors")
     ...     net = from_safetensors(f"{folder}/model.safetensors", activation="relu")
     >>> net
-    NN(2, [3], 1)
+    NN(2, [3], 1, activation='relu', 13 parameters, float64)
     >>> net.predict([[1.0, 2.0]])
     array([[9.]])
     """

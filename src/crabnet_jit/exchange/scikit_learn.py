@@ -217,7 +217,7 @@ def from_sklearn(estimator: Any) -> NN:
     >>> pipeline = make_pipeline(StandardScaler(), mlp).fit(x, x[:, 0] * x[:, 1])
     >>> net = from_sklearn(pipeline)
     >>> net
-    NN(2, [8], 1)
+    NN(2, [8], 1, activation='relu', 33 parameters, float64, standardised)
     >>> np.allclose(net.predict(x), pipeline.predict(x), rtol=1e-12)
     True
     """

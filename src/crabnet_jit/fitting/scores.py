@@ -14,6 +14,7 @@ from crabnet_jit.data.columns import targets_of
 from crabnet_jit.data.moments import moments, root_mean_square
 from crabnet_jit.fitting.data_set import loss_for, targets_for, weights_of
 from crabnet_jit.network.network import NN
+from crabnet_jit.summary import fields, summary
 
 
 class Scores(NamedTuple):
@@ -26,6 +27,9 @@ class Scores(NamedTuple):
     rmse: Array
     mae: Array
     r2: Array
+
+    def __repr__(self) -> str:
+        return summary(self, *fields(self))
 
 
 class ClassScores(NamedTuple):

@@ -1,12 +1,13 @@
 """What happens inside a network: dead units, and outputs or gradients that vanish or explode."""
 
 import copy
+from html import escape
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crabnet_jit import check
+from crabnet_jit import check, notebook
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.activations import Activation
 from crabnet_jit.components.losses import Loss, as_loss
@@ -42,15 +43,36 @@ class Diagnosis(NamedTuple):
     layers: list[LayerDiagnosis]
     hints: list[str]
 
-    def __str__(self) -> str:
-        """A table with a line for each layer, and the hints."""
+    def __repr__(self) -> str:
         lines = ["layer  units  activation     dead   activations  gradients  similarity"]
         for k, layer in enumerate(self.layers):
             lines.append(
                 f"{k + 1:<5}  {layer.n_units:<5}  {layer.activation:<13}  {layer.dead_share:>4.0%}   "
                 f"{layer.activation_rms:<11.3g}  {layer.gradient_rms:<9.3g}  {layer.similarity:.2f}"
             )
-        return "\n".join([*lines, "", *(self.hints or ["Nothing vanishes, explodes or is dead."])])
+        return "\n".join([*lines, "", *self._remarks])
+
+    @property
+    def _remarks(self) -> list[str]:
+        return self.hints or ["Nothing vanishes, explodes or is dead."]
+
+    def _repr_html_(self) -> str:
+        """In notebooks: a table with a row for each layer, and the hints."""
+        head = ["layer", "units", "activation", "dead", "activations", "gradients", "similarity"]
+        rows = [
+            [
+                f"{k}",
+                f"{layer.n_units:,}",
+                layer.activation,
+                f"{layer.dead_share:.0%}",
+                f"{layer.activation_rms:.3g}",
+                f"{layer.gradient_rms:.3g}",
+                f"{layer.similarity:.2f}",
+            ]
+            for k, layer in enumerate(self.layers, 1)
+        ]
+        remarks = "".join(f"<li>{escape(remark)}</li>" for remark in self._remarks)
+        return f"<div>{notebook.table(head, rows)}<ul>{remarks}</ul></div>"
 
 
 @check.keywords

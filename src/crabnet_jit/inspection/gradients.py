@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from crabnet_jit import check
+from crabnet_jit import check, notebook
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.losses import Loss
 from crabnet_jit.network.network import NN
@@ -42,13 +42,26 @@ class GradientCheck(NamedTuple):
     difference_quotient: float
     errors: Array
 
-    def __str__(self) -> str:
-        """The verdict, and the worst parameter."""
-        verdict = "right" if self.is_right else "WRONG"
+    def __repr__(self) -> str:
         return (
-            f"gradients are {verdict}: the worst is {self.worst}, derivative {self.derivative:.6g}, "
+            f"{self._verdict}: the worst is {self.worst}, derivative {self.derivative:.6g}, "
             f"difference quotient {self.difference_quotient:.6g}, relative error {self.error:.2g}"
         )
+
+    @property
+    def _verdict(self) -> str:
+        return f"gradients are {'right' if self.is_right else 'WRONG'}"
+
+    def _repr_html_(self) -> str:
+        """In notebooks: the verdict, and a table of the worst parameter."""
+        head = ["worst parameter", "derivative", "difference quotient", "relative error"]
+        row = [
+            self.worst,
+            f"{self.derivative:.6g}",
+            f"{self.difference_quotient:.6g}",
+            f"{self.error:.2g}",
+        ]
+        return f"<div><b>{self._verdict}</b>{notebook.table(head, [row])}</div>"
 
 
 @check.keywords

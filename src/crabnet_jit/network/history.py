@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from crabnet_jit import check, notebook
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.schedules import Schedule, rates_of
+from crabnet_jit.summary import counted, summary
 
 #: Number of losses in a running loss: the length at which the original's queue settles.
 WINDOW = 1001
@@ -194,6 +195,26 @@ class History:
         self.n_iterations = iteration
         self.events.append((iteration, event))
 
+    def __repr__(self) -> str:
+        return summary(self, *self.facts())
+
+    def facts(self) -> list[str]:
+        """Iterations, the first and the last running loss and learning rate, and the last events."""
+        facts = [counted(self.n_iterations, "iteration")]
+        iterations, running = self.running_losses(2)
+        if running.size > 0:
+            rates = self.learning_rates(iterations)
+            facts.append(f"running loss {_from_to(running)}")
+            facts += [f"learning rate {_from_to(rates)}"] * bool(np.isfinite(rates).all())
+        return facts + self._event_lines()
+
+    def _event_lines(self) -> list[str]:
+        """The last events in words."""
+        lines = [f"{event} after {counted(iteration, 'iteration')}" for iteration, event in self.events]
+        if len(lines) <= _MAX_EVENTS:
+            return lines
+        return [f"{len(lines) - _MAX_EVENTS:,} more before these", *lines[-_MAX_EVENTS:]]
+
     def _repr_html_(self) -> str:
         """In notebooks: a table, and the losses."""
         return _html(self)
@@ -220,9 +241,27 @@ class FitHistory(NamedTuple):
         """Iterations done."""
         return self.training.n_iterations
 
+    def __repr__(self) -> str:
+        least = _least(self.validation_iterations, self.validation_losses)
+        return summary(self, *self.training.facts(), *([f"least validation loss {least}"] if least else []))
+
     def _repr_html_(self) -> str:
         """In notebooks: a table, and the losses."""
         return _html(self.training, self.validation_iterations, self.validation_losses)
+
+
+def _from_to(values: Array) -> str:
+    """The first and the last of some numbers, or one number if they are the same."""
+    first, last = f"{values[0]:.6g}", f"{values[-1]:.6g}"
+    return first if first == last else f"from {first} to {last}"
+
+
+def _least(iterations: Sequence[int], losses: Sequence[float]) -> str:
+    """The least loss and where it was; empty if none is finite."""
+    if not np.isfinite(losses).any():
+        return ""
+    best = int(np.nanargmin(losses))
+    return f"{losses[best]:.6g} after {counted(iterations[best], 'iteration')}"
 
 
 def _html(
@@ -234,14 +273,9 @@ def _html(
     if running.size > 0:
         rows.append(["running loss", f"{running[-1]:.6g}"])
         rows.append(["last loss", f"{history.losses[-1]:.6g}"])
-    if np.isfinite(validation_losses).any():
-        best = int(np.nanargmin(validation_losses))
-        value = f"{validation_losses[best]:.6g} after {validation_iterations[best]:,} iterations"
-        rows.append(["least validation loss", value])
-    events = [f"{event} after {iteration:,} iterations" for iteration, event in history.events]
-    if len(events) > _MAX_EVENTS:
-        events = [f"{len(events) - _MAX_EVENTS:,} more, before these:", *events[-_MAX_EVENTS:]]
-    rows += [["", event] for event in events]
+    if least := _least(validation_iterations, validation_losses):
+        rows.append(["least validation loss", least])
+    rows += [["", event] for event in history._event_lines()]
     lines = [
         ("loss", _LINE, 1.0, *history.envelope(300)),
         ("running loss", _RUNNING, 2.0, iterations, running),

@@ -22,6 +22,7 @@ from crabnet_jit.kernels.entries import (
     sgd_update,
 )
 from crabnet_jit.kernels.panels import pack, unpack
+from crabnet_jit.summary import summary
 
 
 class Buffer:
@@ -157,6 +158,9 @@ class LinearLayer:
     def out_features(self) -> int:
         """Width of the output."""
         return self._out_features
+
+    def __repr__(self) -> str:
+        return summary(self, f"in_features={self.in_features}", f"out_features={self.out_features}")
 
     parameters = Buffer()
     gradients = Buffer()

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from crabnet_jit import check, notebook
 from crabnet_jit.arrays import Array, aligned_zeros
-from crabnet_jit.components.activations import Activation, Sine, as_activation
+from crabnet_jit.components.activations import ACTIVATIONS, Activation, Identity, Sine, as_activation
 from crabnet_jit.components.base import stored
 from crabnet_jit.data.domain import Domain
 from crabnet_jit.data.random import StdRng, as_rng
@@ -39,6 +39,8 @@ from crabnet_jit.network.initializers import INITIALIZERS, LayerPlace
 from crabnet_jit.network.layers import Buffer, LinearLayer
 from crabnet_jit.network.schema import Schema, default_names, probabilities
 from crabnet_jit.network.spec import Spec
+from crabnet_jit.other_names import known_attributes, with_hints
+from crabnet_jit.summary import counted, listed, summary
 
 _KINDS_OF_C = "value", "gradient", "jacobian", "hessian"
 _KINDS_OF_SCIPY = "quad", "nquad", "generic_filter"
@@ -48,6 +50,7 @@ _ALONE = threading.Lock()
 _FEW_UNITS = 512  # whose outputs and derivatives for a panel take 128 KB of the stack
 
 
+@with_hints
 class NN:
     """A fully connected network: linear, activation, …, linear.
 
@@ -381,8 +384,11 @@ class NN:
         self.schema = state["schema"]
         self.domain = state["domain"]
 
+    def __dir__(self) -> list[str]:
+        return known_attributes(NN, [*super().__dir__()])
+
     def __repr__(self) -> str:
-        return f"NN({self.in_features}, {self.hidden_sizes}, {self.out_features})"
+        return summary(self, *_facts(self))
 
     def _repr_html_(self) -> str:
         """In notebooks: a table of the layers, and the losses of the fit."""
@@ -768,6 +774,28 @@ class NN:
             layer.sgd(learning_rate)
 
 
+def _facts(net: NN) -> list[str]:
+    """Sizes and activations, as its constructor takes them; parameters; names of columns and classes."""
+    *hidden, last = map(_called, net.activations)
+    facts = [f"{net.in_features}, {listed(net.hidden_sizes)}, {net.out_features}"]
+    if hidden:
+        facts.append(f"activation={hidden[0] if len(set(hidden)) == 1 else listed(hidden, str)}")
+    if net.activations[-1] != Identity():
+        facts.append(f"output_activation={last}")
+    is_standardised = ", standardised" * (net.standardization is not None)
+    facts.append(f"{counted(net.parameters.size, 'parameter')}, {net.dtype}{is_standardised}")
+    names = {"inputs": net.feature_names, "outputs": net.schema.output_names}
+    if net.schema.labels is not None:
+        names["classes"] = net.schema.labels.values.tolist()
+    return facts + [f"{name}={listed(values)}" for name, values in names.items() if values is not None]
+
+
+def _called(activation: Activation) -> str:
+    """Its name, or if its options are not the defaults, its `repr`."""
+    kind = ACTIVATIONS.get(activation.name)
+    return repr(activation.name) if kind is type(activation) and activation == kind() else repr(activation)
+
+
 def _html(net: NN) -> str:
     """A row for each layer, and what happened in its fit."""
     rows = [
@@ -782,12 +810,7 @@ def _html(net: NN) -> str:
         for k, (layer, activation) in enumerate(zip(net.layers, net.activations, strict=True))
     ]
     head = ["layer", "features", "activation", "parameters", "W", "b"]
-    text = f"{net!r}, {net.parameters.size:,} parameters, {net.dtype}"
-    if net.standardization is not None:
-        text += ", standardised"
-    if net.schema.labels is not None:
-        text += f", classes {net.schema.labels}"
-    shown = f"<div><b>{escape(text)}</b>{notebook.table(head, rows)}"
+    shown = f"<div><pre>{escape(repr(net))}</pre>{notebook.table(head, rows)}"
     if net.fit_history is not None:
         shown += net.fit_history._repr_html_()
     return shown + "</div>"

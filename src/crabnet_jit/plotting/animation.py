@@ -2,7 +2,6 @@
 
 import copy
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from crabnet_jit.callbacks.snapshots import Snapshots
 from crabnet_jit.network.network import NN
 from crabnet_jit.plotting.domain import View
 from crabnet_jit.plotting.figures import canvas_figure
-from crabnet_jit.plotting.films import MAX_FRAMES, film_path, write_film
+from crabnet_jit.plotting.films import MAX_FRAMES, Film, film_path, write_film
 from crabnet_jit.plotting.surface import SurfacePicture, heights
 
 _ELEVATION, _SWING = 30.0, 15.0  # degrees, of the view of a surface that turns
@@ -29,7 +28,7 @@ def rotate_surface(
     fps: float = 12.0,
     dpi: float = 80.0,
     **view: Any,
-) -> list[Path]:
+) -> Film:
     """Write a film of the learned surface, and the target's, that turns once while its pitch swings.
 
     Parameters
@@ -54,7 +53,7 @@ def rotate_surface(
     Returns
     -------
     list of Path
-        The files.
+        The files. As the result of a notebook's cell, it is the film.
 
     Raises
     ------
@@ -106,7 +105,7 @@ def animate_surface(
     fps: float = 12.0,
     dpi: float = 80.0,
     **view: Any,
-) -> list[Path]:
+) -> Film:
     """Write a film of the surface as the network learned it.
 
     There is a frame for each snapshot. Heights are shown in the target's range, widened by a fifth on both
@@ -134,7 +133,7 @@ def animate_surface(
     Returns
     -------
     list of Path
-        The files.
+        The files. As the result of a notebook's cell, it is the film.
 
     Raises
     ------

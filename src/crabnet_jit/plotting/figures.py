@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from crabnet_jit import check
 from crabnet_jit.archive import whole_file
@@ -48,12 +48,27 @@ def canvas_figure(size: tuple[float, float], dpi: float = 100.0) -> Figure:
     return figure
 
 
+class PyplotFigure(Figure):
+    """A figure of pyplot that a notebook shows once.
+
+    The inline backend shows all figures that pyplot knows at the end of a cell, also one that is its result.
+    """
+
+    def _ipython_display_(self) -> NoReturn:
+        """Let pyplot forget the figure, and IPython show it as any other."""
+        from matplotlib import get_backend, pyplot
+
+        if "inline" in get_backend():
+            pyplot.close(self)
+        raise NotImplementedError
+
+
 def own_or_new(figure: FigureBase | None, size: tuple[float, float]) -> Any:
     """The figure that was given, or a new one of pyplot, of this size in inches."""
     if figure is None:
         from matplotlib import pyplot  # loads a backend with windows, where there is one
 
-        return pyplot.figure(figsize=size, layout="constrained")
+        return pyplot.figure(figsize=size, layout="constrained", FigureClass=PyplotFigure)
     check.instance("figure", figure, FigureBase, "a Figure or SubFigure of matplotlib")
     return figure
 

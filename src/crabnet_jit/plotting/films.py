@@ -1,9 +1,11 @@
 """Films of figures: GIF through Pillow, MP4 through ffmpeg, or a PNG for each frame."""
 
+import base64
 import io
 import os
 import tempfile
 from collections.abc import Callable
+from html import escape
 from os import PathLike
 from pathlib import Path
 from subprocess import CalledProcessError
@@ -26,7 +28,41 @@ _SLOWEST, _FASTEST = 0.1, 50.0  # frames a second; viewers of GIF slow down fast
 MAX_FRAMES = 10_000
 _HOLD = 2000  # milliseconds that the last frame of a GIF is shown longer
 
+_MAX_SHOWN = 10_000_000  # bytes in a notebook
+_MAX_PICTURES = 4  # of a film of .png
+
 Draw = Callable[[int], None]  # changes a figure so that it shows frame k
+
+
+class Film(list[Path]):
+    """The files of a film, which a notebook shows.
+
+    Of frames as .png it shows some, the first and the last among them. Above 10 MB it shows only their names,
+    since a notebook keeps what it shows.
+    """
+
+    def _repr_html_(self) -> str:
+        """In notebooks: the film, and the names of its files."""
+        n_shown, last = min(len(self), _MAX_PICTURES), len(self) - 1
+        shown = [self[k * last // max(n_shown - 1, 1)] for k in range(n_shown)]
+        text = str(self[0]) if last == 0 else f"{self[0]} … {self[-1].name}"
+        pictures = ""
+        try:
+            if sum(file.stat().st_size for file in shown) <= _MAX_SHOWN:
+                pictures = "".join(map(_inline, shown))
+            else:
+                text += ", too large to be shown here"
+        except OSError:
+            text += ", which cannot be read any more"
+        return f"<div>{pictures}<div>{escape(text)}</div></div>"
+
+
+def _inline(file: Path) -> str:
+    """The content of a film or a picture as HTML."""
+    kind, data = file.suffix.lower().removeprefix("."), base64.b64encode(file.read_bytes()).decode()
+    if kind == "mp4":
+        return f'<video controls="" loop="" src="data:video/mp4;base64,{data}"></video>'
+    return f'<img alt="{escape(file.name)}" src="data:image/{kind};base64,{data}"/>'
 
 
 def film_path(name: str, path: str | PathLike[str]) -> Path:
@@ -37,9 +73,7 @@ def film_path(name: str, path: str | PathLike[str]) -> Path:
     return file
 
 
-def write_film(
-    figure: Figure, draw: Draw, n_frames: int, file: Path, fps: float, *, hold: bool
-) -> list[Path]:
+def write_film(figure: Figure, draw: Draw, n_frames: int, file: Path, fps: float, *, hold: bool) -> Film:
     """Write the frames 0 to n_frames - 1 to a checked path, all or nothing, and return the files.
 
     The files of a .png are numbered: film-0000.png, … for film.png. If `hold`, the last frame of a GIF stays
@@ -57,13 +91,13 @@ def write_film(
         film = _mp4(figure, draw, n_frames, fps)
     with whole_file(file) as target:
         target.write(film)
-    return [file]
+    return Film([file])
 
 
-def _write_frames(figure: Figure, draw: Draw, n_frames: int, file: Path) -> list[Path]:
+def _write_frames(figure: Figure, draw: Draw, n_frames: int, file: Path) -> Film:
     """Draw all frames, write them to a temporary folder, and only then move them into place."""
     names = [f"{file.stem}-{k:04d}{file.suffix}" for k in range(n_frames)]
-    frames = [film_path("path", file.with_name(name)) for name in names]
+    frames = Film(film_path("path", file.with_name(name)) for name in names)
     content = [_png(_image(figure, draw, k)) for k in range(n_frames)]
     with held(), tempfile.TemporaryDirectory(dir=file.absolute().parent, prefix=".") as folder:
         for name, data in zip(names, content, strict=True):

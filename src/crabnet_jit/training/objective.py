@@ -15,6 +15,7 @@ from crabnet_jit.kernels.panels import pack, panel_shape, without_weight
 from crabnet_jit.kernels.structs import Batches, Criterion, Workspace
 from crabnet_jit.machine.signals import Interruptible
 from crabnet_jit.network.network import NN
+from crabnet_jit.summary import counted, summary
 
 _LONG_PRODUCTS = 2**27  # some 10 ms
 
@@ -93,8 +94,17 @@ class Objective:
         self._theta = aligned_zeros(net.parameters.size, dtype=net.dtype)
         self._network = net.kernel_view()._replace(parameters=self._theta)
         self._calls = net.calls(self.loss.kernel, self._criterion.penalties)
+        self._n_samples = n_samples
         self._is_long = is_long(n_panels * width, net)
         self._workspace = net.workspace(n_panels, aligned_zeros(self._theta.size, dtype=net.dtype))
+
+    def __repr__(self) -> str:
+        counts = (
+            (self._n_samples, "sample"),
+            (self.net.in_features, "input"),
+            (self.net.out_features, "output"),
+        )
+        return summary(self, *(counted(n, noun) for n, noun in counts), f"loss={self.loss!r}")
 
     def __getstate__(self) -> NoReturn:
         raise TypeError(

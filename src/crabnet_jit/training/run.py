@@ -16,6 +16,7 @@ from crabnet_jit.data.sources import Source
 from crabnet_jit.machine.signals import held
 from crabnet_jit.network.history import History
 from crabnet_jit.network.network import NN
+from crabnet_jit.summary import arguments, summary
 from crabnet_jit.training.state import TrainerState
 
 
@@ -103,6 +104,10 @@ class Run:
         self._states = states
         self._started: list[Callback] = []
         self._start = time.perf_counter()
+
+    def __repr__(self) -> str:
+        done = f"{self.iteration:,} of {self.end:,} iterations"
+        return summary(self, done, f"running loss {self.running_loss:.6g}")
 
     @property
     def net(self) -> NN:
@@ -197,6 +202,13 @@ class Callback:
 
     every: int | None = None
     called_at: int | None = None
+
+    def __repr__(self) -> str:
+        return summary(self, *arguments(self), *self._facts())
+
+    def _facts(self) -> list[str]:
+        """What `repr` says of it besides its arguments."""
+        return []
 
     def next_due(self, iteration: int) -> int | None:
         """The first number of iterations done, above this one, at which it is called; None if any will do."""

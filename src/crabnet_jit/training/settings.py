@@ -73,6 +73,16 @@ class Settings:
             None if chunk_size is None else check.integer("chunk_size", chunk_size, 1, 2**31),
         )
 
+    def chosen(self) -> dict[str, Any]:
+        """Loss, optimiser and schedule, and what else is not the default."""
+        chosen = {"loss": self.loss, "optimizer": self.optimizer, "learning_rate": self.learning_rate}
+        chosen |= {name: value for name, value in self.penalties.options().items() if value}
+        if any(self.dropout):
+            chosen["dropout"] = self.dropout
+        if self.on_divergence != POLICIES[0]:
+            chosen["on_divergence"] = self.on_divergence
+        return chosen
+
     def configuration(self) -> dict[str, Any]:
         """Those that must be the same for a run to be resumed, as plain values."""
         return {

@@ -13,6 +13,7 @@ from crabnet_jit.archive import FileFormatError, read_archive, write_archive
 from crabnet_jit.arrays import Array
 from crabnet_jit.data.random import RngState, StdRng
 from crabnet_jit.network.history import WINDOW
+from crabnet_jit.summary import fields, summary
 
 _KIND = "checkpoint"
 _VERSION = 1
@@ -40,6 +41,9 @@ class TrainerState(NamedTuple):
     optimizer_numbers: Array
     window: Array
     return_points: "tuple[TrainerState, ...]"
+
+    def __repr__(self) -> str:
+        return summary(self, *fields(self))
 
 
 class Saved(NamedTuple):

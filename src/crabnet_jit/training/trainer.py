@@ -16,6 +16,8 @@ from crabnet_jit.data.sources import ArraySource, Source
 from crabnet_jit.machine.signals import Interruptible
 from crabnet_jit.network.history import History
 from crabnet_jit.network.network import NN
+from crabnet_jit.other_names import known_attributes, with_hints
+from crabnet_jit.summary import brief, summary
 from crabnet_jit.training.loop import train_until_end
 from crabnet_jit.training.run import Callback, Run, as_callbacks, keyed
 from crabnet_jit.training.settings import Settings
@@ -23,6 +25,7 @@ from crabnet_jit.training.state import Saved, TrainerState, read_checkpoint, wri
 from crabnet_jit.training.steps import Steps
 
 
+@with_hints
 class Trainer:
     """Training in compiled chunks; by default the article's job.
 
@@ -153,6 +156,17 @@ class Trainer:
         self._steps = Steps(net, source, self._settings)
         self._callback_states: dict[str, Any] = {}
         self._is_running = threading.Lock()
+
+    def __dir__(self) -> list[str]:
+        return known_attributes(Trainer, [*super().__dir__()])
+
+    def __repr__(self) -> str:
+        done = f"{self.iteration:,} iterations done"
+        if self.iteration > 0:
+            done += f", running loss {self.history.running_loss(self.iteration - 1):.6g}"
+        parts = [f"net={self.net!r}", f"source={self.source!r}"]
+        parts += [f"{name}={brief(value)}" for name, value in self._settings.chosen().items()]
+        return summary(self, done, *parts)
 
     def __getstate__(self) -> NoReturn:
         raise TypeError(

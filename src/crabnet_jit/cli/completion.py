@@ -1,0 +1,50 @@
+"""`crabnet-jit completion`: a script by which a shell completes commands, options and files.
+
+It is made once, and starts no Python at the tab key.
+"""
+
+import argparse
+from typing import Any
+
+from crabnet_jit import ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, check
+from crabnet_jit.article import PRESETS
+from crabnet_jit.cli.article import SCHEDULES
+from crabnet_jit.cli.commands import SHELLS
+from crabnet_jit.cli.options import FILES, all_options
+from crabnet_jit.cli.pictures import KINDS, TARGETS
+from crabnet_jit.training.settings import POLICIES
+
+#: What options may be, where it is one of some names.
+_CHOICES = {
+    "activation": ACTIVATIONS,
+    "dtype": ("float32", "float64"),
+    "init": ("auto", *INITIALIZERS),
+    "kind": KINDS,
+    "loss": LOSSES,
+    "on_divergence": POLICIES,
+    "optimizer": OPTIMIZERS,
+    "preset": PRESETS,
+    "schedule": SCHEDULES,
+    "shell": SHELLS,
+    "target": TARGETS,
+}
+
+
+def completion(options: argparse.Namespace) -> None:
+    """Print the script."""
+    shell = check.choice("SHELL", options.shell, SHELLS)
+    try:
+        import shtab
+    except ImportError as error:
+        message = 'completion needs shtab: pip install "crabnet-jit[completion]"'
+        raise ImportError(message) from error
+    parser = all_options()
+    for command, of_command in parser.commands.items():
+        files = {name for names in FILES[command] for name in names}
+        actions: list[Any] = of_command._actions
+        for action in actions:
+            if action.dest in files:
+                action.complete = shtab.FILE
+            elif action.dest in _CHOICES:
+                action.choices = [*_CHOICES[action.dest]]
+    print(shtab.complete(parser, shell))
