@@ -376,7 +376,7 @@ def test_what_train_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
         assert names == ["plot_fit", "plot_fit", "plot_history"]
         for output, (_, (_net, x, y), options) in enumerate(calls.seen[:2]):
             assert (x.shape, y.shape, options["output"]) == ((n, 3), (n, 2), output)
-            np.testing.assert_allclose(y[:, 0], x @ [1, 2, 3])
+            np.testing.assert_allclose(y.column_at(0).values, x @ [1, 2, 3])
             assert options["input_names"] == inputs.split(",")
             assert options["output_names"] == outputs.split(",")
         assert calls.seen[2][1][0].n_iterations == 120

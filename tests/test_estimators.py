@@ -93,7 +93,10 @@ def test_the_package_does_not_load_scikit_learn() -> None:
 @pytest.mark.parametrize("kind", BOTH)
 def test_all_options_of_fit_are_parameters(kind: Any) -> None:
     elsewhere = {"x", "y", "sample_weight", "seed", "start"}  # arguments of methods, random_state, warm_start
-    elsewhere.add("handle_unknown")  # X are numbers: in scikit-learn, other estimators encode texts
+    elsewhere |= {
+        "handle_unknown",
+        "missing",
+    }  # in scikit-learn, other estimators encode texts, and fill gaps
     parameters = kind().get_params().keys()
     assert inspect.signature(fit).parameters.keys() - parameters == elsewhere
     assert parameters >= {"random_state", "warm_start"}

@@ -414,7 +414,7 @@ def assert_answer(result: tuple[int, str, str], answer: str) -> None:
         ("points.csv", "type crabnet-jit fit points.csv --inputs x --outputs y"),
         ("points.csv.gz", "type crabnet-jit fit points.csv.gz --inputs x --outputs y"),
         ("net.npz", "type crabnet-jit predict net.npz FILE, or crabnet-jit plot net.npz"),
-        ("xyzzy", "the commands are gaussian, fit, predict, plot, export, warmup, completion"),
+        ("xyzzy", "the commands are gaussian, fit, predict, describe, plot, export, warmup, completion"),
     ],
 )
 def test_a_command_that_there_is_not(name: str, answer: str, run: Line) -> None:
@@ -716,7 +716,7 @@ def test_archives_of_others_have_no_kind(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "options", "remark"),
     [
-        ("few.csv", "", "3 rows set aside for validation"),
+        ("few.csv", "--validation 0.2", "3 rows set aside for validation"),
         ("few.csv", "--validation 0.01", "1 row set aside for validation"),
         ("few.csv", "--validation 0", None),
         ("data.csv", "--validation 0.22", "9 rows set aside for validation"),

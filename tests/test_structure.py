@@ -20,7 +20,7 @@ FLOORS = [
     {"check", "machine", "notebook"},
     {"places", "user_functions", "kernels"},
     {"archive", "components", "data"},
-    {"network"},
+    {"network", "reading"},
     {"exchange", "training"},
     {"callbacks", "inspection"},
     {"article", "fitting", "warming"},
@@ -83,6 +83,7 @@ ONE_PLACE = [
     ("exchange estimators", ("sklearn",)),
     ("exchange", ("onnx", "safetensors", "sympy", "torch")),
     ("cli", ("argparse", "shtab")),
+    ("reading", ("polars", "fastexcel")),
 ]
 
 

@@ -171,10 +171,13 @@ def as_array(name: str, values: Any) -> NDArray[Any]:
     return given
 
 
-def array(name: str, values: ArrayLike, dtype: DTypeLike = np.float64) -> NDArray[Any]:
+def array(
+    name: str, values: ArrayLike, dtype: DTypeLike = np.float64, *, allow_nan: bool = False
+) -> NDArray[Any]:
     """Finite real numbers, C-contiguous: as float64 only if nothing is lost, or rounded to float32.
 
-    The result may be the caller's own array: read it, do not write to it.
+    With `allow_nan`, some may be NaN: missing values. The result may be the caller's own array: read it, do
+    not write to it.
     """
     given = as_array(name, values)
     if given.dtype.kind not in "biuf":
@@ -189,11 +192,13 @@ def array(name: str, values: ArrayLike, dtype: DTypeLike = np.float64) -> NDArra
     if result.ndim != given.ndim:  # ascontiguousarray makes a scalar one-dimensional
         result = result.reshape(given.shape)
     is_finite = np.isfinite(result)
+    if allow_nan:
+        is_finite |= np.isnan(result)
     if not is_finite.all():
         at = tuple(int(k) for k in np.argwhere(~is_finite)[0])
         allowed = "finite" if not np.isfinite(given[at]) else f"finite in {np.dtype(dtype)}"
         raise reject(name, allowed, f"{given[at]}" + (f" at index {at}" if at else ""))
-    if given.dtype.itemsize > 8 and not np.array_equal(result, given):
+    if given.dtype.itemsize > 8 and not np.array_equal(result, given, equal_nan=True):
         raise reject(name, "exact in float64", f"{given.dtype} with more digits")
     return result
 
@@ -218,10 +223,15 @@ def _batch(name: str, result: NDArray[Any], n_features: int | None) -> NDArray[A
 
 
 def rows(
-    name: str, values: ArrayLike, n_features: int | None = None, dtype: DTypeLike = np.float64
+    name: str,
+    values: ArrayLike,
+    n_features: int | None = None,
+    dtype: DTypeLike = np.float64,
+    *,
+    allow_nan: bool = False,
 ) -> NDArray[Any]:
     """A batch like that of `samples`; numbers of shape (n_samples,) are one feature."""
-    given = array(name, values, dtype)
+    given = array(name, values, dtype, allow_nan=allow_nan)
     if given.ndim == 1 and n_features is not None and n_features > 1:
         hint = f"; a single sample is {name}[None, :]" if given.size == n_features else ""
         raise reject(name, f"of shape (n_samples, {n_features})", f"shape {given.shape}", hint)
@@ -259,6 +269,13 @@ def sample_weights(name: str, values: ArrayLike, n_samples: int) -> NDArray[Any]
     scaled = result / result.max()  # the mean of the largest numbers would overflow
     mean_of_1: NDArray[Any] = scaled / scaled.mean()
     return mean_of_1
+
+
+def text(name: str, value: object) -> str:
+    """A text."""
+    if not isinstance(value, str):
+        raise reject(name, "a text", shown(value))
+    return value
 
 
 def flag(name: str, value: object) -> bool:

@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from crabnet_jit import __version__
@@ -32,6 +32,11 @@ COMMANDS = {
     "predict": (
         "predict the outputs for the rows of a CSV file",
         "Writes its columns, and one column NAME_predicted for each output.",
+    ),
+    "describe": (
+        "say what is in a table",
+        "For each column its type as it would be taken, missing values, how many values are different, their "
+        "range or the most frequent ones, and remarks. With --outputs also what fit would make of them.",
     ),
     "plot": (
         "draw a saved network",
@@ -95,6 +100,7 @@ class Parser(argparse.ArgumentParser):
         self.register("type", float, _real_number)
         self._words: list[str] = []
         self.commands: dict[str, Parser] = {}  # those of all commands
+        self.with_all_options: Callable[[], Parser] = lambda: self  # one whose commands have their options
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does, but what is not known is an error of the command that does not know it."""
@@ -122,7 +128,8 @@ class Parser(argparse.ArgumentParser):
 
         if self._subparsers is not None:
             return "options come after the command"
-        elsewhere = [other.prog for other in self.commands.values() if name in other._option_string_actions]
+        commands = self.with_all_options().commands.values()
+        elsewhere = [other.prog for other in commands if name in other._option_string_actions]
         return f"{elsewhere[0]} has it" if elsewhere else hints.of_option(name, known)
 
     def error(self, message: str) -> NoReturn:

@@ -10,8 +10,10 @@ from crabnet_jit import ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, check
 from crabnet_jit.article import PRESETS
 from crabnet_jit.cli.article import SCHEDULES
 from crabnet_jit.cli.commands import SHELLS
+from crabnet_jit.cli.fit import TASKS
 from crabnet_jit.cli.options import FILES, all_options
 from crabnet_jit.cli.pictures import KINDS, TARGETS
+from crabnet_jit.data.columns import MISSING
 from crabnet_jit.training.settings import POLICIES
 
 #: What options may be, where it is one of some names.
@@ -20,13 +22,15 @@ _CHOICES = {
     "dtype": ("float32", "float64"),
     "init": ("auto", *INITIALIZERS),
     "kind": KINDS,
-    "loss": LOSSES,
+    "loss": ("auto", *LOSSES),
+    "missing": MISSING,
     "on_divergence": POLICIES,
     "optimizer": OPTIMIZERS,
     "preset": PRESETS,
     "schedule": SCHEDULES,
     "shell": SHELLS,
     "target": TARGETS,
+    "task": TASKS,
 }
 
 

@@ -1,73 +1,77 @@
-"""`crabnet-jit fit` and `crabnet-jit predict`: networks and CSV files."""
+"""`crabnet-jit fit` and `crabnet-jit predict`: networks and tables."""
 
 import argparse
 import functools
 import math
 import sys
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crabnet_jit import check
 from crabnet_jit.archive import whole_file
 from crabnet_jit.cli.console import say
 from crabnet_jit.cli.pictures import Pictures
-from crabnet_jit.cli.tables import TableError, columns, delimiter_of, format_table, read_table
+from crabnet_jit.cli.tables import auto_task, check_numbers, format_table, read_table, reading_of
 from crabnet_jit.cli.watch import Watch
-from crabnet_jit.data.random import StdRng
-from crabnet_jit.fitting.data_set import split
+from crabnet_jit.components.losses import as_loss
+from crabnet_jit.data.columns import MISSING
+from crabnet_jit.data.table import Cells, Table, TableError
 from crabnet_jit.fitting.fit import fit as fit_network
 from crabnet_jit.fitting.scores import ClassScores, Scores, score
 from crabnet_jit.network import files
+from crabnet_jit.network.network import NN
 from crabnet_jit.summary import counted
+from crabnet_jit.training.run import Callback, Run
 
+TASKS = "auto", "regression", "classification"
 _FEW_ROWS = 10  # whose scores say little
+_FEW_VALUES = 10  # integers that may be labels
+_HINT = "; --missing drop leaves such rows out, --missing mean takes the mean"
 
 
 def fit(options: argparse.Namespace) -> None:
-    """Fit a network to a CSV file."""
+    """Fit a network to a table."""
     for name in ("inputs", "outputs"):
         given = getattr(options, name)
         if len(set(given)) < len(given):
             raise check.reject(f"--{name}", "different columns", ",".join(given))
     if both := set(options.outputs).intersection(options.inputs):
         raise check.reject("--outputs", "columns that are no inputs", min(both))
-    table = read_table(options.file, delimiter_of(options.delimiter))
-    x, y = columns(table, options.inputs), columns(table, options.outputs)
-    weights = np.ones(len(x))
-    if options.weights is not None:
-        weights = check.sample_weights("--weights", columns(table, [options.weights])[:, 0], len(x))
-    rng = StdRng(options.seed)
-    share = check.fraction("validation", options.validation)
-    training, validation = np.arange(len(x)), np.arange(0)
-    if share > 0:
-        if len(x) < 2:
-            raise TableError(f"{table.source}: must have two rows or more, to set one aside for validation")
-        training, validation = split(len(x), share, rng, weights)
+    table = read_table(options.file, reading_of(options))
+    names = [*options.inputs, *options.outputs, *([options.weights] if options.weights else [])]
+    table, about_missing = _without_missing(table, names, options)
+    x, y = table.select(options.inputs), _outputs(table, options.outputs)
+    loss, about_task = _loss(options, table, [table.column(name) for name in options.outputs])
+    weights = _weights(table, options.weights)
     pictures = Pictures(options)
     watch = Watch(options, pictures.callbacks)
     start = time.perf_counter()
     on_check = None if watch.bar is not None else functools.partial(_say_progress, options.iterations)
     with watch.interrupted():
         net = fit_network(
-            x[training],
-            y[training],
+            x,
+            y,
             hidden_sizes=options.hidden,
             activation=options.activation,
             init=options.init,
-            loss=options.loss,
+            loss=loss,
             optimizer=options.optimizer,
             learning_rate=options.learning_rate,
             n_iterations=options.iterations,
             batch_size=options.batch_size,
-            sample_weight=weights[training],
+            sample_weight=weights,
             standardize=not options.no_standardize,
-            validation=(x[validation], y[validation], weights[validation]) if share > 0 else None,
-            seed=rng,
+            missing=options.missing,
+            validation=options.validation or None,
+            seed=options.seed,
             dtype=options.dtype,
             on_check=on_check,
             patience=options.patience,
-            callbacks=watch.callbacks,
+            callbacks=[*watch.callbacks, _SayFirst(about_missing, about_task)],
             resume=options.resume,
             on_divergence=options.on_divergence,
             l1=options.l1,
@@ -76,25 +80,118 @@ def fit(options: argparse.Namespace) -> None:
             clip_value=options.clip_value,
             dropout=options.dropout,
         )
-    assert net.fit_history is not None
-    done = net.fit_history.n_iterations
+    history = net.fit_history
+    assert history is not None
     if options.save is not None:
-        names = {"inputs": options.inputs}
-        if net.out_features == len(options.outputs):  # not those of a column of labels
-            names["outputs"] = options.outputs
-        files.save(net, options.save, names)
-    say(f"{done} iterations, {time.perf_counter() - start:.2f} s, compiling included")
-    for what, part in (("training", training), ("validation", validation)):
-        if part.size > 0:
-            _say_scores(what, options.outputs, score(net, x[part], y[part], weights[part]))
-    if 0 < validation.size < _FEW_ROWS:
+        files.save(net, options.save)
+    say(f"{history.n_iterations} iterations, {time.perf_counter() - start:.2f} s, compiling included")
+    shown = history.training_rows
+    for what, rows in (("training", history.training_rows), ("validation", history.validation_rows)):
+        if rows.size > 0:
+            shown = rows
+            of_rows = None if weights is None else weights[rows]
+            _say_scores(what, net.output_names, score(net, x.take(rows), y.take(rows), of_rows))
+    if 0 < history.validation_rows.size < _FEW_ROWS:
         say(
-            f"{counted(validation.size, 'row')} set aside for validation: too few for scores to rely on; "
-            "a larger --validation sets aside more, --validation 0 trains on all rows"
+            f"{counted(history.validation_rows.size, 'row')} set aside for validation: too few for scores to "
+            "rely on; a larger --validation sets aside more, --validation 0 trains on all rows"
         )
-    shown = validation if share > 0 else training
-    pictures.draw_fit(net, x[shown], y[shown], options.inputs, options.outputs)
+    pictures.draw_fit(net, net.encode(x.take(shown)), y.take(shown), net.input_names, net.output_names)
     watch.close()
+
+
+def _outputs(table: Table, names: Sequence[str]) -> Table | Cells:
+    """One column by itself, so that predictions are one column, too."""
+    return table.column(names[0]) if len(names) == 1 else table.select(names)
+
+
+class _SayFirst(Callback):
+    """Says how the table was understood, once all options are known to be right."""
+
+    def __init__(self, *lines: str) -> None:
+        self._lines = lines
+
+    def next_due(self, iteration: int) -> int | None:
+        return None
+
+    def start(self, run: Run) -> None:
+        for line in filter(None, self._lines):
+            say(line)
+
+
+def _without_missing(table: Table, names: Sequence[str], options: argparse.Namespace) -> tuple[Table, str]:
+    """The table without what `fit` is not to see, rows without a weight; and what is to be said."""
+    check.choice("--missing", options.missing, MISSING)
+    columns = [table.column(name) for name in names]
+    missing = {cells.name: int(cells.is_missing.sum()) for cells in columns if cells.is_missing.any()}
+    if not missing:
+        return table, ""
+    counts = ", ".join(f"{check.shown(name)} {n}" for name, n in missing.items())
+    if options.missing == "error":
+        first = min((int(c.is_missing.argmax()), c.name) for c in columns if c.is_missing.any())
+        raise TableError(f"{table.place(*first)}: the value is missing, as in other cells ({counts}){_HINT}")
+    unusable = columns if options.missing == "drop" else columns[len(options.inputs) :]
+    n_unusable = int(np.any([cells.is_missing for cells in unusable], axis=0).sum())
+    if n_unusable == table.n_rows:
+        raise TableError(f"{table.source}: must have rows without missing values, has none ({counts})")
+    for cells in columns:
+        if cells.is_missing.all():
+            raise TableError(f"{table.source}, column {check.shown(cells.name)}: has no value in any row")
+    done = [f"{n_unusable} of {table.n_rows} rows are left out"] if n_unusable > 0 else []
+    if options.missing == "mean" and any(cells.is_missing.any() for cells in columns[: len(options.inputs)]):
+        done.append("inputs are taken as their mean")
+    if options.weights is not None:
+        table = table.take(~table.column(options.weights).is_missing)
+    return table, f"missing values: {counts}; {', '.join(done)}"
+
+
+def _weights(table: Table, name: str | None) -> Any:
+    if name is None:
+        return None
+    cells = table.column(name)
+    if cells.kind not in ("number", "integer", "boolean"):
+        raise TableError(f"{table.source}, column {check.shown(name)}: weights must be numbers")
+    check.sample_weights("--weights", cells.values, table.n_rows)
+    return cells.values
+
+
+def _loss(options: argparse.Namespace, table: Table, outputs: Sequence[Cells]) -> tuple[str, str]:
+    """The loss of the task, and what is to be said: what "auto" decides."""
+    task, loss = check.choice("--task", options.task, TASKS), str(options.loss)
+    if loss != "auto":
+        if task != "auto" and as_loss("--loss", loss).is_regression != (task == "regression"):
+            raise check.reject("--loss", f"auto, or one for a {task}", loss)
+        return loss, ""
+    said = ""
+    if task == "auto":
+        task = auto_task(outputs)
+        names = ", ".join(check.shown(cells.name) for cells in outputs)
+        said = f"task: {task} of {names}{_values(outputs, task)}"
+    if task == "regression":
+        return "mse", said
+    for cells in outputs:
+        _check_classes(table, cells)
+    return "cross_entropy" if len(outputs) == 1 else "binary_cross_entropy", said
+
+
+def _check_classes(table: Table, cells: Cells) -> None:
+    values = np.unique(cells.values[~cells.is_missing])
+    place = f"{table.source}, column {check.shown(cells.name)}"
+    if len(values) < 2:
+        raise TableError(f"{place}: must have two classes or more, has only {check.shown(str(values[0]))}")
+    if len(values) == table.n_rows > 2:
+        raise TableError(f"{place}: must have fewer classes than rows, has another one in each row")
+
+
+def _values(outputs: Sequence[Cells], task: str) -> str:
+    """The classes, or what may be classes."""
+    if len(outputs) > 1 or outputs[0].kind == "number":
+        return ""
+    values = np.unique(outputs[0].values[~outputs[0].is_missing]).tolist()
+    if task == "classification":
+        return f", {len(values)} classes: {check.shortened(', '.join(map(str, values)))}"
+    is_few = len(values) <= _FEW_VALUES
+    return f"; its {len(values)} values would be classes with --task classification" if is_few else ""
 
 
 def _say_progress(n_iterations: int, done: int, loss: float, validation_loss: float | None) -> None:
@@ -115,21 +212,75 @@ def _say_scores(what: str, names: list[str], scores: Scores | ClassScores) -> No
 
 
 def predict(options: argparse.Namespace) -> None:
-    """Predict the outputs for a CSV file."""
+    """Predict the outputs for a table."""
     net = files.load(options.model)
-    inputs, outputs = net.input_names, net.output_names
-    table = read_table(options.file, delimiter_of(options.delimiter))
-    predicted = [f"{name}_predicted" for name in outputs]
-    if there := set(table.header).intersection(predicted):
+    if options.probabilities and net.classes is None:
+        raise check.reject("--probabilities", "asked of a network with classes", "one of a regression")
+    table = read_table(options.file, reading_of(options))
+    names = _predicted_names(net, options.probabilities)
+    if there := set(table.header).intersection(names):
         raise TableError(f"{table.source}: has a column {min(there)!r} already")
-    values = net.response(columns(table, inputs))
-    if not np.isfinite(values).all():
-        line = table.lines[int((~np.isfinite(values)).any(axis=1).argmax())]
-        raise TableError(f"{table.source}, line {line}: the prediction is too large for a number")
-    text = format_table(table, predicted, values)
+    x = table.select(net.feature_names or net.input_names)
+    cells = [[""] * len(names) for _ in range(table.n_rows)]
+    for row, predicted in zip(*_predictions(net, x, options.probabilities), strict=True):
+        cells[row] = [_shown(value, table.decimal) for value in predicted]
+    text = format_table(table, names, cells)
     if options.output == "-":
         sys.stdout.buffer.write(text.encode())
         sys.stdout.buffer.flush()
     else:
         with whole_file(options.output) as file:
             file.write(text.encode())
+
+
+def _predicted_names(net: NN, has_probabilities: bool) -> list[str]:
+    """Of the columns that are added."""
+    if net.classes is None:
+        return [f"{name}_predicted" for name in net.output_names]
+    label = net.schema.label_name or "class"
+    is_one = net.schema.task == "classification"
+    classes = net.classes.tolist() if is_one else net.output_names
+    names = [f"{label}_predicted"] if is_one else [f"{name}_predicted" for name in classes]
+    probabilities = [f"{label}={value}" if is_one else f"{value}_probability" for value in classes]
+    return [*names, *(probabilities if has_probabilities else [])]
+
+
+def _predictions(net: NN, x: Table, has_probabilities: bool) -> tuple[NDArray[np.intp], list[list[Any]]]:
+    """The rows that have predictions, and these."""
+    columns = [x.column(name) for name in x.header]
+    for cells, is_number in zip(columns, _are_numbers(net), strict=True):
+        if is_number:
+            check_numbers(x, cells)
+    is_missing = np.any([cells.is_missing for cells in columns], axis=0)
+    rows = np.arange(x.n_rows)
+    if is_missing.any() and net.schema.missing == "error":
+        first = min((int(c.is_missing.argmax()), c.name) for c in columns if c.is_missing.any())
+        raise TableError(
+            f"{x.place(*first)}: the value is missing; fit the network with --missing mean or drop"
+        )
+    if net.schema.missing == "drop":
+        rows = np.flatnonzero(~is_missing)
+        say(f"{x.n_rows - rows.size} of {x.n_rows} rows miss values, and have no prediction")
+    if rows.size == 0:
+        return rows, []
+    part = x.take(rows)
+    values = net.predict(part)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        row = rows[int((~np.isfinite(values)).reshape(len(values), -1).any(axis=1).argmax())]
+        raise TableError(f"{x.source}, {x.unit} {x.lines[row]}: the prediction is too large for a number")
+    shown = values.reshape(len(values), -1).tolist()
+    if has_probabilities:
+        shown = [[*own, *more] for own, more in zip(shown, net.predict_proba(part).tolist(), strict=True)]
+    return rows, shown
+
+
+def _are_numbers(net: NN) -> list[bool]:
+    """Of each column that the network takes."""
+    columns = net.schema.columns
+    if columns is None:
+        return [True] * net.in_features
+    return [column.categories is None for column in columns.columns]
+
+
+def _shown(value: object, decimal: str) -> str:
+    return repr(value).replace(".", decimal) if isinstance(value, float) else str(value)

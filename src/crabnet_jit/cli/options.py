@@ -1,4 +1,8 @@
-"""The options of all commands, and where their files may be."""
+"""The options of all commands, and where their files may be.
+
+What the help of a command names is imported when its options are added: most of it loads Numba, which takes
+longer than some commands.
+"""
 
 import argparse
 import re
@@ -6,17 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from crabnet_jit import ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, InvalidArgumentError, check
-from crabnet_jit.article import PRESETS
-from crabnet_jit.cli.article import SCHEDULES
+from crabnet_jit import check
 from crabnet_jit.cli.commands import SHELLS, Parser, parser_of_commands
-from crabnet_jit.cli.pictures import KINDS, MAX_OUTPUTS, TARGETS
-from crabnet_jit.cli.watch import saved_options
+from crabnet_jit.cli.tables import MAX_SIZE
 from crabnet_jit.places import follow, is_same
 
 # The shortest command lines that are complete, and options that a resumed run may have of its own.
 _SHORTEST_COMMANDS = {"gaussian": ["gaussian"], "fit": ["fit", "-", "--inputs", "x", "--outputs", "y"]}
 _MAY_CHANGE = {"iterations", "log_every"}
+
+_TABLE = (
+    "CSV or other delimited text in UTF-8, also as .gz, .bz2 or .xz; with polars .parquet, .feather and "
+    ".xlsx; - for standard input"
+)
 
 
 def _sizes(text: str) -> list[int]:
@@ -51,22 +57,53 @@ def _numbers(text: str) -> list[float] | float:
     return numbers if len(numbers) > 1 else numbers[0]
 
 
-def all_options(
-    preset: str = "article", command: str = "gaussian", saved: dict[str, Any] | None = None
-) -> Parser:
-    """Options have the defaults of a preset, and before those the ones that a command's checkpoint has."""
+def all_options() -> Parser:
+    """Of all commands."""
     parser, commands = parser_of_commands()
-    _add_gaussian(commands["gaussian"], PRESETS[preset])
-    _add_fit(commands["fit"])
-    _add_predict(commands["predict"])
-    _add_plot(commands["plot"])
-    _add_export(commands["export"])
-    _add_completion(commands["completion"])
-    commands[command].set_defaults(**(saved or {}))
+    _add_gaussian(commands["gaussian"], "article")
+    for command, add_options in _ADD_OPTIONS.items():
+        add_options(commands[command])
     return parser
 
 
-def _add_gaussian(gaussian: Parser, preset: dict[str, Any]) -> None:
+def _options_of(command: str, preset: str = "article", saved: dict[str, Any] | None = None) -> Parser:
+    """Of a command; their defaults are those of a checkpoint, or else of a preset."""
+    parser, commands = parser_of_commands()
+    if command == "gaussian":
+        _add_gaussian(commands[command], preset)
+    elif command in _ADD_OPTIONS:
+        _ADD_OPTIONS[command](commands[command])
+    commands[command].set_defaults(**(saved or {}))
+    commands[command].with_all_options = all_options
+    return parser
+
+
+def add_reader_options(parser: Parser) -> None:
+    """How a table is read, for all commands that read one."""
+    parser.add_argument(
+        "--delimiter",
+        metavar="CHARACTER",
+        help="what separates columns; by default the one of , ; tab | that the first rows have",
+    )
+    parser.add_argument("--decimal", default=".", metavar="SIGN", help="decimal sign of numbers: . or ,")
+    parser.add_argument(
+        "--na-values",
+        metavar="TEXTS",
+        help="cells that are missing values, with commas; besides empty cells, NA, N/A, NaN, null and ?",
+    )
+    parser.add_argument(
+        "--no-header", action="store_true", help="the first row has no names; columns are called 1, 2, ..."
+    )
+    parser.add_argument(
+        "--max-size", default=MAX_SIZE, metavar="SIZE", help="the largest table to read, unpacked"
+    )
+
+
+def _add_gaussian(gaussian: Parser, preset_name: str) -> None:
+    from crabnet_jit.article import PRESETS
+    from crabnet_jit.cli.article import SCHEDULES
+
+    preset = PRESETS[preset_name]
     gaussian.add_argument(
         "--preset",
         default="article",
@@ -110,6 +147,8 @@ def _add_frames(parser: Parser) -> None:
 
 
 def _add_run(parser: Parser) -> None:
+    from crabnet_jit.cli.pictures import MAX_OUTPUTS
+
     parser.add_argument(
         "--save", metavar="FILE", help="write the network to this file, for predict, plot and export"
     )
@@ -172,6 +211,8 @@ def _add_network(
     batch_size: int,
     **_: str,
 ) -> None:
+    from crabnet_jit import ACTIVATIONS, INITIALIZERS, OPTIMIZERS
+
     parser.add_argument(
         "--hidden",
         type=_sizes,
@@ -217,7 +258,9 @@ def _add_network(
 
 
 def _add_fit(fit: Parser) -> None:
-    fit.add_argument("file", help="CSV in UTF-8 with a header; - for standard input")
+    from crabnet_jit import LOSSES
+
+    fit.add_argument("file", help=_TABLE)
     fit.add_argument(
         "--inputs", type=_names, required=True, metavar="NAMES", help="names of columns, with commas: x,y"
     )
@@ -225,11 +268,7 @@ def _add_fit(fit: Parser) -> None:
         "--outputs", type=_names, required=True, metavar="NAMES", help="names of columns, with commas: x,y"
     )
     fit.add_argument("--weights", metavar="NAME", help="name of a column with a weight for each row")
-    fit.add_argument(
-        "--delimiter",
-        metavar="CHARACTER",
-        help="what separates columns; by default the one of , ; tab | that the header has most of",
-    )
+    add_reader_options(fit)
     _add_network(
         fit,
         hidden=[32, 32],
@@ -240,7 +279,26 @@ def _add_fit(fit: Parser) -> None:
         iterations=20_000,
         batch_size=64,
     )
-    fit.add_argument("--loss", default="mse", metavar="NAME", help=f"what is minimised: {', '.join(LOSSES)}")
+    fit.add_argument(
+        "--task",
+        default="auto",
+        metavar="NAME",
+        help="what to predict: auto (texts and booleans are classes, numbers a regression), regression, "
+        "classification",
+    )
+    fit.add_argument(
+        "--missing",
+        default="error",
+        metavar="WHAT",
+        help="what to do with missing values: error, drop (leave their rows out), mean (take that of the "
+        "training data, which the network keeps)",
+    )
+    fit.add_argument(
+        "--loss",
+        default="auto",
+        metavar="NAME",
+        help=f"what is minimised: auto (what the task asks for), {', '.join(LOSSES)}",
+    )
     fit.add_argument(
         "--l1", type=float, default=0.0, metavar="FACTOR", help="penalty on the sizes of the parameters"
     )
@@ -267,9 +325,9 @@ def _add_fit(fit: Parser) -> None:
     fit.add_argument(
         "--validation",
         type=float,
-        default=0.2,
+        default=0.0,
         metavar="SHARE",
-        help="share of the rows that is set aside to choose the best parameters; 0 for none",
+        help="share of the rows that is set aside to choose the best parameters, such as 0.2; 0 for none",
     )
     fit.add_argument(
         "--no-standardize",
@@ -277,7 +335,7 @@ def _add_fit(fit: Parser) -> None:
         help="do not scale inputs and outputs to mean 0 and standard deviation 1",
     )
     fit.add_argument(
-        "--seed", type=int, default=1, metavar="N", help="seed of the random numbers, 0 to 2**64 - 1"
+        "--seed", type=int, default=0, metavar="N", help="seed of the random numbers, 0 to 2**64 - 1"
     )
     fit.add_argument(
         "--patience",
@@ -290,18 +348,29 @@ def _add_fit(fit: Parser) -> None:
 
 def _add_predict(predict: Parser) -> None:
     predict.add_argument("model", help="a network: a file that --save of fit or gaussian wrote")
-    predict.add_argument("file", help="CSV in UTF-8 with a header; - for standard input")
+    predict.add_argument("file", help=_TABLE)
+    add_reader_options(predict)
     predict.add_argument(
-        "--delimiter",
-        metavar="CHARACTER",
-        help="what separates columns; by default the one of , ; tab | that the header has most of",
+        "--probabilities",
+        action="store_true",
+        help="write the probability of each class, too, in columns NAME=CLASS",
     )
     predict.add_argument(
         "--output", default="-", metavar="FILE", help="the CSV file to write; - for standard output"
     )
 
 
+def _add_describe(describe: Parser) -> None:
+    describe.add_argument("file", help=_TABLE)
+    add_reader_options(describe)
+    describe.add_argument(
+        "--outputs", type=_names, metavar="NAMES", help="names of the columns to predict, with commas: x,y"
+    )
+
+
 def _add_plot(plot: Parser) -> None:
+    from crabnet_jit.cli.pictures import KINDS, TARGETS
+
     plot.add_argument("model", help="a network: a file that --save of fit or gaussian wrote")
     plot.add_argument(
         "picture", nargs="?", help="the file to write: .png, .svg, .pdf, ...; .gif or .mp4 for a film"
@@ -312,11 +381,7 @@ def _add_plot(plot: Parser) -> None:
         help=f"{', '.join(KINDS)}; by default rotate for films, fit with --data, else surface",
     )
     plot.add_argument("--data", metavar="FILE", help="CSV with the inputs, and for --kind fit the outputs")
-    plot.add_argument(
-        "--delimiter",
-        metavar="CHARACTER",
-        help="what separates columns; by default the one of , ; tab | that the header has most of",
-    )
+    add_reader_options(plot)
     plot.add_argument(
         "--target", metavar="NAME", help=f"a function to draw beside the network: {', '.join(TARGETS)}"
     )
@@ -356,22 +421,42 @@ def _add_completion(completion: Parser) -> None:
     completion.add_argument("shell", help=f"the shell: {', '.join(SHELLS)}")
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options; those that are not given are those of the checkpoint to go on from, or the preset's."""
-    options = all_options().parse_args(argv)
+#: What adds the options of each command; those of `gaussian` also depend on a preset, `warmup` has none.
+_ADD_OPTIONS = {
+    "fit": _add_fit,
+    "predict": _add_predict,
+    "describe": _add_describe,
+    "plot": _add_plot,
+    "export": _add_export,
+    "completion": _add_completion,
+}
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The options; those that are not given are those of the checkpoint to go on from, or the preset's.
+
+    The first argument is a command.
+    """
+    command = argv[0]
+    options = _options_of(command).parse_args(argv)
+    if command not in _SHORTEST_COMMANDS:
+        return options
+    from crabnet_jit.article import PRESETS
+    from crabnet_jit.cli.watch import saved_options
+
     preset = getattr(options, "preset", "article")
     if preset not in PRESETS:
         return options  # for an error
-    if getattr(options, "resume", None) is None:
-        return options if preset == "article" else all_options(preset).parse_args(argv)
-    saved = saved_options(options.command, options.resume, set(vars(options)))
-    parser = all_options(preset, options.command, saved)
-    resumed, as_saved = parser.parse_args(argv), parser.parse_args(_SHORTEST_COMMANDS[options.command])
+    if options.resume is None:
+        return options if preset == "article" else _options_of(command, preset).parse_args(argv)
+    saved = saved_options(command, options.resume, set(vars(options)))
+    parser = _options_of(command, preset, saved)
+    resumed, as_saved = parser.parse_args(argv), parser.parse_args(_SHORTEST_COMMANDS[command])
     for name in saved.keys() - _MAY_CHANGE:
         if getattr(resumed, name) != getattr(as_saved, name):
             was, given = (_typed(getattr(which, name)) for which in (as_saved, resumed))
             option = f"--{name.replace('_', '-')}"
-            raise InvalidArgumentError(f"{option} must be {was}, as in {options.resume}, got {given}")
+            raise check.InvalidArgumentError(f"{option} must be {was}, as in {options.resume}, got {given}")
     return resumed
 
 
@@ -380,6 +465,7 @@ FILES = {
     "gaussian": (["resume"], ["save", "checkpoint", "log_file", "plot", "animate", "rotate"]),
     "fit": (["file", "resume"], ["save", "checkpoint", "log_file", "plot"]),
     "predict": (["model", "file"], ["output"]),
+    "describe": (["file"], []),
     "plot": (["model", "data"], ["picture"]),
     "export": (["model"], ["to"]),
     "warmup": ([], []),

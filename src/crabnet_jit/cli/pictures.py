@@ -8,7 +8,7 @@ from typing import Any
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.callbacks.snapshots import Snapshots
-from crabnet_jit.cli.tables import columns, delimiter_of, read_table
+from crabnet_jit.cli.tables import columns, read_table, reading_of
 from crabnet_jit.data.targets import StandardGaussian
 from crabnet_jit.network import files
 from crabnet_jit.network.network import NN
@@ -92,7 +92,7 @@ class Pictures:
             if "animate" in self._films:
                 animate_surface(net, self._snapshots, self._films["animate"], target, **names)
 
-    def draw_fit(self, net: NN, x: Array, y: Array, inputs: list[str], outputs: list[str]) -> None:
+    def draw_fit(self, net: NN, x: Array, y: Any, inputs: list[str], outputs: list[str]) -> None:
         """The fit of these samples, for each of the first outputs, and the losses."""
         if not self.need_losses:
             return
@@ -154,7 +154,7 @@ def plot(options: argparse.Namespace) -> None:
     x: Any = None
     y: Any = None
     if options.data is not None:
-        table = read_table(options.data, delimiter_of(options.delimiter))
+        table = read_table(options.data, reading_of(options))
         x = columns(table, inputs)
         y = columns(table, outputs) if kind == "fit" else None
     elif kind == "fit":

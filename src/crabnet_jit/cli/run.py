@@ -1,6 +1,7 @@
 """What all commands have in common: signals, errors, exit codes."""
 
 import contextlib
+import importlib
 import signal
 import sys
 import threading
@@ -10,26 +11,22 @@ from typing import NoReturn
 
 from crabnet_jit.archive import FileFormatError
 from crabnet_jit.check import InvalidArgumentError
-from crabnet_jit.cli.article import gaussian
 from crabnet_jit.cli.commands import USAGE_ERROR
-from crabnet_jit.cli.completion import completion
 from crabnet_jit.cli.console import abandon_output, say
-from crabnet_jit.cli.export import export
-from crabnet_jit.cli.fit import fit, predict
 from crabnet_jit.cli.options import check_files, parse
 from crabnet_jit.cli.order import check_order
-from crabnet_jit.cli.pictures import plot
-from crabnet_jit.cli.tables import TableError
-from crabnet_jit.cli.warmup import warmup
+from crabnet_jit.data.table import TableError
 
-_COMMANDS = {
-    "gaussian": gaussian,
-    "fit": fit,
-    "predict": predict,
-    "plot": plot,
-    "export": export,
-    "warmup": warmup,
-    "completion": completion,
+#: In which module of this folder each command is. It is imported when it is called, since most load Numba.
+_MODULES = {
+    "gaussian": "article",
+    "fit": "fit",
+    "predict": "fit",
+    "describe": "describe",
+    "plot": "pictures",
+    "export": "export",
+    "warmup": "warmup",
+    "completion": "completion",
 }
 _FAILED = 1
 _INTERRUPTED = 128 + signal.SIGINT
@@ -69,7 +66,8 @@ def run(arguments: Sequence[str]) -> int:
         with _signals(command):
             check_order(options)
             check_files(options)
-            _COMMANDS[options.command](options)
+            module = importlib.import_module(f"crabnet_jit.cli.{_MODULES[options.command]}")
+            getattr(module, options.command)(options)
     except (InvalidArgumentError, TableError, FileFormatError) as error:
         code, message = USAGE_ERROR, f"error: {error}"
     except ImportError as error:

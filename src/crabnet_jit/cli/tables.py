@@ -1,88 +1,65 @@
-"""Tables of numbers in CSV files, for the command line."""
+"""Tables for the command line: how its options say that a file is to be read, and what is written."""
 
+import argparse
 import csv
-import io
-import math
-import sys
+import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
+from crabnet_jit.data.table import Cells, Table, TableError
+from crabnet_jit.reading.cells import MISSING, Notation, as_number
+from crabnet_jit.reading.content import UNITS, check_is_text, read_content
+from crabnet_jit.reading.frame_table import frame_format, read_frame
+from crabnet_jit.reading.records import DELIMITERS, read_records
+from crabnet_jit.reading.text_table import TextTable
 
-_DELIMITERS = ",;\t|"
-
-
-class TableError(ValueError):
-    """A file is not a table of numbers as asked for; the message says where."""
-
-
-class Table(NamedTuple):
-    """A header, rows of text, and for each the number of its line in the file."""
-
-    source: str
-    delimiter: str
-    header: list[str]
-    rows: list[list[str]]
-    lines: list[int]
+MAX_SIZE = "1GB"
 
 
-def read_table(path: str, delimiter: str | None = None) -> Table:
-    """Read a CSV file in UTF-8 with a header; `-` is standard input. Lines without any character are skipped.
+class Reading(NamedTuple):
+    """How a file is read.
 
-    Columns without a name, or of the same name, are read, too; `columns` does not take them.
-
-    Without a delimiter it is the one of comma, semicolon, tab and bar that the header has most of.
-
-    Raises
-    ------
-    TableError
-        For a file without rows, or rows of another length.
-    OSError
-        If the file cannot be read.
+    Attributes
+    ----------
+    delimiter : str, optional
+        By default the one of comma, semicolon, tab and bar that the first rows have.
+    decimal : {".", ","}
+    na_values : sequence of str
+        Cells that are missing values, besides the usual ones.
+    header : bool
+        Whether the first row has the names; else columns are called "1", "2", ... .
+    max_bytes : int
+        The most that a file may have, unpacked.
     """
-    source = "standard input" if path == "-" else path
-    if path == "-" and sys.stdin is None:
-        raise TableError(f"{source} is closed")
-    data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise TableError(f"{source}, line {line}: not text in UTF-8") from None
-    if delimiter is None:
-        first = text.lstrip("\r\n").splitlines()[:1]
-        delimiter = max(_DELIMITERS, key=first[0].count) if first else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    header: list[str] = []
-    rows, lines = [], []
-    try:
-        for row in reader:
-            if not row:
-                continue
-            if not header:  # it is the first line with a name
-                header = [cell.strip() for cell in row] if any(cell.strip() for cell in row) else []
-                continue
-            if len(row) != len(header):
-                raise TableError(
-                    f"{source}, line {reader.line_num}: must have {len(header)} columns as the header has, "
-                    f"has {len(row)} (delimiter {delimiter!r})"
-                )
-            rows.append(row)
-            lines.append(reader.line_num)
-    except csv.Error as error:
-        raise TableError(f"{source}, line {reader.line_num}: {error}") from None
-    if not header:
-        raise TableError(f"{source}: must have a header and rows, is empty")
-    if not rows:
-        raise TableError(f"{source}: must have rows below the header, has none")
-    return Table(source, delimiter, header, rows, lines)
+
+    delimiter: str | None = None
+    decimal: str = "."
+    na_values: Sequence[str] = ()
+    header: bool = True
+    max_bytes: int = 10**9
 
 
-def delimiter_of(given: str | None) -> str | None:
+def reading_of(options: argparse.Namespace) -> Reading:
+    """What the options of `add_reader_options` say."""
+    decimal = check.choice("--decimal", options.decimal, (".", ","))
+    delimiter = _delimiter(options.delimiter)
+    if delimiter is not None and delimiter == decimal:
+        raise check.reject("--delimiter", "another character than --decimal", repr(delimiter))
+    na_values = [] if options.na_values is None else next(csv.reader([options.na_values]), [""])
+    return Reading(
+        delimiter,
+        decimal,
+        [text.strip() for text in na_values],
+        not options.no_header,
+        _size(options.max_size),
+    )
+
+
+def _delimiter(given: str | None) -> str | None:
     """The delimiter that was asked for, where a tab may be written as an escape; None to look for it."""
     if given == "\\t":
         return "\t"
@@ -91,8 +68,48 @@ def delimiter_of(given: str | None) -> str | None:
     return given
 
 
+def _size(text: str) -> int:
+    """`1.5GB` in bytes."""
+    units = {unit.lower(): factor for unit, factor in UNITS.items()}
+    found = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([kmg]?b)", text.strip().lower())
+    if found is None or float(found[1]) == 0:
+        raise check.reject(
+            "--max-size", f"a size with its unit ({', '.join(UNITS)}), such as 2GB", repr(text)
+        )
+    return round(float(found[1]) * units[found[2]])
+
+
+def read_table(path: str, reading: Reading = Reading()) -> Table:  # noqa: B008  # it is immutable
+    """Read a file as a table; `-` is standard input.
+
+    A file is text in UTF-8, in which lines without any character are skipped, or Parquet, Feather or Excel.
+    It may be packed by gzip, bzip2 or xz. Columns without a name, or of the same name, are read, too, but
+    cannot be asked for by name.
+
+    Raises
+    ------
+    TableError
+        For a file that is no table, has no rows or rows of another length, or is too large.
+    ImportError
+        If it needs polars, which is not installed.
+    OSError
+        If the file cannot be read.
+    """
+    source = "standard input" if path == "-" else path
+    data = read_content(path, source, reading.max_bytes)
+    notation = Notation(reading.decimal, (*MISSING, *reading.na_values))
+    form = frame_format(data)
+    if form is not None:
+        return read_frame(source, data, form, notation, reading.header, reading.max_bytes)
+    check_is_text(source, data)
+    candidates = DELIMITERS.replace(reading.decimal, "")
+    return TextTable(
+        source, read_records(source, data, reading.delimiter, candidates, reading.header), notation
+    )
+
+
 def columns(table: Table, names: Sequence[str]) -> Array:
-    """The columns of these names as numbers (n_rows, n_names).
+    """The columns of these names as numbers (n_rows, n_names); booleans are 0 and 1.
 
     Raises
     ------
@@ -100,44 +117,65 @@ def columns(table: Table, names: Sequence[str]) -> Array:
         For a column that is not there, or is not the only one of its name, or a cell that is not a finite
         number.
     """
-    values = np.empty((len(table.rows), len(names)))
-    places: dict[str, list[int]] = {}
-    for k, name in enumerate(table.header):
-        places.setdefault(name, []).append(k)
-    for j, name in enumerate(names):
-        k = _place(table, places, name)
-        for i, (row, line) in enumerate(zip(table.rows, table.lines, strict=True)):
-            try:
-                values[i, j] = float(row[k])
-            except ValueError:
-                values[i, j] = math.nan
-            if not math.isfinite(values[i, j]) or "_" in row[k]:
-                place = f"{table.source}, line {line}, column {check.shown(name)}"
-                raise TableError(f"{place}: must be a finite number, got {check.shown(row[k].strip())}")
+    values = np.empty((table.n_rows, len(names)))
+    for k, name in enumerate(names):
+        cells = table.column(name)
+        check_numbers(table, cells)
+        if cells.is_missing.any():
+            place = table.place(int(cells.is_missing.argmax()), name)
+            raise TableError(f"{place}: must be a finite number, got a missing value")
+        values[:, k] = cells.values
     return values
 
 
-def _place(table: Table, places: dict[str, list[int]], name: str) -> int:
-    """Where the column of this name is, out of the places of each name."""
-    if not name or name not in places:
-        try:
-            check.choice("column", name, filter(None, places))
-        except check.InvalidArgumentError as error:
-            raise TableError(f"{table.source}: {error} (delimiter {table.delimiter!r})") from None
-    first, *more = places[name]
-    if more:
+def check_numbers(table: Table, cells: Cells) -> None:
+    """Raise a TableError that says where, for a column with other values than numbers and missing ones."""
+    is_wrong = np.zeros(table.n_rows, bool)
+    if cells.kind in ("text", "date"):
+        decimal = table.decimal
+        is_wrong = np.array([not np.isfinite(as_number(text, decimal)) for text in cells.values])
+        is_wrong &= ~cells.is_missing
+    if is_wrong.any():
+        row = int(is_wrong.argmax())
+        text = table.texts(table.header.index(cells.name))[row]
+        hint = "; make a date a number, such as the days since one" if cells.kind == "date" else ""
         raise TableError(
-            f"{table.source}: column {more[0] + 1} must have a name of its own, has {check.shown(name)}, "
-            f"as column {first + 1} has"
+            f"{table.place(row, cells.name)}: must be a finite number, got {check.shown(text.strip())}{hint}"
         )
-    return first
 
 
-def format_table(table: Table, names: Iterable[str], values: Array) -> str:
-    """The table as CSV text with more columns, numbers in full precision."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, delimiter=table.delimiter, lineterminator="\n")
-    writer.writerow([*table.header, *names])
-    for row, numbers in zip(table.rows, values, strict=True):
-        writer.writerow([*row, *(repr(float(number)) for number in numbers)])
-    return text.getvalue()
+def auto_task(outputs: Sequence[Cells]) -> str:
+    """What `--task auto` means: "classification" for a column of texts or for booleans, else "regression".
+
+    Raises
+    ------
+    InvalidArgumentError
+        For columns that no network predicts together.
+    """
+    kinds = {cells.kind for cells in outputs}
+    names = ", ".join(check.shown(cells.name) for cells in outputs)
+    if "date" in kinds:
+        raise check.reject("--outputs", "numbers, booleans or texts", f"dates among {names}")
+    if "text" in kinds and len(outputs) > 1:
+        raise check.reject("--outputs", "one column of texts, or columns of numbers or booleans", names)
+    return "classification" if kinds <= {"text", "boolean"} else "regression"
+
+
+def format_table(table: Table, names: Iterable[str], cells: Iterable[Iterable[str]]) -> str:
+    """The table as CSV text with more columns: for each row, their cells."""
+    lines = _Lines()
+    writer = csv.writer(
+        lines, delimiter=table.delimiter, lineterminator="\r\n"
+    )  # cells with either are quoted
+    if table.has_header:
+        writer.writerow([*table.header, *names])
+    for row, more in zip(table.rows(), cells, strict=True):
+        writer.writerow([*row, *more])
+    return "".join(lines)
+
+
+class _Lines(list[str]):
+    """Takes rows of a writer, which end with two characters, as lines that end with a newline."""
+
+    def write(self, row: str) -> None:
+        self.append(row[:-2] + "\n")

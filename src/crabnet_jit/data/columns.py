@@ -1,21 +1,25 @@
-"""Data frames: columns with names, encoded as the numbers that a network takes.
+"""Tables and data frames: columns with names, encoded as the numbers that a network takes.
 
 Frames of pandas, polars, pyarrow and others are read through narwhals, which is imported when one comes.
 """
 
 import importlib
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.data.labels import is_labels
+from crabnet_jit.data.table import Cells, Table
 
 HANDLE_UNKNOWN = ("error", "ignore")
-_MAX_CATEGORIES = 1000  # of a column
+MISSING = ("error", "drop", "mean")
+MAX_CATEGORIES = 1000  # of a column
 _FRAME_MARKS = (
     *("__narwhals_dataframe__", "__narwhals_lazyframe__", "__narwhals_series__"),
     *("__dataframe__", "__arrow_c_stream__", "collect_schema"),
@@ -23,7 +27,9 @@ _FRAME_MARKS = (
 
 
 def is_frame(values: object) -> bool:
-    """Whether this is a data frame, or one of its columns."""
+    """Whether this is a table, a data frame, or a column of one."""
+    if isinstance(values, (Table, Cells)):
+        return True
     if isinstance(values, (np.ndarray, list, tuple)):
         return False
     kind = type(values)
@@ -31,8 +37,17 @@ def is_frame(values: object) -> bool:
     return has_mark or any(base.__name__ == "Series" for base in kind.__mro__)  # which may have no mark
 
 
-def series_of(name: str, frame: Any) -> list[tuple[str, Any]]:
-    """The columns of a data frame, or the single column that is given, with their names."""
+def series_of(name: str, frame: Any) -> list[Cells]:
+    """The columns of a table or a data frame, or the single column that is given."""
+    if isinstance(frame, Cells):
+        return [frame]
+    if isinstance(frame, Table):
+        return [frame.column(column) for column in frame.header]
+    return [_cells_of(column, series) for column, series in _foreign_series(name, frame)]
+
+
+def _foreign_series(name: str, frame: Any) -> list[tuple[str, Any]]:
+    """The columns of narwhals with their names."""
     try:
         narwhals = importlib.import_module("narwhals.stable.v2")
     except ImportError:
@@ -55,6 +70,55 @@ def series_of(name: str, frame: Any) -> list[tuple[str, Any]]:
         twice = next(column for column in names if names.count(column) > 1)
         raise check.reject(name, "a data frame of different columns", f"{check.shown(twice)} twice")
     return columns
+
+
+def _cells_of(name: str, series: Any) -> Cells:
+    """A column of narwhals as one of ours."""
+    narwhals = importlib.import_module("narwhals.stable.v2")
+    dtype, is_missing = series.dtype, series.is_null().to_numpy().astype(bool)
+    has_missing, labels, type_name = bool(is_missing.any()), None, str(dtype)
+    values: Array
+    if dtype in (narwhals.String, narwhals.Categorical) or isinstance(dtype, narwhals.Enum):
+        kind, type_name = "text", "texts"
+        values = _objects(series.cast(narwhals.String).to_list(), is_missing, "")
+        if dtype != narwhals.String:  # categories may be numbers
+            labels = _objects(series.to_list(), is_missing, "")
+    elif dtype == narwhals.Boolean:
+        kind = "boolean"
+        values = _objects(series.to_list(), is_missing, False).astype(bool)
+    elif dtype.is_numeric():
+        kind = "integer" if dtype.is_integer() else "number"
+        if has_missing or dtype == narwhals.Decimal:
+            values = series.cast(narwhals.Float64).to_numpy()
+        else:
+            is_long = dtype in (narwhals.Int128, narwhals.UInt128)  # NumPy has no such type
+            values = np.asarray(series.to_list() if is_long else series.to_numpy())
+    else:
+        kind, type_name = _described(series)
+        values = np.fromiter(series.to_list() if kind == "object" else [None] * len(series), object)
+    return Cells(name, kind, values, is_missing, type_name, labels)
+
+
+def _objects(values: list[Any], is_missing: Any, instead: Any) -> Any:
+    """An array of objects, with something else in place of those that are missing."""
+    array = np.fromiter(values, object)
+    array[is_missing] = instead
+    return array
+
+
+def _described(series: Any) -> tuple[str, str]:
+    """The kind of a column that is not one of numbers, booleans or texts, and what errors call it."""
+    narwhals = importlib.import_module("narwhals.stable.v2")
+    came = str(series.dtype)
+    if series.dtype == narwhals.Unknown:
+        native = series.to_native()
+        came = str(getattr(native, "dtype", getattr(native, "type", came)))
+    if series.dtype == narwhals.Object:
+        kinds = dict.fromkeys(type(value).__name__ for value in series.to_list())
+        came = f"objects: {', '.join(kinds)}"
+    if series.dtype.is_temporal() or any(word in came.lower() for word in ("date", "time", "period")):
+        return "date", came
+    return "object" if series.dtype == narwhals.Object else "other", came
 
 
 @dataclass(frozen=True)
@@ -81,89 +145,59 @@ class Column:
         return [f"{self.name}={category}" for category in self.categories]
 
     @classmethod
-    def of(cls, name: str, series: Any) -> "Column":
+    def of(cls, cells: Cells) -> "Column":
         """The column that these values are."""
-        if not _is_text(series):
-            return cls(name)
-        texts = sorted(set(_texts(_called("x", name), series)))
-        if len(texts) > _MAX_CATEGORIES:
-            allowed = f"a column of at most {_MAX_CATEGORIES} categories"
-            raise check.reject(_called("x", name), allowed, f"{len(texts)}")
-        return cls(name, tuple(texts))
+        if cells.kind != "text":
+            return cls(cells.name)
+        texts = sorted({*cells.values[~cells.is_missing].tolist()})
+        if len(texts) > MAX_CATEGORIES:
+            allowed = f"a column of at most {MAX_CATEGORIES} categories"
+            raise check.reject(cells.called("x"), allowed, f"{len(texts)}")
+        return cls(cells.name, tuple(texts))
 
-    def encode(self, series: Any, handle_unknown: str) -> Array:
-        """Its numbers (n_samples, n): the values, or 0 and 1 for each category."""
-        called = _called("x", self.name)
+    def encode(self, cells: Cells, handle_unknown: str, allow_missing: bool = False) -> Array:
+        """Its numbers (n_samples, n): the values, or 0 and 1 for each category; NaN for missing values."""
         if self.categories is None:
-            return _numbers(called, series)[:, None]
-        if not _is_text(series):
-            raise check.reject(called, "of texts, as in the fit", str(series.dtype))
-        texts = _texts(called, series)
+            return _numbers("x", cells, allow_missing)[:, None]
+        if cells.kind != "text":
+            raise check.reject(cells.called("x"), "of texts, as in the fit", cells.type_name)
+        if not allow_missing:
+            _check_complete("x", cells)
+        texts = cells.values.tolist()
         places = {category: k for k, category in enumerate(self.categories)}
         codes = np.array([places.get(text, -1) for text in texts], np.intp)
-        if handle_unknown == "error" and (codes < 0).any():
-            at = int((codes < 0).argmax())
+        is_unknown = (codes < 0) & ~cells.is_missing
+        if handle_unknown == "error" and is_unknown.any():
+            at = int(is_unknown.argmax())
             allowed = f"of the categories of the fit, {_listed(self.categories)}"
             hint = "; fit(..., handle_unknown='ignore') makes networks that take others"
-            raise check.reject(called, allowed, f"{check.shown(texts[at])} in row {at}", hint)
+            came = f"{check.shown(texts[at])} in {cells.place(at)}"
+            raise check.reject(cells.called("x"), allowed, came, hint)
         encoded = np.zeros((codes.size, len(self.categories)))
         encoded[np.flatnonzero(codes >= 0), codes[codes >= 0]] = 1.0
+        encoded[cells.is_missing] = np.nan
         return encoded
 
 
-def _called(argument: str, name: str) -> str:
-    """What errors call a column of an argument."""
-    return f"column {check.shown(name)} of {argument}" if name else argument
+def _check_complete(argument: str, cells: Cells) -> None:
+    if n_missing := int(cells.is_missing.sum()):
+        came = f"{n_missing} missing, the first in {cells.place(int(cells.is_missing.argmax()))}"
+        raise check.reject(cells.called(argument), "a column without missing values", came)
 
 
-def _is_text(series: Any) -> bool:
-    narwhals = importlib.import_module("narwhals.stable.v2")
-    return series.dtype in (narwhals.String, narwhals.Categorical) or isinstance(series.dtype, narwhals.Enum)
-
-
-def _without_nulls(called: str, series: Any) -> Any:
-    if n_missing := int(series.is_null().sum()):
-        at = int(series.is_null().arg_true()[0])
-        came = f"{n_missing} missing, the first in row {at}"
-        raise check.reject(called, "a column without missing values", came)
-    return series
-
-
-def _texts(called: str, series: Any) -> list[str]:
-    narwhals = importlib.import_module("narwhals.stable.v2")
-    texts: list[str] = _without_nulls(called, series).cast(narwhals.String).to_list()
-    return texts
-
-
-def _numbers(called: str, series: Any) -> Array:
-    narwhals = importlib.import_module("narwhals.stable.v2")
-    dtype = series.dtype
-    if not dtype.is_numeric() and dtype != narwhals.Boolean:
-        came, hint = _described(series)
-        allowed = "numbers or booleans, as in the fit" if _is_text(series) else "numbers, booleans or texts"
-        raise check.reject(called, f"a column of {allowed}", came, hint)
-    series = _without_nulls(called, series)
-    if dtype == narwhals.Decimal:
-        series = series.cast(narwhals.Float64)
-    is_long = dtype in (narwhals.Int128, narwhals.UInt128)  # NumPy has no such type
-    numbers: Array = check.array(called, series.to_list() if is_long else series.to_numpy())
+def _numbers(argument: str, cells: Cells, allow_missing: bool = False) -> Array:
+    """Numbers (n_samples,), NaN where one is missing, if that is allowed."""
+    if cells.kind not in ("number", "integer", "boolean"):
+        hint = "; make it a number, such as the days since a date, or the hour" * (cells.kind == "date")
+        allowed = (
+            "numbers or booleans, as in the fit" if cells.kind == "text" else "numbers, booleans or texts"
+        )
+        raise check.reject(cells.called(argument), f"a column of {allowed}", cells.type_name, hint)
+    if not allow_missing:
+        _check_complete(argument, cells)
+    values = np.where(cells.is_missing, np.nan, cells.values) if cells.is_missing.any() else cells.values
+    numbers: Array = check.array(cells.called(argument), values, allow_nan=allow_missing)
     return numbers
-
-
-def _described(series: Any) -> tuple[str, str]:
-    """The type of a column that is not one of numbers, and what to do about it."""
-    narwhals = importlib.import_module("narwhals.stable.v2")
-    if _is_text(series):
-        return "texts", ""
-    came = str(series.dtype)
-    if series.dtype == narwhals.Unknown:
-        native = series.to_native()
-        came = str(getattr(native, "dtype", getattr(native, "type", came)))
-    if series.dtype == narwhals.Object:
-        kinds = dict.fromkeys(type(value).__name__ for value in series.to_list())
-        came = f"objects: {', '.join(kinds)}"
-    is_date = series.dtype.is_temporal() or any(word in came.lower() for word in ("date", "time", "period"))
-    return came, "; make it a number, such as the days since a date, or the hour" if is_date else ""
 
 
 @dataclass(frozen=True)
@@ -198,10 +232,12 @@ class Columns:
     @classmethod
     def of(cls, frame: Any, handle_unknown: str) -> "Columns":
         """Those of a data frame."""
-        series = series_of("x", frame)
-        if len(series) == 1 and not series[0][0]:  # a column without a name
-            series = [("x0", series[0][1])]
-        columns = cls(tuple(Column.of(name, values) for name, values in series), handle_unknown)
+        given = series_of("x", frame)
+        if given[0].shape == (0,):
+            raise check.reject("x", "a batch of at least one sample", "a table without rows")
+        if len(given) == 1 and not given[0].name:
+            given = [replace(given[0], name="x0")]
+        columns = cls(tuple(Column.of(cells) for cells in given), handle_unknown)
         names = columns.encoded_names
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
@@ -236,12 +272,16 @@ class Columns:
         listed = [[c.name, None if c.categories is None else list(c.categories)] for c in self.columns]
         return {"columns": listed, "handle_unknown": self.handle_unknown}
 
-    def encode(self, frame: Any) -> Array:
-        """Numbers (n_samples, n) for the columns of a data frame, in whatever order they stand there."""
-        series = series_of("x", frame)
-        if len(self.columns) == len(series) == 1 and not series[0][0]:
-            return self.columns[0].encode(series[0][1], self.handle_unknown)  # a column without a name
-        found = dict(series)
+    def encode(self, frame: Any, *, allow_missing: bool = False) -> Array:
+        """Numbers (n_samples, n) for the columns of a data frame, in whatever order they stand there.
+
+        With `allow_missing`, missing values become NaN, a text in all numbers of its column.
+        """
+        given = series_of("x", frame)
+        if len(self.columns) == len(given) == 1 and not given[0].name:
+            (column,), cells = self.columns, replace(given[0], name=self.names[0])
+            return column.encode(cells, self.handle_unknown, allow_missing)
+        found = {cells.name: cells for cells in given}
         missing = [name for name in self.names if name not in found]
         unknown = [name for name in found if name not in self.names]
         if missing or unknown:
@@ -249,7 +289,9 @@ class Columns:
             came = " and ".join(f"{what} {_listed(names)}" for what, names in parts if names)
             hint = "; take x[net.feature_names]" if not missing else ""
             raise check.reject("x", f"a data frame of the columns {_listed(self.names)}", f"one {came}", hint)
-        encoded = [column.encode(found[column.name], self.handle_unknown) for column in self.columns]
+        encoded = [
+            column.encode(found[column.name], self.handle_unknown, allow_missing) for column in self.columns
+        ]
         return np.ascontiguousarray(np.hstack(encoded))
 
 
@@ -257,29 +299,50 @@ def _listed(names: Sequence[str]) -> str:
     return check.shortened(", ".join(check.shown(name) for name in names))
 
 
-def targets_of(y: Any) -> tuple[list[str] | None, Any]:
-    """Names of the columns of y, if it is a data frame or one of its columns, and the values as an array."""
+def missing_targets(y: Any) -> NDArray[np.bool_]:
+    """For each sample whether any of its targets is missing: None, NaN, or a cell without a value."""
+    if is_frame(y):
+        return np.asarray(np.any([_is_missing(cells) for cells in series_of("y", y)], axis=0))
+    given = check.as_array("y", y)
+    if given.ndim == 0 or given.dtype.kind not in "fO":
+        return np.zeros(len(given) if given.ndim > 0 else 0, bool)
+    is_missing = np.isnan(given) if given.dtype.kind == "f" else np.frompyfunc(_is_none_or_nan, 1, 1)(given)
+    return np.asarray(is_missing.astype(bool).reshape(len(given), -1).any(axis=1))
+
+
+def _is_missing(cells: Cells) -> NDArray[np.bool_]:
+    if cells.values.dtype.kind == "f":
+        return np.asarray(cells.is_missing | np.isnan(cells.values))
+    return cells.is_missing
+
+
+def _is_none_or_nan(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def targets_of(y: Any, rows: NDArray[np.bool_] | None = None) -> tuple[list[str] | None, Any]:
+    """Names of the columns of y, if it is a table, a frame or a column, and the values as an array.
+
+    Of all rows, or of those that are flagged.
+    """
     if not is_frame(y):
         given = check.as_array("y", y)
         if given.dtype.kind == "U" and isinstance(y, (list, tuple)):
             given = np.array(y, dtype=object)  # NumPy would make texts of the numbers among them
-        return None, given
-    series = series_of("y", y)
-    names = [name for name, _ in series]
-    arrays = [_label_or_numbers(name, values) for name, values in series]
+        return None, given if rows is None else given[rows]
+    series = [cells if rows is None else cells.take(rows) for cells in series_of("y", y)]
+    names = [cells.name for cells in series]
+    arrays = [_label_or_numbers(cells) for cells in series]
     values = arrays[0] if len(np.shape(y)) == 1 else np.stack(arrays, axis=1)
     return (names if all(names) else None), values
 
 
-def _label_or_numbers(name: str, series: Any) -> Any:
+def _label_or_numbers(cells: Cells) -> Any:
     """Values of a column of y; those of texts, categories and objects as they are."""
-    narwhals = importlib.import_module("narwhals.stable.v2")
-    called = _called("y", name)
-    if _is_text(series) or series.dtype in (narwhals.Boolean, narwhals.Object):
-        values = np.fromiter(_without_nulls(called, series).to_list(), dtype=object)
-        if series.dtype == narwhals.Boolean:
-            return values.astype(bool)
-        if _is_text(series) or is_labels(values):
+    if cells.kind in ("text", "boolean", "object"):
+        _check_complete("y", cells)
+        values = cells.values if cells.labels is None else cells.labels
+        if cells.kind != "object" or is_labels(values):
             return values
-    numbers = _numbers(called, series)
-    return numbers.astype(np.int64) if series.dtype.is_integer() else numbers  # labels stay integers
+    numbers = _numbers("y", cells)
+    return numbers.astype(np.int64) if cells.kind == "integer" else numbers  # labels stay integers

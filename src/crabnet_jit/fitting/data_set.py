@@ -19,6 +19,19 @@ from crabnet_jit.network.network import NN
 Samples = tuple[Array, Array, Array]  # x, y, weights
 
 
+class Parts(NamedTuple):
+    """A data set for training, and perhaps one for validation.
+
+    `training_rows` and `validation_rows` say where their samples were; of a validation set that was given,
+    there are none.
+    """
+
+    training: Samples
+    validation: Samples | None
+    training_rows: NDArray[np.intp]
+    validation_rows: NDArray[np.intp] = np.empty(0, np.intp)
+
+
 class Targets(NamedTuple):
     """What y means to a loss.
 
@@ -32,11 +45,15 @@ class Targets(NamedTuple):
     is_flat: bool
 
 
-def loss_for(loss: Loss | str, y: Any, start: NN | None) -> Loss:
-    """The loss; "auto" is that of the network to start from, or the one that the type of y asks for."""
+def check_start(start: NN | None) -> None:
+    """Accept a network to start from, or none."""
     if start is not None:
         hint = "an NN" if not hasattr(start, "net_") else "an NN, such as the net_ of an estimator"
         check.instance("start", start, NN, hint)
+
+
+def loss_for(loss: Loss | str, y: Any, start: NN | None) -> Loss:
+    """The loss; "auto" is that of the network to start from, or the one that the type of y asks for."""
     if not isinstance(loss, str) or loss != "auto":
         return as_loss("loss", loss)
     if start is not None and start.schema.labels is not None:
@@ -141,14 +158,15 @@ def split(n_samples: int, fraction: float, rng: StdRng, weights: Array | None = 
 
 def set_aside(
     validation: Any, samples: Samples, rng: StdRng, encoded: Callable[[Any, Any], tuple[Array, Array]]
-) -> tuple[Samples, Samples | None]:
+) -> Parts:
     """The samples to train on, and those of the validation set, if one is wanted.
 
     `encoded` makes inputs and targets of a validation set that is given.
     """
     inputs, targets, weights = samples
+    all_rows = np.arange(len(inputs))
     if validation is None:
-        return samples, None
+        return Parts(samples, None, all_rows)
     if isinstance(validation, tuple):
         if len(validation) not in (2, 3):
             allowed = "a number, or (x, y) or (x, y, sample_weight)"
@@ -160,7 +178,7 @@ def set_aside(
             raise check.InvalidArgumentError(f"validation {error}") from None
         check.samples("validation x", x, inputs.shape[1])
         check.samples("validation y", y, targets.shape[1])
-        return samples, aside
+        return Parts(samples, aside, all_rows)
     if check.is_iterable(validation):
         came = f"a {type(validation).__name__}: {validation!r}"
         allowed = "a number above 0 and below 1, or a tuple (x, y)"
@@ -171,7 +189,5 @@ def set_aside(
     if len(inputs) < 2:
         raise check.reject("x", "at least two samples, to set one aside", "1")
     train, rest = split(len(inputs), share, rng, weights)
-    return (
-        (inputs[train], targets[train], weights[train]),
-        (inputs[rest], targets[rest], weights[rest]),
-    )
+    training, aside = ((inputs[rows], targets[rows], weights[rows]) for rows in (train, rest))
+    return Parts(training, aside, train, rest)

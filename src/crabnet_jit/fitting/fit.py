@@ -3,7 +3,6 @@
 import copy
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from os import PathLike
 from typing import Any
 
@@ -18,16 +17,15 @@ from crabnet_jit.components.activations import Activation
 from crabnet_jit.components.losses import Loss
 from crabnet_jit.components.optimizers import Optimizer
 from crabnet_jit.components.schedules import Cosine, Schedule
-from crabnet_jit.data.columns import HANDLE_UNKNOWN, Columns, is_frame, targets_of
+from crabnet_jit.data.columns import HANDLE_UNKNOWN, MISSING, targets_of
 from crabnet_jit.data.domain import Domain
-from crabnet_jit.data.labels import Labels
 from crabnet_jit.data.random import DROPOUT, StdRng, as_rng
 from crabnet_jit.data.sources import ArraySource
-from crabnet_jit.fitting.data_set import Samples, loss_for, set_aside, targets_for, units_of, weights_of
+from crabnet_jit.fitting.data_set import Samples, set_aside, targets_for, units_of, weights_of
+from crabnet_jit.fitting.understanding import understood, with_means
 from crabnet_jit.network.history import FitHistory
 from crabnet_jit.network.initializers import init_for
 from crabnet_jit.network.network import NN
-from crabnet_jit.network.schema import Schema
 from crabnet_jit.training.objective import Objective
 from crabnet_jit.training.run import Callback, Run, as_callbacks
 from crabnet_jit.training.trainer import Trainer
@@ -52,6 +50,7 @@ def fit(
     sample_weight: ArrayLike | None = None,
     standardize: bool = True,
     handle_unknown: str = "error",
+    missing: str = "error",
     validation: float | tuple[ArrayLike, ...] | None = None,
     seed: StdRng | int = 0,
     dtype: DTypeLike = np.float64,
@@ -107,6 +106,12 @@ def fit(
     handle_unknown : {"error", "ignore"}, default "error"
         What `predict` does with a category that was not in x: an error, or 0 for all categories of its
         column.
+    missing : {"error", "drop", "mean"}, default "error"
+        What to do with missing values: NaN, None, or what the data frame calls missing. With "drop",
+        samples with one are left out. With "mean", a missing input is the weighted mean of the samples
+        trained on (of a column of texts: the share of each category), which the network keeps for
+        `predict`; samples whose target is missing are left out. In compiled code and in other programs a
+        missing value gives NaN.
     validation : float, (x, y) or (x, y, sample_weight), optional
         A data set, or the share of samples that is set aside for one, between 0 and 1. The network gets the
         parameters of its least validation loss, out of up to 51 taken on the way.
@@ -115,7 +120,7 @@ def fit(
     start : NN, optional
         A network to go on from, such as an earlier fit's; it is not changed. The result is one like it, with
         its sizes, activations and type, its columns and classes, and in its units: `hidden_sizes`,
-        `activation`, `init`, `dtype`, `standardize` and `handle_unknown` are ignored then.
+        `activation`, `init`, `dtype`, `standardize`, `handle_unknown` and `missing` are ignored then.
     on_check : callable, optional
         Called after each fiftieth of the iterations, with the number of iterations done, the mean loss since
         the last call, and the validation loss or None.
@@ -165,11 +170,11 @@ def fit(
     """
     check.function("on_check", on_check)
     check.choice("handle_unknown", handle_unknown, HANDLE_UNKNOWN)
-    names, y = targets_of(y)
-    criterion = loss_for(loss, y, start)
-    schema, inputs, targets = _understood(x, y, names, criterion, handle_unknown, start)
+    check.choice("missing", missing, MISSING)
+    data = understood(x, y, loss, handle_unknown, missing, start)
+    schema, criterion, inputs, targets = data.schema, data.loss, data.inputs, data.targets
     n_iterations = check.integer("n_iterations", n_iterations, 1)
-    weights = weights_of(sample_weight, len(inputs))
+    weights = weights_of(sample_weight, len(data.is_kept))[data.is_kept]
     rng = as_rng("seed", seed).copy()
     widths = inputs.shape[1], targets.shape[1]
     if start is None:
@@ -180,11 +185,11 @@ def fit(
     net.schema = schema
 
     def encoded(x: Any, y: Any) -> tuple[Array, Array]:
-        return net.encode(x), targets_for(criterion, targets_of(y)[1], schema.labels).values
+        rows = schema.rows(x, net.in_features, allow_missing=schema.missing == "mean")
+        return rows, targets_for(criterion, targets_of(y)[1], schema.labels).values
 
-    (inputs, targets, weights), validation_set = set_aside(
-        validation, (inputs, targets, weights), rng, encoded
-    )
+    parts = with_means(set_aside(validation, (inputs, targets, weights), rng, encoded), net)
+    (inputs, targets, weights), validation_set = parts.training, parts.validation
     net.domain = Domain.of(inputs, weights, None if start is None else start.domain)
     if check.flag("standardize", standardize) and start is None:
         net.standardization = units_of((inputs, targets, weights), criterion)
@@ -227,7 +232,9 @@ def fit(
     if stopping is not None and stopping.best_parameters is None:
         raise FloatingPointError("no validation loss is finite; a smaller learning_rate may help")
     validated = ([], []) if stopping is None else (stopping.iterations, stopping.losses)
-    net.fit_history = FitHistory(trainer.history, *validated)
+    kept_rows = np.flatnonzero(data.is_kept)
+    rows = kept_rows[parts.training_rows], kept_rows[parts.validation_rows]
+    net.fit_history = FitHistory(trainer.history, *validated, *rows)
     return net
 
 
@@ -277,23 +284,6 @@ class _Report(Callback):
     def finish(self, run: Run, error: BaseException | None) -> None:
         if error is None and self.called_at != run.iteration:
             self(run)
-
-
-def _understood(
-    x: Any, y: Any, names: list[str] | None, loss: Loss, handle_unknown: str, start: NN | None
-) -> tuple[Schema, Array, Array]:
-    """What the data mean, inputs and targets. A network to start from knows its columns and classes."""
-    known = Schema() if start is None else start.schema
-    columns, labels = known.columns, known.labels
-    if columns is None and is_frame(x):
-        columns = Columns.of(x, handle_unknown)
-    if labels is None and start is not None and not loss.is_regression:
-        labels = Labels.numbered(max(2, start.out_features))
-    targets = targets_for(loss, y, labels)
-    inputs, values = check.pairs(replace(known, columns=columns).encode(x, None), targets.values)
-    has_names = names is not None and len(names) == values.shape[1] and targets.task != "classification"
-    output_names = tuple(names) if has_names and names is not None else known.output_names
-    return Schema(columns, output_names, targets.labels, targets.task, targets.is_flat), inputs, values
 
 
 def _copy_of(start: NN, in_features: int, out_features: int) -> NN:

@@ -224,12 +224,15 @@ class FitHistory(NamedTuple):
     """What happened in a fit.
 
     It has the history of the run and, with validation, the iterations after which the validation loss was
-    computed, and these losses. If targets are standardised, losses are those of the standardised targets.
+    computed, and these losses; and which rows of x were trained on, and which were set aside. If
+    targets are standardised, losses are those of the standardised targets.
     """
 
     training: History
     validation_iterations: list[int]
     validation_losses: list[float]
+    training_rows: NDArray[np.intp] = np.empty(0, np.intp)
+    validation_rows: NDArray[np.intp] = np.empty(0, np.intp)
 
     @property
     def losses(self) -> Array:

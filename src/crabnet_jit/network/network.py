@@ -494,7 +494,7 @@ class NN:
             raise check.reject("net", "fitted, so that it knows where its inputs lay", "one without a domain")
         return self.domain.contains(self.encode(x))
 
-    def predict_proba(self, x: ArrayLike) -> Array:
+    def predict_proba(self, x: Any) -> Array:
         """Probabilities (n_samples, n_classes) of a classifier, in the order of `classes`; x as in `predict`.
 
         Raises
@@ -507,7 +507,7 @@ class NN:
             raise check.reject("net", "a classifier, which fit makes of labels", "one of a regression", hint)
         return probabilities(self.schema.link(self.out_features), self.get_output(x))
 
-    def __call__(self, x: ArrayLike) -> Array:
+    def __call__(self, x: Any) -> Array:
         """The same as `predict` for a regression, and as `predict_proba` for a classifier."""
         return self.predict(x) if self.schema.labels is None else self.predict_proba(x)
 

@@ -1,5 +1,6 @@
 """What the numbers of a network mean: columns, classes, the shape of y. `fit` keeps it with the network."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.activations import Sigmoid
-from crabnet_jit.data.columns import Columns, is_frame
+from crabnet_jit.data.columns import MISSING, Columns, is_frame
 from crabnet_jit.data.labels import Labels
 from crabnet_jit.kernels.structs import AS_THEY_ARE, SIGMOID, SOFTMAX, TWO_CLASSES
 
@@ -32,6 +33,12 @@ class Schema:
         the second of two. "multilabel": each output is the logit of a class that holds or does not.
     is_flat : bool
         Whether y had the shape (n_samples,), which that of the predictions then is.
+    label_name : str or None
+        What the column of labels is called; None if it has no name.
+    missing : {"error", "drop", "mean"}
+        What missing values of inputs mean: an error; a sample that is left out; or the mean, see `means`.
+    means : tuple of float, or None
+        For each input the mean of the samples of the fit, which stands for missing values.
     """
 
     columns: Columns | None = None
@@ -39,6 +46,9 @@ class Schema:
     labels: Labels | None = None
     task: str = "regression"
     is_flat: bool = False
+    label_name: str | None = None
+    missing: str = "error"
+    means: tuple[float, ...] | None = None
 
     def check(self, in_features: int, out_features: int) -> None:
         """Raise a ValueError unless it fits a network of these widths."""
@@ -52,6 +62,9 @@ class Schema:
         is_binary = self.task == "classification" and out_features == 1
         if self.labels is not None and len(self.labels) != (2 if is_binary else out_features):
             raise ValueError(f"{len(self.labels)} classes for {out_features} outputs")
+        check.choice("missing", self.missing, MISSING)
+        if self.means is not None and (self.missing != "mean" or len(self.means) != in_features):
+            raise ValueError(f"{len(self.means)} means for {in_features} inputs and missing={self.missing!r}")
         if self.is_flat and (self.task != "regression" or out_features != 1):
             raise ValueError(f"a flat y of {out_features} outputs")
 
@@ -72,14 +85,19 @@ class Schema:
         return TWO_CLASSES if out_features == 1 else SOFTMAX
 
     def encode(self, x: Any, in_features: int | None) -> Array:
-        """Inputs (n_samples, in_features) of an array or a data frame."""
+        """Inputs (n_samples, in_features) of an array or a data frame, means in place of missing values."""
+        rows = self.rows(x, in_features, allow_missing=self.means is not None)
+        return rows if self.means is None else filled(rows, self.means)
+
+    def rows(self, x: Any, in_features: int | None, *, allow_missing: bool) -> Array:
+        """The same with NaN for missing values, if they are allowed."""
         if is_frame(x):
             columns = Columns.of(x, "error") if self.columns is None else self.columns
             if self.columns is None and not columns.are_numbers:
                 allowed = "a data frame of numbers for a network that was not fitted to columns of texts"
                 raise check.reject("x", allowed, check.shortened(", ".join(columns.encoded_names)))
-            return check.samples("x", columns.encode(x), in_features)
-        return check.rows("x", x, in_features)
+            x = columns.encode(x, allow_missing=allow_missing)
+        return check.rows("x", x, in_features, allow_nan=allow_missing)
 
     def names_of_outputs(self, out_features: int) -> list[str]:
         """Those of the columns of y, or the classes, or y0, y1, … ."""
@@ -97,6 +115,9 @@ class Schema:
             "classes": None if self.labels is None else self.labels.values.tolist(),
             "task": self.task,
             "is_flat": self.is_flat,
+            "label_name": self.label_name,
+            "missing": self.missing,
+            "means": None if self.means is None else list(self.means),
         }
 
     @classmethod
@@ -109,7 +130,20 @@ class Schema:
             None if classes is None else Labels.from_values(classes),
             values["task"],
             check.flag("is_flat", values["is_flat"]),
+            None if values["label_name"] is None else check.text("label_name", values["label_name"]),
+            values["missing"],
+            _means(values["means"]),
         )
+
+
+def _means(values: Any) -> tuple[float, ...] | None:
+    return None if values is None else tuple(check.array("means", values).tolist())
+
+
+def filled(rows: Array, means: Sequence[float]) -> Array:
+    """Inputs (n_samples, in_features) with means in place of NaN."""
+    is_missing = np.isnan(rows)
+    return np.where(is_missing, means, rows) if is_missing.any() else rows
 
 
 def different_texts(name: str, texts: Any, count: int | None = None) -> list[str]:

@@ -1,0 +1,204 @@
+"""Tables in memory: columns with names and types, where values may be missing, and their places in a file."""
+
+import abc
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crabnet_jit import check
+
+#: What columns of tables are.
+KINDS = ("number", "integer", "boolean", "text", "date")
+
+
+class TableError(ValueError):
+    """A file is not a table as asked for; the message says where."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """One column.
+
+    Attributes
+    ----------
+    name : str
+    kind : str
+        One of `KINDS`; of a data frame also "object" (values of Python) and "other" (what no network takes).
+    values : ndarray, shape (n_rows,)
+        Numbers, booleans, or texts as objects. Where a value is missing: NaN, False, an empty text.
+    is_missing : ndarray of bool, shape (n_rows,)
+    type_name : str
+        What errors call the type.
+    labels : ndarray, shape (n_rows,), optional
+        The values as labels of classes, if these are not the texts: categories that are numbers.
+    source : str
+        The file; empty for a data frame.
+    unit : {"row", "line"}
+        What is counted in the source.
+    lines : sequence of int, optional
+        For each row, its number in the source; by default rows are counted from 0.
+    """
+
+    name: str
+    kind: str
+    values: NDArray[Any]
+    is_missing: NDArray[np.bool_]
+    type_name: str
+    labels: NDArray[Any] | None = None
+    source: str = ""
+    unit: str = "row"
+    lines: Sequence[int] | NDArray[Any] | None = None
+
+    @property
+    def shape(self) -> tuple[int]:
+        """(n_rows,)."""
+        return self.is_missing.shape
+
+    def take(self, rows: NDArray[Any]) -> "Cells":
+        """The column at some rows, which are indices or flags."""
+        return replace(
+            self,
+            values=self.values[rows],
+            is_missing=self.is_missing[rows],
+            labels=None if self.labels is None else self.labels[rows],
+            lines=(np.arange(len(self.is_missing)) if self.lines is None else np.asarray(self.lines))[rows],
+        )
+
+    def called(self, argument: str) -> str:
+        """What errors call this column of an argument: a file is called by its name."""
+        of = self.source or argument
+        return f"column {check.shown(self.name)} of {of}" if self.name else of
+
+    def place(self, row: int) -> str:
+        """Where a row is in the source, such as "line 12"."""
+        return f"{self.unit} {row if self.lines is None else self.lines[row]}"
+
+
+class Table(abc.ABC):
+    """Columns in the order of a file, each of which gets its type when it is asked for.
+
+    Attributes
+    ----------
+    source : str
+        The file, as errors call it.
+    header : list of str
+        Names of the columns. Some may be empty or the same; such columns cannot be asked for by name.
+    lines : ndarray of int, shape (n_rows,)
+        For each row, its number in the file.
+    unit : {"line", "row"}
+        What these numbers count.
+    form : str
+        How the file was understood, for errors about its header.
+    delimiter, decimal : str
+        Of the cells as texts.
+    has_header : bool
+        Whether the file has the names; else they are numbers from 1 on.
+    """
+
+    unit = "line"
+    form = ""
+    delimiter = ","
+    decimal = "."
+    has_header = True
+
+    def __init__(self, source: str, header: list[str], lines: NDArray[Any]) -> None:
+        self.source = source
+        self.header = header
+        self.lines = lines
+        self._cells: dict[int, Cells] = {}
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.lines)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_rows, n_columns)."""
+        return self.n_rows, len(self.header)
+
+    def column(self, name: str) -> Cells:
+        """The column of this name.
+
+        Raises
+        ------
+        TableError
+            If there is none, or more than one; or if its cells have no common type.
+        """
+        return self.column_at(self._index(name))
+
+    def column_at(self, index: int) -> Cells:
+        """The column at this place, from 0 on."""
+        if index not in self._cells:
+            self._cells[index] = self._typed(index)
+        return self._cells[index]
+
+    def place(self, row: int, name: str) -> str:
+        """Where a cell is: "points.csv, line 12, column 'x'"."""
+        return f"{self.source}, {self.unit} {self.lines[row]}, column {check.shown(name)}"
+
+    def select(self, names: Sequence[str]) -> "Table":
+        """A table of these columns."""
+        return _Selection(self, [self._index(name) for name in names])
+
+    def take(self, rows: NDArray[Any]) -> "Table":
+        """A table of some rows, which are indices or flags."""
+        return _Selection(self, [*range(len(self.header))], rows)
+
+    def rows(self) -> Iterator[Sequence[str]]:
+        """The cells of each row as texts, as they are in the file."""
+        return zip(*(self.texts(index) for index in range(len(self.header))), strict=True)
+
+    @abc.abstractmethod
+    def texts(self, index: int) -> Sequence[str]:
+        """The cells of the column at this place as texts, as they are in the file."""
+
+    @abc.abstractmethod
+    def _typed(self, index: int) -> Cells:
+        """The column at this place."""
+
+    @functools.cached_property
+    def _indices(self) -> dict[str, list[int]]:
+        """Where each name is."""
+        indices: dict[str, list[int]] = {}
+        for index, name in enumerate(self.header):
+            indices.setdefault(name, []).append(index)
+        return indices
+
+    def _index(self, name: str) -> int:
+        """Where the column of this name is, which has to be the only one."""
+        if not name or name not in self._indices:
+            try:
+                check.choice("column", name, filter(None, self._indices))
+            except check.InvalidArgumentError as error:
+                raise TableError(f"{self.source}: {error}{self.form}") from None
+        first, *more = self._indices[name]
+        if more:
+            raise TableError(
+                f"{self.source}: column {more[0] + 1} must have a name of its own, has {check.shown(name)}, "
+                f"as column {first + 1} has"
+            )
+        return first
+
+
+class _Selection(Table):
+    """Some columns and rows of a table."""
+
+    def __init__(self, table: Table, indices: list[int], rows: NDArray[Any] | None = None) -> None:
+        self._rows = slice(None) if rows is None else np.arange(table.n_rows)[rows]
+        super().__init__(table.source, [table.header[k] for k in indices], table.lines[self._rows])
+        self.unit, self.form = table.unit, table.form
+        self._table = table
+        self._of = indices
+
+    def texts(self, index: int) -> Sequence[str]:
+        texts = self._table.texts(self._of[index])
+        return texts if isinstance(self._rows, slice) else [texts[row] for row in self._rows]
+
+    def _typed(self, index: int) -> Cells:
+        cells = self._table.column_at(self._of[index])
+        return cells if isinstance(self._rows, slice) else cells.take(self._rows)

@@ -1,0 +1,107 @@
+"""What the x and y of a fit mean: columns, classes, targets, and what becomes of missing values."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crabnet_jit import check
+from crabnet_jit.arrays import Array
+from crabnet_jit.components.losses import Loss
+from crabnet_jit.data.columns import Columns, is_frame, missing_targets, targets_of
+from crabnet_jit.data.labels import Labels
+from crabnet_jit.data.moments import moments
+from crabnet_jit.fitting.data_set import Parts, Samples, check_start, loss_for, targets_for
+from crabnet_jit.network.network import NN
+from crabnet_jit.network.schema import Schema, filled
+
+
+class Data(NamedTuple):
+    """Inputs and targets of the samples that are kept, what they mean, and the loss that fits them.
+
+    Inputs are NaN where they are missing; `is_kept` has a flag for each sample that was given.
+    """
+
+    schema: Schema
+    loss: Loss
+    inputs: Array
+    targets: Array
+    is_kept: NDArray[np.bool_]
+
+
+def understood(x: Any, y: Any, loss: Loss | str, handle_unknown: str, missing: str, start: NN | None) -> Data:
+    """What x and y are. A network to start from knows its columns and classes."""
+    check_start(start)
+    known = Schema(missing=missing) if start is None else start.schema
+    allow_missing = known.missing != "error"
+    if known.columns is None and is_frame(x):
+        known = replace(known, columns=Columns.of(x, handle_unknown))
+    inputs = known.rows(x, None, allow_missing=allow_missing)
+    is_kept = np.ones(len(inputs), bool)
+    if allow_missing:
+        is_kept = _kept(inputs, y, known.missing)
+    names, y = targets_of(y, None if is_kept.all() else is_kept)
+    criterion = loss_for(loss, y, start)
+    labels = known.labels
+    if labels is None and start is not None and not criterion.is_regression:
+        labels = Labels.numbered(max(2, start.out_features))
+    targets = targets_for(criterion, y, labels)
+    inputs = inputs[is_kept]
+    if len(targets.values) != len(inputs):
+        raise check.reject("y", f"of as many samples as x, {len(inputs)}", f"{len(targets.values)}")
+    is_labels = targets.task == "classification"
+    has_names = names is not None and len(names) == targets.values.shape[1] and not is_labels
+    schema = Schema(
+        known.columns,
+        tuple(names) if has_names and names is not None else known.output_names,
+        targets.labels,
+        targets.task,
+        targets.is_flat,
+        names[0] if is_labels and names is not None and len(names) == 1 else known.label_name,
+        known.missing,
+        known.means,
+    )
+    return Data(schema, criterion, inputs, targets.values, is_kept)
+
+
+def _kept(inputs: Array, y: Any, missing: str) -> NDArray[np.bool_]:
+    """Samples with a target, and with "drop", with all inputs."""
+    has_target = ~missing_targets(y)
+    if len(has_target) != len(inputs):
+        raise check.reject("y", f"of as many samples as x, {len(inputs)}", f"{len(has_target)}")
+    is_kept = has_target & ~np.isnan(inputs).any(axis=1) if missing == "drop" else has_target
+    if not is_kept.any():
+        what = "a target" if not has_target.any() else "a value"
+        raise check.reject("x and y", "a sample without missing values", f"none: each misses {what}")
+    return is_kept
+
+
+def with_means(parts: Parts, net: NN) -> Parts:
+    """The data sets with means in place of missing inputs; the network gets these, if it has none."""
+    if net.schema.missing != "mean":
+        return parts
+    if net.schema.means is None:
+        inputs, _, weights = parts.training
+        net.schema = replace(net.schema, means=_means(inputs, weights, net.input_names))
+    means = net.schema.means
+    assert means is not None
+
+    def complete(samples: Samples) -> Samples:
+        inputs, targets, weights = samples
+        return filled(inputs, means), targets, weights
+
+    validation = None if parts.validation is None else complete(parts.validation)
+    return parts._replace(training=complete(parts.training), validation=validation)
+
+
+def _means(inputs: Array, weights: Array, names: list[str]) -> tuple[float, ...]:
+    """For each input the weighted mean of the values that are not missing."""
+    means = []
+    for name, values in zip(names, inputs.T, strict=True):
+        is_there = ~np.isnan(values) & (weights > 0)
+        if not is_there.any():
+            allowed = "a value for each input in some sample to train on"
+            raise check.reject("x", allowed, f"none for {check.shown(name)}")
+        means.append(float(moments(values[is_there, None], weights[is_there]).mean[0]))
+    return tuple(means)

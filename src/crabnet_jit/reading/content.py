@@ -1,0 +1,159 @@
+"""The bytes of a file or of standard input, unpacked; and what a file seems to be that is no table."""
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import re
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from crabnet_jit.data.table import TableError
+
+#: Of sizes, in bytes.
+UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+
+_PIECE = 2**20  # bytes read at once
+
+#: How packed files begin and end, what they are called, and what unpacks them.
+_PACKED: list[tuple[re.Pattern[bytes], str, str, Callable[[IO[bytes]], Any]]] = [
+    (re.compile(b"\x1f\x8b"), ".gz", "gzip", lambda stream: gzip.GzipFile(fileobj=stream)),
+    (re.compile(b"BZh[1-9](1AY&SY|\x17rE8P\x90)"), ".bz2", "bzip2", bz2.BZ2File),
+    (re.compile(b"\xfd7zXZ\x00"), ".xz", "xz", lzma.LZMAFile),
+]
+_DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError)
+
+#: How files begin that are no tables, or none that can be read.
+_OTHERS = [
+    (re.compile(b"\x93NUMPY"), "an array of NumPy (.npy)"),
+    (re.compile(b"\x89PNG|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|II\\*\0|MM\0\\*", re.DOTALL), "a picture"),
+    (re.compile(b"%PDF-"), "a PDF document"),
+    (re.compile(b"\xd0\xcf\x11\xe0"), "a file of an old Excel (.xls): save it as .xlsx or .csv"),
+    (re.compile(b"\x89HDF"), "an HDF5 file"),
+    (re.compile(b"SQLite format 3\0"), "an SQLite database"),
+    (re.compile(b"\\(\xb5\x2f\xfd|7z\xbc\xaf|Rar!\x1a"), "a packed file (zstd, 7z or rar): unpack it first"),
+    (re.compile(b"\x80[\x02-\x05]"), "a pickle of Python"),
+    (re.compile(b"\x7fELF|MZ.\0", re.DOTALL), "a program"),
+    (re.compile(b"\\s*<(!doctype\\s+html|html)", re.IGNORECASE), "an HTML page"),
+    (re.compile(b"\\s*<(\\?xml|svg)", re.IGNORECASE), "an XML document"),
+]
+
+
+def read_content(path: str, source: str, max_bytes: int) -> bytes:
+    """The bytes of a file, unpacked if it is packed; `-` is standard input.
+
+    Raises
+    ------
+    TableError
+        If there are more than `max_bytes`, or if a packed file is damaged.
+    OSError
+        If the file cannot be read.
+    """
+    if path == "-":
+        if sys.stdin is None:
+            raise TableError(f"{source} is closed")
+        data = _bounded(sys.stdin.buffer, source, max_bytes)
+    else:
+        with Path(path).open("rb") as file:
+            data = _bounded(file, source, max_bytes)
+    for start, ending, name, unpacked in _PACKED:
+        if start.match(data):
+            try:
+                return _bounded(unpacked(io.BytesIO(data)), source, max_bytes)
+            except _DAMAGED as error:
+                raise TableError(f"{source}: the {name} file is damaged ({error})") from None
+        if path.lower().endswith(ending) and data:
+            raise TableError(f"{source}: is not a {name} file, although its name ends with {ending}")
+    return data
+
+
+def _bounded(stream: IO[bytes], source: str, max_bytes: int) -> bytes:
+    """All that a stream has, read by the piece, so that no more than the limit is ever held."""
+    pieces, n_bytes = [], 0
+    while piece := stream.read(_PIECE):
+        pieces.append(piece)
+        n_bytes += len(piece)
+        if n_bytes > max_bytes:
+            raise too_large(source, max_bytes)
+    return b"".join(pieces)
+
+
+def too_large(source: str, max_bytes: int) -> TableError:
+    """The error for a table of more than `max_bytes`, with a limit that would be twice as high."""
+    return TableError(
+        f"{source}: must be at most {shown_size(max_bytes)} when unpacked, is larger; "
+        f"--max-size {shown_size(2 * max_bytes)} raises the limit"
+    )
+
+
+def shown_size(n_bytes: int) -> str:
+    """A number of bytes as `--max-size` takes it, such as 1.5GB."""
+    unit = next((unit for unit in ("GB", "MB", "kB") if n_bytes >= UNITS[unit]), "B")
+    return f"{n_bytes / UNITS[unit]:.10g}{unit}"
+
+
+def zip_members(data: bytes) -> list[zipfile.ZipInfo] | None:
+    """What is in a zip file; None if it is not one."""
+    if not data.startswith(b"PK\x03\x04"):
+        return None
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return []
+
+
+def check_is_text(source: str, data: bytes) -> None:
+    """Refuse what is no text of a table, saying what it seems to be, or where it is no UTF-8."""
+    seems = _seems(data)
+    if seems is not None:
+        raise TableError(f"{source}: must be a table, seems to be {seems}")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise TableError(f"{source}, line 1: not text in UTF-8, but in UTF-16; save it as UTF-8")
+    at = data.find(b"\0")
+    if at >= 0:
+        raise TableError(f"{source}, {_line(data, at)}: not text, has a byte 0 as binary files have")
+    if not data.isascii():
+        try:
+            data.decode()
+        except UnicodeDecodeError as error:
+            raise TableError(f"{source}, {_line(data, error.start)}: not text in UTF-8") from None
+
+
+def _line(data: bytes, at: int) -> str:
+    return f"line {data[:at].count(10) + 1}"
+
+
+def _seems(data: bytes) -> str | None:
+    """What a file seems to be that is no text of a table."""
+    members = zip_members(data)
+    if members is not None:
+        names = {member.filename for member in members}
+        if "header.npy" in names:
+            return "a saved network or checkpoint"
+        if any(name.endswith(".npy") for name in names):
+            return "arrays of NumPy (.npz)"
+        return "a zip archive: unpack it first"
+    for start, name in _OTHERS:
+        if start.match(data[:4096]):
+            return name
+    return "JSON" if _is_json(data) else None
+
+
+def _is_json(data: bytes) -> bool:
+    """Whether a text begins as an object or array of JSON; headers of tables do not."""
+    start = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if re.match(rb'\{\s*("|$)|\{\}|\[\s*([\[{"]|$)|\[\]', start):
+        return True
+    if not start.startswith(b"["):
+        return False
+    try:
+        json.loads(start.splitlines()[0])
+    except ValueError:
+        return False
+    return True

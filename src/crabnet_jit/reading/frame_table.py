@@ -1,0 +1,130 @@
+"""Tables in Parquet, Feather and Excel files, which polars reads."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from crabnet_jit.data.table import Cells, Table, TableError
+from crabnet_jit.reading.cells import Notation, typed
+from crabnet_jit.reading.content import too_large, zip_members
+from crabnet_jit.reading.decimals import read_decimals
+from crabnet_jit.reading.records import Texts
+
+_PARQUET, _FEATHER, _EXCEL = "Parquet", "Feather", "Excel"
+
+
+def frame_format(data: bytes) -> str | None:
+    """The format of a file that polars reads; None for any other file."""
+    if data.startswith(b"PAR1"):
+        return _PARQUET
+    if data.startswith(b"ARROW1"):
+        return _FEATHER
+    is_workbook = any(member.filename == "xl/workbook.xml" for member in zip_members(data) or ())
+    return _EXCEL if is_workbook else None
+
+
+def read_frame(
+    source: str, data: bytes, form: str, notation: Notation, has_header: bool, max_bytes: int
+) -> "FrameTable":
+    """The table in a file of this format; of an Excel file, its first sheet.
+
+    Raises
+    ------
+    TableError
+        If the file is damaged, has no rows, or needs more than `max_bytes`.
+    ImportError
+        If polars is not installed, or for Excel fastexcel.
+    """
+    try:
+        import polars
+
+        if form == _EXCEL:
+            import fastexcel  # noqa: F401  # polars uses it
+    except ImportError:
+        raise ImportError(f'{form} files need polars: pip install "crabnet-jit[tables]"') from None
+    try:
+        if _unpacked_size(polars, data, form) > max_bytes:
+            raise too_large(source, max_bytes)
+        frame = _frame(polars, io.BytesIO(data), form, has_header)
+    except TableError:
+        raise
+    except (
+        Exception,
+        polars.exceptions.PanicException,
+    ) as error:  # whatever goes wrong, the cause is the file
+        raise TableError(f"{source}: the {form} file cannot be read ({error})") from None
+    if not frame.width or not frame.height:
+        raise TableError(f"{source}: must have columns and rows, has {frame.width} and {frame.height}")
+    first_row = 2 if form == _EXCEL and has_header else 1
+    return FrameTable(source, frame, notation, has_header or form != _EXCEL, first_row)
+
+
+def _frame(polars: Any, stream: io.BytesIO, form: str, has_header: bool) -> Any:
+    if form == _PARQUET:
+        return polars.read_parquet(stream)
+    if form == _FEATHER:
+        return polars.read_ipc(stream)
+    frame = polars.read_excel(stream, engine="calamine", has_header=has_header, drop_empty_rows=False)
+    return frame if has_header else frame.rename(lambda name: str(frame.columns.index(name) + 1))
+
+
+def _unpacked_size(polars: Any, data: bytes, form: str) -> int:
+    """About as many bytes as the columns take; for Excel, what the archive says."""
+    if form == _EXCEL:
+        return sum(member.file_size for member in zip_members(data) or ())
+    frame = (polars.scan_parquet if form == _PARQUET else polars.scan_ipc)(io.BytesIO(data))
+    n_rows: int = frame.select(polars.len()).collect().item()
+    return 8 * n_rows * len(frame.collect_schema())
+
+
+class FrameTable(Table):
+    """A table that is a data frame of polars."""
+
+    unit = "row"
+
+    def __init__(self, source: str, frame: Any, notation: Notation, has_header: bool, first_row: int) -> None:
+        lines = np.arange(first_row, first_row + frame.height)
+        super().__init__(source, [name.strip() for name in frame.columns], lines)
+        self._notation = notation
+        self.has_header = has_header
+        self._frame = frame
+
+    def texts(self, index: int) -> Sequence[str]:
+        """The cells of the column at this place as texts."""
+        import polars
+
+        texts: list[str] = self._frame.to_series(index).cast(polars.String).fill_null("").to_list()
+        return texts
+
+    def _typed(self, index: int) -> Cells:
+        import polars
+
+        name, series = self.header[index], self._frame.to_series(index)
+        dtype = series.dtype
+        is_missing = series.is_null().to_numpy().astype(bool)
+        if dtype in (polars.String, polars.Categorical, polars.Enum, polars.Null):
+            texts = Texts.of(self.texts(index))
+            decimals = read_decimals(texts.text, texts.starts, texts.ends, self._notation.decimal)
+            cells = typed(name, texts, decimals, self._notation, lambda row: self.place(row, name))
+        elif dtype == polars.Boolean:
+            values = series.fill_null(False).to_numpy().astype(bool)
+            cells = Cells(name, "boolean", values, is_missing, "booleans")
+        elif dtype.is_numeric():
+            values = np.array(series.cast(polars.Float64).to_numpy(), float)
+            is_missing |= np.isnan(values)
+            if np.isinf(values).any():
+                place = self.place(int(np.isinf(values).argmax()), name)
+                raise TableError(f"{place}: must be a finite number, got {values[np.isinf(values)][0]}")
+            kind = "integer" if dtype.is_integer() else "number"
+            cells = Cells(name, kind, values, is_missing, f"{kind}s")
+        elif dtype.is_temporal():
+            values = np.fromiter(self.texts(index), object)
+            cells = Cells(name, "date", values, is_missing, f"dates ({dtype})")
+        else:
+            raise TableError(
+                f"{self.source}: column {name!r} must be of numbers, booleans or texts, is {dtype}"
+            )
+        return replace(cells, source=self.source, unit=self.unit, lines=self.lines)

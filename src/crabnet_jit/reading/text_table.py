@@ -1,0 +1,44 @@
+"""Tables of delimited text."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import replace
+
+from crabnet_jit.data.table import Cells, Table
+from crabnet_jit.reading.cells import Notation, typed
+from crabnet_jit.reading.decimals import Decimals, read_decimals
+from crabnet_jit.reading.records import Records
+
+
+class TextTable(Table):
+    """A table whose cells are texts, which get their types column by column."""
+
+    def __init__(self, source: str, records: Records, notation: Notation) -> None:
+        super().__init__(source, records.header, records.lines)
+        self.delimiter, self.decimal, self.has_header = (
+            records.delimiter,
+            notation.decimal,
+            records.has_header,
+        )
+        self._notation = notation
+        self.form = f" (delimiter {records.delimiter!r})"
+        self._texts = records.cells
+
+    def texts(self, index: int) -> Sequence[str]:
+        """The cells of the column at this place as texts, as they are in the file."""
+        return self._texts.part((slice(None), index)).decoded()
+
+    @functools.cached_property
+    def _decimals(self) -> Decimals:
+        """The numbers of all cells (n_rows, n_columns)."""
+        texts = self._texts
+        read = read_decimals(texts.text, texts.starts.ravel(), texts.ends.ravel(), self.decimal)
+        return read.reshaped(texts.starts.shape)
+
+    def _typed(self, index: int) -> Cells:
+        name, part = self.header[index], (slice(None), index)
+        decimals = self._decimals.part(part)
+        cells = typed(
+            name, self._texts.part(part), decimals, self._notation, lambda row: self.place(row, name)
+        )
+        return replace(cells, source=self.source, unit=self.unit, lines=self.lines)
