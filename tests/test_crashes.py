@@ -26,7 +26,9 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
-import crabnet_jit.cli.run  # noqa: F401  # some children may not read the files
+import crabnet_jit.cli.article
+import crabnet_jit.cli.fit  # all of the command line that is needed: some children may not read the files
+import crabnet_jit.cli.run  # noqa: F401
 from crabnet_jit import (
     NN,
     ArraySource,
