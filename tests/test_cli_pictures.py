@@ -546,7 +546,7 @@ def test_what_plot_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rotate[2]["n_frames"] == 9
     _, x, y = fit[1]
     assert (x.shape, y.shape) == ((40, 3), (40, 2))
-    np.testing.assert_allclose(y[:, 1], x @ [1, 2, 3] + 1)
+    np.testing.assert_allclose(y.column_at(1).values, x @ [1, 2, 3] + 1)
     np.testing.assert_array_equal(network[1][1], x)
     options = plain[2]
     assert (options["low"], options["high"], options["at"], options["output"]) == (None, None, None, 0)

@@ -319,3 +319,111 @@ def test_scores_of_the_command_line_are_those_of_score(run: Any) -> None:
     assert code == 0
     found = score(load("net.npz"), frame[["age", "kind", "is_new"]], frame["y"])
     assert f"training, {N} rows: accuracy {found.accuracy:.6f}" in err
+
+
+# ---- columns are read as the network knows them ----
+
+
+def test_one_row_is_read_as_the_network_knows_its_columns(run: Any) -> None:
+    """Sizes that look like numbers, booleans or dates alone; and gaps without a row that says their type."""
+    kinds = ["XS", "S", "38", "true", "2024-01-01"]
+    pd.DataFrame({"n": np.arange(40.0), "kind": kinds * 8, "y": np.arange(40.0)}).to_csv(
+        "data.csv", index=False
+    )
+    assert (
+        run(
+            "fit", "data.csv", "--inputs", "n,kind", "--outputs", "y", *FAST, "--missing=mean", "--save=m.npz"
+        )[0]
+        == 0
+    )
+    net = load("m.npz")
+    for row in ["3,38", "3,true", "3,2024-01-01", "3,", ",XS", ","]:
+        Path("one.csv").write_text(f"n,kind\n{row}\n")
+        code, out, err = run("predict", "m.npz", "one.csv")
+        assert (code, err) == (0, "")
+        cells = [cell or None for cell in row.split(",")]
+        frame = pd.DataFrame({"n": [cells[0]], "kind": [cells[1]]}).astype({"n": float})
+        assert float(out.splitlines()[1].split(",")[-1]) == net.predict(frame)[0]
+
+
+def test_integers_that_are_not_exact_are_no_classes(run: Any) -> None:
+    written(pd.DataFrame({"x": np.arange(40), "y": 2**53 + np.arange(40) % 4}))
+    code, _, err = run("fit", "data.csv", "--inputs=x", "--outputs=y", "--task=classification", *FAST)
+    assert code == 2
+    assert "integers of 2**53 or more, which are not exact" in err
+
+
+def test_pictures_of_data_with_texts_classes_and_gaps(run: Any) -> None:
+    written(GAPS, y=SPECIES, z=Y)
+    for output in ("y", "z"):
+        for missing in ("mean", "drop"):
+            options = [*INPUTS, "--outputs", output, *FAST, "--missing", missing, "--save", "m.npz"]
+            assert run("fit", "data.csv", *options)[0] == 0
+            code, _, err = run("plot", "m.npz", f"{output}-{missing}.png", "--data", "data.csv")
+            assert (code, err) == (0, "")
+            assert Path(f"{output}-{missing}.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("name", ["a.gz", "a.parquet", "a.XLSX"])
+def test_predictions_are_text(name: str, run: Any) -> None:
+    written(FRAME[["age"]], y=Y)
+    assert run("fit", "data.csv", "--inputs=age", "--outputs=y", *FAST, "--save=m.npz")[0] == 0
+    code, _, err = run("predict", "m.npz", "data.csv", "--output", name)
+    assert code == 2
+    assert "--output must be a file of text, such as .csv" in err
+
+
+def test_names_with_commas_stand_in_quotes(run: Any) -> None:
+    pd.DataFrame({"a,b": np.arange(40.0), "y": np.arange(40.0)}).to_csv("data.csv", index=False)
+    assert run("fit", "data.csv", "--inputs", '"a,b"', "--outputs", "y", *FAST, "--save", "m.npz")[0] == 0
+    assert load("m.npz").input_names == ["a,b"]
+
+
+def test_lists_that_no_network_takes_are_written_back(run: Any) -> None:
+    pl.DataFrame({"x": [0.0, 1.0], "l": [[1, 2], None]}).write_parquet("data.parquet")
+    save(NN(1, [], 1, init=[2.0, 0.0]), "m.npz", {"inputs": ["x"]})
+    code, out, _ = run("predict", "m.npz", "data.parquet")
+    assert code == 0
+    assert out.splitlines()[1:] == ['0.0,"[1, 2]",0.0', "1.0,,2.0"]
+
+
+# ---- what pandas makes of gaps ----
+
+
+def test_booleans_with_gaps() -> None:
+    x = pd.DataFrame({"b": np.array([True, None, False, True] * 10, object), "n": np.arange(40.0)})
+    net = fit(x, x["n"], missing="mean", **QUICK)
+    same_values = fit(x.astype({"b": "boolean"}), x["n"], missing="mean", **QUICK)
+    assert net.parameters.tobytes() == same_values.parameters.tobytes()
+    assert net.schema.means is not None
+    assert net.schema.means[0] == pytest.approx(2 / 3)
+
+
+def test_columns_without_values() -> None:
+    nothing = pd.DataFrame({"x": [None] * 30, "z": range(30)})
+    with pytest.raises(InvalidArgumentError, match=r"column 'x' of x must be .* got"):
+        fit(nothing, np.arange(30.0), missing="mean", **QUICK)
+    net = fit(GAPS, Y, missing="mean", **QUICK)
+    row = pd.DataFrame({"age": [None], "kind": [None], "is_new": [True]})
+    assert np.isfinite(net.predict(row)).all()
+    assert np.array_equal(net.predict(pl.from_pandas(row)), net.predict(row))
+
+
+def test_samples_without_a_weight_are_left_out() -> None:
+    weights = RNG.uniform(0.5, 2, N)
+    gaps = weights.copy()
+    gaps[[2, 8]] = np.nan
+    rows = np.setdiff1d(np.arange(N), [2, 8])
+    net = fit(FRAME, Y, missing="drop", sample_weight=pd.Series(gaps), **QUICK)
+    whole = fit(FRAME.iloc[rows], Y[rows], missing="drop", sample_weight=weights[rows], **QUICK)
+    assert net.parameters.tobytes() == whole.parameters.tobytes()
+    with pytest.raises(InvalidArgumentError, match="sample_weight must be finite"):
+        fit(FRAME, Y, sample_weight=gaps, **QUICK)
+
+
+def test_a_validation_set_with_gaps() -> None:
+    net = fit(GAPS, Y, missing="mean", validation=(GAPS, Y), **QUICK)
+    assert net.fit_history is not None
+    assert np.isfinite(net.fit_history.validation_losses).all()
+    with pytest.raises(InvalidArgumentError, match="validation column 'age' of x must be"):
+        fit(FRAME, Y, validation=(GAPS, Y), **QUICK)

@@ -9,7 +9,7 @@ import numpy as np
 
 from crabnet_jit import check
 from crabnet_jit.cli.console import Log
-from crabnet_jit.cli.tables import auto_task, read_table, reading_of
+from crabnet_jit.cli.tables import auto_task, check_classes, read_table, reading_of
 from crabnet_jit.data.columns import MAX_CATEGORIES
 from crabnet_jit.data.table import Cells, Table, TableError
 
@@ -118,8 +118,9 @@ def _task(outputs: Sequence[Cells]) -> str:
     counts = _counts(cells)
     classes = f"{len(counts)} classes: {_listed(counts, _N_CLASSES)}"
     if task == "classification":
+        check_classes(cells)
         return f"{text}, {classes}"
-    if cells.kind == "integer" and len(counts) <= _MAX_INTEGERS:
+    if cells.kind == "integer" and 1 < len(counts) <= _MAX_INTEGERS:
         return f"{text}; --task classification would be of {classes}"
     return text
 

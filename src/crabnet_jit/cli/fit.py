@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from crabnet_jit import check
 from crabnet_jit.archive import whole_file
 from crabnet_jit.cli.console import say
 from crabnet_jit.cli.pictures import Pictures
-from crabnet_jit.cli.tables import auto_task, check_numbers, format_table, read_table, reading_of
+from crabnet_jit.cli.tables import auto_task, check_classes, format_table, inputs_for, read_table, reading_of
 from crabnet_jit.cli.watch import Watch
 from crabnet_jit.components.losses import as_loss
 from crabnet_jit.data.columns import MISSING
@@ -28,6 +29,7 @@ from crabnet_jit.summary import counted
 from crabnet_jit.training.run import Callback, Run
 
 TASKS = "auto", "regression", "classification"
+_NO_TEXT = ".gz", ".bz2", ".xz", ".parquet", ".feather", ".arrow", ".xlsx"
 _FEW_ROWS = 10  # whose scores say little
 _FEW_VALUES = 10  # integers that may be labels
 _HINT = "; --missing drop leaves such rows out, --missing mean takes the mean"
@@ -43,9 +45,9 @@ def fit(options: argparse.Namespace) -> None:
         raise check.reject("--outputs", "columns that are no inputs", min(both))
     table = read_table(options.file, reading_of(options))
     names = [*options.inputs, *options.outputs, *([options.weights] if options.weights else [])]
-    table, about_missing = _without_missing(table, names, options)
+    about_missing = _missing(table, names, options)
     x, y = table.select(options.inputs), _outputs(table, options.outputs)
-    loss, about_task = _loss(options, table, [table.column(name) for name in options.outputs])
+    loss, about_task = _loss(options, [table.column(name) for name in options.outputs])
     weights = _weights(table, options.weights)
     pictures = Pictures(options)
     watch = Watch(options, pictures.callbacks)
@@ -119,13 +121,13 @@ class _SayFirst(Callback):
             say(line)
 
 
-def _without_missing(table: Table, names: Sequence[str], options: argparse.Namespace) -> tuple[Table, str]:
-    """The table without what `fit` is not to see, rows without a weight; and what is to be said."""
+def _missing(table: Table, names: Sequence[str], options: argparse.Namespace) -> str:
+    """What is to be said of missing values; an error if there may be none, or too many."""
     check.choice("--missing", options.missing, MISSING)
     columns = [table.column(name) for name in names]
     missing = {cells.name: int(cells.is_missing.sum()) for cells in columns if cells.is_missing.any()}
     if not missing:
-        return table, ""
+        return ""
     counts = ", ".join(f"{check.shown(name)} {n}" for name, n in missing.items())
     if options.missing == "error":
         first = min((int(c.is_missing.argmax()), c.name) for c in columns if c.is_missing.any())
@@ -140,9 +142,7 @@ def _without_missing(table: Table, names: Sequence[str], options: argparse.Names
     done = [f"{n_unusable} of {table.n_rows} rows are left out"] if n_unusable > 0 else []
     if options.missing == "mean" and any(cells.is_missing.any() for cells in columns[: len(options.inputs)]):
         done.append("inputs are taken as their mean")
-    if options.weights is not None:
-        table = table.take(~table.column(options.weights).is_missing)
-    return table, f"missing values: {counts}; {', '.join(done)}"
+    return f"missing values: {counts}; {', '.join(done)}"
 
 
 def _weights(table: Table, name: str | None) -> Any:
@@ -151,36 +151,26 @@ def _weights(table: Table, name: str | None) -> Any:
     cells = table.column(name)
     if cells.kind not in ("number", "integer", "boolean"):
         raise TableError(f"{table.source}, column {check.shown(name)}: weights must be numbers")
-    check.sample_weights("--weights", cells.values, table.n_rows)
+    check.sample_weights("--weights", cells.values[~cells.is_missing], int((~cells.is_missing).sum()))
     return cells.values
 
 
-def _loss(options: argparse.Namespace, table: Table, outputs: Sequence[Cells]) -> tuple[str, str]:
+def _loss(options: argparse.Namespace, outputs: Sequence[Cells]) -> tuple[str, str]:
     """The loss of the task, and what is to be said: what "auto" decides."""
     task, loss = check.choice("--task", options.task, TASKS), str(options.loss)
     if loss != "auto":
         if task != "auto" and as_loss("--loss", loss).is_regression != (task == "regression"):
             raise check.reject("--loss", f"auto, or one for a {task}", loss)
         return loss, ""
-    said = ""
     if task == "auto":
         task = auto_task(outputs)
-        names = ", ".join(check.shown(cells.name) for cells in outputs)
-        said = f"task: {task} of {names}{_values(outputs, task)}"
+    names = ", ".join(check.shown(cells.name) for cells in outputs)
+    said = f"task: {task} of {names}{_values(outputs, task)}"
     if task == "regression":
         return "mse", said
     for cells in outputs:
-        _check_classes(table, cells)
+        check_classes(cells)
     return "cross_entropy" if len(outputs) == 1 else "binary_cross_entropy", said
-
-
-def _check_classes(table: Table, cells: Cells) -> None:
-    values = np.unique(cells.values[~cells.is_missing])
-    place = f"{table.source}, column {check.shown(cells.name)}"
-    if len(values) < 2:
-        raise TableError(f"{place}: must have two classes or more, has only {check.shown(str(values[0]))}")
-    if len(values) == table.n_rows > 2:
-        raise TableError(f"{place}: must have fewer classes than rows, has another one in each row")
 
 
 def _values(outputs: Sequence[Cells], task: str) -> str:
@@ -190,7 +180,7 @@ def _values(outputs: Sequence[Cells], task: str) -> str:
     values = np.unique(outputs[0].values[~outputs[0].is_missing]).tolist()
     if task == "classification":
         return f", {len(values)} classes: {check.shortened(', '.join(map(str, values)))}"
-    is_few = len(values) <= _FEW_VALUES
+    is_few = 1 < len(values) <= _FEW_VALUES
     return f"; its {len(values)} values would be classes with --task classification" if is_few else ""
 
 
@@ -213,6 +203,7 @@ def _say_scores(what: str, names: list[str], scores: Scores | ClassScores) -> No
 
 def predict(options: argparse.Namespace) -> None:
     """Predict the outputs for a table."""
+    _check_output(options.output)
     net = files.load(options.model)
     if options.probabilities and net.classes is None:
         raise check.reject("--probabilities", "asked of a network with classes", "one of a regression")
@@ -220,7 +211,7 @@ def predict(options: argparse.Namespace) -> None:
     names = _predicted_names(net, options.probabilities)
     if there := set(table.header).intersection(names):
         raise TableError(f"{table.source}: has a column {min(there)!r} already")
-    x = table.select(net.feature_names or net.input_names)
+    x = inputs_for(net.schema.columns, net.feature_names or net.input_names, table)
     cells = [[""] * len(names) for _ in range(table.n_rows)]
     for row, predicted in zip(*_predictions(net, x, options.probabilities), strict=True):
         cells[row] = [_shown(value, table.decimal) for value in predicted]
@@ -231,6 +222,12 @@ def predict(options: argparse.Namespace) -> None:
     else:
         with whole_file(options.output) as file:
             file.write(text.encode())
+
+
+def _check_output(path: str) -> None:
+    ending = Path(path).suffix.lower()
+    if ending in _NO_TEXT:
+        raise check.reject("--output", "a file of text, such as .csv", f"one that ends with {ending}")
 
 
 def _predicted_names(net: NN, has_probabilities: bool) -> list[str]:
@@ -248,9 +245,6 @@ def _predicted_names(net: NN, has_probabilities: bool) -> list[str]:
 def _predictions(net: NN, x: Table, has_probabilities: bool) -> tuple[NDArray[np.intp], list[list[Any]]]:
     """The rows that have predictions, and these."""
     columns = [x.column(name) for name in x.header]
-    for cells, is_number in zip(columns, _are_numbers(net), strict=True):
-        if is_number:
-            check_numbers(x, cells)
     is_missing = np.any([cells.is_missing for cells in columns], axis=0)
     rows = np.arange(x.n_rows)
     if is_missing.any() and net.schema.missing == "error":
@@ -260,7 +254,8 @@ def _predictions(net: NN, x: Table, has_probabilities: bool) -> tuple[NDArray[np
         )
     if net.schema.missing == "drop":
         rows = np.flatnonzero(~is_missing)
-        say(f"{x.n_rows - rows.size} of {x.n_rows} rows miss values, and have no prediction")
+        if is_missing.any():
+            say(f"{is_missing.sum()} of {x.n_rows} rows miss values, and have no prediction")
     if rows.size == 0:
         return rows, []
     part = x.take(rows)
@@ -272,14 +267,6 @@ def _predictions(net: NN, x: Table, has_probabilities: bool) -> tuple[NDArray[np
     if has_probabilities:
         shown = [[*own, *more] for own, more in zip(shown, net.predict_proba(part).tolist(), strict=True)]
     return rows, shown
-
-
-def _are_numbers(net: NN) -> list[bool]:
-    """Of each column that the network takes."""
-    columns = net.schema.columns
-    if columns is None:
-        return [True] * net.in_features
-    return [column.categories is None for column in columns.columns]
 
 
 def _shown(value: object, decimal: str) -> str:

@@ -5,6 +5,7 @@ longer than some commands.
 """
 
 import argparse
+import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,8 +45,8 @@ def _typed(value: object) -> str:
 
 
 def _names(text: str) -> list[str]:
-    """`x,y` as ["x", "y"]."""
-    return [name.strip() for name in text.split(",")]
+    """`x,y` as ["x", "y"]; a name with a comma stands in quotes."""
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [""])]
 
 
 def _numbers(text: str) -> list[float] | float:

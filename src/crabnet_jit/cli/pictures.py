@@ -5,10 +5,14 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.callbacks.snapshots import Snapshots
-from crabnet_jit.cli.tables import columns, read_table, reading_of
+from crabnet_jit.cli.tables import inputs_for, read_table, reading_of
+from crabnet_jit.data.columns import missing_targets
+from crabnet_jit.data.table import Cells, Table, TableError
 from crabnet_jit.data.targets import StandardGaussian
 from crabnet_jit.network import files
 from crabnet_jit.network.network import NN
@@ -155,8 +159,7 @@ def plot(options: argparse.Namespace) -> None:
     y: Any = None
     if options.data is not None:
         table = read_table(options.data, reading_of(options))
-        x = columns(table, inputs)
-        y = columns(table, outputs) if kind == "fit" else None
+        x, y = _data(net, table, has_outputs=kind == "fit")
     elif kind == "fit":
         raise check.reject("--data", "given for --kind fit", "none")
     choice = _names(inputs, outputs) | {"at": options.at}
@@ -185,6 +188,23 @@ def plot(options: argparse.Namespace) -> None:
             plotting.plot_fit(net, x, y, figure=figure, **choice)
         else:
             plotting.plot_network(net, x, ax=figure.add_subplot())
+
+
+def _data(net: NN, table: Table, *, has_outputs: bool) -> tuple[Array, Any]:
+    """The inputs of a network, and its outputs or labels, in the rows of a table that miss nothing needed."""
+    x = inputs_for(net.schema.columns, net.feature_names or net.input_names, table)
+    y: Table | Cells | None = None
+    if has_outputs:
+        label = net.schema.label_name
+        if net.schema.task == "classification" and label is None:
+            raise TableError(f"{table.source}: the network does not know the column of its classes")
+        y = table.select(net.output_names) if label is None else table.column(label)
+    is_kept = np.ones(table.n_rows, bool) if y is None else ~missing_targets(y)
+    if net.schema.missing == "drop":
+        is_kept &= ~missing_targets(x)
+    if not is_kept.any():
+        raise TableError(f"{table.source}: must have rows without missing values, has none")
+    return net.encode(x.take(is_kept)), None if y is None else y.take(is_kept)
 
 
 def _positions(name: str, chosen: Sequence[str], names: list[str]) -> list[int]:

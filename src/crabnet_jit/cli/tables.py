@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from crabnet_jit import check
-from crabnet_jit.arrays import Array
+from crabnet_jit.data.columns import Columns
 from crabnet_jit.data.table import Cells, Table, TableError
 from crabnet_jit.reading.cells import MISSING, Notation, as_number
 from crabnet_jit.reading.content import UNITS, check_is_text, read_content
-from crabnet_jit.reading.frame_table import frame_format, read_frame
+from crabnet_jit.reading.frame_table import EXCEL, frame_format, read_frame
 from crabnet_jit.reading.records import DELIMITERS, read_records
 from crabnet_jit.reading.text_table import TextTable
 
@@ -100,6 +100,8 @@ def read_table(path: str, reading: Reading = Reading()) -> Table:  # noqa: B008 
     notation = Notation(reading.decimal, (*MISSING, *reading.na_values))
     form = frame_format(data)
     if form is not None:
+        if form != EXCEL:  # which says itself what is missing
+            notation = notation._replace(missing=tuple(reading.na_values))
         return read_frame(source, data, form, notation, reading.header, reading.max_bytes)
     check_is_text(source, data)
     candidates = DELIMITERS.replace(reading.decimal, "")
@@ -108,28 +110,21 @@ def read_table(path: str, reading: Reading = Reading()) -> Table:  # noqa: B008 
     )
 
 
-def columns(table: Table, names: Sequence[str]) -> Array:
-    """The columns of these names as numbers (n_rows, n_names); booleans are 0 and 1.
-
-    Raises
-    ------
-    TableError
-        For a column that is not there, or is not the only one of its name, or a cell that is not a finite
-        number.
-    """
-    values = np.empty((table.n_rows, len(names)))
-    for k, name in enumerate(names):
-        cells = table.column(name)
-        check_numbers(table, cells)
-        if cells.is_missing.any():
-            place = table.place(int(cells.is_missing.argmax()), name)
-            raise TableError(f"{place}: must be a finite number, got a missing value")
-        values[:, k] = cells.values
-    return values
+def inputs_for(columns: Columns | None, names: Sequence[str], table: Table) -> Table:
+    """The columns of these names, as texts or numbers as they were in the fit of a network."""
+    are_texts = [columns is not None and columns.columns[k].categories is not None for k in range(len(names))]
+    x = table.select(names, are_texts)
+    for name, is_text in zip(names, are_texts, strict=True):
+        if not is_text:
+            check_numbers(x, x.column(name))
+    return x
 
 
 def check_numbers(table: Table, cells: Cells) -> None:
     """Raise a TableError that says where, for a column with other values than numbers and missing ones."""
+    if cells.kind == "other":
+        place = f"{table.source}, column {check.shown(cells.name)}"
+        raise TableError(f"{place}: must be numbers, is {cells.type_name}")
     is_wrong = np.zeros(table.n_rows, bool)
     if cells.kind in ("text", "date"):
         decimal = table.decimal
@@ -137,7 +132,7 @@ def check_numbers(table: Table, cells: Cells) -> None:
         is_wrong &= ~cells.is_missing
     if is_wrong.any():
         row = int(is_wrong.argmax())
-        text = table.texts(table.header.index(cells.name))[row]
+        text = str(cells.values[row])
         hint = "; make a date a number, such as the days since one" if cells.kind == "date" else ""
         raise TableError(
             f"{table.place(row, cells.name)}: must be a finite number, got {check.shown(text.strip())}{hint}"
@@ -159,6 +154,17 @@ def auto_task(outputs: Sequence[Cells]) -> str:
     if "text" in kinds and len(outputs) > 1:
         raise check.reject("--outputs", "one column of texts, or columns of numbers or booleans", names)
     return "classification" if kinds <= {"text", "boolean"} else "regression"
+
+
+def check_classes(cells: Cells) -> None:
+    """Raise a TableError for a column that cannot be one of classes."""
+    values = np.unique(cells.values[~cells.is_missing])
+    place = f"{cells.source}, column {check.shown(cells.name)}"
+    if len(values) < 2:
+        came = f"only {check.shown(str(values[0]))}" if len(values) else "no value"
+        raise TableError(f"{place}: must have two classes or more, has {came}")
+    if len(values) == len(cells.values) > 2:
+        raise TableError(f"{place}: must have fewer classes than rows, has another one in each row")
 
 
 def format_table(table: Table, names: Iterable[str], cells: Iterable[Iterable[str]]) -> str:

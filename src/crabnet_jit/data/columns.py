@@ -5,6 +5,7 @@ Frames of pandas, polars, pyarrow and others are read through narwhals, which is
 
 import importlib
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -96,7 +97,19 @@ def _cells_of(name: str, series: Any) -> Cells:
     else:
         kind, type_name = _described(series)
         values = np.fromiter(series.to_list() if kind == "object" else [None] * len(series), object)
+        if kind == "object" and has_missing:
+            kind, values, type_name = _objects_of_one_kind(values, is_missing, type_name)
     return Cells(name, kind, values, is_missing, type_name, labels)
+
+
+def _objects_of_one_kind(values: Any, is_missing: Any, type_name: str) -> tuple[str, Any, str]:
+    """What pandas makes of booleans and numbers, among which some are missing."""
+    there = values[~is_missing]
+    if there.size > 0 and all(isinstance(value, (bool, np.bool_)) for value in there):
+        return "boolean", np.where(is_missing, False, values).astype(bool), "booleans"
+    if there.size > 0 and all(isinstance(v, numbers.Number) and not isinstance(v, bool) for v in there):
+        return "number", np.where(is_missing, np.nan, values).astype(float), "numbers"
+    return "object", values, type_name
 
 
 def _objects(values: list[Any], is_missing: Any, instead: Any) -> Any:
@@ -150,6 +163,8 @@ class Column:
         if cells.kind != "text":
             return cls(cells.name)
         texts = sorted({*cells.values[~cells.is_missing].tolist()})
+        if not texts:
+            raise check.reject(cells.called("x"), "a column with values", "only missing ones")
         if len(texts) > MAX_CATEGORIES:
             allowed = f"a column of at most {MAX_CATEGORIES} categories"
             raise check.reject(cells.called("x"), allowed, f"{len(texts)}")
@@ -157,6 +172,8 @@ class Column:
 
     def encode(self, cells: Cells, handle_unknown: str, allow_missing: bool = False) -> Array:
         """Its numbers (n_samples, n): the values, or 0 and 1 for each category; NaN for missing values."""
+        if allow_missing and cells.is_missing.all():  # whose type nobody knows
+            return np.full((len(cells.is_missing), len(self.encoded_names)), np.nan)
         if self.categories is None:
             return _numbers("x", cells, allow_missing)[:, None]
         if cells.kind != "text":
@@ -196,8 +213,7 @@ def _numbers(argument: str, cells: Cells, allow_missing: bool = False) -> Array:
     if not allow_missing:
         _check_complete(argument, cells)
     values = np.where(cells.is_missing, np.nan, cells.values) if cells.is_missing.any() else cells.values
-    numbers: Array = check.array(cells.called(argument), values, allow_nan=allow_missing)
-    return numbers
+    return check.array(cells.called(argument), values, allow_nan=allow_missing)
 
 
 @dataclass(frozen=True)
@@ -344,5 +360,5 @@ def _label_or_numbers(cells: Cells) -> Any:
         values = cells.values if cells.labels is None else cells.labels
         if cells.kind != "object" or is_labels(values):
             return values
-    numbers = _numbers("y", cells)
-    return numbers.astype(np.int64) if cells.kind == "integer" else numbers  # labels stay integers
+    values = _numbers("y", cells)
+    return values.astype(np.int64) if cells.kind == "integer" else values  # labels stay integers

@@ -141,9 +141,9 @@ class Table(abc.ABC):
         """Where a cell is: "points.csv, line 12, column 'x'"."""
         return f"{self.source}, {self.unit} {self.lines[row]}, column {check.shown(name)}"
 
-    def select(self, names: Sequence[str]) -> "Table":
-        """A table of these columns."""
-        return _Selection(self, [self._index(name) for name in names])
+    def select(self, names: Sequence[str], are_texts: Sequence[bool | None] = ()) -> "Table":
+        """A table of these columns; for each may be said whether it has texts, whatever they look like."""
+        return _Selection(self, [self._index(name) for name in names], are_texts=are_texts)
 
     def take(self, rows: NDArray[Any]) -> "Table":
         """A table of some rows, which are indices or flags."""
@@ -156,6 +156,10 @@ class Table(abc.ABC):
     @abc.abstractmethod
     def texts(self, index: int) -> Sequence[str]:
         """The cells of the column at this place as texts, as they are in the file."""
+
+    @abc.abstractmethod
+    def _as_texts(self, index: int) -> Cells:
+        """The column at this place as one of texts."""
 
     @abc.abstractmethod
     def _typed(self, index: int) -> Cells:
@@ -188,17 +192,34 @@ class Table(abc.ABC):
 class _Selection(Table):
     """Some columns and rows of a table."""
 
-    def __init__(self, table: Table, indices: list[int], rows: NDArray[Any] | None = None) -> None:
+    def __init__(
+        self,
+        table: Table,
+        indices: list[int],
+        rows: NDArray[Any] | None = None,
+        are_texts: Sequence[bool | None] = (),
+    ) -> None:
         self._rows = slice(None) if rows is None else np.arange(table.n_rows)[rows]
         super().__init__(table.source, [table.header[k] for k in indices], table.lines[self._rows])
         self.unit, self.form = table.unit, table.form
         self._table = table
         self._of = indices
+        self._are_texts = are_texts or [None] * len(indices)
 
     def texts(self, index: int) -> Sequence[str]:
         texts = self._table.texts(self._of[index])
         return texts if isinstance(self._rows, slice) else [texts[row] for row in self._rows]
 
     def _typed(self, index: int) -> Cells:
+        if self._are_texts[index]:
+            return self._as_texts(index)
         cells = self._table.column_at(self._of[index])
+        if self._are_texts[index] is False and cells.is_missing.all():
+            cells = replace(cells, kind="number", values=np.full(cells.shape, np.nan), type_name="numbers")
+        return self._of_rows(cells)
+
+    def _as_texts(self, index: int) -> Cells:
+        return self._of_rows(self._table._as_texts(self._of[index]))
+
+    def _of_rows(self, cells: Cells) -> Cells:
         return cells if isinstance(self._rows, slice) else cells.take(self._rows)

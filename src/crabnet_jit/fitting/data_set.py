@@ -172,12 +172,16 @@ def set_aside(
             allowed = "a number, or (x, y) or (x, y, sample_weight)"
             raise check.reject("validation", allowed, f"{len(validation)} items")
         try:
-            x, y = check.pairs(*encoded(*validation[:2]))
+            x, y = encoded(*validation[:2])
+            if len(x) != len(y):
+                raise check.reject("y", f"of as many samples as x, {len(x)}", f"{len(y)}")
             aside = x, y, weights_of(validation[2] if len(validation) > 2 else None, len(x))
         except check.InvalidArgumentError as error:  # whose x and y are not those of the fit
             raise check.InvalidArgumentError(f"validation {error}") from None
-        check.samples("validation x", x, inputs.shape[1])
-        check.samples("validation y", y, targets.shape[1])
+        if y.shape[1] != targets.shape[1]:
+            raise check.reject(
+                "validation y", f"of shape (n_samples, {targets.shape[1]})", f"shape {y.shape}"
+            )
         return Parts(samples, aside, all_rows)
     if check.is_iterable(validation):
         came = f"a {type(validation).__name__}: {validation!r}"

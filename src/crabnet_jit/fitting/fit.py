@@ -21,7 +21,7 @@ from crabnet_jit.data.columns import HANDLE_UNKNOWN, MISSING, targets_of
 from crabnet_jit.data.domain import Domain
 from crabnet_jit.data.random import DROPOUT, StdRng, as_rng
 from crabnet_jit.data.sources import ArraySource
-from crabnet_jit.fitting.data_set import Samples, set_aside, targets_for, units_of, weights_of
+from crabnet_jit.fitting.data_set import Samples, set_aside, targets_for, units_of
 from crabnet_jit.fitting.understanding import understood, with_means
 from crabnet_jit.network.history import FitHistory
 from crabnet_jit.network.initializers import init_for
@@ -110,8 +110,8 @@ def fit(
         What to do with missing values: NaN, None, or what the data frame calls missing. With "drop",
         samples with one are left out. With "mean", a missing input is the weighted mean of the samples
         trained on (of a column of texts: the share of each category), which the network keeps for
-        `predict`; samples whose target is missing are left out. In compiled code and in other programs a
-        missing value gives NaN.
+        `predict`; samples whose target or weight is missing are left out. In compiled code and in other
+        programs a missing value gives NaN.
     validation : float, (x, y) or (x, y, sample_weight), optional
         A data set, or the share of samples that is set aside for one, between 0 and 1. The network gets the
         parameters of its least validation loss, out of up to 51 taken on the way.
@@ -171,10 +171,9 @@ def fit(
     check.function("on_check", on_check)
     check.choice("handle_unknown", handle_unknown, HANDLE_UNKNOWN)
     check.choice("missing", missing, MISSING)
-    data = understood(x, y, loss, handle_unknown, missing, start)
-    schema, criterion, inputs, targets = data.schema, data.loss, data.inputs, data.targets
+    data = understood(x, y, sample_weight, loss, handle_unknown, missing, start)
+    schema, criterion, inputs, targets, weights, is_kept = data
     n_iterations = check.integer("n_iterations", n_iterations, 1)
-    weights = weights_of(sample_weight, len(data.is_kept))[data.is_kept]
     rng = as_rng("seed", seed).copy()
     widths = inputs.shape[1], targets.shape[1]
     if start is None:
@@ -232,7 +231,7 @@ def fit(
     if stopping is not None and stopping.best_parameters is None:
         raise FloatingPointError("no validation loss is finite; a smaller learning_rate may help")
     validated = ([], []) if stopping is None else (stopping.iterations, stopping.losses)
-    kept_rows = np.flatnonzero(data.is_kept)
+    kept_rows = np.flatnonzero(is_kept)
     rows = kept_rows[parts.training_rows], kept_rows[parts.validation_rows]
     net.fit_history = FitHistory(trainer.history, *validated, *rows)
     return net

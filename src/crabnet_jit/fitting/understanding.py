@@ -12,13 +12,13 @@ from crabnet_jit.components.losses import Loss
 from crabnet_jit.data.columns import Columns, is_frame, missing_targets, targets_of
 from crabnet_jit.data.labels import Labels
 from crabnet_jit.data.moments import moments
-from crabnet_jit.fitting.data_set import Parts, Samples, check_start, loss_for, targets_for
+from crabnet_jit.fitting.data_set import Parts, Samples, check_start, loss_for, targets_for, weights_of
 from crabnet_jit.network.network import NN
 from crabnet_jit.network.schema import Schema, filled
 
 
 class Data(NamedTuple):
-    """Inputs and targets of the samples that are kept, what they mean, and the loss that fits them.
+    """Inputs, targets and weights of the samples that are kept, what they mean, and the loss that fits them.
 
     Inputs are NaN where they are missing; `is_kept` has a flag for each sample that was given.
     """
@@ -27,10 +27,19 @@ class Data(NamedTuple):
     loss: Loss
     inputs: Array
     targets: Array
+    weights: Array
     is_kept: NDArray[np.bool_]
 
 
-def understood(x: Any, y: Any, loss: Loss | str, handle_unknown: str, missing: str, start: NN | None) -> Data:
+def understood(
+    x: Any,
+    y: Any,
+    sample_weight: Any,
+    loss: Loss | str,
+    handle_unknown: str,
+    missing: str,
+    start: NN | None,
+) -> Data:
     """What x and y are. A network to start from knows its columns and classes."""
     check_start(start)
     known = Schema(missing=missing) if start is None else start.schema
@@ -38,9 +47,14 @@ def understood(x: Any, y: Any, loss: Loss | str, handle_unknown: str, missing: s
     if known.columns is None and is_frame(x):
         known = replace(known, columns=Columns.of(x, handle_unknown))
     inputs = known.rows(x, None, allow_missing=allow_missing)
-    is_kept = np.ones(len(inputs), bool)
+    weights, is_kept = np.ones(len(inputs)), np.ones(len(inputs), bool)
     if allow_missing:
         is_kept = _kept(inputs, y, known.missing)
+        if sample_weight is not None:
+            weights = _weights_with_gaps(sample_weight, len(inputs))
+            is_kept &= ~np.isnan(weights)
+    elif sample_weight is not None:
+        weights = weights_of(sample_weight, len(inputs))
     names, y = targets_of(y, None if is_kept.all() else is_kept)
     criterion = loss_for(loss, y, start)
     labels = known.labels
@@ -62,7 +76,19 @@ def understood(x: Any, y: Any, loss: Loss | str, handle_unknown: str, missing: s
         known.missing,
         known.means,
     )
-    return Data(schema, criterion, inputs, targets.values, is_kept)
+    return Data(schema, criterion, inputs, targets.values, weights[is_kept], is_kept)
+
+
+def _weights_with_gaps(sample_weight: Any, n_samples: int) -> Array:
+    """Weights (n_samples,) with a mean of 1, NaN where one is missing."""
+    has_weight = ~missing_targets(sample_weight)
+    if len(has_weight) != n_samples:
+        raise check.reject("sample_weight", f"of shape ({n_samples},)", f"{len(has_weight)} of them")
+    weights = np.full(n_samples, np.nan)
+    weights[has_weight] = weights_of(
+        np.asarray(sample_weight)[has_weight].astype(float), int(has_weight.sum())
+    )
+    return weights
 
 
 def _kept(inputs: Array, y: Any, missing: str) -> NDArray[np.bool_]:

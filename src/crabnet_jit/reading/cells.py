@@ -23,7 +23,8 @@ _TRUE, _FALSE = {"true", "True", "TRUE"}, {"false", "False", "FALSE"}
 _TIME = r"([T ]?\d{1,2}:\d\d(:\d\d([.,]\d+)?)?( ?[AaPp][Mm])?(Z| ?[+-]\d\d:?\d\d)?)"
 _DAY = r"(\d{4}-\d\d?-\d\d?|\d{4}/\d\d?/\d\d?|\d\d?\.\d\d?\.(\d\d){1,2}|\d\d?/\d\d?/(\d\d){1,2})"
 _DATE = re.compile(rf"{_DAY}{_TIME}?|{_TIME}", re.ASCII)
-_EXACT = 2.0**53  # up to here, float64 holds every integer
+EXACT = 2.0**53  # up to here, float64 holds every integer
+INEXACT = "integers of 2**53 or more, which are not exact"
 
 
 class Notation(NamedTuple):
@@ -84,6 +85,14 @@ def typed(
     return _of_words(name, column, is_missing, set(words), are_all=n_numbers == 0)
 
 
+def as_texts(name: str, texts: Texts, notation: Notation) -> Cells:
+    """The column of these cells as one of texts, whatever they look like."""
+    values = np.fromiter(_stripped(texts)[0], object)
+    is_missing = np.isin(values, ["", *notation.missing])
+    values[is_missing] = ""
+    return Cells(name, "text", values, is_missing, "texts")
+
+
 def _stripped(texts: Texts) -> tuple[list[str], "Counter[str]"]:
     """Cells without the spaces around them, and how often each occurs."""
     cells = texts.decoded()
@@ -95,7 +104,9 @@ def _stripped(texts: Texts) -> tuple[list[str], "Counter[str]"]:
 
 
 def _of_numbers(name: str, values: Array, is_missing: NDArray[np.bool_], are_whole: bool) -> Cells:
-    are_whole = are_whole and not is_missing.all() and bool(np.nanmax(np.abs(values)) < _EXACT)
+    are_whole = are_whole and not is_missing.all()
+    if are_whole and np.nanmax(np.abs(values)) >= EXACT:
+        return Cells(name, "other", values, is_missing, INEXACT)
     kind = "integer" if are_whole else "number"
     return Cells(name, kind, values + 0.0 if are_whole else values, is_missing, f"{kind}s")  # -0 is 0
 

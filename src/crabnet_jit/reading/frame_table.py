@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from crabnet_jit.data.table import Cells, Table, TableError
-from crabnet_jit.reading.cells import Notation, typed
+from crabnet_jit.reading.cells import EXACT, INEXACT, Notation, as_texts, typed
 from crabnet_jit.reading.content import too_large, zip_members
 from crabnet_jit.reading.decimals import read_decimals
 from crabnet_jit.reading.records import Texts
 
-_PARQUET, _FEATHER, _EXCEL = "Parquet", "Feather", "Excel"
+_PARQUET, _FEATHER, EXCEL = "Parquet", "Feather", "Excel"
 
 
 def frame_format(data: bytes) -> str | None:
@@ -23,7 +23,7 @@ def frame_format(data: bytes) -> str | None:
     if data.startswith(b"ARROW1"):
         return _FEATHER
     is_workbook = any(member.filename == "xl/workbook.xml" for member in zip_members(data) or ())
-    return _EXCEL if is_workbook else None
+    return EXCEL if is_workbook else None
 
 
 def read_frame(
@@ -41,7 +41,7 @@ def read_frame(
     try:
         import polars
 
-        if form == _EXCEL:
+        if form == EXCEL:
             import fastexcel  # noqa: F401  # polars uses it
     except ImportError:
         raise ImportError(f'{form} files need polars: pip install "crabnet-jit[tables]"') from None
@@ -58,8 +58,8 @@ def read_frame(
         raise TableError(f"{source}: the {form} file cannot be read ({error})") from None
     if not frame.width or not frame.height:
         raise TableError(f"{source}: must have columns and rows, has {frame.width} and {frame.height}")
-    first_row = 2 if form == _EXCEL and has_header else 1
-    return FrameTable(source, frame, notation, has_header or form != _EXCEL, first_row)
+    first_row = 2 if form == EXCEL and has_header else 1
+    return FrameTable(source, frame, notation, has_header or form != EXCEL, first_row, form != EXCEL)
 
 
 def _frame(polars: Any, stream: io.BytesIO, form: str, has_header: bool) -> Any:
@@ -73,7 +73,7 @@ def _frame(polars: Any, stream: io.BytesIO, form: str, has_header: bool) -> Any:
 
 def _unpacked_size(polars: Any, data: bytes, form: str) -> int:
     """About as many bytes as the columns take; for Excel, what the archive says."""
-    if form == _EXCEL:
+    if form == EXCEL:
         return sum(member.file_size for member in zip_members(data) or ())
     frame = (polars.scan_parquet if form == _PARQUET else polars.scan_ipc)(io.BytesIO(data))
     n_rows: int = frame.select(polars.len()).collect().item()
@@ -85,10 +85,19 @@ class FrameTable(Table):
 
     unit = "row"
 
-    def __init__(self, source: str, frame: Any, notation: Notation, has_header: bool, first_row: int) -> None:
+    def __init__(
+        self,
+        source: str,
+        frame: Any,
+        notation: Notation,
+        has_header: bool,
+        first_row: int,
+        has_types: bool,
+    ) -> None:
         lines = np.arange(first_row, first_row + frame.height)
         super().__init__(source, [name.strip() for name in frame.columns], lines)
         self._notation = notation
+        self._has_types = has_types
         self.has_header = has_header
         self._frame = frame
 
@@ -96,8 +105,16 @@ class FrameTable(Table):
         """The cells of the column at this place as texts."""
         import polars
 
-        texts: list[str] = self._frame.to_series(index).cast(polars.String).fill_null("").to_list()
+        series = self._frame.to_series(index)
+        try:
+            texts: list[str] = series.cast(polars.String).fill_null("").to_list()
+        except polars.exceptions.PolarsError:  # of lists
+            texts = ["" if value is None else str(value) for value in series.to_list()]
         return texts
+
+    def _as_texts(self, index: int) -> Cells:
+        cells = as_texts(self.header[index], Texts.of(self.texts(index)), self._notation)
+        return replace(cells, source=self.source, unit=self.unit, lines=self.lines)
 
     def _typed(self, index: int) -> Cells:
         import polars
@@ -105,7 +122,10 @@ class FrameTable(Table):
         name, series = self.header[index], self._frame.to_series(index)
         dtype = series.dtype
         is_missing = series.is_null().to_numpy().astype(bool)
-        if dtype in (polars.String, polars.Categorical, polars.Enum, polars.Null):
+        is_text = dtype in (polars.String, polars.Categorical, polars.Enum, polars.Null)
+        if is_text and self._has_types:
+            return self._as_texts(index)
+        if is_text:
             texts = Texts.of(self.texts(index))
             decimals = read_decimals(texts.text, texts.starts, texts.ends, self._notation.decimal)
             cells = typed(name, texts, decimals, self._notation, lambda row: self.place(row, name))
@@ -119,7 +139,10 @@ class FrameTable(Table):
                 place = self.place(int(np.isinf(values).argmax()), name)
                 raise TableError(f"{place}: must be a finite number, got {values[np.isinf(values)][0]}")
             kind = "integer" if dtype.is_integer() else "number"
-            cells = Cells(name, kind, values, is_missing, f"{kind}s")
+            type_name = f"{kind}s"
+            if kind == "integer" and np.nanmax(np.abs(values), initial=0) >= EXACT:
+                kind, type_name = "other", INEXACT
+            cells = Cells(name, kind, values, is_missing, type_name)
         elif dtype.is_temporal():
             values = np.fromiter(self.texts(index), object)
             cells = Cells(name, "date", values, is_missing, f"dates ({dtype})")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from crabnet_jit.data.table import Cells, Table
-from crabnet_jit.reading.cells import Notation, typed
+from crabnet_jit.reading.cells import Notation, as_texts, typed
 from crabnet_jit.reading.decimals import Decimals, read_decimals
 from crabnet_jit.reading.records import Records
 
@@ -41,4 +41,8 @@ class TextTable(Table):
         cells = typed(
             name, self._texts.part(part), decimals, self._notation, lambda row: self.place(row, name)
         )
+        return replace(cells, source=self.source, unit=self.unit, lines=self.lines)
+
+    def _as_texts(self, index: int) -> Cells:
+        cells = as_texts(self.header[index], self._texts.part((slice(None), index)), self._notation)
         return replace(cells, source=self.source, unit=self.unit, lines=self.lines)
