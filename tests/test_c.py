@@ -2,6 +2,7 @@
 
 import ctypes
 import dataclasses
+import platform
 import re
 import shutil
 import subprocess
@@ -125,7 +126,7 @@ def test_files_test_themselves(compiler: str, networks: tuple[Path, list[Case]],
     for k in range(len(exported)):
         compiled(f"{compiler} {C} -O1 -DM{k}_SELF_TEST {folder}/m{k}.c -o m{k} -lm", tmp_path)
         result = run(f"./m{k}", tmp_path)
-        assert re.fullmatch(rf"m{k}: \d+ samples, 0 wrong numbers\n", result.stdout)
+        assert re.fullmatch(rf"m{k}_predict: \d+ samples, 0 wrong numbers\n", result.stdout)
         assert result.returncode == 0
 
 
@@ -493,3 +494,92 @@ def test_the_command_line_exports(tmp_path: Path, capsys: pytest.CaptureFixture[
     ]:
         assert main(["export", *arguments]) == 2
         assert message in capsys.readouterr().err
+
+
+# ---- what was wrong once ----
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("flags", ["-std=c99 -O2", "-O3 -march=native", "-O3 -mfpmath=387"])
+def test_saturated_networks_pass_their_own_test(flags: str, dtype: str, tmp_path: Path) -> None:
+    """Their slopes are differences of numbers that are almost equal."""
+    need("gcc")
+    if "387" in flags and platform.machine() != "x86_64":
+        pytest.skip("no x87 here")
+    x = np.random.default_rng(0).uniform(0, 10, (300, 2))
+    nets = [
+        fit(x, np.where(x[:, 0] > 5, "a", "b"), hidden_sizes=(4,), n_iterations=5000),
+        NN(1, [1], 1, activation="tanh", init=[3.0, 12.0, 1.0, 0.0]),
+        NN(600, [2], 30, 1, activation="tanh"),
+    ]
+    for k, net in enumerate(nets):
+        export(net, tmp_path / f"m{k}.c", dtype=dtype)
+        compiled(f"gcc {flags} -DM{k}_SELF_TEST m{k}.c -o m{k} -lm", tmp_path)
+        result = run(f"ulimit -s 1024 && ./m{k}", tmp_path)
+        assert (result.returncode, result.stdout.endswith(", 0 wrong numbers\n")) == (0, True), result.stdout
+
+
+@pytest.mark.parametrize("flags", ["-O2 -ffast-math", "-Ofast", "-O1 -ffinite-math-only"])
+def test_fast_math_is_found(flags: str, tmp_path: Path) -> None:
+    need("gcc")
+    export(NN(2, [16, 16], 1, 1), tmp_path / "m.c")
+    compiled(f"gcc {flags} -DM_SELF_TEST m.c -o m -lm", tmp_path)
+    result = run("./m", tmp_path)
+    assert result.returncode == 1
+    assert "compiled with -ffast-math or the like" in result.stdout
+
+
+def test_wide_networks_have_files_of_bounded_size(tmp_path: Path) -> None:
+    need("gcc")
+    export(NN(1100, [4], 1000, 1, activation="tanh"), tmp_path / "wide.c")
+    assert (tmp_path / "wide.c").stat().st_size < 2e6
+    compiled("gcc -DWIDE_SELF_TEST wide.c -o wide -lm", tmp_path)
+    assert run("ulimit -s 1024 && ./wide", tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(("x_scale", "y_scale"), [(1, 1e-50), (1, 1e-42), (1, 1e60), (1e-60, 1), (1e60, 1)])
+@pytest.mark.parametrize("ending", ["c", "f90", "onnx"])
+def test_units_that_float32_does_not_have_are_refused(
+    ending: str, x_scale: float, y_scale: float, tmp_path: Path
+) -> None:
+    x = np.random.default_rng(0).uniform(0, 1, 50)
+    net = fit(x * x_scale, np.sin(x) * y_scale, hidden_sizes=(3,), n_iterations=50)
+    with pytest.raises(InvalidArgumentError, match=r"^net\.standardization\.[xy]_(mean|std) must be "):
+        export(net, tmp_path / f"m.{ending}", dtype="float32")
+    export(net, tmp_path / f"m.{ending}")
+
+
+def test_float32_changes_types_and_nothing_else(tmp_path: Path) -> None:
+    """Not the names of columns, headers and prefixes."""
+    need("gcc")
+    net = NN(2, [3], 1, 1)
+    net.schema = Schema(columns=Columns((Column("double room"), Column("y 1.5 exp(x)"))))
+    for stem in ("net-1.2-rc1", "model-double", "double"):
+        export(net, tmp_path / f"{stem}.c", header=True, dtype="float32")
+        text = (tmp_path / f"{stem}.c").read_text()
+        assert f'#include "{stem}.h"' in text
+        assert "x[0]  double room" in text
+        assert "x[1]  y 1.5 exp(x)" in text
+        compiled(f"gcc {C} -c ./{stem}.c", tmp_path)
+    compiled("gcc -DDOUBLE_SELF_TEST double.c -o double -lm", tmp_path)
+    assert run("./double", tmp_path).stdout.startswith("double_predict: ")
+
+
+def test_names_of_files_that_collide(tmp_path: Path) -> None:
+    net = NN(2, [3], 1, 1)
+    with pytest.raises(InvalidArgumentError, match="not math or stdio, got 'math'"):
+        export(net, tmp_path / "math.c", header=True)
+    with pytest.raises(InvalidArgumentError, match="prefix must be another name than those of iso_c_binding"):
+        export(net, tmp_path / "c_double.f90")
+    (tmp_path / "pump.c").mkdir()
+    with pytest.raises(IsADirectoryError):
+        export(net, tmp_path / "pump.f90")
+    assert [path.name for path in tmp_path.iterdir()] == ["pump.c"]
+    export(net, tmp_path / "model.C")
+    assert (tmp_path / "model.C").is_file()
+
+
+def test_numbers_that_overflow_are_no_warning(tmp_path: Path) -> None:
+    net = NN(2, [8], 1, 1, activation="tanh", init="glorot_uniform")
+    net.layers[1].W *= 1.2e308 / np.abs(net.layers[1].W).max()
+    export(net, tmp_path / "m.c")

@@ -173,7 +173,7 @@ def run(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 def written(frame: pd.DataFrame, **columns: Any) -> pd.DataFrame:
     """The file data.csv, as pandas reads it."""
     frame.assign(**columns).to_csv("data.csv", index=False)
-    return pd.read_csv("data.csv")
+    return pd.read_csv("data.csv", float_precision="round_trip")
 
 
 INPUTS = ["--inputs", "age,kind,is_new"]

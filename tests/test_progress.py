@@ -60,7 +60,7 @@ def test_a_bar_shows_total_rate_loss_and_time_left() -> None:
     assert text.endswith("\n")
     assert last.startswith("100%|")
     loss = f"loss {trainer.history.running_loss(4999):.4g}"
-    assert re.search(r"\| 5\.00k/5\.00k \[\d\d:\d\d<00:00, [\d.]+[kM]/s, " + re.escape(loss) + r"\]$", last)
+    assert re.search(r"\| 5\.00k/5\.00k \[\d\d:\d\d<00:00, [\d.]+[kM]/s, " + re.escape(loss) + r"\] *$", last)
 
 
 def test_updates_tell_the_iteration_and_loss_of_then() -> None:

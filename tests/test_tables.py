@@ -766,14 +766,17 @@ def test_mutated_files_are_what_pandas_reads_or_an_error(seed: int, n: int) -> N
         except TableError:
             continue
         n_read += 1
-        texts = pd.read_csv(
-            io.BytesIO(data),
-            sep=table.delimiter,
-            header=None,
-            dtype=str,
-            na_filter=False,
-            encoding="utf-8-sig",
-        )
+        try:
+            texts = pd.read_csv(
+                io.BytesIO(data),
+                sep=table.delimiter,
+                header=None,
+                dtype=str,
+                na_filter=False,
+                encoding="utf-8-sig",
+            )
+        except pd.errors.ParserError:  # "Buffer overflow caught", of pandas 2.2
+            continue
         rows = [list(row) for row in table.rows()]
         width = len(table.header)
         ours, others = (

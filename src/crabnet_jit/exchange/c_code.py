@@ -21,7 +21,7 @@ from crabnet_jit.exchange.c_formulas import (
     PROBABILITIES,
     SELF_TEST,
 )
-from crabnet_jit.exchange.common import Layer, formula, layers_of
+from crabnet_jit.exchange.common import Layer, formula, layers_of, scale_in_type
 from crabnet_jit.exchange.self_test import samples_of
 from crabnet_jit.kernels.structs import AS_THEY_ARE, SIGMOID, SOFTMAX, TWO_CLASSES
 from crabnet_jit.network.network import NN
@@ -54,10 +54,9 @@ def c_source(net: NN, prefix: str, header: str | None = None) -> str:
     if used & {"gelu_tanh", "silu", "softplus"} or link in (TWO_CLASSES, SIGMOID):
         used.add("sigmoid")
     shape = {"n_in": net.in_features, "n_out": n_out}
+    first = [f"/*\n{_comment(net)} */", "#include <math.h>", *([f'#include "{header}"'] if header else [])]
     parts = [
-        f"/*\n{_comment(net)} */",
-        "#include <math.h>",
-        f'#include "{header}"' if header else _prototypes(net, prefix),
+        "" if header else _prototypes(net, prefix),
         *_constants(net, layers),
         *(_activation(name) for name in sorted(used - {"identity"}, key=lambda name: name != "sigmoid")),
         LINEAR.strip(),
@@ -72,8 +71,8 @@ def c_source(net: NN, prefix: str, header: str | None = None) -> str:
             ),
         ]
     parts += [_predict(net, layers, prefix), _jacobian(net, layers, prefix), _is_inside(net, prefix)]
-    text = "\n\n".join(part for part in parts if part) + "\n" + _self_test(net, prefix)
-    return text if net.dtype == np.float64 else _in_float(text)
+    code = "\n\n".join(part for part in parts if part) + "\n" + _self_test(net, prefix)
+    return "\n\n".join([*first, code if net.dtype == np.float64 else _in_float(code)])
 
 
 def c_header(net: NN, prefix: str) -> str:
@@ -161,14 +160,15 @@ def _array(name: str, values: Array | Sequence[float]) -> str:
 def _constants(net: NN, layers: Iterable[Layer]) -> Iterator[str]:
     units = net.standardization
     if units is not None:
+        check.array("net.standardization.x_mean", units.x_mean, net.dtype)
         mean, rest = mean_and_rest(units.x_mean, net.dtype)
         yield _array("x_mean", mean)
         if rest.any():
             yield "/* What x_mean loses in rounding. */\n" + _array("x_mean_rest", rest)
-        yield _array("x_std", units.x_std.astype(net.dtype))
+        yield _array("x_std", scale_in_type("x_std", units.x_std, net.dtype))
         if _has_units_of_y(net):
-            yield _array("y_mean", units.y_mean.astype(net.dtype))
-            yield _array("y_std", units.y_std.astype(net.dtype))
+            yield _array("y_mean", check.array("net.standardization.y_mean", units.y_mean, net.dtype))
+            yield _array("y_std", scale_in_type("y_std", units.y_std, net.dtype))
     for k, layer in enumerate(layers, 1):
         yield _array(f"W{k}", layer.W)
         yield _array(f"b{k}", layer.b)
@@ -321,6 +321,7 @@ def _self_test(net: NN, prefix: str) -> str:
         arrays="\n".join(texts),
         n_samples=len(samples.x),
         n_derivatives=len(samples.dy_dx),
+        n_compared=samples.dy_dx[0].size,
         n_in=net.in_features,
         n_y=net.schema.n_values(net.out_features),
         test_of_box=test_of_box,

@@ -54,6 +54,15 @@ def layers_of(net: NN) -> list[Layer]:
     ]
 
 
+def scale_in_type(name: str, std: Array, dtype: "np.dtype[Any]") -> Array:
+    """Standard deviations of a standardisation in this type, with all its digits."""
+    scale: Array = check.array(f"net.standardization.{name}", std, dtype)
+    least = np.finfo(dtype).tiny
+    if dtype == np.float32 and scale.min() < least:
+        raise check.reject(f"net.standardization.{name}", f"at least {least:.2g} in {dtype}", f"{std.min()}")
+    return scale
+
+
 def formula(activation: Activation) -> str:
     """The name of its formula: that of KINDS (kernels/layout.py), where each GELU has one of its own."""
     return KINDS[activation.kind]

@@ -1,6 +1,7 @@
 """Fitted networks as files for other programs."""
 
 import contextlib
+import errno
 import re
 from os import PathLike
 from pathlib import Path
@@ -19,6 +20,7 @@ from crabnet_jit.network.network import NN
 
 _ENDINGS = ".c", ".f90", ".onnx", ".py", ".safetensors"
 _IN_C = ".c", ".f90"
+_INCLUDED = "math", "stdio"  # headers of C
 
 
 @check.keywords
@@ -66,6 +68,7 @@ def export(
     -----
     Weights are those of the network, bit for bit. Standardisation is part of what is written: inputs and
     outputs are in the units of the data. Of a classifier, C and Fortran give probabilities of classes.
+    Where an input is NaN, so are the outputs, also of a network that takes means for missing values.
 
     Examples
     --------
@@ -79,36 +82,47 @@ def export(
     True
     """
     to = check.path("path", path)
-    ending = to.suffix.lower()
-    if ending not in _ENDINGS:
-        raise check.reject("path", f"a file with one of the endings {', '.join(_ENDINGS)}", repr(str(path)))
-    if prefix is not None and ending not in _IN_C:
-        raise check.reject("prefix", "None, but for .c and .f90", check.shown(prefix))
-    if check.flag("header", header) and ending != ".c":
-        raise check.reject("header", "False, but for .c", "True")
-    if dtype is not None and ending == ".py":
-        raise check.reject("dtype", "None for .py, since Python has float64 only", check.shown(dtype))
-    if header and re.fullmatch("[A-Za-z0-9_.-]+", to.stem) is None:
-        allowed = "letters, digits, _, . and - before its ending, for a file with a header"
-        raise check.reject("path", allowed, check.shown(to.stem))
-    portable = exportable(net, dtype)
-    files: dict[Path, str | bytes] = {}
-    if ending == ".onnx":
-        files[to] = onnx_model(portable)
-    elif ending == ".safetensors":
-        files[to] = safetensors_file(portable)
-    elif ending == ".py":
-        files[to] = python_source(portable)
-    else:
-        name = checked_prefix(prefix, to.stem)
-        header_path = to.with_suffix(".h")
-        files[to.with_suffix(".c")] = c_source(portable, name, header_path.name if header else None)
-        if header:
-            files[header_path] = c_header(portable, name)
-        if ending == ".f90":
-            files[to] = fortran_source(portable, name)
+    _check_options(to, prefix, dtype, header)
+    files = _contents(exportable(net, dtype), to, prefix, header)
+    for file in files:
+        if file.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "Is a folder", str(file))
     with contextlib.ExitStack() as stack:
         for file, content in files.items():
             stream = stack.enter_context(whole_file(file))
             stream.write(content.encode() if isinstance(content, str) else content)
             stream.flush()  # a full disk is found before the first file is in place
+
+
+def _check_options(to: Path, prefix: str | None, dtype: DTypeLike | None, header: bool) -> None:
+    """Accept a known ending, and the options that it has."""
+    ending = to.suffix.lower()
+    if ending not in _ENDINGS:
+        raise check.reject("path", f"a file with one of the endings {', '.join(_ENDINGS)}", repr(str(to)))
+    if prefix is not None and ending not in _IN_C:
+        raise check.reject("prefix", "None, but for .c and .f90", check.shown(prefix))
+    if check.flag("header", header) and ending != ".c":
+        raise check.reject("header", "False, but for .c", "True")
+    if header and (re.fullmatch("[A-Za-z0-9_.-]+", to.stem) is None or to.stem in _INCLUDED):
+        allowed = "letters, digits, _, . and - before its ending, for a file with a header, not math or stdio"
+        raise check.reject("path", allowed, check.shown(to.stem))
+    if dtype is not None and ending == ".py":
+        raise check.reject("dtype", "None for .py, since Python has float64 only", check.shown(dtype))
+
+
+def _contents(net: NN, to: Path, prefix: str | None, header: bool) -> dict[Path, str | bytes]:
+    """All files, for some endings more than one."""
+    ending = to.suffix.lower()
+    if ending == ".onnx":
+        return {to: onnx_model(net)}
+    if ending == ".safetensors":
+        return {to: safetensors_file(net)}
+    if ending == ".py":
+        return {to: python_source(net)}
+    name = checked_prefix(prefix, to.stem)
+    if ending == ".f90":
+        return {to.with_suffix(".c"): c_source(net, name), to: fortran_source(net, name)}
+    if not header:
+        return {to: c_source(net, name)}
+    h = to.with_suffix(".h")
+    return {to: c_source(net, name, h.name), h: c_header(net, name)}

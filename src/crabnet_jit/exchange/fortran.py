@@ -1,5 +1,6 @@
 """Networks as Fortran: a module that calls exported C."""
 
+from crabnet_jit import check
 from crabnet_jit.exchange.c_code import describe_names
 from crabnet_jit.network.network import NN
 
@@ -50,6 +51,8 @@ _LINE = 130  # characters of a line of Fortran
 
 def fortran_source(net: NN, prefix: str) -> str:
     """The module of the name `prefix`; `net` is `exportable`."""
+    if prefix.lower() in ("c_double", "c_float", "c_int"):
+        raise check.reject("prefix", "another name than those of iso_c_binding", check.shown(prefix))
     shape = {
         "prefix": prefix,
         "n_in": net.in_features,

@@ -7,8 +7,7 @@ import numpy as np
 
 import crabnet_jit
 from crabnet_jit import check
-from crabnet_jit.arrays import Array
-from crabnet_jit.exchange.common import described, formula, layers_of
+from crabnet_jit.exchange.common import described, formula, layers_of, scale_in_type
 from crabnet_jit.exchange.onnx_graphs import CONSTANT, FORMULAS, INPUT, Graph, Value, sigmoid
 from crabnet_jit.network.network import NN
 
@@ -87,7 +86,9 @@ def computed(net: NN, graph: Graph) -> dict[str, Value]:
         return {**_classified(h, net), "logits": h}
     if net.standardization is not None:
         std, mean = net.standardization.y_std, net.standardization.y_mean
-        h = h * _scale("y_std", std, net.dtype) + check.array("net.standardization.y_mean", mean, net.dtype)
+        h = h * scale_in_type("y_std", std, net.dtype) + check.array(
+            "net.standardization.y_mean", mean, net.dtype
+        )
     return {"y": h}
 
 
@@ -101,16 +102,7 @@ def _standardized(x: Value, net: NN) -> Value:
     x = x - high
     if low.any():
         x = x - low
-    return x / _scale("x_std", net.standardization.x_std, net.dtype)
-
-
-def _scale(name: str, std: Array, dtype: "np.dtype[Any]") -> Array:
-    """Standard deviations in this type, with all its digits."""
-    scale = check.array(f"net.standardization.{name}", std, dtype)
-    least = np.finfo(dtype).tiny
-    if dtype == np.float32 and scale.min() < least:
-        raise check.reject(f"net.standardization.{name}", f"at least {least:.2g} in {dtype}", f"{std.min()}")
-    return scale
+    return x / scale_in_type("x_std", net.standardization.x_std, net.dtype)
 
 
 def _classified(logits: Value, net: NN) -> dict[str, Value]:

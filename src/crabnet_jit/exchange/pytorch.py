@@ -23,7 +23,8 @@ def to_torch(net: NN) -> Any:
     torch.nn.Sequential
         Its children "0", "2", "4", … are the linear layers, and "1", "3", … the activations, so its state
         dict has the names of a file that `export` writes. If the network has a standardisation, the first
-        child is "standardize", and the last one of a regression is "unstandardize". For x (n_samples,
+        child is "standardize", and the last one of a regression is "unstandardize", whose numbers such a file
+        has in its metadata only. For x (n_samples,
         in_features) the module gives (n_samples, out_features): the predictions of a regression, or the
         logits of a classifier, `net.get_output(x)`. `CrossEntropyLoss` takes these; `BCEWithLogitsLoss` takes
         those of a single output, or of several classes that may hold at once.

@@ -20,9 +20,10 @@ _SLACK = 16  # a tolerance, over the largest difference of those
 
 
 class Samples(NamedTuple):
-    """What to compare: x (n_samples, n_in), and for each output k the largest difference.
+    """What to compare: x (n_samples, n_in), y, and for each output the largest difference.
 
-    The derivatives (n, n_values, n_in) are those of the first n samples, and have a tolerance for each entry.
+    The derivatives (n, k, n_in) are those of the first k outputs for the first n samples, and have a
+    tolerance for each entry.
     """
 
     x: Array
@@ -36,24 +37,28 @@ def samples_of(net: NN) -> Samples:
     """Random samples and corners of the box of the training data, then NaN and infinity.
 
     Exported code rounds in another order than the network. That may change results by about as much as a
-    change of each of the network's numbers in its last digit.
+    change of each of the network's numbers, and of each slope, in its last digit.
     """
     rng = np.random.default_rng(0)
     low, high = _box(net)
-    n_random = max(min(_N_RANDOM, _MOST_NUMBERS // net.in_features), 4)
-    x = _rounded(np.vstack([rng.uniform(low, high, (n_random, len(low))), _corners(low, high, rng)]), net)
-    n = max(min(len(x), _MOST_NUMBERS // (net.schema.n_values(net.out_features) * net.in_features)), 1)
-    truth = exportable(net, np.float64)
-    others = [_changed(truth, float(np.finfo(net.dtype).eps), rng) for _ in range(_N_DRAWS)]
-    y, dy_dx = values(truth, x), derivatives(truth, x[:n])
+    n_in, n_values = net.in_features, net.schema.n_values(net.out_features)
+    n_random = max(min(_N_RANDOM, _MOST_NUMBERS // n_in), 4)
+    x = _rounded(np.vstack([rng.uniform(low, high, (n_random, n_in)), _corners(low, high, rng)]), net)
+    n_outputs = max(min(n_values, _MOST_NUMBERS // n_in), 1)
+    n = max(min(len(x), _MOST_NUMBERS // (n_outputs * n_in)), 1)
+    truth, eps = exportable(net, np.float64), float(np.finfo(net.dtype).eps)
+    others = [_changed(truth, eps, rng) for _ in range(_N_DRAWS)]
     special = _special(x[0])
-    return Samples(
-        np.vstack([x, special]),
-        np.vstack([y, values(truth, special)]),
-        _tolerance(y, [values(other, x) for other in others], net),
-        dy_dx,
-        _tolerance(dy_dx, [derivatives(other, x[:n]) for other in others], net),
-    )
+    with np.errstate(all="ignore"):
+        y, dy_dx = values(truth, x), derivatives(truth, x[:n])[:, :n_outputs]
+        other_slopes = [derivatives(other, x[:n], eps, rng)[:, :n_outputs] for other in others]
+        return Samples(
+            np.vstack([x, special]),
+            np.vstack([y, values(truth, special)]),
+            _tolerance(y, [values(other, x) for other in others], net),
+            dy_dx,
+            _tolerance(dy_dx, other_slopes, net),
+        )
 
 
 def values(net: NN, x: Array) -> Array:
@@ -68,16 +73,29 @@ def values(net: NN, x: Array) -> Array:
         return h if units is None else units.outputs(h)
 
 
-def derivatives(net: NN, x: Array) -> Array:
-    """dy/dx (n_samples, n_values, n_in) of predictions or probabilities."""
-    dz_dx, link = net.jacobian(x), net.schema.link(net.out_features)
+def derivatives(net: NN, x: Array, eps: float = 0.0, rng: np.random.Generator | None = None) -> Array:
+    """dy/dx (n_samples, n_values, n_in) of predictions or probabilities.
+
+    With a generator, the slopes of activations and the probabilities have errors of about eps.
+    """
+
+    def rounded(slopes: Array, scale: Array | float = 1.0) -> Array:
+        return slopes if rng is None else slopes + eps * scale * rng.normal(size=slopes.shape)
+
+    units, link = net.standardization, net.schema.link(net.out_features)
+    h = x if units is None else units.inputs(x)
+    dh_dx: Array = np.eye(net.in_features)[None] if units is None else np.diag(1 / units.x_std)[None]
+    for layer, activation in zip(net.layers, net.activations, strict=True):
+        h, slopes = activation._values(layer._forward(h))
+        dh_dx = rounded(slopes)[:, :, None] * (layer.W @ dh_dx)
     if link == AS_THEY_ARE:
-        return dz_dx
-    p = values(net, x)[:, :, None]
+        return dh_dx if units is None else dh_dx * units.y_std[:, None]
+    p = probabilities(link, h)
     if link == SOFTMAX:
-        return np.asarray(p * (dz_dx - (p * dz_dx).sum(axis=1, keepdims=True)))
-    slope = probabilities(TWO_CLASSES, net.get_output(x).reshape(-1, 1)).prod(axis=1)  # p (1 - p)
-    dp_dx = slope.reshape(len(x), -1, 1) * dz_dx
+        p = rounded(p, p)[:, :, None]
+        return np.asarray(p * (dh_dx - (p * dh_dx).sum(axis=1, keepdims=True)))
+    slope = probabilities(TWO_CLASSES, h.reshape(-1, 1)).prod(axis=1)  # p (1 - p)
+    dp_dx = slope.reshape(len(x), -1, 1) * dh_dx
     return np.hstack([-dp_dx, dp_dx]) if link == TWO_CLASSES else dp_dx
 
 
@@ -134,4 +152,5 @@ def _tolerance(truth: Array, others: list[Array], net: NN) -> Array:
     """For each output, or derivative of one: the largest change, and some units in the last place."""
     change = np.max([np.abs(other - truth).max(axis=0) for other in others], axis=0)
     smallest = np.finfo(net.dtype).tiny
-    return np.asarray(_SLACK * (change + np.finfo(net.dtype).eps * np.abs(truth).max(axis=0) + smallest))
+    tolerance = _SLACK * (change + np.finfo(net.dtype).eps * np.abs(truth).max(axis=0) + smallest)
+    return np.where(np.isnan(tolerance), np.inf, tolerance)  # of results that are too large for a number

@@ -81,6 +81,8 @@ def _leaves(path: str, module: nn.Module) -> Iterator[_Leaf]:
 
 def _check_plain(place: str, module: nn.Module) -> None:
     """Accept a module that does what its class does, with parameters that are there."""
+    if isinstance(module, torch.jit.ScriptModule):
+        raise check.reject(place, "a module of Python", "one of TorchScript")
     additions = {
         "lazy parameters; call it once": isinstance(module, nn.modules.lazy.LazyModuleMixin),
         "parametrizations; call torch.nn.utils.parametrize.remove_parametrizations": hasattr(
@@ -88,7 +90,7 @@ def _check_plain(place: str, module: nn.Module) -> None:
         ),
         "masks; call torch.nn.utils.prune.remove": any(name.endswith("_mask") for name in module._buffers),
         "forward hooks": bool(module._forward_hooks or module._forward_pre_hooks),
-        "a forward of its own": "forward" in vars(module),
+        "a forward of its own": "forward" in vars(module) or type(module).__call__ is not nn.Module.__call__,
     }
     for addition, is_there in additions.items():
         if is_there:
