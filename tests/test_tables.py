@@ -711,9 +711,9 @@ def sampledata(name: str) -> Path:
         ("penguins.csv", "text text number number integer integer text", [0, 0, 2, 2, 2, 2, 11]),
         ("titanic_all.csv", "text text number text integer", [0, 0, 557, 0, 0]),
         (
-            "airports.csv",
-            "integer text text text text text number number integer number number number text text",
-            [0, 0, 0, 0, 0, 1, 0, 0, 0, 514, 514, 514, 0, 0],
+            "us_marriages_divorces.csv",
+            "integer integer integer integer number number",
+            [0, 4, 4, 0, 4, 4],
         ),
     ],
 )
