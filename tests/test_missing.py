@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from test_tables import ROUNDED
 
 from crabnet_jit import NN, InvalidArgumentError, fit, load, save, score
 from crabnet_jit.cli.main import main
@@ -173,7 +174,7 @@ def run(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 def written(frame: pd.DataFrame, **columns: Any) -> pd.DataFrame:
     """The file data.csv, as pandas reads it."""
     frame.assign(**columns).to_csv("data.csv", index=False)
-    return pd.read_csv("data.csv", float_precision="round_trip")
+    return pd.read_csv("data.csv", **ROUNDED)
 
 
 INPUTS = ["--inputs", "age,kind,is_new"]

@@ -659,13 +659,13 @@ def test_names_and_values_do_not_reach_the_terminal_as_they_are(capsys: Any) -> 
     assert out.count("\n") == 5
 
 
-def test_describe_loads_no_numba() -> None:
+def test_describe_loads_no_other_library() -> None:
     Path("a.csv").write_text(CSV)
     code = """
 import sys
 from crabnet_jit.cli.main import main
 assert main(["describe", "a.csv", "--outputs", "kind"]) == 0
-assert not {"numba", "llvmlite", "pandas", "polars", "narwhals"} & set(sys.modules)
+assert not {"pandas", "polars", "narwhals"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True)
 
@@ -809,7 +809,7 @@ def test_mutated_files_are_what_pandas_reads_or_an_error(seed: int, n: int) -> N
 
 def decimals_of(cells: list[str], point: str = ".") -> Any:
     texts = Texts.of(cells)
-    return read_decimals(texts.text, texts.starts, texts.ends, point)
+    return read_decimals(texts.text, texts.starts[:, None], texts.ends[:, None], point).column(0)
 
 
 NUMBERS = st.one_of(

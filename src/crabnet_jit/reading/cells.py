@@ -54,7 +54,7 @@ def typed(
     TableError
         If most of the cells are numbers and others are not, or if numbers have separators of thousands.
     """
-    is_missing = texts.starts == texts.ends
+    is_missing = decimals.is_empty.copy()
     for missing in notation.missing:
         if not math.isnan(as_number(missing, notation.decimal)):  # others are not read as numbers
             is_missing |= texts.equal(missing)

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import re
 import sys
 import zipfile
@@ -60,7 +61,8 @@ def read_content(path: str, source: str, max_bytes: int) -> bytes:
         data = _bounded(sys.stdin.buffer, source, max_bytes)
     else:
         with Path(path).open("rb") as file:
-            data = _bounded(file, source, max_bytes)
+            size = min(os.fstat(file.fileno()).st_size, max_bytes)
+            data = _bounded(file, source, max_bytes, max(size + 1, _PIECE))
     for start, ending, name, unpacked in _PACKED:
         if start.match(data):
             try:
@@ -72,10 +74,10 @@ def read_content(path: str, source: str, max_bytes: int) -> bytes:
     return data
 
 
-def _bounded(stream: IO[bytes], source: str, max_bytes: int) -> bytes:
+def _bounded(stream: IO[bytes], source: str, max_bytes: int, n_piece: int = _PIECE) -> bytes:
     """All that a stream has, read by the piece, so that no more than the limit is ever held."""
     pieces, n_bytes = [], 0
-    while piece := stream.read(_PIECE):
+    while piece := stream.read(n_piece):
         pieces.append(piece)
         n_bytes += len(piece)
         if n_bytes > max_bytes:

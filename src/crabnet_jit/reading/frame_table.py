@@ -127,7 +127,8 @@ class FrameTable(Table):
             return self._as_texts(index)
         if is_text:
             texts = Texts.of(self.texts(index))
-            decimals = read_decimals(texts.text, texts.starts, texts.ends, self._notation.decimal)
+            column = texts.starts[:, None], texts.ends[:, None]
+            decimals = read_decimals(texts.text, *column, self._notation.decimal).column(0)
             cells = typed(name, texts, decimals, self._notation, lambda row: self.place(row, name))
         elif dtype == polars.Boolean:
             values = series.fill_null(False).to_numpy().astype(bool)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crabnet_jit.data.table import TableError
-from crabnet_jit.reading.decimals import PADDING, in_threads
+from crabnet_jit.reading.decimals import in_threads
 
 #: Those that are looked for.
 DELIMITERS = ",;\t|"
@@ -24,10 +24,7 @@ Positions = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Texts:
-    """Cells as parts of one text in UTF-8: `text[start:end]` is a cell, for arrays of any shape.
-
-    Before the first cell, there are `PADDING` bytes.
-    """
+    """Cells as parts of one text in UTF-8: `text[start:end]` is a cell, for arrays of any shape."""
 
     text: NDArray[np.uint8]
     starts: Positions
@@ -38,9 +35,9 @@ class Texts:
         """These cells (n,) one after another."""
         joined = "".join(cells)
         lengths = map(len, cells) if joined.isascii() else (len(cell.encode()) for cell in cells)
-        ends = np.cumsum(np.fromiter(lengths, np.intp, len(cells))) + PADDING
-        text = np.frombuffer(bytes(PADDING) + joined.encode(), np.uint8)
-        return cls(text, np.concatenate([[PADDING], ends[:-1]]).astype(np.intp)[: len(cells)], ends)
+        ends = np.cumsum(np.fromiter(lengths, np.intp, len(cells)))
+        text = np.frombuffer(joined.encode(), np.uint8)
+        return cls(text, np.concatenate([[0], ends[:-1]]).astype(np.intp)[: len(cells)], ends)
 
     def part(self, index: Any) -> "Texts":
         """A part of the cells, as NumPy indexes it."""
@@ -174,10 +171,10 @@ def _plain_rows(data: bytes, delimiter: str) -> _Rows:
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     end = b"" if data.endswith(b"\n") or not data else b"\n"
-    text = np.frombuffer(b"".join([bytes(PADDING), data, end]), np.uint8)
+    text = np.frombuffer(data + end, np.uint8)
     ends = _ends(text, ord(delimiter))
     starts = np.empty_like(ends)
-    starts[:1] = PADDING
+    starts[:1] = 0
     starts[1:] = ends[:-1] + 1
     bounds = np.flatnonzero(text[ends] == _NEWLINE) + 1
     counts = np.diff(bounds, prepend=0)
@@ -197,4 +194,4 @@ def _ends(text: NDArray[np.uint8], delimiter: int) -> Positions:
         piece = text[start : start + _PIECE]
         return np.flatnonzero((piece == delimiter) | (piece == _NEWLINE)) + start
 
-    return np.concatenate(in_threads(found, range(PADDING, max(text.size, PADDING + 1), _PIECE)))
+    return np.concatenate(in_threads(found, range(0, max(text.size, 1), _PIECE)))

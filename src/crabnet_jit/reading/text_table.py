@@ -30,14 +30,13 @@ class TextTable(Table):
 
     @functools.cached_property
     def _decimals(self) -> Decimals:
-        """The numbers of all cells (n_rows, n_columns)."""
+        """The numbers of all cells."""
         texts = self._texts
-        read = read_decimals(texts.text, texts.starts.ravel(), texts.ends.ravel(), self.decimal)
-        return read.reshaped(texts.starts.shape)
+        return read_decimals(texts.text, texts.starts, texts.ends, self.decimal)
 
     def _typed(self, index: int) -> Cells:
         name, part = self.header[index], (slice(None), index)
-        decimals = self._decimals.part(part)
+        decimals = self._decimals.column(index)
         cells = typed(
             name, self._texts.part(part), decimals, self._notation, lambda row: self.place(row, name)
         )
