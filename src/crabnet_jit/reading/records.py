@@ -45,7 +45,7 @@ class Texts:
 
     def decoded(self) -> list[str]:
         """The cells (n,) as texts of Python."""
-        text = memoryview(self.text)  # type: ignore[arg-type]  # it is one
+        text = self.text.data
         return [
             str(text[i:k], "utf-8") for i, k in zip(self.starts.tolist(), self.ends.tolist(), strict=True)
         ]
