@@ -13,13 +13,13 @@ from typing import Any
 
 from crabnet_jit import check
 from crabnet_jit.cli.commands import SHELLS, Parser, parser_of_commands
-from crabnet_jit.cli.tables import MAX_SIZE
 from crabnet_jit.places import follow, is_same
 
 # The shortest command lines that are complete, and options that a resumed run may have of its own.
 _SHORTEST_COMMANDS = {"gaussian": ["gaussian"], "fit": ["fit", "-", "--inputs", "x", "--outputs", "y"]}
 _MAY_CHANGE = {"iterations", "log_every"}
 
+_MAX_SIZE = "1GB"
 _TABLE = (
     "CSV or other delimited text in UTF-8, also as .gz, .bz2 or .xz; with polars .parquet, .feather and "
     ".xlsx; - for standard input"
@@ -96,7 +96,7 @@ def add_reader_options(parser: Parser) -> None:
         "--no-header", action="store_true", help="the first row has no names; columns are called 1, 2, ..."
     )
     parser.add_argument(
-        "--max-size", default=MAX_SIZE, metavar="SIZE", help="the largest table to read, unpacked"
+        "--max-size", default=_MAX_SIZE, metavar="SIZE", help="the largest table to read, unpacked"
     )
 
 

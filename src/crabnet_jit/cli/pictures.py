@@ -10,7 +10,6 @@ import numpy as np
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.callbacks.snapshots import Snapshots
-from crabnet_jit.cli.tables import inputs_for, read_table, reading_of
 from crabnet_jit.data.columns import missing_targets
 from crabnet_jit.data.table import Cells, Table, TableError
 from crabnet_jit.data.targets import StandardGaussian
@@ -158,6 +157,8 @@ def plot(options: argparse.Namespace) -> None:
     x: Any = None
     y: Any = None
     if options.data is not None:
+        from crabnet_jit.cli.tables import read_table, reading_of
+
         table = read_table(options.data, reading_of(options))
         x, y = _data(net, table, has_outputs=kind == "fit")
     elif kind == "fit":
@@ -192,6 +193,8 @@ def plot(options: argparse.Namespace) -> None:
 
 def _data(net: NN, table: Table, *, has_outputs: bool) -> tuple[Array, Any]:
     """The inputs of a network, and its outputs or labels, in the rows of a table that miss nothing needed."""
+    from crabnet_jit.cli.tables import inputs_for
+
     x = inputs_for(net.schema.columns, net.feature_names or net.input_names, table)
     y: Table | Cells | None = None
     if has_outputs:

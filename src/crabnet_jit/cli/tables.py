@@ -17,8 +17,6 @@ from crabnet_jit.reading.frame_table import EXCEL, frame_format, read_frame
 from crabnet_jit.reading.records import DELIMITERS, read_records
 from crabnet_jit.reading.text_table import TextTable
 
-MAX_SIZE = "1GB"
-
 
 class Reading(NamedTuple):
     """How a file is read.
