@@ -173,7 +173,7 @@ def _onnx(net: NN, path: Path) -> Callable[[Array], Array]:
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     output = "y" if net.schema.labels is None else "probabilities"
     if not _is_same(from_onnx(path), net):
-        raise AssertionError("the network that comes back is another one")
+        raise AssertionError("the network that comes back is different")
     return lambda x: np.asarray(session.run([output], {"x": x})[0])
 
 
@@ -190,7 +190,7 @@ def _torch(net: NN, _path: Path) -> Callable[[Array], Array]:
 
     module = to_torch(net)
     if not _is_same(from_torch(module), net, schema=False):
-        raise AssertionError("the network that comes back is another one")
+        raise AssertionError("the network that comes back is different")
 
     def call(x: Array) -> Array:
         with torch.no_grad():
@@ -204,7 +204,7 @@ def _safetensors(net: NN, path: Path) -> Callable[[Array], Array]:
     export(net, path)
     back = from_safetensors(path)
     if not _is_same(back, net):
-        raise AssertionError("the network that comes back is another one")
+        raise AssertionError("the network that comes back is different")
     return back
 
 

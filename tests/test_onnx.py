@@ -731,8 +731,8 @@ REFUSED = [
     ("h = MatMul(x, missing) y = Tanh(h)", "MatMul 'h' needs 'missing', which nothing before it gives"),
     ("y = Tanh(h) h = MatMul(x, C)", "MatMul 'h', which leads to no output"),
     ("h = MatMul(y, C) y = Tanh(h)", "MatMul 'h' needs 'y', which nothing before it gives"),
-    ("h = MatMul(x, C) h = Tanh(h) y = MatMul(h, C)", "the name 'h', which is another one's"),
-    ("x = MatMul(x, C) y = Tanh(x)", "the name 'x', which is another one's"),
+    ("h = MatMul(x, C) h = Tanh(h) y = MatMul(h, C)", "the name 'h', which is empty or taken"),
+    ("x = MatMul(x, C) y = Tanh(x)", "the name 'x', which is empty or taken"),
     ("h = MatMul(x, C) z = Relu(h) y = Tanh(h)", "Relu 'z', which leads to no output"),
     ("h = MatMul(x, C)", "MatMul 'h', which leads to no output"),
 ]
@@ -774,7 +774,7 @@ HOSTILE: list[tuple[Callable[[Any, Path], Any], str]] = [
     (lambda model, _: model.graph.output.add(name="z"), "the model needs 'z'"),
     (
         lambda model, _: model.graph.initializer.append(model.graph.initializer[0]),
-        "the name 'C', which is another one's",
+        "the name 'C', which is empty or taken",
     ),
     (lambda model, _: setattr(model.graph.input[0].type.tensor_type, "elem_type", 10), "an input of type 10"),
     (lambda model, _: setattr(model.graph.input[0].type.tensor_type, "elem_type", 7), "an input of int64"),

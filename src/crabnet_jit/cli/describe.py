@@ -9,7 +9,7 @@ import numpy as np
 
 from crabnet_jit import check
 from crabnet_jit.cli.console import Log
-from crabnet_jit.cli.tables import auto_task, check_classes, read_table, reading_of
+from crabnet_jit.cli.tables import FEW_VALUES, auto_task, check_classes, read_table, reading_of
 from crabnet_jit.data.columns import MAX_CATEGORIES
 from crabnet_jit.data.table import Cells, Table, TableError
 
@@ -17,7 +17,6 @@ _TITLES = ("column", "type", "missing", "distinct", "values", "remarks")
 _MAX_WIDTH = 40  # characters of a name or a value
 _N_LISTED = 3  # values of a column
 _N_CLASSES = 10  # that are listed
-_MAX_INTEGERS = 20  # different integers that could be meant as classes
 
 _Counts = list[tuple[object, int]]
 
@@ -120,7 +119,7 @@ def _task(outputs: Sequence[Cells]) -> str:
     if task == "classification":
         check_classes(cells)
         return f"{text}, {classes}"
-    if cells.kind == "integer" and 1 < len(counts) <= _MAX_INTEGERS:
+    if cells.kind == "integer" and 1 < len(counts) <= FEW_VALUES:
         return f"{text}; --task classification would be of {classes}"
     return text
 

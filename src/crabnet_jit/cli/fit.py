@@ -16,7 +16,15 @@ from crabnet_jit import check
 from crabnet_jit.archive import whole_file
 from crabnet_jit.cli.console import say
 from crabnet_jit.cli.pictures import Pictures
-from crabnet_jit.cli.tables import auto_task, check_classes, format_table, inputs_for, read_table, reading_of
+from crabnet_jit.cli.tables import (
+    FEW_VALUES,
+    auto_task,
+    check_classes,
+    format_table,
+    inputs_for,
+    read_table,
+    reading_of,
+)
 from crabnet_jit.cli.watch import Watch
 from crabnet_jit.components.losses import as_loss
 from crabnet_jit.data.columns import MISSING
@@ -31,7 +39,6 @@ from crabnet_jit.training.run import Callback, Run
 TASKS = "auto", "regression", "classification"
 _NO_TEXT = ".gz", ".bz2", ".xz", ".parquet", ".feather", ".arrow", ".xlsx"
 _FEW_ROWS = 10  # whose scores say little
-_FEW_VALUES = 10  # integers that may be labels
 _HINT = "; --missing drop leaves such rows out, --missing mean takes the mean"
 
 
@@ -130,8 +137,8 @@ def _missing(table: Table, names: Sequence[str], options: argparse.Namespace) ->
         return ""
     counts = ", ".join(f"{check.shown(name)} {n}" for name, n in missing.items())
     if options.missing == "error":
-        first = min((int(c.is_missing.argmax()), c.name) for c in columns if c.is_missing.any())
-        raise TableError(f"{table.place(*first)}: the value is missing, as in other cells ({counts}){_HINT}")
+        place = _first_missing(table, columns)
+        raise TableError(f"{place}: the value is missing, as in other cells ({counts}){_HINT}")
     unusable = columns if options.missing == "drop" else columns[len(options.inputs) :]
     n_unusable = int(np.any([cells.is_missing for cells in unusable], axis=0).sum())
     if n_unusable == table.n_rows:
@@ -143,6 +150,11 @@ def _missing(table: Table, names: Sequence[str], options: argparse.Namespace) ->
     if options.missing == "mean" and any(cells.is_missing.any() for cells in columns[: len(options.inputs)]):
         done.append("inputs are taken as their mean")
     return f"missing values: {counts}; {', '.join(done)}"
+
+
+def _first_missing(table: Table, columns: Sequence[Cells]) -> str:
+    """Where the first missing value is."""
+    return table.place(*min((int(c.is_missing.argmax()), c.name) for c in columns if c.is_missing.any()))
 
 
 def _weights(table: Table, name: str | None) -> Any:
@@ -180,7 +192,7 @@ def _values(outputs: Sequence[Cells], task: str) -> str:
     values = np.unique(outputs[0].values[~outputs[0].is_missing]).tolist()
     if task == "classification":
         return f", {len(values)} classes: {check.shortened(', '.join(map(str, values)))}"
-    is_few = 1 < len(values) <= _FEW_VALUES
+    is_few = 1 < len(values) <= FEW_VALUES
     return f"; its {len(values)} values would be classes with --task classification" if is_few else ""
 
 
@@ -248,10 +260,8 @@ def _predictions(net: NN, x: Table, has_probabilities: bool) -> tuple[NDArray[np
     is_missing = np.any([cells.is_missing for cells in columns], axis=0)
     rows = np.arange(x.n_rows)
     if is_missing.any() and net.schema.missing == "error":
-        first = min((int(c.is_missing.argmax()), c.name) for c in columns if c.is_missing.any())
-        raise TableError(
-            f"{x.place(*first)}: the value is missing; fit the network with --missing mean or drop"
-        )
+        place = _first_missing(x, columns)
+        raise TableError(f"{place}: the value is missing; fit the network with --missing mean or drop")
     if net.schema.missing == "drop":
         rows = np.flatnonzero(~is_missing)
         if is_missing.any():

@@ -17,6 +17,8 @@ from crabnet_jit.reading.frame_table import EXCEL, frame_format, read_frame
 from crabnet_jit.reading.records import DELIMITERS, read_records
 from crabnet_jit.reading.text_table import TextTable
 
+FEW_VALUES = 20  # integers with at most as many different values may be labels
+
 
 class Reading(NamedTuple):
     """How a file is read.

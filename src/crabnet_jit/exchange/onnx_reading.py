@@ -87,7 +87,7 @@ class _Reader:
 
     def _define(self, name: str, value: Value) -> None:
         if not name or name in self.values:
-            raise ValueError(f"a tensor of the name {check.shown(name)}, which is another one's, or none")
+            raise ValueError(f"a tensor of the name {check.shown(name)}, which is empty or taken")
         self.values[name] = value
 
     def _known(self, name: str, who: str) -> Value:
@@ -176,7 +176,7 @@ class _Reader:
 
 
 def _is_training(inputs: list[Value]) -> bool:
-    """Whether a Dropout is told to drop something."""
+    """Whether a Dropout drops something, as in training."""
     return len(inputs) > 2 and (inputs[2].array is None or bool(inputs[2].array.any()))
 
 

@@ -137,7 +137,7 @@ def as_number(text: str, decimal: str) -> float:
 
 
 def _other_notation(text: str, decimal: str) -> str | None:
-    """What separates the thousands of a number, or "decimal" if its decimal sign is another one."""
+    """What separates the thousands of a number, or "decimal" if it has the other decimal sign."""
     other = "." if decimal == "," else ","
     point, comma = re.escape(decimal), re.escape(other)
     for separator, called in (
