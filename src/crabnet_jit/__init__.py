@@ -19,9 +19,11 @@ _PLACES = {
         "ACTIVATIONS ELU GELU Activation CustomActivation Identity LeakyReLU ReLU SiLU Sigmoid Sine "
         "Softplus Tanh"
     ),
+    "components.levenberg_marquardt": "LevenbergMarquardt",
     "components.losses": "LOSSES MAE MSE BinaryCrossEntropy CrossEntropy CustomLoss Huber LogCosh Loss",
-    "components.optimizers": "OPTIMIZERS SGD Adam AdamW Optimizer OptimizerState RMSprop",
+    "components.optimizers": "OPTIMIZERS",
     "components.schedules": "Constant Cosine ExponentialDecay OneCycle StepDecay",
+    "components.update_rules": "SGD Adam AdamW Optimizer OptimizerState RMSprop",
     "data.random": "StdRng",
     "data.sources": "ArraySource Source UniformSource",
     "data.standardization": "Standardization",

@@ -22,6 +22,7 @@ from crabnet_jit.components.activations import (
     Softplus,
     Tanh,
 )
+from crabnet_jit.components.levenberg_marquardt import LevenbergMarquardt
 from crabnet_jit.components.losses import (
     LOSSES,
     MAE,
@@ -33,8 +34,9 @@ from crabnet_jit.components.losses import (
     LogCosh,
     Loss,
 )
-from crabnet_jit.components.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, OptimizerState, RMSprop
+from crabnet_jit.components.optimizers import OPTIMIZERS
 from crabnet_jit.components.schedules import Constant, Cosine, ExponentialDecay, OneCycle, StepDecay
+from crabnet_jit.components.update_rules import SGD, Adam, AdamW, Optimizer, OptimizerState, RMSprop
 from crabnet_jit.data.random import StdRng
 from crabnet_jit.data.sources import ArraySource, Source, UniformSource
 from crabnet_jit.data.standardization import Standardization
@@ -99,6 +101,7 @@ __all__ = [
     "InvalidArgumentError",
     "LayerDiagnosis",
     "LeakyReLU",
+    "LevenbergMarquardt",
     "LinearLayer",
     "LogCosh",
     "LogFile",

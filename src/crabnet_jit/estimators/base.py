@@ -15,8 +15,8 @@ from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.activations import Activation
 from crabnet_jit.components.losses import Loss
-from crabnet_jit.components.optimizers import Optimizer, OptimizerState
 from crabnet_jit.components.schedules import Schedule
+from crabnet_jit.components.update_rules import Optimizer, OptimizerState
 from crabnet_jit.data.columns import Column, Columns
 from crabnet_jit.estimators.training import Samples, fit_network, new_network, train_one_pass
 from crabnet_jit.fitting.data_set import weights_of

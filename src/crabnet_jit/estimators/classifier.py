@@ -17,8 +17,8 @@ from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.activations import Activation
 from crabnet_jit.components.losses import BinaryCrossEntropy, CrossEntropy, Loss, as_loss
-from crabnet_jit.components.optimizers import Optimizer
 from crabnet_jit.components.schedules import Schedule
+from crabnet_jit.components.update_rules import Optimizer
 from crabnet_jit.data.labels import Labels, label_array
 from crabnet_jit.estimators.base import NNEstimator
 from crabnet_jit.fitting.fit import OnCheck

@@ -8,8 +8,8 @@ import numpy as np
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.losses import Loss
-from crabnet_jit.components.optimizers import OptimizerState
 from crabnet_jit.components.schedules import Schedule
+from crabnet_jit.components.update_rules import OptimizerState
 from crabnet_jit.data.random import DROPOUT, StdRng
 from crabnet_jit.data.sources import ArraySource
 from crabnet_jit.fitting.data_set import units_of

@@ -15,13 +15,15 @@ from crabnet_jit.callbacks.checkpoint import Checkpoint
 from crabnet_jit.callbacks.stopping import EarlyStopping
 from crabnet_jit.components.activations import Activation
 from crabnet_jit.components.losses import Loss
-from crabnet_jit.components.optimizers import Optimizer
-from crabnet_jit.components.schedules import Cosine, Schedule
+from crabnet_jit.components.optimizers import as_optimizer
+from crabnet_jit.components.schedules import Schedule
+from crabnet_jit.components.update_rules import Optimizer
 from crabnet_jit.data.columns import HANDLE_UNKNOWN, MISSING, targets_of
 from crabnet_jit.data.domain import Domain
 from crabnet_jit.data.random import DROPOUT, StdRng, as_rng
 from crabnet_jit.data.sources import ArraySource
 from crabnet_jit.fitting.data_set import Samples, set_aside, targets_for, units_of
+from crabnet_jit.fitting.step_options import batch_size_of, steps_of
 from crabnet_jit.fitting.understanding import understood, with_means
 from crabnet_jit.network.history import FitHistory
 from crabnet_jit.network.initializers import init_for
@@ -44,9 +46,9 @@ def fit(
     init: str = "auto",
     loss: Loss | str = "auto",
     optimizer: Optimizer | str = "adam",
-    learning_rate: float | Schedule = 0.003,
-    n_iterations: int = 20_000,
-    batch_size: int = 64,
+    learning_rate: float | str | Schedule = "auto",
+    n_iterations: int | str = "auto",
+    batch_size: int | str = "auto",
     sample_weight: ArrayLike | None = None,
     standardize: bool = True,
     handle_unknown: str = "error",
@@ -94,11 +96,15 @@ def fit(
         labels and `predict_proba` probabilities.
     optimizer
         As in `Trainer`.
-    learning_rate : float or callable, default 0.003
-        A number is where a `Cosine` schedule starts, with a tenth of the iterations to warm up.
-    n_iterations : int, default 20000
-        Steps to take, at least 1.
-    batch_size, sample_weight
+    learning_rate : float or callable, default "auto"
+        A number is where a `Cosine` schedule starts, with a tenth of the iterations to warm up. "auto" is
+        0.003. "levenberg_marquardt" has none.
+    n_iterations : int, default "auto"
+        Steps to take, at least 1. "auto" is 20,000; with "levenberg_marquardt" 1,000, which it need not use
+        up.
+    batch_size : int, default "auto"
+        As in `ArraySource`. "auto" is 64; with "levenberg_marquardt" all samples, which it needs.
+    sample_weight
         As in `ArraySource`.
     standardize : bool, default True
         Whether inputs, and the targets of losses that are no cross entropies, are brought to mean 0 and
@@ -173,7 +179,8 @@ def fit(
     check.choice("missing", missing, MISSING)
     data = understood(x, y, sample_weight, loss, handle_unknown, missing, start)
     schema, criterion, inputs, targets, weights, is_kept = data
-    n_iterations = check.integer("n_iterations", n_iterations, 1)
+    rule = as_optimizer("optimizer", optimizer)
+    steps = steps_of(rule, n_iterations, batch_size, learning_rate)
     rng = as_rng("seed", seed).copy()
     widths = inputs.shape[1], targets.shape[1]
     if start is None:
@@ -192,19 +199,17 @@ def fit(
     net.domain = Domain.of(inputs, weights, None if start is None else start.domain)
     if check.flag("standardize", standardize) and start is None:
         net.standardization = units_of((inputs, targets, weights), criterion)
-    source = ArraySource(inputs, targets, batch_size, sample_weight=weights, rng=rng)
-    if not callable(learning_rate):
-        rate = check.number("learning_rate", learning_rate, 0.0)
-        learning_rate = Cosine(rate, n_iterations, warmup=n_iterations // 10)
-    every = -(-n_iterations // _CHECKS)
+    size = batch_size_of(rule, steps, len(inputs))
+    source = ArraySource(inputs, targets, size, sample_weight=weights, rng=rng)
+    every = -(-steps.n_iterations // _CHECKS)
     if keep_losses is not None:
         keep_losses = max(every, check.integer("keep_losses", keep_losses, 0))
     trainer = Trainer(
         net,
         source,
         loss=criterion,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
+        optimizer=rule,
+        learning_rate=steps.learning_rate,
         l1=l1,
         l2=l2,
         clip_value=clip_value,
@@ -223,7 +228,7 @@ def fit(
         trainer.load_checkpoint(check.path("resume", resume))
     called = as_callbacks(callbacks, every)
     try:
-        trainer.run(max(0, n_iterations - trainer.iteration), callbacks=[*checks, *called])
+        trainer.run(max(0, steps.n_iterations - trainer.iteration), callbacks=[*checks, *called])
     except OSError as error:
         if not any(isinstance(callback, Checkpoint) and callback.error is error for callback in called):
             raise

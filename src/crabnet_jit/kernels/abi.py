@@ -1,7 +1,8 @@
-"""What a run calls through addresses: four kinds of kernels, their signatures, and whether it calls any.
+"""What a run calls through addresses: five kinds of kernels, their signatures, and whether it calls any.
 
     activation  (z, a, y, dy_dz)                              panels, a number, panels
     loss        (y, target, weight, a, dL_dy)                 panels, a number, a panel
+    curvature   (y, target, weight, a, roots, means)          panels, a number, panels
     penalty     (parameters, gradients, penalties)            flat buffers, float64
     update      (parameters, gradients, state, numbers, rate) flat buffers, float64, a number
 
@@ -19,7 +20,7 @@ from crabnet_jit.kernels import entries
 from crabnet_jit.kernels.layout import IDENTITY, RELU
 from crabnet_jit.kernels.optimizers import MOMENTUM
 from crabnet_jit.kernels.penalties_and_clipping import CLIP_NORM, CLIP_VALUE, L1, L2
-from crabnet_jit.kernels.structs import ACTIVATIONS, LOSS, PENALIZE, UPDATE
+from crabnet_jit.kernels.structs import ACTIVATIONS, CURVATURE, LOSS, PENALIZE, UPDATE
 from crabnet_jit.machine.address import INLINED, address_of, addresses, array_type, by_kernel
 
 _NUMBERS = array_type(np.dtype(np.float64), 1)
@@ -35,6 +36,12 @@ def activation_address(kernel: Any, dtype: "np.dtype[Any]") -> int:
 def _loss_address(kernel: Any, dtype: "np.dtype[Any]") -> int:
     panel = array_type(dtype, 2)
     return address_of(kernel, panel, panel, panel, types.float64, panel)
+
+
+@by_kernel
+def _curvature_address(kernel: Any, dtype: "np.dtype[Any]") -> int:
+    panel = array_type(dtype, 2)
+    return address_of(kernel, panel, panel, panel, types.float64, panel, panel)
 
 
 @by_kernel
@@ -56,6 +63,7 @@ def calls_of(
     penalties: Any = None,
     update: Any = None,
     numbers: Any = None,
+    curvature: Any = None,
     *,
     has_masks: bool = False,
 ) -> Any:
@@ -71,6 +79,8 @@ def calls_of(
         If the loss is computed.
     update, numbers : kernel and array of float64
         The update rule, if the network is trained.
+    curvature : kernel
+        That of the loss, if it is needed.
     has_masks : bool
         Whether hidden units are dropped. Their activations are all called then, since the loops of the
         linear layer know no masks.
@@ -82,6 +92,8 @@ def calls_of(
         found[PENALIZE] = _penalty_address(entries.penalize, dtype)
     if update is not None and not (update is entries.update["momentum"] and numbers[MOMENTUM] == 0.0):
         found[UPDATE] = _update_address(update, dtype)
+    if curvature is not None:
+        found[CURVATURE] = _curvature_address(curvature, dtype)
     last = len(activations) - 1
     for layer, (kind, kernel) in enumerate(activations):
         # The gradient of a ReLU is part of the loops of the layer after it, and nothing comes after the last.

@@ -80,3 +80,9 @@ def biases(parameters: Flat, layout: Matrix, layer: Number) -> Matrix:
 def outputs(workspace: Flat, layout: Matrix, layer: Number, n_panels: Number) -> Group:
     start = layout[layer, Y_START] * PANEL * n_panels
     return group(workspace, start, n_panels, layout[layer, N_OUT])
+
+
+@kernel
+def inputs(workspace: Flat, layout: Matrix, layer: Number, x: Group) -> Group:
+    """What a layer takes: the inputs x of the network, or the outputs of the layer before."""
+    return x if layer == 0 else outputs(workspace, layout, layer - 1, x.shape[0])

@@ -37,8 +37,12 @@ def network_forward(network: Network, calls: Calls, x: Group, masks: Group, work
 
 
 @kernel
-def network_backward(network: Network, calls: Calls, x: Group, workspace: Workspace, add: bool) -> None:
+def network_backward(
+    network: Network, calls: Calls, x: Group, workspace: Workspace, add: bool | None
+) -> None:
     """Overwrite `workspace.gradients` with those of the panels x, or add them to it if `add`.
+
+    If `add` is None, they stay as they are, and only the errors are computed.
 
     The workspace is what network_forward left, but for the last layer's part of `errors`, which
     holds dL_dy on entry. The other parts are overwritten.
@@ -55,11 +59,12 @@ def network_backward(network: Network, calls: Calls, x: Group, workspace: Worksp
             dL_dh = outputs(workspace.errors, layout, layer - 1, n_panels)
             is_rectified = layout[layer - 1, KIND] == RELU
             linear_backward_input(W, dL_dz, h, dL_dh, is_rectified, workspace.pairs, workspace.interrupt)
-        dL_dW, dL_db = (
-            weights(workspace.gradients, layout, layer),
-            biases(workspace.gradients, layout, layer),
-        )
-        linear_backward_parameters(dL_dz, h, dL_dW, dL_db, add, workspace.interrupt)
+        if add is not None:
+            dL_dW, dL_db = (
+                weights(workspace.gradients, layout, layer),
+                biases(workspace.gradients, layout, layer),
+            )
+            linear_backward_parameters(dL_dz, h, dL_dW, dL_db, add, workspace.interrupt)
 
 
 @kernel

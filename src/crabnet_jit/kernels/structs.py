@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from crabnet_jit.arrays import Flag, Flat, Matrix, Number, Panels
+from crabnet_jit.arrays import Calls, Flag, Flat, Matrix, Number, Panels
 
 
 class Network(NamedTuple):
@@ -63,6 +63,45 @@ class Rule(NamedTuple):
     numbers: Flat
 
 
+class Curvature(NamedTuple):
+    """What second derivatives are made in (curvature.py).
+
+    For up to `group` panels, those that go through the network together: `roots`, `means` and `rows`, numbers
+    of outputs; `errors`, of all layers for each output; `left` and `right`, for pairs of rows. For the whole
+    batch: `equations`, the blocks of H (gauss_newton.py) or the matrix of the dual form; the `matrix` that is
+    factorised (cholesky.py), and a `vector` of its size, which is also `rows` in the dual form; `gradient`,
+    `step` and `around`, of the parameters' size. `squares` are two squares of PANEL to work in, `columns` one
+    panel of the matrix.
+    """
+
+    group: Number
+    roots: Flat
+    means: Flat
+    rows: Flat
+    errors: Flat
+    left: Flat
+    right: Flat
+    equations: Flat
+    matrix: Flat
+    vector: Flat
+    gradient: Flat
+    step: Flat
+    around: Flat
+    squares: Flat
+    columns: Flat
+
+
+class Problem(NamedTuple):
+    """A loss of all samples, which are one batch, as a function of a network's parameters."""
+
+    network: Network
+    calls: Calls
+    workspace: Workspace
+    batches: Batches
+    criterion: Criterion
+    curvature: Curvature
+
+
 class Stream(NamedTuple):
     """A place in a random stream (chacha.py): key, number of the stream, group, draws to skip in it."""
 
@@ -73,9 +112,9 @@ class Stream(NamedTuple):
 
 
 # Beside these travels `calls`, the addresses of what a run calls (abi.py), or None if it calls nothing: those
-# of the loss, the penalties and the update rule, then that of each layer's activation. INLINED (address.py)
-# stands for what is compiled into the run.
-LOSS, PENALIZE, UPDATE, ACTIVATIONS = range(4)
+# of the loss, the penalties, the update rule and the loss's curvature, then that of each layer's activation.
+# INLINED (address.py) stands for what is compiled into the run, or not needed in it.
+LOSS, PENALIZE, UPDATE, CURVATURE, ACTIVATIONS = range(5)
 
 # What makes values of the outputs of a fitted network.
 AS_THEY_ARE, TWO_CLASSES, SIGMOID, SOFTMAX = range(4)

@@ -11,6 +11,7 @@ numbers from s on:
     tile_add_product(tile, A, r, B)     tile[i, j] += sum over k of A[r + i, k] * B[k, j V:]
     tile_dot(A, r, rows, B, c, columns) tile[i, j] = sum over panels p and over s, in steps of V, of
                                         A[p, r + i, s:] * B[p, c + j, s:]
+    tile_negative(tile)                 -tile[i, j]
     tile_maximum(tile, value)           tile[i, j] = max(tile[i, j], value); NaN stays
     tile_where_positive(tile, C, r)     tile[i, j] = 0 unless C[r + i, j V:] > 0
     tile_store(tile, C, r)              C[r + i, j V:] = tile[i, j]
@@ -282,6 +283,14 @@ def tile_dot(typing_context: Any, A: Any, row: Any, n_rows: Any, B: Any, column:
         return tile.pack(builder, repeat(builder, n_panels, start, next_panel)[n_groups:])
 
     return tile(A if is_array else vector.dtype, INDEX, n_rows, B, INDEX, n_columns), codegen
+
+
+@intrinsic
+def tile_negative(typing_context: Any, tile: Any) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return tile.pack(builder, [builder.fneg(v) for v in tile.unpack(builder, args[0])])
+
+    return tile(tile), codegen
 
 
 @intrinsic

@@ -23,6 +23,7 @@ for the V numbers from s on:
     store_transposed(x, i, (v, …)) x[i + k, j] = lane k of the j-th part of the long vectors, for all k and j
     maximum(a, b)               the larger one lane by lane; a NaN of b stays
     absolute(a), nearest(a)     |a|, and the nearest whole number, halves to even
+    square_root(a)              the square root, correctly rounded
     copy_sign(a, b)             |a| with the sign of b
     power_of_two(k)             2**k, where the lanes of k are whole numbers from -1022 to 1023
     exponent(a)                 the whole number k with 2**k <= a < 2**(k + 1), of normal positive a
@@ -213,6 +214,11 @@ def absolute(typing_context: Any, a: Any) -> Any:
 @intrinsic
 def nearest(typing_context: Any, a: Any) -> Any:
     return _unary(a, "llvm.rint")
+
+
+@intrinsic
+def square_root(typing_context: Any, a: Any) -> Any:
+    return _unary(a, "llvm.sqrt")
 
 
 def _unary(a: Any, name: str) -> Any:

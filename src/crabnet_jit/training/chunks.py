@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array, aligned_zeros
-from crabnet_jit.components.optimizers import OptimizerState
 from crabnet_jit.components.schedules import rates_of
+from crabnet_jit.components.update_rules import OptimizerState
 from crabnet_jit.data.sources import Source, new_batches
 from crabnet_jit.kernels.entries import train
 from crabnet_jit.kernels.panels import panel_shape, plain_weights, repeat_sample
@@ -85,7 +85,11 @@ class Chunks:
         The most iterations at a time.
     dropout : Dropout
         Its masks.
+    end : None
+        Update rules get further always.
     """
+
+    end: str | None = None
 
     def __init__(
         self,

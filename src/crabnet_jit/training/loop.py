@@ -12,6 +12,8 @@ def train_until_end(steps: Steps, run: Run, interruptible: Interruptible) -> Non
         run.start()
         while steps.iteration < run.end and not run.is_stopped:
             steps.advance(run.next_pause(), interruptible)
+            if steps.end is not None:
+                run.stop(steps.end)
             run.call_due()
             interruptible.go_on()  # where a callback has caught the exception of a signal
     except BaseException as error:

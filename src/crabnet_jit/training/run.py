@@ -10,8 +10,8 @@ from crabnet_jit import check
 from crabnet_jit.archive import FileFormatError
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.losses import Loss
-from crabnet_jit.components.optimizers import Optimizer, OptimizerState
 from crabnet_jit.components.schedules import Schedule
+from crabnet_jit.components.update_rules import Optimizer, OptimizerState
 from crabnet_jit.data.sources import Source
 from crabnet_jit.machine.signals import held
 from crabnet_jit.network.history import History

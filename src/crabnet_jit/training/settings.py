@@ -9,9 +9,10 @@ import numpy as np
 from crabnet_jit import check
 from crabnet_jit.components.base import described
 from crabnet_jit.components.losses import Loss, as_loss
-from crabnet_jit.components.optimizers import Optimizer, as_optimizer
+from crabnet_jit.components.optimizers import as_optimizer
 from crabnet_jit.components.penalties_and_clipping import Penalties
-from crabnet_jit.components.schedules import ExponentialDecay, Schedule, as_schedule
+from crabnet_jit.components.schedules import Constant, ExponentialDecay, Schedule, as_schedule
+from crabnet_jit.components.update_rules import Optimizer
 from crabnet_jit.data.random import DROPOUT, RngState, StdRng, as_rng
 
 POLICIES = ("raise", "skip", "lower_rate")
@@ -60,10 +61,17 @@ class Settings:
         chunk_size: int | None,
     ) -> "Settings":
         """Settings from what users pass, for a network with so many hidden layers."""
+        rule = as_optimizer("optimizer", optimizer)
+        if rule.is_second_order and learning_rate is not None:
+            raise check.reject(
+                "learning_rate", f"left out for {rule.name}, which has none", repr(learning_rate)
+            )
+        if learning_rate is None:
+            learning_rate = Constant(1.0) if rule.is_second_order else ExponentialDecay()
         return cls(
             as_loss("loss", loss),
-            as_optimizer("optimizer", optimizer),
-            as_schedule("learning_rate", ExponentialDecay() if learning_rate is None else learning_rate),
+            rule,
+            as_schedule("learning_rate", learning_rate),
             Penalties(l1, l2, clip_value, clip_norm),
             _of_layers(dropout, n_hidden),
             as_rng("rng", rng, DROPOUT).state,

@@ -3,7 +3,9 @@
 It takes a chunk of iterations at a time, and knows no callbacks and no end; loop.py drives it.
 """
 
+import importlib
 import math
+from typing import Any
 
 import numpy as np
 
@@ -29,9 +31,13 @@ class Steps:
         All iterations so far.
     optimizer_state : OptimizerState
         What the optimiser remembers.
-    chunks : Chunks
+    chunks : Chunks or SecondOrderChunks
         The compiled iterations.
+    end : str or None
+        Why the last iterations were the last ones, if they were: the optimiser cannot get further.
     """
+
+    end: str | None = None
 
     def __init__(self, net: NN, source: Source, settings: Settings) -> None:
         self._net = net
@@ -42,7 +48,12 @@ class Steps:
         self.optimizer_state = settings.optimizer.init(net.parameters)
         panels = panel_shape(source.batch_size)
         self._dropout = Dropout(net.hidden_sizes, settings.dropout, settings.dropout_stream, *panels)
-        self.chunks = Chunks(net, self._samples, settings, self.optimizer_state, self._dropout)
+        self.chunks: Any = None
+        if settings.optimizer.is_second_order:
+            kind = importlib.import_module("crabnet_jit.training.second_order").SecondOrderChunks
+            self.chunks = kind(net, self._samples, settings, self.optimizer_state)
+        else:
+            self.chunks = Chunks(net, self._samples, settings, self.optimizer_state, self._dropout)
         self._divergence = Divergence(settings.on_divergence)
         self._last_rate = math.nan
         # Parameters that the network shows between runs, and those that training goes on from.
@@ -86,7 +97,8 @@ class Steps:
                 self._divergence.n_skipped = 0
                 self.history.extend(chunk.losses[:n_done])
                 self._last_rate = float(chunk.learning_rates[n_done - 1])
-            if n_done < n and not is_interrupted:
+            self.end = self.chunks.end
+            if n_done < n and not is_interrupted and self.end is None:
                 self._diverged(float(chunk.losses[n_done]), float(chunk.learning_rates[n_done]))
         finally:
             self.chunks.give_back(chunk)

@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.losses import Loss
-from crabnet_jit.components.optimizers import Optimizer, OptimizerState
 from crabnet_jit.components.schedules import Schedule
+from crabnet_jit.components.update_rules import Optimizer, OptimizerState
 from crabnet_jit.data.random import StdRng
 from crabnet_jit.data.sources import ArraySource, Source
 from crabnet_jit.machine.signals import Interruptible
@@ -212,7 +212,7 @@ class Trainer:
     @property
     def chunk_size(self) -> int:
         """Iterations in one compiled call."""
-        return self._steps.chunks.size
+        return int(self._steps.chunks.size)
 
     @property
     def iteration(self) -> int:

@@ -1,0 +1,93 @@
+"""Levenberg and Marquardt's method as an optimiser: small networks, fitted to many digits."""
+
+from typing import Any, NoReturn
+
+import numpy as np
+
+from crabnet_jit import check
+from crabnet_jit.components.update_rules import Optimizer
+
+
+class LevenbergMarquardt(Optimizer):
+    """Damped Gauss-Newton steps for networks of up to some thousand parameters [1]_, [2]_.
+
+    A step solves (H + damping I) step = -gradient. H are the second derivatives of the mean loss of all
+    samples (and of l2) with respect to the parameters, in the Gauss-Newton approximation: J^T C J, where J
+    are the derivatives of the outputs, and C those of the loss, twice, with respect to the outputs. The
+    damping follows the gain ratio by Nielsen's rule [3]_, and the step bends as the outputs do (geodesic
+    acceleration [4]_). Only a step that lowers the loss is taken. An iteration takes the time of n p^2 / 2 +
+    p^3 / 6 multiply-adds for n samples and p parameters, and memory for p^2 numbers; with fewer residuals
+    than parameters, n takes the place of p.
+
+    It needs float64, all samples in every batch, and a loss that is convex and has second derivatives: "mse",
+    "huber", "log_cosh", "binary_cross_entropy" or "cross_entropy". There is no learning rate, and there are
+    neither dropout, l1 nor limits on the gradient. A run ends before its last iteration where it cannot get
+    further.
+
+    Parameters
+    ----------
+    damping : float, default 1e-4
+        That of the first step, over the trace of H. Above 0.
+    acceleration : float, default 0.75
+        The acceleration a is left out if 2 |a| is more than this times the length of the step. 0 for steps
+        without it, which take less time and lead less far.
+    gradient_tolerance : float, default 1e-14
+        The run ends if no component of the gradient is larger. At least 0, as the other tolerances.
+    step_tolerance : float, default 1e-12
+        It ends if a step is shorter than this times the length of the parameters.
+    loss_tolerance : float, default 1e-9
+        It ends after a step that lowers loss and penalty by less than this times their sum.
+
+    References
+    ----------
+    .. [1] D. Marquardt, "An algorithm for least-squares estimation of nonlinear parameters", 1963.
+    .. [2] M. Hagan, M. Menhaj, "Training feedforward networks with the Marquardt algorithm", 1994.
+    .. [3] H. B. Nielsen, "Damping parameter in Marquardt's method", IMM-REP-1999-05, 1999.
+    .. [4] M. Transtrum, J. Sethna, "Improvements to the Levenberg-Marquardt algorithm for nonlinear
+       least-squares minimization", arXiv:1201.5885, 2012.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from crabnet_jit import fit
+    >>> x = np.linspace(0, 10, 200)[:, None]
+    >>> net = fit(x, np.sin(x), hidden_sizes=[16], optimizer="levenberg_marquardt", n_iterations=100)
+    >>> bool(abs(net.predict(x) - np.sin(x)).max() < 1e-5)
+    True
+    """
+
+    name = "levenberg_marquardt"
+    is_second_order = True
+
+    @check.keywords
+    def __init__(
+        self,
+        damping: float = 1e-4,
+        acceleration: float = 0.75,
+        gradient_tolerance: float = 1e-14,
+        step_tolerance: float = 1e-12,
+        loss_tolerance: float = 1e-9,
+    ) -> None:
+        self.damping = check.number("damping", damping, 0.0, open_low=True)
+        self.acceleration = check.number("acceleration", acceleration, 0.0)
+        self.gradient_tolerance = check.number("gradient_tolerance", gradient_tolerance, 0.0)
+        self.step_tolerance = check.number("step_tolerance", step_tolerance, 0.0)
+        self.loss_tolerance = check.number("loss_tolerance", loss_tolerance, 0.0)
+
+    def _numbers(self, dtype: np.dtype[Any]) -> list[float]:
+        """The present damping, 0 before the first step, and its growth; then the constants."""
+        tolerances = self.gradient_tolerance, self.step_tolerance, self.loss_tolerance
+        return [0.0, 2.0, self.damping, self.acceleration, *tolerances]
+
+    def update(self, *arguments: Any, **named: Any) -> NoReturn:
+        """Not for this optimiser: its steps need more than a gradient.
+
+        Raises
+        ------
+        TypeError
+            Always; `fit`, `Trainer` and `Objective.minimize` take its steps.
+        """
+        raise TypeError(
+            f"{type(self).__name__} needs second derivatives, not only a gradient: use fit, Trainer or "
+            "Objective.minimize"
+        )

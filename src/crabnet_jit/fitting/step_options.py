@@ -1,0 +1,56 @@
+"""How many steps `fit` takes, of how many samples, and how long they are."""
+
+from typing import NamedTuple
+
+from crabnet_jit import check
+from crabnet_jit.components.schedules import Cosine, Schedule
+from crabnet_jit.components.update_rules import Optimizer
+
+AUTO = "auto"
+#: What "auto" is for update rules, and the number of iterations for methods of second order.
+LEARNING_RATE, N_ITERATIONS, BATCH_SIZE = 0.003, 20_000, 64
+N_SECOND_ORDER = 1_000
+
+
+class StepOptions(NamedTuple):
+    """The options of a fit's steps; without a batch size, each takes all samples."""
+
+    n_iterations: int
+    batch_size: int | None
+    learning_rate: Schedule | None
+
+
+def steps_of(
+    rule: Optimizer, n_iterations: int | str, batch_size: int | str, learning_rate: float | str | Schedule
+) -> StepOptions:
+    """The options for an optimiser, from what users pass."""
+    if _is_auto(n_iterations):
+        n_iterations = N_SECOND_ORDER if rule.is_second_order else N_ITERATIONS
+    n = check.integer("n_iterations", n_iterations, 1)
+    if rule.is_second_order:
+        if not _is_auto(learning_rate):
+            raise check.reject(
+                "learning_rate", f"left out for {rule.name}, which has none", repr(learning_rate)
+            )
+        return StepOptions(
+            n, None if _is_auto(batch_size) else check.integer("batch_size", batch_size, 1), None
+        )
+    size = check.integer("batch_size", BATCH_SIZE if _is_auto(batch_size) else batch_size, 1)
+    if callable(learning_rate):
+        return StepOptions(n, size, learning_rate)
+    rate = check.number("learning_rate", LEARNING_RATE if _is_auto(learning_rate) else learning_rate, 0.0)
+    return StepOptions(n, size, Cosine(rate, n, warmup=n // 10))
+
+
+def batch_size_of(rule: Optimizer, options: StepOptions, n_samples: int) -> int:
+    """Samples in a batch, which are all for methods of second order."""
+    if options.batch_size is None:
+        return n_samples
+    if rule.is_second_order and options.batch_size < n_samples:
+        allowed = f"left out for {rule.name}, which takes all {n_samples} samples in each iteration"
+        raise check.reject("batch_size", allowed, repr(options.batch_size), "; adam takes batches")
+    return options.batch_size
+
+
+def _is_auto(value: object) -> bool:
+    return isinstance(value, str) and value == AUTO

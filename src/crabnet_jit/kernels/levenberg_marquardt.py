@@ -1,0 +1,257 @@
+"""Levenberg and Marquardt's method: steps that solve (H + damping I) step = -gradient.
+
+H is the Gauss-Newton approximation of the second derivatives (curvature.py), those of the penalty L2
+included. The damping follows the gain ratio, the decrease of the loss over that of its quadratic model, by
+the rule of H. B. Nielsen, "Damping parameter in Marquardt's method", 1999: after a good step it is multiplied
+by max(1/3, 1 - (2 ratio - 1)^3), after bad ones by 2, 4, 8, …
+
+The step bends as the outputs do: half of a is subtracted, the solution of (H + damping I) a = J^T C y'',
+where y'' are the second derivatives of the outputs along the step. That is the geodesic acceleration of M.
+Transtrum, J. Sethna, "Improvements to the Levenberg-Marquardt algorithm", arXiv:1201.5885, 2012. An a that is
+too long is left out.
+"""
+
+import math
+
+from crabnet_jit.arrays import Flat, Group, Number
+from crabnet_jit.kernels.cholesky import add_to_diagonal, factorize, solve, trace
+from crabnet_jit.kernels.curvature import fill_errors, fill_residuals, fill_roots, pull_back, second_along
+from crabnet_jit.kernels.gauss_newton import add_blocks, fill_matrix
+from crabnet_jit.kernels.gauss_newton_dual import add_rows_times_parameters, fill_dual
+from crabnet_jit.kernels.layout import N_OUT
+from crabnet_jit.kernels.network import network_backward
+from crabnet_jit.kernels.penalties_and_clipping import L2
+from crabnet_jit.kernels.structs import Network, Problem
+from crabnet_jit.kernels.train import add_group_loss
+from crabnet_jit.machine.interrupt import is_set
+from crabnet_jit.machine.jit import kernel
+from crabnet_jit.machine.view import group, panels
+
+#: What it remembers, then its constants. A damping of 0 is not chosen yet.
+DAMPING, GROWTH, FIRST_DAMPING, LONGEST_BEND, GRADIENT_TOLERANCE, STEP_TOLERANCE, LOSS_TOLERANCE = range(7)
+
+#: Why it ends; or, of a trial, that it failed.
+NO_REASON, INTERRUPTED, NOT_FINITE, SMALL_GRADIENT, SMALL_STEP, SMALL_DECREASE, LARGE_DAMPING, _FAILED = (
+    range(8)
+)
+
+# Of the damping, over the trace of H, which is also that of the dual form's matrix.
+_MOST, _LEAST = 1e20, 1e-30
+
+
+@kernel
+def levenberg_marquardt(problem: Problem, dual: Number, numbers: Flat, losses: Flat) -> tuple[Number, Number]:
+    """Take up to losses.size steps; return how many, and the reason to end before the others.
+
+    Updates parameters and numbers, overwrites losses with those before each step, without penalties. H is the
+    matrix of the equations if `dual` is None; else it is that of the dual form, and all samples are one
+    group. When `workspace.interrupt` is set (interrupt.py), it ends, and parameters are those before the
+    step.
+    """
+    gradient, parameters, l2 = problem.curvature.gradient, problem.network.parameters, _l2(problem)
+    for iteration in range(losses.size):
+        loss = fill_equations(problem, dual)
+        losses[iteration] = loss
+        if is_set(problem.workspace.interrupt):
+            return iteration, INTERRUPTED
+        if not abs(loss) < math.inf:
+            return iteration, NOT_FINITE
+        largest = 0.0
+        for k in range(gradient.size):
+            gradient[k] += l2 * parameters[k]
+            largest = max(largest, abs(gradient[k]))
+        if largest <= numbers[GRADIENT_TOLERANCE]:
+            return iteration, SMALL_GRADIENT
+        reason = _step(problem, dual, numbers, loss)
+        if reason == SMALL_DECREASE:
+            return iteration + 1, reason
+        if reason != NO_REASON:
+            return iteration, reason
+    return losses.size, NO_REASON
+
+
+@kernel
+def _l2(problem: Problem) -> Number:
+    return problem.criterion.penalties[L2]
+
+
+@kernel
+def _panels_from(problem: Problem, first: Number) -> Group:
+    """Inputs of the group of panels that begins at `first`."""
+    x = problem.batches.x
+    return panels(x, 0, first, min(problem.curvature.group, x.shape[1] - first))
+
+
+@kernel
+def fill_equations(problem: Problem, dual: Number) -> Number:
+    """Return the loss; overwrite its gradient, and `curvature.equations`."""
+    curvature, workspace = problem.curvature, problem.workspace
+    for k in range(curvature.equations.size):
+        curvature.equations[k] = 0.0
+    loss = 0.0
+    for first in range(0, problem.batches.x.shape[1], curvature.group):
+        if is_set(workspace.interrupt):
+            break
+        x = _panels_from(problem, first)
+        loss = _add_loss(problem, problem.network, first, x, loss)
+        network_backward(problem.network, problem.calls, x, workspace, first > 0)
+        fill_roots(problem, first, x.shape[0])
+        fill_errors(problem, x)
+        if dual is None:
+            add_blocks(problem.network.layout, workspace.activations, curvature, x, workspace.interrupt)
+        else:
+            fill_dual(problem.network.layout, workspace.activations, curvature, x)
+    for k in range(curvature.gradient.size):
+        curvature.gradient[k] = workspace.gradients[k]
+    return loss
+
+
+@kernel
+def _add_loss(problem: Problem, network: Network, first: Number, x: Group, loss: Number) -> Number:
+    """Return `loss` plus that of these panels, for a network like that of the problem."""
+    return add_group_loss(
+        network, problem.calls, problem.workspace, problem.batches, 0, problem.criterion, first, x, loss
+    )
+
+
+@kernel
+def factorize_equations(problem: Problem, dual: Number, damping: Number) -> Number:
+    """Overwrite `curvature.matrix` by the factor of H + damping I; return whether there is one."""
+    curvature, size = problem.curvature, problem.curvature.vector.size
+    _fill_matrix(problem, dual)
+    add_to_diagonal(curvature.matrix, size, _n_rows(problem, dual), damping)
+    return factorize(curvature.matrix, size, curvature.squares, problem.workspace.interrupt)
+
+
+@kernel
+def _fill_matrix(problem: Problem, dual: Number) -> None:
+    curvature = problem.curvature
+    if dual is None:
+        fill_matrix(problem.network.layout, curvature.equations, curvature.matrix, curvature.vector.size)
+    else:
+        for k in range(curvature.matrix.size):
+            curvature.matrix[k] = curvature.equations[k]
+
+
+@kernel
+def _n_rows(problem: Problem, dual: Number) -> Number:
+    """Of the matrix, without those that only make its panels full."""
+    return problem.curvature.step.size if dual is None else problem.curvature.vector.size
+
+
+@kernel
+def _step(problem: Problem, dual: Number, numbers: Flat, loss: Number) -> Number:
+    """Change the parameters by a step that lowers the loss; return NO_REASON, or the reason to end."""
+    curvature = problem.curvature
+    _fill_matrix(problem, dual)
+    scale = trace(curvature.matrix, curvature.vector.size, _n_rows(problem, dual))
+    damping, growth = numbers[DAMPING], numbers[GROWTH]
+    if damping == 0.0:
+        damping = numbers[FIRST_DAMPING] * scale
+    damping = max(damping, _LEAST * scale)
+    while damping <= _MOST * scale:
+        reason = _FAILED
+        if factorize_equations(problem, dual, damping + _l2(problem)):
+            reason = _try(problem, dual, numbers, loss, damping)
+        if is_set(problem.workspace.interrupt):
+            return INTERRUPTED
+        if reason != _FAILED:
+            return reason
+        damping *= growth
+        growth *= 2.0
+    return LARGE_DAMPING
+
+
+@kernel
+def _try(problem: Problem, dual: Number, numbers: Flat, loss: Number, damping: Number) -> Number:
+    """Take the step of this damping if it lowers the loss; return _FAILED, NO_REASON or the reason to end."""
+    curvature, network, l2 = problem.curvature, problem.network, _l2(problem)
+    parameters, step, around = network.parameters, curvature.step, curvature.around
+    _first_order(problem, dual, damping)
+    length = _norm(parameters)
+    if _norm(step) <= numbers[STEP_TOLERANCE] * (length + numbers[STEP_TOLERANCE]):
+        return SMALL_STEP
+    expected = 0.0
+    for k in range(step.size):
+        expected += 0.5 * step[k] * (damping * step[k] - curvature.gradient[k])
+    if numbers[LONGEST_BEND] > 0.0:
+        _bend(problem, dual, numbers[LONGEST_BEND])
+    for k in range(step.size):
+        around[k] = parameters[k] + step[k]
+    before, after = loss + 0.5 * l2 * length**2, 0.5 * l2 * _norm(around) ** 2
+    there = Network(network.layout, network.constants, around)
+    for first in range(0, problem.batches.x.shape[1], curvature.group):
+        after = _add_loss(problem, there, first, _panels_from(problem, first), after)
+    if not after < before or is_set(problem.workspace.interrupt):
+        return _FAILED
+    for k in range(step.size):
+        parameters[k] = around[k]
+    ratio = (before - after) / expected
+    numbers[DAMPING] = damping * max(1.0 / 3.0, 1.0 - (2.0 * ratio - 1.0) ** 3)
+    return SMALL_DECREASE if before - after <= numbers[LOSS_TOLERANCE] * before else NO_REASON
+
+
+@kernel
+def _norm(x: Flat) -> Number:
+    total = 0.0
+    for k in range(x.size):
+        total += x[k] * x[k]
+    return math.sqrt(total)
+
+
+@kernel
+def _first_order(problem: Problem, dual: Number, damping: Number) -> None:
+    """Overwrite `curvature.step` by the solution of (H + (damping + l2) I) step = -gradient.
+
+    In the dual form the gradient is the sum of v r over all rows v, plus l2 theta. With c = damping + l2, the
+    step is -(sum of v w) - l2 / c theta, where w solves (V V^T + c I) w = r - l2 / c V theta.
+    """
+    curvature, step, vector = problem.curvature, problem.curvature.step, problem.curvature.vector
+    if dual is None:
+        for k in range(vector.size):
+            vector[k] = -curvature.gradient[k] if k < step.size else 0.0
+        solve(curvature.matrix, vector.size, vector)
+        for k in range(step.size):
+            step[k] = vector[k]
+    else:
+        share = _l2(problem) / (damping + _l2(problem))
+        x = _panels_from(problem, 0)
+        rows = _rows(problem, x)
+        _add_loss(problem, problem.network, 0, x, 0.0)
+        fill_roots(problem, 0, x.shape[0])
+        fill_residuals(problem, rows)
+        add_rows_times_parameters(problem, x, -share, rows)
+        solve(curvature.matrix, vector.size, vector)
+        pull_back(problem, x, rows, False)
+        for k in range(step.size):
+            step[k] = -problem.workspace.gradients[k] - share * problem.network.parameters[k]
+
+
+@kernel
+def _rows(problem: Problem, x: Group) -> Group:
+    """`curvature.rows` as numbers for the outputs of the panels x."""
+    layout = problem.network.layout
+    return group(problem.curvature.rows, 0, x.shape[0], layout[layout.shape[0] - 1, N_OUT])
+
+
+@kernel
+def _bend(problem: Problem, dual: Number, longest: Number) -> None:
+    """Subtract half of a from the step, with (H + damping I) a = J^T C y''; unless a is too long."""
+    curvature, step, vector = problem.curvature, problem.curvature.step, problem.curvature.vector
+    for first in range(0, problem.batches.x.shape[1], curvature.group):
+        x = _panels_from(problem, first)
+        rows = _rows(problem, x)
+        second_along(problem, first, x, rows)
+        if dual is not None:
+            solve(curvature.matrix, vector.size, vector)
+        pull_back(problem, x, rows, first > 0)
+    a = problem.workspace.gradients
+    if dual is None:
+        for k in range(vector.size):
+            vector[k] = a[k] if k < step.size else 0.0
+        solve(curvature.matrix, vector.size, vector)
+        for k in range(step.size):
+            a[k] = vector[k]
+    if 2.0 * _norm(a) <= longest * _norm(step):
+        for k in range(step.size):
+            step[k] -= 0.5 * a[k]

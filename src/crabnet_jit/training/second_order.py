@@ -1,0 +1,206 @@
+"""Levenberg-Marquardt's iterations on all samples, for trainers and objectives."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from crabnet_jit import check
+from crabnet_jit.arrays import Array, aligned_zeros
+from crabnet_jit.components.losses import LOSSES, Loss
+from crabnet_jit.components.penalties_and_clipping import Penalties
+from crabnet_jit.components.update_rules import OptimizerState
+from crabnet_jit.data.sources import Source, new_batches
+from crabnet_jit.kernels import levenberg_marquardt as method
+from crabnet_jit.kernels.curvature_entries import levenberg_marquardt, loss_curvature
+from crabnet_jit.kernels.gauss_newton import block_shape
+from crabnet_jit.kernels.panels import GROUP, repeat_sample
+from crabnet_jit.kernels.structs import Batches, Criterion, Curvature, Problem, Workspace
+from crabnet_jit.machine import memory
+from crabnet_jit.machine.llvm import PANEL
+from crabnet_jit.machine.signals import NEVER, Flag
+from crabnet_jit.network.network import NN
+from crabnet_jit.training.settings import Settings
+
+_PAIRS_AT_ONCE = 256  # rows of pairs (gauss_newton.py); those of 8 panels stay in the second-level cache
+_CHUNK_PRODUCTS = 2**28  # some 10 ms between two turns of Python
+
+#: What the end of a run is called, by the kernel's reason.
+_REASONS = {
+    method.SMALL_GRADIENT: "the gradient is below gradient_tolerance",
+    method.SMALL_STEP: "a step was shorter than step_tolerance",
+    method.SMALL_DECREASE: "a step lowered the loss by less than loss_tolerance",
+    method.LARGE_DAMPING: "no step lowers the loss any more",
+}
+
+
+class Sizes(NamedTuple):
+    """Rows of the matrix that is factorised, numbers of the equations, and whether they are the dual form."""
+
+    matrix: int
+    equations: int
+    is_dual: bool
+
+    @classmethod
+    def of(cls, net: NN, n_panels: int) -> "Sizes":
+        """The smaller of both forms."""
+        n_parameters, n_rows = net.parameters.size, net.out_features * n_panels * PANEL
+        if n_rows < n_parameters:
+            return cls(n_rows, n_rows**2, True)
+        layout = net.kernel_view().layout
+        pairs = [(layer, other) for layer in range(len(layout)) for other in range(layer + 1)]
+        blocks = sum(math.prod(map(int, block_shape.py_func(layout, *pair))) for pair in pairs)
+        return cls(-(-n_parameters // PANEL) * PANEL, blocks, False)
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory for both."""
+        return 8 * (self.matrix**2 + self.equations)
+
+
+class SecondOrder:
+    """The compiled iterations for a network and a batch of all samples.
+
+    Attributes
+    ----------
+    numbers : ndarray of float64
+        What the method remembers, and its constants.
+    size : int
+        Iterations that make a chunk of a good length.
+    """
+
+    def __init__(self, net: NN, loss: Loss, penalties: Penalties, batches: Batches, numbers: Array) -> None:
+        check_second_order(net, loss, penalties)
+        n_panels = batches.x.shape[1]
+        sizes = Sizes.of(net, n_panels)
+        _check_memory(net, sizes)
+        self.numbers = numbers
+        self._dual = n_panels if sizes.is_dual else None
+        group = n_panels if sizes.is_dual else min(n_panels, GROUP)
+        self._problem = Problem(
+            net.kernel_view(),
+            net.calls(loss.kernel, None, None, None, loss_curvature[loss.name]),
+            _workspace(net, group, n_panels),
+            batches,
+            Criterion(loss.constant, penalties.numbers()),
+            _curvature(net, group, sizes),
+        )
+        products = n_panels * PANEL * sizes.equations + sizes.matrix**3 // 6
+        self.size = max(1, min(1000, _CHUNK_PRODUCTS // max(1, products)))
+
+    def run(self, losses: Array, interrupt: Flag = NEVER) -> tuple[int, str | None]:
+        """Take up to losses.size steps; return how many, and why the run ends after them, if it does."""
+        problem = self._problem._replace(workspace=self._problem.workspace._replace(interrupt=interrupt))
+        n_done, reason = levenberg_marquardt(problem, self._dual, self.numbers, losses)
+        return int(n_done), _REASONS.get(reason)
+
+
+class Iterations(NamedTuple):
+    """Some of a run: their learning rates, which are not used, and their losses."""
+
+    learning_rates: Array
+    losses: Array
+
+
+class SecondOrderChunks:
+    """The iterations of a trainer, some at a time, as `Chunks` has them for other optimisers.
+
+    Attributes
+    ----------
+    size : int
+        The most iterations at a time.
+    end : str or None
+        Why the run ends after the last chunk, if it does.
+    """
+
+    def __init__(self, net: NN, source: Source, settings: Settings, state: OptimizerState) -> None:
+        if not source.is_constant:
+            allowed = "one that gives all samples every time, for levenberg_marquardt"
+            hint = "; ArraySource(x, y, batch_size=len(x)) does"
+            raise check.reject("source", allowed, repr(source), hint)
+        if any(settings.dropout):
+            hint = "; take l2"
+            raise check.reject("dropout", "0 for levenberg_marquardt", repr(max(settings.dropout)), hint)
+        self._source = source
+        n_in, n_out = net.in_features, net.out_features
+        self._batches = new_batches(1, n_in, n_out, source.batch_size, net.dtype)
+        self.fill_constant()
+        self._method = SecondOrder(net, settings.loss, settings.penalties, self._batches, state.numbers)
+        self.size = self._method.size if settings.chunk_size is None else settings.chunk_size
+        self.end: str | None = None
+
+    def fill_constant(self) -> None:
+        """Take the batch of the source."""
+        self._source.fill(0, self._batches)
+        repeat_sample(self._batches.x, self._source.batch_size)
+
+    def prepare(self, first: int, n: int, rate_scale: float = 1.0) -> Iterations:
+        """Room for n iterations."""
+        return Iterations(np.ones(n), np.empty(n))
+
+    def run(self, chunk: Iterations, interrupt: Flag = NEVER) -> int:
+        """Take the steps of a chunk; return how many: fewer if the run ends, or `interrupt` is set."""
+        n_done, self.end = self._method.run(chunk.losses, interrupt)
+        return n_done
+
+    def give_back(self, chunk: Iterations) -> None:
+        """Nothing: each chunk is a new one."""
+
+
+def check_second_order(net: NN, loss: Loss, penalties: Penalties) -> None:
+    """Accept what the method can do."""
+    if net.dtype != np.float64:
+        hint = "; products of derivatives need all its digits"
+        raise check.reject("dtype", "float64 for levenberg_marquardt", str(net.dtype), hint)
+    if loss.name not in loss_curvature:
+        allowed = (
+            f"one of {', '.join(name for name in LOSSES if name in loss_curvature)} for levenberg_marquardt"
+        )
+        raise check.reject("loss", allowed, repr(loss), "; huber and log_cosh are robust, too")
+    for name, value in penalties.options().items():
+        if name != "l2" and value:
+            instead = "l2" if name == "l1" else "nothing, since the damping limits the steps"
+            raise check.reject(name, "left out for levenberg_marquardt", repr(value), f"; take {instead}")
+
+
+def _check_memory(net: NN, sizes: Sizes) -> None:
+    free = memory.available()
+    if free is not None and sizes.n_bytes > free:
+        allowed = "one without second derivatives, such as 'adam',"
+        came = (
+            f"levenberg_marquardt: {net.parameters.size:,} parameters need {sizes.n_bytes / 1e9:,.1f} GB, of "
+            f"which {free / 1e9:,.1f} are free"
+        )
+        raise check.reject("optimizer", allowed, came)
+
+
+def _workspace(net: NN, group: int, n_panels: int) -> Workspace:
+    size = net.n_units * PANEL * group
+    activations, derivatives, errors = (aligned_zeros(size) for _ in range(3))
+    return Workspace(
+        activations, derivatives, errors, aligned_zeros(net.parameters.size), NEVER, n_panels, None
+    )
+
+
+def _curvature(net: NN, group: int, sizes: Sizes) -> Curvature:
+    n_columns, n_parameters = group * PANEL, net.parameters.size
+    widest = max(net.in_features, *net.hidden_sizes, net.out_features)
+    n_pairs = max(_PAIRS_AT_ONCE, widest + 1 + PANEL) * n_columns
+    vector, of_outputs = aligned_zeros(sizes.matrix), net.out_features * n_columns
+    return Curvature(
+        group=group,
+        roots=aligned_zeros(of_outputs),
+        means=aligned_zeros(of_outputs),
+        rows=vector if sizes.is_dual else aligned_zeros(of_outputs),
+        errors=aligned_zeros(net.out_features * net.n_units * n_columns),
+        left=aligned_zeros(n_pairs),
+        right=aligned_zeros(n_pairs),
+        equations=aligned_zeros(sizes.equations),
+        matrix=aligned_zeros(sizes.matrix**2),
+        vector=vector,
+        gradient=aligned_zeros(n_parameters),
+        step=aligned_zeros(n_parameters),
+        around=aligned_zeros(n_parameters),
+        squares=aligned_zeros(2 * PANEL**2),
+        columns=aligned_zeros(sizes.matrix * PANEL),
+    )
