@@ -31,9 +31,10 @@ from crabnet_jit.cli.main import main
 from crabnet_jit.cli.tables import Reading, auto_task, format_table, inputs_for, read_table, reading_of
 from crabnet_jit.data.columns import is_frame
 from crabnet_jit.data.table import Cells, Table, TableError
+from crabnet_jit.kernels.cells import DECIMAL, EMPTY, OTHER, WHOLE
+from crabnet_jit.kernels.text_entries import read_rows
 from crabnet_jit.reading.cells import MISSING
-from crabnet_jit.reading.decimals import read_decimals
-from crabnet_jit.reading.records import Texts
+from crabnet_jit.reading.texts import Rows, Texts, read_texts
 
 #: pandas before 3 rounds numbers correctly only if it is asked to.
 ROUNDED: Any = {} if int(pd.__version__.split(".")[0]) >= 3 else {"float_precision": "round_trip"}
@@ -227,9 +228,36 @@ def test_a_file_without_header() -> None:
     for content, message in (
         ("", "must have rows, is empty"),
         ("1,2\n3\n", "2 columns as the first row has"),
+        ('"",""\n"",""\n""\n', "line 3: must have 2 columns as the first row has, has 1"),
     ):
         with pytest.raises(TableError, match=message):
             table_of(content, header=False)
+
+
+@pytest.mark.parametrize("delimiter", list("+-0e"))
+def test_a_delimiter_may_be_a_character_of_numbers(delimiter: str) -> None:
+    table = table_of("x;y;z\n2;3.5;\n;1;7\n".replace(";", delimiter), delimiter=delimiter)
+    assert [list(row) for row in table.rows()] == [["2", "3.5", ""], ["", "1", "7"]]
+    assert table.column("y").values.tolist() == [3.5, 1]
+
+
+def test_many_rows() -> None:
+    values = np.arange(300_000)
+    table = table_of("x\n" + "\n".join(map(str, values.tolist())))
+    np.testing.assert_array_equal(table.column("x").values, values)
+    assert table.lines[-1] == 300_001
+
+
+def test_a_wide_header_takes_no_memory_for_rows_that_are_too_short() -> None:
+    n = 10**6
+    with pytest.raises(TableError, match=f"line 2: must have {n} columns as the header has, has 1 "):
+        table_of("x," * (n - 1) + "x\n" + "1\n" * n)
+
+
+def test_the_kernel_is_compiled_once_for_all_files() -> None:
+    for content in ("x,y\n1,2\n", "x,y\r\n1,2\r\n", '"x","y"\n1,2\n', "\ufeffx,y\n1,2"):
+        assert table_of(content).column("y").values.tolist() == [2]
+    assert len(read_rows.signatures) == 1
 
 
 PACKERS: list[tuple[str, Callable[[bytes], bytes]]] = [
@@ -807,9 +835,34 @@ def test_mutated_files_are_what_pandas_reads_or_an_error(seed: int, n: int) -> N
 # ---- numbers and round trips -------------------------------------------------------------------
 
 
-def decimals_of(cells: list[str], point: str = ".") -> Any:
-    texts = Texts.of(cells)
-    return read_decimals(texts.text, texts.starts[:, None], texts.ends[:, None], point).column(0)
+def decimals_of(cells: list[str], point: str = ".") -> Texts:
+    texts, _ = read_texts(Rows.of(cells), 1, point)
+    return texts.column(0)
+
+
+@pytest.mark.parametrize(
+    ("cell", "form"),
+    [
+        ("", EMPTY),
+        *((cell, OTHER) for cell in ("-", "+", ".", "-.", "+-1", "1-", "1.2.3", "1e5", " 1", "1 ")),
+        *((cell, WHOLE) for cell in ("7", "-0", "+12", "0009223372036854775807", "9" * 19, "-" + "9" * 19)),
+        *((cell, OTHER) for cell in ("1" + "0" * 19, "9" * 20, "18446744073709551617", "9" * 21)),
+        *((cell, DECIMAL) for cell in ("5.", ".5", "-.5", "0." + "0" * 22, "1." + "0" * 18, "." + "9" * 19)),
+        *((cell, OTHER) for cell in ("0." + "0" * 23, "1." + "0" * 19, "." + "9" * 20)),
+        ("9007199254740993", OTHER),  # halfway between two numbers
+    ],
+)
+def test_forms_of_cells(cell: str, form: int) -> None:
+    texts = decimals_of([cell, cell, "1"])
+    assert texts.forms.tolist() == [form, form, WHOLE]
+    assert texts.decoded() == [cell, cell, "1"]
+    expected = float(cell) if form >= DECIMAL else NAN
+    np.testing.assert_array_equal(texts.values, [expected, expected, 1])
+
+
+def test_cells_of_a_data_frame_may_have_any_character() -> None:
+    cells = ["1\0002", "ÿ", "\n,", "", "3"]
+    assert decimals_of(cells).decoded() == cells
 
 
 NUMBERS = st.one_of(
@@ -832,12 +885,14 @@ def test_decimals_are_rounded_as_python_rounds(cells: list[str]) -> None:
         decimals = decimals_of([cell.replace(".", point) for cell in cells], point)
         for k, cell in enumerate(cells):
             is_plain = re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)", cell) is not None
-            assert is_plain or not decimals.is_read[k]
+            is_read = decimals.forms[k] >= DECIMAL
+            assert is_read == np.isfinite(decimals.values[k])
+            assert is_plain or not is_read
             if is_plain and len(cell) <= 15:
-                assert decimals.is_read[k]
-            if decimals.is_read[k]:
+                assert is_read
+            if is_read:
                 assert np.float64(cell).tobytes() == decimals.values[k].tobytes()
-                assert decimals.is_whole[k] == ("." not in cell)
+                assert (decimals.forms[k] == WHOLE) == ("." not in cell)
 
 
 def test_most_numbers_are_read_at_once() -> None:
@@ -845,7 +900,7 @@ def test_most_numbers_are_read_at_once() -> None:
     for scale in (1e-3, 1.0, 1e6):
         values = rng.normal(size=10_000) * scale
         decimals = decimals_of([f"{value:.15g}" if scale > 1 else repr(float(value)) for value in values])
-        assert decimals.is_read.mean() > 0.9
+        assert (decimals.forms >= DECIMAL).mean() > 0.9
 
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)

@@ -14,11 +14,10 @@ from crabnet_jit.data.sources import ArraySource, UniformSource
 from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.data.targets import StandardGaussian
 from crabnet_jit.network.network import NN
-from crabnet_jit.reading.decimals import read_decimals
+from crabnet_jit.reading.texts import Rows, read_texts
 from crabnet_jit.training.objective import Objective
 from crabnet_jit.training.trainer import Trainer
 
-_A_CELL = np.frombuffer(b"1", np.uint8), np.zeros((1, 1), np.intp), np.ones((1, 1), np.intp)
 _ONE_PANEL, _SEVERAL = 16, 32  # samples: the numbers of panels that have machine code of their own
 
 
@@ -43,7 +42,7 @@ def warmup() -> None:
 def everything() -> Iterator[tuple[str, Callable[[], object]]]:
     """All that the command line and `fit` can need, piece by piece: a name, and what compiles it."""
     yield "random numbers", partial(StdRng(0).next_u64, 1)
-    yield "numbers of tables", partial(read_decimals, *_A_CELL)
+    yield "numbers of tables", partial(read_texts, Rows.of(["1"]), 1, ".")
     for dtype in ("float64", "float32"):
         yield f"outputs for a few samples, {dtype}", partial(_predict_few, dtype)
         for activation in (*(kind() for kind in ACTIVATIONS.values()), GELU("tanh")):

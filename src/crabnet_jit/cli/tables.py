@@ -105,9 +105,8 @@ def read_table(path: str, reading: Reading = Reading()) -> Table:  # noqa: B008 
         return read_frame(source, data, form, notation, reading.header, reading.max_bytes)
     check_is_text(source, data)
     candidates = DELIMITERS.replace(reading.decimal, "")
-    return TextTable(
-        source, read_records(source, data, reading.delimiter, candidates, reading.header), notation
-    )
+    records = read_records(source, data, reading.delimiter, candidates, reading.header, reading.decimal)
+    return TextTable(source, records, notation)
 
 
 def inputs_for(columns: Columns | None, names: Sequence[str], table: Table) -> Table:

@@ -28,6 +28,7 @@ for the V numbers from s on:
     power_of_two(k)             2**k, where the lanes of k are whole numbers from -1022 to 1023
     exponent(a)                 the whole number k with 2**k <= a < 2**(k + 1), of normal positive a
     fma(a, b, c)                a * b + c, rounded once; any two may be numbers
+    fma_of_numbers(a, b, c)     the same of three float64
     polynomial(a, (c0, c1, …))  c0 + c1 a + c2 a^2 + …, by Horner's rule
     by_type(a, p, q)            p if the lanes of a are float64, q if they are float32
     where(mask, a, b)           a where the mask holds, else b; a or b may be a number
@@ -169,6 +170,14 @@ def fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
         return multiply_add(builder, *_vectors(builder, vector, args))
 
     return vector(*arguments), codegen
+
+
+@intrinsic
+def fma_of_numbers(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.fma(*args)
+
+    return types.float64(*[types.float64] * 3), codegen
 
 
 @intrinsic

@@ -4,7 +4,7 @@ import math
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.data.table import Cells, TableError
-from crabnet_jit.reading.decimals import Decimals
-from crabnet_jit.reading.records import Texts
+from crabnet_jit.kernels.cells import DECIMAL, EMPTY, WHOLE
+from crabnet_jit.reading.texts import Texts
 
 #: Cells that are missing values, beside those that the caller names.
 MISSING = ("", "NA", "na", "N/A", "n/a", "NaN", "nan", "NAN", "null", "NULL", "Null", "?")
@@ -42,10 +42,8 @@ class Notation(NamedTuple):
     missing: tuple[str, ...] = MISSING
 
 
-def typed(
-    name: str, texts: Texts, decimals: Decimals, notation: Notation, place: Callable[[int], str]
-) -> Cells:
-    """The column of these cells (n_rows,), whose decimal numbers have been read.
+def typed(name: str, texts: Texts, notation: Notation, place: Callable[[int], str]) -> Cells:
+    """The column of these cells (n_rows,), whose array of values becomes that of the column.
 
     Spaces around cells do not count. `place` says where the cell of a row is.
 
@@ -54,21 +52,22 @@ def typed(
     TableError
         If most of the cells are numbers and others are not, or if numbers have separators of thousands.
     """
-    is_missing = decimals.is_empty.copy()
+    is_read, is_missing = texts.forms >= DECIMAL, texts.forms == EMPTY
     for missing in notation.missing:
         if not math.isnan(as_number(missing, notation.decimal)):  # others are not read as numbers
             is_missing |= texts.equal(missing)
-    rest = np.flatnonzero(~(decimals.is_read | is_missing))
-    others, counts = _stripped(texts.part(rest))
+    rest = np.flatnonzero(~(is_read | is_missing))
+    others, counts = _stripped(texts.decoded(rest))
     absent = counts.keys() & set(notation.missing)
     if absent:
         is_missing[rest] = [text in absent for text in others]
     numbers = {text: as_number(text, notation.decimal) for text in counts.keys() - absent}
     words = Counter({text: counts[text] for text, number in numbers.items() if math.isnan(number)})
     if not words:
-        values = np.where(is_missing, np.nan, decimals.values)
+        values = texts.values
+        values[is_missing] = np.nan
         values[rest] = [numbers.get(text, np.nan) for text in others]
-        is_whole = decimals.is_whole | is_missing
+        is_whole = (texts.forms == WHOLE) | is_missing
         is_whole[rest] = [text in absent or text.lstrip("+-").isdecimal() for text in others]
         return _of_numbers(name, values, is_missing, bool(is_whole.all()))
     n_cells = int((~is_missing).sum())
@@ -78,14 +77,14 @@ def typed(
         at, text = next((row, text) for row, text in zip(rest.tolist(), others, strict=True) if text in words)
         raise TableError(f"{place(at)}: {_no_number(text, notation.decimal, n_numbers, n_cells)}")
     column = np.full(len(is_missing), "", object)
-    read = np.flatnonzero(decimals.is_read)
-    for rows, cells in ((rest, others), (read, _stripped(texts.part(read))[0])):
+    read = np.flatnonzero(is_read)
+    for rows, cells in ((rest, others), (read, _stripped(texts.decoded(read))[0])):
         column[rows] = np.fromiter(cells, object, len(cells))
     column[is_missing] = ""
     return _of_words(name, column, is_missing, set(words), are_all=n_numbers == 0)
 
 
-def as_texts(name: str, texts: Texts, notation: Notation) -> Cells:
+def as_texts(name: str, texts: Sequence[str], notation: Notation) -> Cells:
     """The column of these cells as one of texts, whatever they look like."""
     values = np.fromiter(_stripped(texts)[0], object)
     is_missing = np.isin(values, ["", *notation.missing])
@@ -93,9 +92,8 @@ def as_texts(name: str, texts: Texts, notation: Notation) -> Cells:
     return Cells(name, "text", values, is_missing, "texts")
 
 
-def _stripped(texts: Texts) -> tuple[list[str], "Counter[str]"]:
+def _stripped(cells: Sequence[str]) -> tuple[Sequence[str], "Counter[str]"]:
     """Cells without the spaces around them, and how often each occurs."""
-    cells = texts.decoded()
     counts = Counter(cells)
     if any(text != text.strip() for text in counts):
         cells = [text.strip() for text in cells]

@@ -9,25 +9,24 @@ import numpy as np
 
 from crabnet_jit.data.table import Cells, Table, TableError
 from crabnet_jit.reading.cells import EXACT, INEXACT, Notation, as_texts, typed
-from crabnet_jit.reading.content import too_large, zip_members
-from crabnet_jit.reading.decimals import read_decimals
-from crabnet_jit.reading.records import Texts
+from crabnet_jit.reading.content import Bytes, start_of, too_large, zip_members
+from crabnet_jit.reading.texts import Rows, read_texts
 
 _PARQUET, _FEATHER, EXCEL = "Parquet", "Feather", "Excel"
 
 
-def frame_format(data: bytes) -> str | None:
+def frame_format(data: Bytes) -> str | None:
     """The format of a file that polars reads; None for any other file."""
-    if data.startswith(b"PAR1"):
+    if start_of(data).startswith(b"PAR1"):
         return _PARQUET
-    if data.startswith(b"ARROW1"):
+    if start_of(data).startswith(b"ARROW1"):
         return _FEATHER
     is_workbook = any(member.filename == "xl/workbook.xml" for member in zip_members(data) or ())
     return EXCEL if is_workbook else None
 
 
 def read_frame(
-    source: str, data: bytes, form: str, notation: Notation, has_header: bool, max_bytes: int
+    source: str, data: Bytes, form: str, notation: Notation, has_header: bool, max_bytes: int
 ) -> "FrameTable":
     """The table in a file of this format; of an Excel file, its first sheet.
 
@@ -48,7 +47,7 @@ def read_frame(
     try:
         if _unpacked_size(polars, data, form) > max_bytes:
             raise too_large(source, max_bytes)
-        frame = _frame(polars, io.BytesIO(data), form, has_header)
+        frame = _frame(polars, io.BytesIO(data.data), form, has_header)
     except TableError:
         raise
     except (
@@ -71,11 +70,11 @@ def _frame(polars: Any, stream: io.BytesIO, form: str, has_header: bool) -> Any:
     return frame if has_header else frame.rename(lambda name: str(frame.columns.index(name) + 1))
 
 
-def _unpacked_size(polars: Any, data: bytes, form: str) -> int:
+def _unpacked_size(polars: Any, data: Bytes, form: str) -> int:
     """About as many bytes as the columns take; for Excel, what the archive says."""
     if form == EXCEL:
         return sum(member.file_size for member in zip_members(data) or ())
-    frame = (polars.scan_parquet if form == _PARQUET else polars.scan_ipc)(io.BytesIO(data))
+    frame = (polars.scan_parquet if form == _PARQUET else polars.scan_ipc)(io.BytesIO(data.data))
     n_rows: int = frame.select(polars.len()).collect().item()
     return 8 * n_rows * len(frame.collect_schema())
 
@@ -113,7 +112,7 @@ class FrameTable(Table):
         return texts
 
     def _as_texts(self, index: int) -> Cells:
-        cells = as_texts(self.header[index], Texts.of(self.texts(index)), self._notation)
+        cells = as_texts(self.header[index], self.texts(index), self._notation)
         return replace(cells, source=self.source, unit=self.unit, lines=self.lines)
 
     def _typed(self, index: int) -> Cells:
@@ -126,10 +125,8 @@ class FrameTable(Table):
         if is_text and self._has_types:
             return self._as_texts(index)
         if is_text:
-            texts = Texts.of(self.texts(index))
-            column = texts.starts[:, None], texts.ends[:, None]
-            decimals = read_decimals(texts.text, *column, self._notation.decimal).column(0)
-            cells = typed(name, texts, decimals, self._notation, lambda row: self.place(row, name))
+            texts, _ = read_texts(Rows.of(self.texts(index)), 1, self._notation.decimal)
+            cells = typed(name, texts.column(0), self._notation, lambda row: self.place(row, name))
         elif dtype == polars.Boolean:
             values = series.fill_null(False).to_numpy().astype(bool)
             cells = Cells(name, "boolean", values, is_missing, "booleans")

@@ -1,12 +1,10 @@
 """Tables of delimited text."""
 
-import functools
 from collections.abc import Sequence
 from dataclasses import replace
 
 from crabnet_jit.data.table import Cells, Table
 from crabnet_jit.reading.cells import Notation, as_texts, typed
-from crabnet_jit.reading.decimals import Decimals, read_decimals
 from crabnet_jit.reading.records import Records
 
 
@@ -26,22 +24,13 @@ class TextTable(Table):
 
     def texts(self, index: int) -> Sequence[str]:
         """The cells of the column at this place as texts, as they are in the file."""
-        return self._texts.part((slice(None), index)).decoded()
-
-    @functools.cached_property
-    def _decimals(self) -> Decimals:
-        """The numbers of all cells."""
-        texts = self._texts
-        return read_decimals(texts.text, texts.starts, texts.ends, self.decimal)
+        return self._texts.column(index).decoded()
 
     def _typed(self, index: int) -> Cells:
-        name, part = self.header[index], (slice(None), index)
-        decimals = self._decimals.column(index)
-        cells = typed(
-            name, self._texts.part(part), decimals, self._notation, lambda row: self.place(row, name)
-        )
+        name = self.header[index]
+        cells = typed(name, self._texts.column(index), self._notation, lambda row: self.place(row, name))
         return replace(cells, source=self.source, unit=self.unit, lines=self.lines)
 
     def _as_texts(self, index: int) -> Cells:
-        cells = as_texts(self.header[index], self._texts.part((slice(None), index)), self._notation)
+        cells = as_texts(self.header[index], self.texts(index), self._notation)
         return replace(cells, source=self.source, unit=self.unit, lines=self.lines)
