@@ -220,7 +220,7 @@ SCHEDULES: dict[str, Any] = {
     "exploding late": late_explosion,
 }
 OPTIMISERS: dict[str, Any] = {
-    **{name: kind() for name, kind in OPTIMIZERS.items()},
+    **{name: kind() for name, kind in OPTIMIZERS.items() if not kind.is_second_order},
     "momentum": SGD(momentum=0.9),
     "nesterov": SGD(momentum=0.8, nesterov=True),
     "adam of other betas": Adam(betas=(0.5, 0.9)),

@@ -52,7 +52,7 @@ class LevenbergMarquardt(Optimizer):
     >>> from crabnet_jit import fit
     >>> x = np.linspace(0, 10, 200)[:, None]
     >>> net = fit(x, np.sin(x), hidden_sizes=[16], optimizer="levenberg_marquardt", n_iterations=100)
-    >>> bool(abs(net.predict(x) - np.sin(x)).max() < 1e-5)
+    >>> bool(abs(net.predict(x) - np.sin(x)).max() < 1e-4)
     True
     """
 

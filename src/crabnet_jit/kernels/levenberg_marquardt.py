@@ -30,10 +30,9 @@ from crabnet_jit.machine.view import group, panels
 #: What it remembers, then its constants. A damping of 0 is not chosen yet.
 DAMPING, GROWTH, FIRST_DAMPING, LONGEST_BEND, GRADIENT_TOLERANCE, STEP_TOLERANCE, LOSS_TOLERANCE = range(7)
 
-#: Why it ends; or, of a trial, that it failed.
-NO_REASON, INTERRUPTED, NOT_FINITE, SMALL_GRADIENT, SMALL_STEP, SMALL_DECREASE, LARGE_DAMPING, _FAILED = (
-    range(8)
-)
+#: Why it ends …
+NO_REASON, INTERRUPTED, NOT_FINITE, SMALL_GRADIENT, SMALL_STEP, SMALL_DECREASE, LARGE_DAMPING = range(7)
+_FAILED = 7  # … and what a trial says of a step that does not lower the loss.
 
 # Of the damping, over the trace of H, which is also that of the dual form's matrix.
 _MOST, _LEAST = 1e20, 1e-30
