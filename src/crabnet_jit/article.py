@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from crabnet_jit.components.optimizers import OPTIMIZERS
 from crabnet_jit.data.targets import StandardGaussian
 from crabnet_jit.network.network import NN
 
@@ -21,6 +22,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "schedule": "exponential",
         "iterations": 120_000,
         "batch_size": 16,
+        "log_every": 10_000,
     },
     "fast": {
         "hidden": [16, 16],
@@ -31,9 +33,39 @@ PRESETS: dict[str, dict[str, Any]] = {
         "schedule": "cosine",
         "iterations": 20_000,
         "batch_size": 32,
+        "log_every": 10_000,
+    },
+    "best": {
+        "hidden": [16, 16],
+        "activation": "tanh",
+        "init": "glorot_uniform",
+        "optimizer": "levenberg_marquardt",
+        "learning_rate": "auto",
+        "schedule": "auto",
+        "iterations": 1000,
+        "batch_size": 2048,
+        "log_every": 100,
     },
 }
-PRESETS["best"] = {**PRESETS["fast"], "hidden": [32, 32], "iterations": 200_000, "batch_size": 64}
+_OF_STEPS = "learning_rate", "schedule", "iterations", "batch_size", "log_every"
+
+
+def preset_for(name: str, optimizer: str) -> dict[str, Any]:
+    """Options of a preset for an optimiser that need not be its own.
+
+    Methods of second order take few large steps, update rules many small ones: where the preset has the other
+    kind, options of the steps are those of "best" or "fast".
+    """
+    preset = PRESETS[name]
+    if is_second_order(optimizer) == is_second_order(preset["optimizer"]):
+        return preset
+    steps = PRESETS["best" if is_second_order(optimizer) else "fast"]
+    return preset | {option: steps[option] for option in _OF_STEPS}
+
+
+def is_second_order(optimizer: str) -> bool:
+    """Whether it is the name of a method of second order."""
+    return optimizer in OPTIMIZERS and OPTIMIZERS[optimizer].is_second_order
 
 
 def grid_error(net: NN) -> float:

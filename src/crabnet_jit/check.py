@@ -94,7 +94,9 @@ def choice(name: str, value: object, options: Iterable[str]) -> str:
     allowed, count = ", ".join(names), 1
     if len(allowed) > _MAX_LISTED:
         allowed, count = f"the known names ({len(names)}, the first is {shown(names[0])})", 3
-    near = _nearest(value, names, count) if isinstance(value, str) else []
+    near: list[str] = []
+    if isinstance(value, str):
+        near = other_names.values_here(value, names) or _nearest(value, names, count)
     hint = f"; did you mean {' or '.join(map(shown, near))}?" if near else ""
     if isinstance(value, type):
         hint = f"; did you mean an object, {value.__name__}(...)?"

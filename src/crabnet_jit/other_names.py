@@ -60,6 +60,13 @@ _OTHERS = {
     "low and high": "bounds box limits domain",
 }
 
+#: Names of values here, each with the names in SciPy, MATLAB and others for the same thing.
+_VALUES = {
+    "levenberg_marquardt": "lm trainlm levenberg-marquardt levenbergmarquardt marquardt levmar "
+    "gauss_newton gauss-newton gaussnewton",
+    "lbfgs": "l-bfgs l-bfgs-b l_bfgs bfgs",
+}
+
 #: What to do if there is no such argument, by its name here or in other libraries.
 _INSTEAD = {
     "learning_rate": "fit and Trainer take a learning_rate",
@@ -82,7 +89,7 @@ _INSTEAD = {
 }
 
 #: Options of the command line whose names are not those of the arguments.
-_OPTIONS = {
+OPTIONS = {
     "n_iterations": "iterations",
     "hidden_sizes": "hidden",
     "sample_weight": "weights",
@@ -178,11 +185,16 @@ def hint(name: str, known: Sequence[str]) -> str:
     return f"it has {', '.join(known)}" if known else "it has none"
 
 
+def values_here(value: str, known: Sequence[str]) -> list[str]:
+    """What a value is called here, of the names that are known."""
+    return [ours for ours in known if value.lower() in _VALUES.get(ours, "").split()]
+
+
 def option_hint(name: str, known: Sequence[str]) -> str:
     """What to type instead of an option that a command does not have; names are those in Python."""
     lower, here = name.lower(), [name, *_here(name)]
     for ours in here:
-        if (option := _OPTIONS.get(ours, ours)) in known:
+        if (option := OPTIONS.get(ours, ours)) in known:
             return f"it is called {_typed(option)} here"
     if lower in _EPOCHS.split() and "iterations" in known:
         return _STEPS.format("--iterations")

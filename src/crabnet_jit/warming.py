@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from crabnet_jit.components.activations import ACTIVATIONS, GELU, Activation
-from crabnet_jit.components.losses import LOSSES
+from crabnet_jit.components.losses import LOSSES, Loss
 from crabnet_jit.components.optimizers import OPTIMIZERS
 from crabnet_jit.data.random import StdRng
 from crabnet_jit.data.sources import ArraySource, UniformSource
 from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.data.targets import StandardGaussian
+from crabnet_jit.kernels.curvature_entries import loss_curvature
 from crabnet_jit.network.network import NN
 from crabnet_jit.reading.texts import Rows, read_texts
 from crabnet_jit.training.objective import Objective
@@ -50,11 +51,15 @@ def everything() -> Iterator[tuple[str, Callable[[], object]]]:
         for loss in (kind() for kind in LOSSES.values()):
             yield f"{loss!r}, {dtype}", partial(_train, dtype, _ONE_PANEL, loss=loss)
         for optimizer in (kind() for kind in OPTIMIZERS.values()):
-            yield f"{optimizer!r}, {dtype}", partial(_train, dtype, _ONE_PANEL, optimizer=optimizer)
+            if not optimizer.is_second_order:
+                yield f"{optimizer!r}, {dtype}", partial(_train, dtype, _ONE_PANEL, optimizer=optimizer)
         for n in (_ONE_PANEL, _SEVERAL):
             yield f"batches of {n}, {dtype}", partial(_train, dtype, n)
             more: dict[str, Any] = {"optimizer": "adam", "activation": "tanh", "l2": 0.1, "dropout": 0.5}
             yield f"batches of {n} with calls, {dtype}", partial(_train, dtype, n, **more)
+
+    for name in loss_curvature:
+        yield f"second derivatives, {name}", partial(_train_second_order, LOSSES[name]())
 
 
 def _predict(activation: Activation, dtype: str) -> None:
@@ -80,3 +85,14 @@ def _train(dtype: str, batch_size: int, activation: str = "relu", **options: Any
     StandardGaussian()([[0.0, 0.0]])
     loss = options.get("loss", "mse")
     Objective(net, x[:batch_size], y[:batch_size], loss=loss).loss_and_gradient(net.parameters)
+
+
+def _train_second_order(loss: Loss) -> None:
+    """Both forms: with fewer parameters than samples, and with more."""
+    x = np.linspace(0.0, 1.0, _ONE_PANEL)[:, None]
+    n_outputs = 2 if loss.name == "cross_entropy" else 1
+    y = np.full((_ONE_PANEL, n_outputs), 1.0 / n_outputs)  # right for every loss
+    for width in (1, 2 * _ONE_PANEL):
+        net = NN(1, [width], n_outputs, rng=1)
+        source = ArraySource(x, y, _ONE_PANEL)
+        Trainer(net, source, loss=loss, optimizer="levenberg_marquardt").compile()

@@ -84,10 +84,10 @@ class ProgressBar(Callback):
         if self._shown is None:
             return
         rate = (run.iteration - self._began_at) / max(run.seconds, 1e-9)
-        left = (run.end - run.iteration) / max(rate, 1e-9)
+        left = f"{(run.end - run.iteration) / max(rate, 1e-9):.0f} s left"
         self._shown.write(
             f"{run.iteration} of {run.end} iterations, {rate:.3g} a second, "
-            f"running loss {run.running_loss:.6g}, {left:.0f} s left\n"
+            f"running loss {run.running_loss:.6g}, {'stopped' if run.is_stopped else left}\n"
         )
 
     @contextlib.contextmanager

@@ -13,16 +13,18 @@ from crabnet_jit.article import HIGH, LOW, PRESETS, grid_error
 from crabnet_jit.cli.console import say
 from crabnet_jit.cli.pictures import ARTICLE_NAMES, Pictures
 from crabnet_jit.cli.watch import Watch
+from crabnet_jit.components.optimizers import as_optimizer
 from crabnet_jit.components.schedules import Constant, Cosine, ExponentialDecay, OneCycle, Schedule
+from crabnet_jit.components.update_rules import Optimizer
 from crabnet_jit.data.random import StdRng
-from crabnet_jit.data.sources import UniformSource
+from crabnet_jit.data.sources import ArraySource, Source, UniformSource
 from crabnet_jit.data.targets import StandardGaussian
 from crabnet_jit.network import files
 from crabnet_jit.network.initializers import init_for
 from crabnet_jit.network.network import NN
 from crabnet_jit.training.trainer import Trainer
 
-#: Learning rates for `gaussian`, from its options.
+#: Learning rates of update rules, from the options of `gaussian`.
 SCHEDULES: dict[str, Callable[[argparse.Namespace], Schedule]] = {
     "exponential": lambda options: ExponentialDecay(options.learning_rate, options.decay),
     "constant": lambda options: Constant(options.learning_rate),
@@ -55,13 +57,39 @@ def _nothing_to_keep() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _schedule(options: argparse.Namespace, optimizer: Optimizer) -> Schedule | None:
+    """The learning rates; None for methods that have none."""
+    if not optimizer.is_second_order:
+        return SCHEDULES[check.choice("schedule", options.schedule, SCHEDULES)](options)
+    for name in ("learning_rate", "schedule"):
+        if (given := getattr(options, name)) != "auto":
+            allowed = f"left out for {optimizer.name}, which has no learning rate"
+            raise check.reject(name, allowed, str(given))
+    return None
+
+
+def _source(options: argparse.Namespace, optimizer: Optimizer, rng: StdRng) -> Source:
+    """Points of the article's box: fresh ones in each iteration, or the first ones always."""
+    source = UniformSource(StandardGaussian(), LOW, HIGH, options.batch_size, rng)
+    return ArraySource(*source.batch(0), options.batch_size) if optimizer.is_second_order else source
+
+
+def _logged(trainer: Trainer, iteration: int, running_loss: float) -> float:
+    """The loss that a line of the log has: where single losses have no noise, that of its iteration."""
+    if not trainer.optimizer.is_second_order:
+        return running_loss
+    history = trainer.history
+    return float(history.losses[iteration - history.first_iteration])
+
+
 def gaussian(options: argparse.Namespace) -> None:
     """Fit a network to the article's Gaussian."""
     check.choice("preset", options.preset, PRESETS)
+    optimizer = as_optimizer("optimizer", options.optimizer)
+    check.integer("iterations", options.iterations, 0)
     pictures = Pictures(options)
     watch = Watch(options, pictures.callbacks)
-    check.integer("iterations", options.iterations, 0)
-    schedule = SCHEDULES[check.choice("schedule", options.schedule, SCHEDULES)](options)
+    schedule = _schedule(options, optimizer)
     rng = StdRng(options.seed)
     net = NN(
         2,
@@ -72,14 +100,13 @@ def gaussian(options: argparse.Namespace) -> None:
         init=init_for(options.init, options.activation),
         dtype=options.dtype,
     )
-    source = UniformSource(StandardGaussian(), LOW, HIGH, options.batch_size, rng)
     trainer = Trainer(
         net,
-        source,
-        optimizer=options.optimizer,
+        _source(options, optimizer, rng),
+        optimizer=optimizer,
         learning_rate=schedule,
         log_every=options.log_every,
-        keep_losses=None if pictures.need_losses else 0,
+        keep_losses=None if pictures.need_losses or optimizer.is_second_order else 0,
         on_divergence=options.on_divergence,
     )
     if options.resume is not None:
@@ -95,7 +122,7 @@ def gaussian(options: argparse.Namespace) -> None:
         with watch.interrupted():
             trainer.run(
                 options.iterations - first,
-                on_log=lambda i, loss: watch.print(f"Iter {i}, loss: {loss!r}"),
+                on_log=lambda i, loss: watch.print(f"Iter {i}, loss: {_logged(trainer, i, loss)!r}"),
                 callbacks=watch.callbacks,
             )
     except OSError as error:
@@ -108,6 +135,7 @@ def gaussian(options: argparse.Namespace) -> None:
             f"{done} iterations: {compiled - start:.2f} s compiling, {seconds:.3f} s training, "
             f"{1e6 * seconds / max(done, 1):.3f} us per iteration"
         )
+    watch.say_end(trainer.history)
     if options.save is not None:
         files.save(net, options.save, ARTICLE_NAMES)
     say(f"mean squared error on a grid of 101 x 101 points: {grid_error(net):.3g}")

@@ -63,7 +63,7 @@ SHELLS = ("bash", "zsh", "fish")  # with completion
 _LISTS = ("SIZES", "NAMES", "NUMBERS")  # what options are shown to take
 
 
-def _whole_number(text: str) -> int:
+def whole_number(text: str) -> int:
     """An integer such as 100000, 100_000 or 1e5."""
     with contextlib.suppress(ValueError):
         return int(text)
@@ -74,7 +74,7 @@ def _whole_number(text: str) -> int:
     raise argparse.ArgumentTypeError(f"must be an integer, such as 100000 or 1e5, got {text!r}")
 
 
-def _real_number(text: str) -> float:
+def real_number(text: str) -> float:
     """A number such as 0.001 or 1e-3."""
     try:
         return float(text)
@@ -96,8 +96,8 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, formatter_class=_Formatter)
-        self.register("type", int, _whole_number)
-        self.register("type", float, _real_number)
+        self.register("type", int, whole_number)
+        self.register("type", float, real_number)
         self._words: list[str] = []
         self.commands: dict[str, Parser] = {}  # those of all commands
         self.with_all_options: Callable[[], Parser] = lambda: self  # one whose commands have their options

@@ -27,10 +27,12 @@ from crabnet_jit.cli.tables import (
 )
 from crabnet_jit.cli.watch import Watch
 from crabnet_jit.components.losses import as_loss
+from crabnet_jit.components.optimizers import as_optimizer
 from crabnet_jit.data.columns import MISSING
 from crabnet_jit.data.table import Cells, Table, TableError
 from crabnet_jit.fitting.fit import fit as fit_network
 from crabnet_jit.fitting.scores import ClassScores, Scores, score
+from crabnet_jit.fitting.step_options import steps_of
 from crabnet_jit.network import files
 from crabnet_jit.network.network import NN
 from crabnet_jit.summary import counted
@@ -44,6 +46,12 @@ _HINT = "; --missing drop leaves such rows out, --missing mean takes the mean"
 
 def fit(options: argparse.Namespace) -> None:
     """Fit a network to a table."""
+    steps = steps_of(
+        as_optimizer("optimizer", options.optimizer),
+        options.iterations,
+        options.batch_size,
+        options.learning_rate,
+    )
     for name in ("inputs", "outputs"):
         given = getattr(options, name)
         if len(set(given)) < len(given):
@@ -59,7 +67,7 @@ def fit(options: argparse.Namespace) -> None:
     pictures = Pictures(options)
     watch = Watch(options, pictures.callbacks)
     start = time.perf_counter()
-    on_check = None if watch.bar is not None else functools.partial(_say_progress, options.iterations)
+    on_check = None if watch.bar is not None else functools.partial(_say_progress, steps.n_iterations)
     with watch.interrupted():
         net = fit_network(
             x,
@@ -91,6 +99,7 @@ def fit(options: argparse.Namespace) -> None:
         )
     history = net.fit_history
     assert history is not None
+    watch.say_end(history.training)
     if options.save is not None:
         files.save(net, options.save)
     say(f"{history.n_iterations} iterations, {time.perf_counter() - start:.2f} s, compiling included")

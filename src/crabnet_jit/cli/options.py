@@ -7,18 +7,24 @@ longer than some commands.
 import argparse
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from crabnet_jit import check
-from crabnet_jit.cli.commands import SHELLS, Parser, parser_of_commands
+from crabnet_jit import check, other_names
+from crabnet_jit.cli.commands import SHELLS, Parser, parser_of_commands, real_number, whole_number
 from crabnet_jit.places import follow, is_same
 
 # The shortest command lines that are complete, and options that a resumed run may have of its own.
 _SHORTEST_COMMANDS = {"gaussian": ["gaussian"], "fit": ["fit", "-", "--inputs", "x", "--outputs", "y"]}
 _MAY_CHANGE = {"iterations", "log_every"}
 
+# What the help of `gaussian` says of the steps, besides their defaults.
+_ABOUT_STEPS_OF_GAUSSIAN = {
+    "learning_rate": "levenberg_marquardt has none",
+    "iterations": "levenberg_marquardt ends sooner if it cannot get further",
+    "batch_size": "fresh ones each time, but levenberg_marquardt takes the same ones always",
+}
 _MAX_SIZE = "1GB"
 _TABLE = (
     "CSV or other delimited text in UTF-8, also as .gz, .bz2 or .xz; with polars .parquet, .feather and "
@@ -58,23 +64,25 @@ def _numbers(text: str) -> list[float] | float:
     return numbers if len(numbers) > 1 else numbers[0]
 
 
+def _or_auto(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The type of an option that may also be the word auto."""
+    return lambda text: text if text == "auto" else kind(text)
+
+
 def all_options() -> Parser:
     """Of all commands."""
     parser, commands = parser_of_commands()
-    _add_gaussian(commands["gaussian"], "article")
     for command, add_options in _ADD_OPTIONS.items():
         add_options(commands[command])
     return parser
 
 
-def _options_of(command: str, preset: str = "article", saved: dict[str, Any] | None = None) -> Parser:
-    """Of a command; their defaults are those of a checkpoint, or else of a preset."""
+def _options_of(command: str, defaults: Mapping[str, Any] | None = None) -> Parser:
+    """Of a command; with some defaults of their own, such as those of a checkpoint or a preset."""
     parser, commands = parser_of_commands()
-    if command == "gaussian":
-        _add_gaussian(commands[command], preset)
-    elif command in _ADD_OPTIONS:
+    if command in _ADD_OPTIONS:
         _ADD_OPTIONS[command](commands[command])
-    commands[command].set_defaults(**(saved or {}))
+    commands[command].set_defaults(**(defaults or {}))
     commands[command].with_all_options = all_options
     return parser
 
@@ -100,21 +108,22 @@ def add_reader_options(parser: Parser) -> None:
     )
 
 
-def _add_gaussian(gaussian: Parser, preset_name: str) -> None:
+def _add_gaussian(gaussian: Parser) -> None:
     from crabnet_jit.article import PRESETS
     from crabnet_jit.cli.article import SCHEDULES
 
-    preset = PRESETS[preset_name]
+    preset = PRESETS["article"]
     gaussian.add_argument(
         "--preset",
         default="article",
         metavar="NAME",
-        help=f"a set of defaults for the other options: {', '.join(PRESETS)}",
+        help=f"a set of defaults for the other options: {', '.join(PRESETS)}; those of the steps suit the "
+        "optimizer",
     )
     gaussian.add_argument(
         "--seed", type=int, default=1, metavar="N", help="seed of the random numbers, 0 to 2**64 - 1"
     )
-    _add_network(gaussian, **preset)
+    _add_network(gaussian, _ABOUT_STEPS_OF_GAUSSIAN, **preset)
     gaussian.add_argument(
         "--schedule",
         default=preset["schedule"],
@@ -129,7 +138,11 @@ def _add_gaussian(gaussian: Parser, preset_name: str) -> None:
         help="what multiplies the learning rate in every iteration, with --schedule exponential",
     )
     gaussian.add_argument(
-        "--log-every", type=int, default=10_000, metavar="N", help="iterations between two lines of the log"
+        "--log-every",
+        type=int,
+        default=preset["log_every"],
+        metavar="N",
+        help="iterations between two lines of the log",
     )
     _add_run(gaussian)
     gaussian.add_argument(
@@ -202,15 +215,16 @@ def _add_run(parser: Parser) -> None:
 
 def _add_network(
     parser: Parser,
+    about_steps: Mapping[str, str],
     *,
     hidden: list[int],
     activation: str,
     init: str,
     optimizer: str,
-    learning_rate: float,
-    iterations: int,
-    batch_size: int,
-    **_: str,
+    learning_rate: float | str,
+    iterations: int | str,
+    batch_size: int | str,
+    **_: Any,
 ) -> None:
     from crabnet_jit import ACTIVATIONS, INITIALIZERS, OPTIMIZERS
 
@@ -241,25 +255,30 @@ def _add_network(
     )
     parser.add_argument(
         "--learning-rate",
-        type=float,
+        type=_or_auto(real_number),
         default=learning_rate,
         metavar="RATE",
-        help="size of the steps, at its highest",
+        help=f"size of the steps, at its highest; {about_steps['learning_rate']}",
     )
     parser.add_argument(
         "--iterations",
-        type=int,
+        type=_or_auto(whole_number),
         default=iterations,
         metavar="N",
-        help="number of training steps, each with one batch",
+        help=f"number of training steps, each with one batch; {about_steps['iterations']}",
     )
     parser.add_argument(
-        "--batch-size", type=int, default=batch_size, metavar="N", help="samples in the batch of an iteration"
+        "--batch-size",
+        type=_or_auto(whole_number),
+        default=batch_size,
+        metavar="N",
+        help=f"samples in the batch of an iteration; {about_steps['batch_size']}",
     )
 
 
 def _add_fit(fit: Parser) -> None:
     from crabnet_jit import LOSSES
+    from crabnet_jit.fitting import step_options as steps
 
     fit.add_argument("file", help=_TABLE)
     fit.add_argument(
@@ -270,15 +289,21 @@ def _add_fit(fit: Parser) -> None:
     )
     fit.add_argument("--weights", metavar="NAME", help="name of a column with a weight for each row")
     add_reader_options(fit)
+    about_steps = {
+        "learning_rate": f"auto is {steps.LEARNING_RATE}; levenberg_marquardt has none",
+        "iterations": f"auto is {steps.N_ITERATIONS}, with levenberg_marquardt {steps.N_SECOND_ORDER}",
+        "batch_size": f"auto is {steps.BATCH_SIZE}, with levenberg_marquardt all rows",
+    }
     _add_network(
         fit,
+        about_steps,
         hidden=[32, 32],
         activation="tanh",
         init="auto",
         optimizer="adam",
-        learning_rate=0.003,
-        iterations=20_000,
-        batch_size=64,
+        learning_rate="auto",
+        iterations="auto",
+        batch_size="auto",
     )
     fit.add_argument(
         "--task",
@@ -422,8 +447,9 @@ def _add_completion(completion: Parser) -> None:
     completion.add_argument("shell", help=f"the shell: {', '.join(SHELLS)}")
 
 
-#: What adds the options of each command; those of `gaussian` also depend on a preset, `warmup` has none.
+#: What adds the options of each command; `warmup` has none.
 _ADD_OPTIONS = {
+    "gaussian": _add_gaussian,
     "fit": _add_fit,
     "predict": _add_predict,
     "describe": _add_describe,
@@ -442,16 +468,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     options = _options_of(command).parse_args(argv)
     if command not in _SHORTEST_COMMANDS:
         return options
-    from crabnet_jit.article import PRESETS
+    if options.resume is None:
+        return _of_preset(argv, options) if command == "gaussian" else options
     from crabnet_jit.cli.watch import saved_options
 
-    preset = getattr(options, "preset", "article")
-    if preset not in PRESETS:
-        return options  # for an error
-    if options.resume is None:
-        return options if preset == "article" else _options_of(command, preset).parse_args(argv)
     saved = saved_options(command, options.resume, set(vars(options)))
-    parser = _options_of(command, preset, saved)
+    parser = _options_of(command, saved)
     resumed, as_saved = parser.parse_args(argv), parser.parse_args(_SHORTEST_COMMANDS[command])
     for name in saved.keys() - _MAY_CHANGE:
         if getattr(resumed, name) != getattr(as_saved, name):
@@ -459,6 +481,19 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             option = f"--{name.replace('_', '-')}"
             raise check.InvalidArgumentError(f"{option} must be {was}, as in {options.resume}, got {given}")
     return resumed
+
+
+def _of_preset(argv: Sequence[str], options: argparse.Namespace) -> argparse.Namespace:
+    """The options of `gaussian`, with the defaults of its preset, or of steps that suit its optimiser."""
+    from crabnet_jit.article import PRESETS, preset_for
+
+    if options.preset not in PRESETS:
+        return options  # for an error
+    own = PRESETS[options.preset]
+    if options.preset != "article":
+        options = _options_of("gaussian", own).parse_args(argv)
+    fitting = preset_for(options.preset, options.optimizer)
+    return options if fitting is own else _options_of("gaussian", fitting).parse_args(argv)
 
 
 #: For each command, the options with files that it reads, and those with files that it writes.
@@ -478,9 +513,16 @@ _FILMS = ("animate", "rotate")
 
 
 def _shown(name: str) -> str:
-    """What errors call an option with a file."""
+    """What errors call an option."""
     arguments = {"file": "the data", "to": "FILE", "model": "the model", "picture": "PICTURE"}
     return arguments.get(name, f"--{name.replace('_', '-')}")
+
+
+def with_options(message: str, options: argparse.Namespace) -> str:
+    """The message of an error about an argument, with the name of the option that has its value."""
+    argument, must, rest = message.partition(" must ")
+    option = other_names.OPTIONS.get(argument, argument)
+    return f"{_shown(option)}{must}{rest}" if hasattr(options, option) else message
 
 
 def _is_frame(path: Path, film: Path) -> bool:

@@ -1,5 +1,6 @@
 """What all commands have in common: signals, errors, exit codes."""
 
+import argparse
 import contextlib
 import importlib
 import signal
@@ -13,7 +14,7 @@ from crabnet_jit.archive import FileFormatError
 from crabnet_jit.check import InvalidArgumentError
 from crabnet_jit.cli.commands import USAGE_ERROR
 from crabnet_jit.cli.console import abandon_output, say
-from crabnet_jit.cli.options import check_files, parse
+from crabnet_jit.cli.options import check_files, parse, with_options
 from crabnet_jit.cli.order import check_order
 from crabnet_jit.data.table import TableError
 
@@ -58,6 +59,7 @@ def _signals(command: str) -> Iterator[None]:
 def run(arguments: Sequence[str]) -> int:
     """Run a command; return the exit code."""
     command = "crabnet-jit"
+    options = argparse.Namespace()
     try:
         options = parse(arguments)
         command = f"crabnet-jit {options.command}"
@@ -68,7 +70,9 @@ def run(arguments: Sequence[str]) -> int:
             check_files(options)
             module = importlib.import_module(f"crabnet_jit.cli.{_MODULES[options.command]}")
             getattr(module, options.command)(options)
-    except (InvalidArgumentError, TableError, FileFormatError) as error:
+    except InvalidArgumentError as error:
+        code, message = USAGE_ERROR, f"error: {with_options(str(error), options)}"
+    except (TableError, FileFormatError) as error:
         code, message = USAGE_ERROR, f"error: {error}"
     except ImportError as error:
         code, message = _FAILED, f"error: {error}"

@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from crabnet_jit.archive import FileFormatError
+from crabnet_jit.article import is_second_order
 from crabnet_jit.callbacks.checkpoint import Checkpoint
 from crabnet_jit.callbacks.log_file import LogFile
 from crabnet_jit.callbacks.progress import ProgressBar
 from crabnet_jit.callbacks.stopping import TimeBudget
 from crabnet_jit.cli.console import Log, say
+from crabnet_jit.network.history import History
 from crabnet_jit.network.spec import count_parameters
 from crabnet_jit.training.run import Callback
 from crabnet_jit.training.state import read_checkpoint
@@ -49,6 +51,10 @@ def saved_options(command: str, path: str, known: set[str]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name in known - _NOT_SAVED - {"command"}}
 
 
+# Iterations between two rows of a log file.
+_ROWS, _ROWS_OF_SECOND_ORDER = 1000, 10
+
+
 class Watch:
     """The callbacks that options ask for, and what is said about them."""
 
@@ -63,7 +69,8 @@ class Watch:
         if options.time_limit is not None:
             self.callbacks.append(TimeBudget(options.time_limit))
         if options.log_file is not None:
-            self.callbacks.append(LogFile(options.log_file))
+            every = _ROWS_OF_SECOND_ORDER if is_second_order(options.optimizer) else _ROWS
+            self.callbacks.append(LogFile(options.log_file, every))
         self._checkpoint: Checkpoint | None = None
         if options.checkpoint is not None:
             saved = {
@@ -84,6 +91,12 @@ class Watch:
             if self._checkpoint is not None and self._checkpoint.path.exists():
                 say(f"go on with --resume {self._checkpoint.path}")
             raise
+
+    def say_end(self, history: History) -> None:
+        """Say what ended a run before its last iteration."""
+        for iteration, event in history.events:
+            if iteration == history.n_iterations and event.startswith("stopped"):
+                say(event)
 
     def print(self, text: str) -> None:
         """A line of the log; see `close`."""

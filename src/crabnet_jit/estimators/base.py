@@ -51,7 +51,7 @@ class NNEstimator(BaseEstimator, ABC):
         init: str = "auto",
         loss: Loss | str = "mse",
         optimizer: Optimizer | str = "adam",
-        learning_rate: float | Schedule = 0.02,
+        learning_rate: float | str | Schedule = "auto",
         n_iterations: int = 500,
         batch_size: int | None = None,
         standardize: bool = True,

@@ -101,7 +101,7 @@ class NNClassifier(ClassifierMixin, NNEstimator):
         init: str = "auto",
         loss: Loss | str = "auto",
         optimizer: Optimizer | str = "adam",
-        learning_rate: float | Schedule = 0.02,
+        learning_rate: float | str | Schedule = "auto",
         n_iterations: int = 500,
         batch_size: int | None = None,
         standardize: bool = True,

@@ -32,12 +32,14 @@ class NNRegressor(RegressorMixin, NNEstimator):
         What is minimised, as in `Trainer`; not a cross entropy.
     optimizer : Optimizer or str, default "adam"
         As in `Trainer`.
-    learning_rate : float or callable, default 0.02
-        As in `fit`: a number is where a `Cosine` schedule starts. In `partial_fit` it is constant.
+    learning_rate : float or callable, default "auto"
+        As in `fit`: a number is where a `Cosine` schedule starts. In `partial_fit` it is constant. "auto" is
+        0.02; "levenberg_marquardt" has none.
     n_iterations : int, default 500
-        Steps of a fit, at least 1.
+        Steps of a fit, at least 1. "levenberg_marquardt" may end before them, see `n_iter_`.
     batch_size : int, optional
-        Samples in a step, at least 1; by default all. Minibatches need more, smaller steps.
+        Samples in a step, at least 1; by default all, which "levenberg_marquardt" needs. Minibatches need
+        more, smaller steps.
     standardize : bool, default True
         Whether the network sees inputs and targets with mean 0 and standard deviation 1, as in `fit`.
     validation : float, optional
@@ -146,6 +148,9 @@ class NNRegressor(RegressorMixin, NNEstimator):
         The optimiser keeps its state from call to call; after `fit`, the first call begins with a new one.
         The first call makes the network, and standardises by the means and deviations of its samples.
         `n_iterations`, `on_check` and `resume` are ignored.
+
+        A step of "levenberg_marquardt" goes far towards the least loss of its samples, whatever other samples
+        came before: let each call have all of them.
 
         Parameters
         ----------

@@ -8,18 +8,20 @@ import numpy as np
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.losses import Loss
-from crabnet_jit.components.schedules import Schedule
+from crabnet_jit.components.optimizers import as_optimizer
 from crabnet_jit.components.update_rules import OptimizerState
 from crabnet_jit.data.random import DROPOUT, StdRng
 from crabnet_jit.data.sources import ArraySource
 from crabnet_jit.fitting.data_set import units_of
 from crabnet_jit.fitting.fit import fit
+from crabnet_jit.fitting.step_options import AUTO, batch_size_of, steps_of
 from crabnet_jit.network.history import History
 from crabnet_jit.network.initializers import init_for
 from crabnet_jit.network.network import NN
 from crabnet_jit.network.schema import Schema
 from crabnet_jit.training.trainer import Trainer
 
+_LEARNING_RATE = 0.02  # of update rules, if it is "auto"
 #: Parameters of estimators that `Trainer` takes as they are.
 _OF_TRAINERS = (
     "optimizer",
@@ -38,7 +40,6 @@ _OF_FITS = (
     "hidden_sizes",
     "activation",
     "init",
-    "learning_rate",
     "n_iterations",
     "standardize",
     "patience",
@@ -70,7 +71,8 @@ def fit_network(estimator: Any, samples: Samples, loss: Loss, seed: int, start: 
         samples.targets,
         loss=loss,
         sample_weight=samples.weights,
-        batch_size=_batch_size(estimator, samples),
+        learning_rate=_learning_rate(estimator, AUTO),
+        batch_size=len(samples.inputs) if estimator.batch_size is None else estimator.batch_size,
         validation=validation,
         seed=seed,
         start=start,
@@ -99,12 +101,14 @@ def train_one_pass(
 ) -> tuple[History, OptimizerState]:
     """Train the network in place, each sample once, from an optimiser's state on; the state after it."""
     inputs, targets, weights = samples
-    source = ArraySource(inputs, targets, _batch_size(estimator, samples), sample_weight=weights, rng=seed)
+    source = ArraySource(
+        inputs, targets, _batch_size(estimator, len(inputs)), sample_weight=weights, rng=seed
+    )
     trainer = Trainer(
         net,
         source,
         loss=loss,
-        learning_rate=_from_iteration(estimator.n_iter_, estimator.learning_rate),
+        learning_rate=_from_iteration(estimator.n_iter_, _learning_rate(estimator, None)),
         rng=StdRng(seed, DROPOUT),
         **{name: getattr(estimator, name) for name in _OF_TRAINERS},
     )
@@ -119,12 +123,21 @@ def train_one_pass(
     return history, OptimizerState(here.buffers.copy(), here.numbers.copy())
 
 
-def _batch_size(estimator: Any, samples: Samples) -> int:
-    size: int = len(samples.inputs) if estimator.batch_size is None else estimator.batch_size
-    return size
+def _batch_size(estimator: Any, n_samples: int) -> int:
+    """Samples in a batch of `partial_fit`, which are all for methods of second order."""
+    rule = as_optimizer("optimizer", estimator.optimizer)
+    size = n_samples if estimator.batch_size is None else estimator.batch_size
+    return batch_size_of(rule, steps_of(rule, 1, size, AUTO), n_samples)
 
 
-def _from_iteration(first: int, learning_rate: float | Schedule) -> float | Schedule:
+def _learning_rate(estimator: Any, none: Any) -> Any:
+    """That of an estimator; for methods that have none, what stands for none."""
+    if not isinstance(estimator.learning_rate, str) or estimator.learning_rate != AUTO:
+        return estimator.learning_rate
+    return none if as_optimizer("optimizer", estimator.optimizer).is_second_order else _LEARNING_RATE
+
+
+def _from_iteration(first: int, learning_rate: Any) -> Any:
     """A schedule whose iteration 0 is `first`; a number stays one."""
     if not callable(learning_rate) or isinstance(learning_rate, type):
         return learning_rate

@@ -1,5 +1,6 @@
 """The loss of a whole data set as a function of the parameters theta."""
 
+import importlib
 import math
 from typing import Any, NoReturn
 
@@ -9,7 +10,9 @@ from numpy.typing import ArrayLike
 from crabnet_jit import check
 from crabnet_jit.arrays import Array, aligned_zeros
 from crabnet_jit.components.losses import Loss, as_loss
+from crabnet_jit.components.optimizers import OPTIMIZERS
 from crabnet_jit.components.penalties_and_clipping import Penalties
+from crabnet_jit.components.update_rules import Optimizer
 from crabnet_jit.kernels import entries
 from crabnet_jit.kernels.panels import pack, panel_shape, without_weight
 from crabnet_jit.kernels.structs import Batches, Criterion, Workspace
@@ -18,6 +21,7 @@ from crabnet_jit.network.network import NN
 from crabnet_jit.summary import counted, summary
 
 _LONG_PRODUCTS = 2**27  # some 10 ms
+_LBFGS, _HISTORY_SIZE, _GRADIENT_TOLERANCE = "lbfgs", 20, 1e-8  # defaults of `minimize`
 
 
 def is_long(n_columns: int, net: NN) -> bool:
@@ -90,7 +94,8 @@ class Objective:
         masks = np.empty((1, n_panels, 0, width), net.dtype)
         inputs, targets = without_weight(inputs, weights), without_weight(targets, weights)
         self._batches = Batches(pack(inputs), pack(targets), pack(shares, padding=0.0), masks)
-        self._criterion = Criterion(self.loss.constant, Penalties(l1, l2).numbers())
+        self._penalties = Penalties(l1, l2)
+        self._criterion = Criterion(self.loss.constant, self._penalties.numbers())
         self._theta = aligned_zeros(net.parameters.size, dtype=net.dtype)
         self._network = net.kernel_view()._replace(parameters=self._theta)
         self._calls = net.calls(self.loss.kernel, self._criterion.penalties)
@@ -146,50 +151,80 @@ class Objective:
 
     @check.keywords
     def minimize(
-        self, max_iterations: int = 1000, *, history_size: int = 20, gradient_tolerance: float = 1e-8
+        self,
+        max_iterations: int = 1000,
+        *,
+        optimizer: Optimizer | str = _LBFGS,
+        history_size: int = _HISTORY_SIZE,
+        gradient_tolerance: float = _GRADIENT_TOLERANCE,
     ) -> Any:
-        """Minimise with SciPy's L-BFGS-B from the network's parameters on, and give it the result.
+        """Minimise from the network's parameters on, and give it the result.
 
         Parameters
         ----------
         max_iterations : int, default 1000
             At least 1.
+        optimizer : {"lbfgs", "levenberg_marquardt"} or LevenbergMarquardt, default "lbfgs"
+            SciPy's L-BFGS-B, or a method that needs no SciPy and gets further with small networks, but takes
+            time and memory for the square of the number of parameters, float64 and no l1.
         history_size : int, default 20
             Corrections that L-BFGS keeps, from 1 to 10,000.
         gradient_tolerance : float, default 1e-8
-            It stops where no component of the gradient is larger.
+            L-BFGS stops where no component of the gradient is larger. `LevenbergMarquardt` has tolerances of
+            its own.
 
         Returns
         -------
-        scipy.optimize.OptimizeResult
-            `fun` is the loss reached, `nit` the iterations taken.
+        scipy.optimize.OptimizeResult, or a named tuple without SciPy
+            `x` are the parameters, `fun` is the loss reached, `nit` the iterations taken, `success` whether
+            they were enough, `message` why they ended.
 
         Raises
         ------
         ImportError
-            Without SciPy: `pip install crabnet-jit[scipy]`.
+            For L-BFGS without SciPy: `pip install crabnet-jit[scipy]`.
         FloatingPointError
             If the loss or its gradient is infinite or NaN at the network's parameters, or becomes so large
-            that L-BFGS cannot go on. The network is as it was.
+            that the method cannot go on. The network is as it was.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from crabnet_jit import NN, Objective
+        >>> x = np.linspace(-1, 1, 50)[:, None]
+        >>> net = NN(1, [8], 1, rng=1, activation="tanh", init="glorot_uniform")
+        >>> Objective(net, x, np.sin(3 * x)).minimize(100, optimizer="levenberg_marquardt").fun < 1e-8
+        True
         """
-        check.integer("max_iterations", max_iterations, 1)
+        n = check.integer("max_iterations", max_iterations, 1)
         check.integer("history_size", history_size, 1, 10_000)
         check.number("gradient_tolerance", gradient_tolerance, 0.0)
+        rule = _second_order(optimizer)
+        if rule is None:
+            return self._minimize_by_lbfgs(n, history_size, gradient_tolerance)
+        for name, value, default in (
+            ("history_size", history_size, _HISTORY_SIZE),
+            ("gradient_tolerance", gradient_tolerance, _GRADIENT_TOLERANCE),
+        ):
+            if value != default:
+                raise check.reject(name, f"left out for {rule.name}", repr(value))
+        self._finite_start()
+        module = importlib.import_module("crabnet_jit.training.minimization")
+        parts = self.net, self.loss, self._penalties, self._batches
+        theta, n_done, reason = module.minimized(*parts, rule, n)
+        loss, _ = self.loss_and_gradient(theta)
+        self.net.parameters = theta
+        message = f"all {n} iterations were taken" if reason is None else reason
+        return module.Minimization(theta, loss, n_done, reason is not None, message)
+
+    def _minimize_by_lbfgs(self, max_iterations: int, history_size: int, gradient_tolerance: float) -> Any:
         try:
             from scipy.optimize import minimize
         except ImportError as error:
             raise ImportError("L-BFGS needs SciPy: pip install crabnet-jit[scipy]") from error
-        start = check.array("net.parameters", self.net.parameters, self.net.dtype).astype(np.float64)
-        loss, gradient = self.loss_and_gradient(start)
-        if not (math.isfinite(loss) and np.isfinite(gradient).all()):
-            what = "its gradient" if math.isfinite(loss) else f"the loss, {loss},"
-            raise FloatingPointError(
-                f"{what} is not finite at the network's parameters: smaller initial parameters, or data that "
-                "are standardised, may help"
-            )
         result = minimize(
             self._finite_loss_and_gradient,
-            start,
+            self._finite_start(),
             jac=True,
             method="L-BFGS-B",
             options={
@@ -202,3 +237,27 @@ class Objective:
         )
         self.net.parameters = result.x
         return result
+
+    def _finite_start(self) -> Array:
+        """The network's parameters, where loss and gradient are finite."""
+        start = check.array("net.parameters", self.net.parameters, self.net.dtype).astype(np.float64)
+        loss, gradient = self.loss_and_gradient(start)
+        if not (math.isfinite(loss) and np.isfinite(gradient).all()):
+            what = "its gradient" if math.isfinite(loss) else f"the loss, {loss},"
+            raise FloatingPointError(
+                f"{what} is not finite at the network's parameters: smaller initial parameters, or data that "
+                "are standardised, may help"
+            )
+        return start
+
+
+def _second_order(optimizer: Optimizer | str) -> Optimizer | None:
+    """The method of second order that `minimize` is asked for; None for L-BFGS."""
+    if isinstance(optimizer, Optimizer):
+        if not optimizer.is_second_order:
+            allowed = f"'{_LBFGS}', or one of second order such as LevenbergMarquardt()"
+            raise check.reject("optimizer", allowed, repr(optimizer), "; Trainer takes all others")
+        return optimizer
+    known = [name for name, kind in OPTIMIZERS.items() if kind.is_second_order]
+    name = check.choice("optimizer", optimizer, [_LBFGS, *known])
+    return None if name == _LBFGS else OPTIMIZERS[name]()

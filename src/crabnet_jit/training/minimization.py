@@ -1,0 +1,59 @@
+"""Objectives, minimised by methods of second order."""
+
+import copy
+from typing import NamedTuple
+
+import numpy as np
+
+from crabnet_jit.arrays import Array
+from crabnet_jit.components.losses import Loss
+from crabnet_jit.components.penalties_and_clipping import Penalties
+from crabnet_jit.components.update_rules import Optimizer
+from crabnet_jit.kernels.structs import Batches
+from crabnet_jit.machine.signals import Interruptible
+from crabnet_jit.network.network import NN
+from crabnet_jit.training.second_order import SecondOrder
+
+
+class Minimization(NamedTuple):
+    """The result of a minimisation, with the names of SciPy's `OptimizeResult`.
+
+    Attributes
+    ----------
+    x : ndarray of float64, shape (n_parameters,)
+        The parameters reached.
+    fun : float
+        The loss there, with its penalties.
+    nit : int
+        Iterations taken.
+    success : bool
+        Whether it ended before its last iteration, because it could not get further.
+    message : str
+        Why it ended.
+    """
+
+    x: Array
+    fun: float
+    nit: int
+    success: bool
+    message: str
+
+
+def minimized(
+    net: NN, loss: Loss, penalties: Penalties, batches: Batches, rule: Optimizer, max_iterations: int
+) -> tuple[Array, int, str | None]:
+    """Parameters (n_parameters,) of a lower loss, iterations taken, and why they end before the last one.
+
+    The network is as it was, also after an exception, such as that of Ctrl-C.
+    """
+    moving = copy.copy(net)
+    method = SecondOrder(moving, loss, penalties, batches, rule.init(moving.parameters).numbers)
+    n_done, reason = 0, None
+    with Interruptible() as interruptible:
+        while n_done < max_iterations and reason is None:
+            losses = np.empty(min(method.size, max_iterations - n_done))
+            n, reason = method.run(losses, interruptible.flag)
+            n_done += n
+            if n < losses.size and not interruptible.is_interrupted() and reason is None:
+                raise FloatingPointError(f"the loss is {losses[n]} after {n_done} iterations")
+    return moving.parameters, n_done, reason
