@@ -451,7 +451,7 @@ import numpy as np
 from crabnet_jit import fit
 from crabnet_jit.cli.main import main
 
-for more in ([], ["--preset", "fast"], ["--preset", "best", "--dtype", "float32"], ["--batch-size", "200"]):
+for more in ([], ["--preset", "fast", "--dtype", "float32"], ["--preset", "best"], ["--batch-size", "200"]):
     assert main(["gaussian", "--iterations", "20", *more]) == 0
 rows = np.random.default_rng(0).normal(size=(90, 2))
 with open(sys.argv[1], "w") as file:
@@ -460,6 +460,8 @@ data = ["fit", sys.argv[1], "--inputs", "x", "--outputs", "y", "--iterations", "
 for more in (
     [], ["--l1", "0.1", "--clip-norm", "1", "--dropout", "0.2"], ["--loss", "huber", "--dtype", "float32"],
     ["--activation", "relu", "--optimizer", "sgd", "--validation", "0", "--batch-size", "8"],
+    ["--optimizer", "levenberg_marquardt", "--l2", "0.1", "--validation", "0.2"],
+    ["--optimizer", "levenberg_marquardt", "--loss", "huber", "--hidden", "2"],
 ):
     assert main([*data, *more]) == 0
 for loss in ("mse", "cross_entropy"):
@@ -467,6 +469,8 @@ for loss in ("mse", "cross_entropy"):
         targets = rows[:, 1] if loss == "mse" else np.arange(90) % 3
         options = {"loss": loss, "batch_size": size, "n_iterations": 50, "validation": 0.2}
         fit(rows[:, :1], targets, activation=["gelu", "sine"], sample_weight=np.arange(90), **options)
+    options = {"loss": loss, "optimizer": "levenberg_marquardt", "n_iterations": 5}
+    fit(rows[:, :1], targets, activation=["gelu", "sine"], sample_weight=np.arange(90), **options)
 """
 
 

@@ -1434,6 +1434,32 @@ def test_train_resumes_with_the_options_of_its_checkpoint(points: str, tmp_path:
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        "gaussian --preset best --hidden 8 --batch-size 200 --log-every 5",
+        "fit {} --inputs x --outputs y --no-progress --hidden 5 --optimizer levenberg_marquardt "
+        "--validation 0.2",
+    ],
+    ids=["gaussian", "fit"],
+)
+def test_levenberg_marquardt_resumes_from_its_checkpoint(
+    options: str, points: str, tmp_path: Path, capsys: Any
+) -> None:
+    options = options.format(points)
+    file = options.partition(" --")[0]
+    if file != "gaussian":
+        file += " --inputs x --outputs y --no-progress"
+    whole, err = command(capsys, f"{options} --iterations 40 --save {tmp_path}/whole.npz")
+    assert "stopped" not in err
+    first, _ = command(capsys, f"{options} --iterations 17 --checkpoint {tmp_path}/run.npz")
+    rest, _ = command(
+        capsys, f"{file} --resume {tmp_path}/run.npz --iterations 40 --save {tmp_path}/rest.npz"
+    )
+    assert first + rest == whole
+    assert (tmp_path / "whole.npz").read_bytes() == (tmp_path / "rest.npz").read_bytes()
+
+
+@pytest.mark.parametrize(
     ("more", "message"),
     [
         ("--hidden 5", "--hidden must be 4, as in "),

@@ -12,6 +12,7 @@ import pytest
 
 from crabnet_jit import (
     NN,
+    ArraySource,
     ExponentialDecay,
     StandardGaussian,
     StdRng,
@@ -70,18 +71,18 @@ def test_no_hidden_layer(capsys: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["gaussian", "--seed", "-1"], "seed must be an integer from 0"),
-        (["gaussian", "--seed", "18446744073709551616"], "seed must be an integer from 0"),
+        (["gaussian", "--seed", "-1"], "--seed must be an integer from 0"),
+        (["gaussian", "--seed", "18446744073709551616"], "--seed must be an integer from 0"),
         (["gaussian", "--seed", "x"], "argument --seed: must be an integer, such as 100000 or 1e5, got 'x'"),
         (["gaussian", "--hidden", "8,a"], "argument --hidden: must be integers separated by commas"),
         (["gaussian", "--hidden", "8,0"], "hidden_sizes[1] must be an integer of at least 1, got 0"),
         (["gaussian", "--hidden", "8,,8"], "argument --hidden"),
-        (["gaussian", "--batch-size", "0"], "batch_size must be"),
-        (["gaussian", "--learning-rate", "nan"], "learning_rate must be"),
-        (["gaussian", "--learning-rate=-1"], "learning_rate must be"),
-        (["gaussian", "--decay", "2"], "decay must be"),
-        (["gaussian", "--iterations", "-5"], "iterations must be"),
-        (["gaussian", "--log-every", "0"], "log_every must be"),
+        (["gaussian", "--batch-size", "0"], "--batch-size must be"),
+        (["gaussian", "--learning-rate", "nan"], "--learning-rate must be"),
+        (["gaussian", "--learning-rate=-1"], "--learning-rate must be"),
+        (["gaussian", "--decay", "2"], "--decay must be"),
+        (["gaussian", "--iterations", "-5"], "--iterations must be"),
+        (["gaussian", "--log-every", "0"], "--log-every must be"),
         (["gaussian", "--unknown"], "crabnet-jit gaussian: error: there is no option --unknown"),
         (["gaussian", "file.csv"], "unrecognized arguments: file.csv"),
         (["learn"], "there is no command learn; did you mean crabnet-jit fit"),
@@ -170,6 +171,79 @@ def test_preset_reaches_a_hundredth_of_the_articles_error(capsys: Any) -> None:
     closing = capsys.readouterr().err.splitlines()
     assert closing[0].startswith("20000 iterations")
     assert float(closing[1].split()[-1]) < 1e-4
+
+
+def error_of(err: str) -> float:
+    """The mean squared error on the grid that was printed."""
+    return float(err.splitlines()[-1].removeprefix("mean squared error on a grid of 101 x 101 points: "))
+
+
+def test_the_best_preset_is_fitted_to_many_digits(capsys: Any) -> None:
+    assert main(["gaussian", "--preset", "best", "--iterations", "100"]) == 0
+    out, err = capsys.readouterr()
+    (line,) = out.splitlines()
+    assert line.startswith("Iter 0, loss: 2.")
+    assert err.startswith("100 iterations")
+    assert error_of(err) < 1e-8
+
+
+@pytest.mark.parametrize("preset", ["article", "fast"])
+def test_levenberg_marquardt_with_the_network_of_another_preset(
+    preset: str, tmp_path: Path, capsys: Any
+) -> None:
+    arguments = f"gaussian --preset {preset} --optimizer levenberg_marquardt --save {tmp_path}/net.npz"
+    assert main([*arguments.split(), "--log-every", "20", "--iterations", "41"]) == 0
+    out, err = capsys.readouterr()
+    losses = [float(line.split()[-1]) for line in out.splitlines()]
+    assert len(losses) == 3
+    assert losses[2] < losses[1] < losses[0]
+    assert error_of(err) < 0.2
+    assert load(tmp_path / "net.npz").activations[0].name == ("relu" if preset == "article" else "silu")
+
+
+def test_the_log_of_levenberg_marquardt_has_the_losses_themselves(capsys: Any) -> None:
+    arguments = "gaussian --preset best --hidden 4 --batch-size 50 --log-every 3 --iterations 10 --seed 5"
+    assert main(arguments.split()) == 0
+    out, _ = capsys.readouterr()
+    rng = StdRng(5)
+    net = NN(2, [4], 1, rng, activation="tanh", init="glorot_uniform")
+    x, y = UniformSource(StandardGaussian(), -3, 3, 50, rng).batch(0)
+    trainer = Trainer(net, ArraySource(x, y, 50), optimizer="levenberg_marquardt")
+    losses = trainer.run(10).losses
+    assert out == "".join(f"Iter {i}, loss: {float(losses[i])!r}\n" for i in (0, 3, 6, 9))
+
+
+def test_what_ends_a_run_early_is_said(capsys: Any) -> None:
+    assert main(["gaussian", "--optimizer", "levenberg_marquardt"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert re.match(r"\d{1,3} iterations: ", lines[0])
+    assert lines[1] == "stopped: a step lowered the loss by less than loss_tolerance"
+
+
+def test_an_update_rule_with_the_network_of_the_best_preset(capsys: Any) -> None:
+    assert main(["gaussian", "--preset", "best", "--optimizer", "adam", "--iterations", "2000"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 1
+    assert 1e-6 < error_of(err) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--learning-rate 0.1", "--learning-rate must be left out for levenberg_marquardt, which has no"),
+        ("--schedule cosine", "--schedule must be left out for levenberg_marquardt, which has no learning"),
+        ("--dtype float32", "--dtype must be float64 for levenberg_marquardt"),
+        ("--optimizer adam --learning-rate auto", "--learning-rate must be a finite number"),
+        ("--optimizer adam --schedule auto", "--schedule must be one of exponential"),
+        ("--iterations auto", "--iterations must be an integer of at least 0, got 'auto'"),
+        ("--optimizer lm", "got 'lm'; did you mean 'levenberg_marquardt'?"),
+    ],
+)
+def test_options_that_do_not_fit_the_optimizer(option: str, message: str, capsys: Any) -> None:
+    assert main(["gaussian", "--preset", "best", *option.split()]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert message in err
 
 
 def test_options_go_before_a_presets_wherever_they_stand(capsys: Any) -> None:

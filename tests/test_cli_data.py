@@ -498,36 +498,92 @@ def test_a_model_that_fit_saved(run: Run) -> None:
     assert out.splitlines()[0] == "x,y,z_predicted"
 
 
+# ---- Levenberg-Marquardt ----
+
+LM = "--inputs", "x,y", "--outputs", "z", "--optimizer", "levenberg_marquardt", "--hidden", "4"
+
+
+def test_levenberg_marquardt_needs_no_other_option(run: Run) -> None:
+    run.write("points.csv", points(200))
+    code, out, err = run("fit", "points.csv", *LM, "--l2", "1e-6", "--save", "model.npz")
+    assert (code, out) == (0, "")
+    lines = err.splitlines()
+    n = int(re.fullmatch(r"(\d+) iterations, .* s, compiling included", lines[-2])[1])  # type: ignore[index]
+    assert 5 < n < 1000
+    assert lines[-3] == "stopped: a step lowered the loss by less than loss_tolerance"
+    assert all(re.match(rf"{k}00 of 1000 iterations: loss ", line) for k, line in enumerate(lines[1:-3], 1))
+    assert len(lines[1:-3]) == n // 100
+    assert "R2 1.000000" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--learning-rate 0.1", "--learning-rate must be left out for levenberg_marquardt, which has none"),
+        ("--batch-size 8", "--batch-size must be left out for levenberg_marquardt, which takes all 60 "),
+        ("--dropout 0.1", "--dropout must be 0 for levenberg_marquardt, got 0.1; take l2"),
+        ("--l1 0.1", "--l1 must be left out for levenberg_marquardt, got 0.1; take l2"),
+        ("--clip-norm 1", "--clip-norm must be left out for levenberg_marquardt"),
+        ("--dtype float32", "--dtype must be float64 for levenberg_marquardt, got float32"),
+        ("--loss mae", "--loss must be one of mse, huber, log_cosh, binary_cross_entropy, cross_entropy"),
+        ("--iterations 0", "--iterations must be an integer of at least 1, got 0"),
+    ],
+)
+def test_what_levenberg_marquardt_does_not_take(option: str, message: str, run: Run) -> None:
+    run.write("points.csv", points())
+    assert_error(run("fit", "points.csv", *LM, *option.split(), "--save", "new.npz"), 2, message)
+    assert run.files() == ["points.csv"]
+
+
+def test_the_word_auto_is_the_default(run: Run) -> None:
+    run.write("points.csv", points())
+    options = ["--inputs", "x,y", "--outputs", "z", "--hidden", "3", "--iterations", "30"]
+    for more in ([], ["--learning-rate", "auto", "--batch-size", "auto"], ["--learning-rate", "0.003"]):
+        assert run("fit", "points.csv", *options, *more, "--save", f"{len(run.files())}.npz")[0] == 0
+    assert len({Path(name).read_bytes() for name in run.files() if name.endswith(".npz")}) == 1
+    assert_error(
+        run("fit", "points.csv", *options, "--batch-size", "all"),
+        2,
+        "argument --batch-size: must be an integer, such as 100000 or 1e5, got 'all'",
+    )
+
+
+def test_a_log_file_of_levenberg_marquardt_has_rows(run: Run) -> None:
+    run.write("points.csv", points())
+    assert run("fit", "points.csv", *LM, "--l2", "0.1", "--iterations", "40", "--log-file", "log.csv")[0] == 0
+    assert len(Path("log.csv").read_text().splitlines()) > 1
+
+
 # ---- bad options ----
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--activation tahn", "activation must be one of"),
+        ("--activation tahn", "--activation must be one of"),
         ("--activation tahn", "did you mean 'tanh'?"),
-        ("--loss msa", "loss must be one of mse, mae"),
+        ("--loss msa", "--loss must be one of mse, mae"),
         ("--optimizer addam", "did you mean 'adam'?"),
-        ("--init he", "init must be one of"),
-        ("--dtype float16", "dtype must be float32 or float64, got 'float16'"),
+        ("--init he", "--init must be one of"),
+        ("--dtype float16", "--dtype must be float32 or float64, got 'float16'"),
         ("--dtype", "argument --dtype: expected one argument"),
         ("--hidden 8,x", "argument --hidden: must be integers separated by commas"),
         ("--hidden 0", "hidden_sizes[0] must be an integer of at least 1, got 0"),
-        ("--iterations 0", "n_iterations must be an integer of at least 1, got 0"),
+        ("--iterations 0", "--iterations must be an integer of at least 1, got 0"),
         ("--iterations 1.5", "argument --iterations: must be an integer, such as 100000 or 1e5, got '1.5'"),
-        ("--batch-size 0", "batch_size must be"),
-        ("--learning-rate nan", "learning_rate must be"),
-        ("--learning-rate=-1", "learning_rate must be"),
-        ("--validation 1", "validation must be a number of at least 0 and below 1, got 1.0"),
-        ("--validation=-0.1", "validation must be"),
-        ("--validation nan", "validation must be"),
-        ("--l1=-1", "l1 must be"),
-        ("--l2 inf", "l2 must be"),
-        ("--clip-norm 0", "clip_norm must be"),
-        ("--clip-value=-1", "clip_value must be"),
-        ("--dropout 1", "dropout must be"),
-        ("--seed -1", "seed must be an integer from 0"),
-        ("--seed 99999999999999999999", "seed must be an integer from 0"),
+        ("--batch-size 0", "--batch-size must be"),
+        ("--learning-rate nan", "--learning-rate must be"),
+        ("--learning-rate=-1", "--learning-rate must be"),
+        ("--validation 1", "--validation must be a number of at least 0 and below 1, got 1.0"),
+        ("--validation=-0.1", "--validation must be"),
+        ("--validation nan", "--validation must be"),
+        ("--l1=-1", "--l1 must be"),
+        ("--l2 inf", "--l2 must be"),
+        ("--clip-norm 0", "--clip-norm must be"),
+        ("--clip-value=-1", "--clip-value must be"),
+        ("--dropout 1", "--dropout must be"),
+        ("--seed -1", "--seed must be an integer from 0"),
+        ("--seed 99999999999999999999", "--seed must be an integer from 0"),
         ("--unknown", "there is no option --unknown"),
         ("--inputs x,x", "--inputs must be different columns, got x,x"),
         ("--outputs z,z", "--outputs must be different columns, got z,z"),

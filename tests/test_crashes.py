@@ -615,6 +615,36 @@ def _fit_with_a_large_validation_set() -> None:
         print(time.monotonic(), flush=True)
 
 
+def _minimize_by_levenberg_marquardt() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (5000, 4))
+    net = NN(4, [40, 40], 1, rng=1, activation="tanh", init="glorot_uniform")
+    objective = Objective(net, x, np.sin(3 * x.sum(axis=1)))
+    objective.minimize(1, optimizer="levenberg_marquardt")  # compiled before
+    before = net.parameters.tobytes()
+    try:
+        print("begins", flush=True)
+        objective.minimize(10**6, optimizer="levenberg_marquardt")
+    except KeyboardInterrupt:
+        print(time.monotonic(), flush=True)
+    assert net.parameters.tobytes() == before
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_answered_within_a_minimisation(nursery: Callable[..., Child]) -> None:
+    delays = []
+    for moment in (0.05, 0.1, 0.3, 0.5):
+        child = nursery(_minimize_by_levenberg_marquardt)
+        assert child.line() == "begins"
+        time.sleep(moment)
+        start = time.monotonic()
+        child.send(signal.SIGINT)
+        *_, last = child.succeed()
+        delays.append(float(last) - start)
+    print(f"minimisation: {_summary(delays)}")
+    assert max(delays) < _AT_ONCE
+
+
 class _Often(Callback):
     """Takes a large loss every ten iterations."""
 

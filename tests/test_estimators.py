@@ -20,7 +20,7 @@ from scipy.special import expit, softmax
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.exceptions import DataConversionWarning, NotFittedError
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
@@ -43,6 +43,7 @@ from crabnet_jit.estimators import NNClassifier, NNRegressor
 
 Array = Any
 BOTH = [NNRegressor, NNClassifier]
+LM: dict[str, Any] = {"optimizer": "levenberg_marquardt", "hidden_sizes": (6,)}
 CROSS_ENTROPIES = {name for name, kind in LOSSES.items() if not kind.is_regression}
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(300, 4)) * [1.0, 10.0, 0.1, 1.0] + [0.0, 5.0, 100.0, -1.0]
@@ -73,6 +74,22 @@ def test_scikit_learns_checks_pass(kind: Any) -> None:
     tags = get_tags(kind())
     assert tags.target_tags.multi_output == (kind is NNRegressor)
     assert kind is NNRegressor or tags.classifier_tags.multi_label
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_scikit_learns_checks_pass_for_levenberg_marquardt(kind: Any) -> None:
+    reason = "its classes can be separated: rounding is amplified, and decides when the run ends"
+    amplified = {"check_sample_weight_equivalence_on_dense_data": reason} if kind is NNClassifier else None
+    estimator = kind(optimizer="levenberg_marquardt")
+    results = check_estimator(estimator, expected_failed_checks=amplified, on_skip=None, on_fail=None)
+    assert [r for r in results if r["status"] not in ("passed", "skipped", "xfail")] == []
+
+
+@pytest.mark.parametrize("y", [Y, TWO, THREE], ids=["numbers", "two", "three"])
+def test_weights_count_as_repetitions_do_for_levenberg_marquardt(y: Array) -> None:
+    weighted = model(y, **LM).fit(X, y, sample_weight=WEIGHTS)
+    repeated = model(y, **LM).fit(X.repeat(WEIGHTS, axis=0), y.repeat(WEIGHTS))
+    np.testing.assert_allclose(outputs(weighted), outputs(repeated), rtol=1e-6, atol=1e-6)
 
 
 def test_without_scikit_learn_the_error_says_what_to_install() -> None:
@@ -430,6 +447,66 @@ def test_a_warm_start_knows_its_classes() -> None:
     assert warm.classes_.tolist() == [10, 20, 30]
 
 
+# Levenberg-Marquardt
+
+
+@pytest.mark.parametrize("y", TARGETS, ids=["one", "two outputs", "two classes", "three", "labels"])
+def test_levenberg_marquardt_needs_no_other_option(y: Array) -> None:
+    fitted = model(y, **LM).fit(X, y)
+    assert 5 < fitted.n_iter_ <= 500
+    assert len(fitted.loss_curve_) == fitted.n_iter_
+    assert fitted.score(X, y) > 0.9
+    assert clone(fitted).get_params() == model(y, **LM).get_params()
+
+
+def test_what_auto_is() -> None:
+    for optimizer in ("adam", "sgd"):
+        same = [
+            model(Y, optimizer=optimizer, n_iterations=5, **rate).fit(X, Y)
+            for rate in ({}, {"learning_rate": 0.02}, {"learning_rate": "auto"})
+        ]
+        assert same[0].loss_curve_ == same[1].loss_curve_ == same[2].loss_curve_
+        passes = [model(Y, optimizer=optimizer, learning_rate=rate) for rate in ("auto", 0.02)]
+        curves = [each.partial_fit(X, Y).partial_fit(X, Y).loss_curve_ for each in passes]
+        assert curves[0] == curves[1]
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learning_rate": 0.02}, "learning_rate must be left out for levenberg_marquardt"),
+        ({"batch_size": 64}, "batch_size must be left out for levenberg_marquardt, which takes all 300"),
+        ({"l1": 0.1}, "l1 must be left out for levenberg_marquardt"),
+        ({"dropout": 0.1}, "dropout must be 0 for levenberg_marquardt"),
+        ({"dtype": "float32"}, "dtype must be float64 for levenberg_marquardt"),
+    ],
+)
+def test_what_levenberg_marquardt_does_not_take(options: dict[str, Any], message: str, method: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        getattr(model(Y, **LM, **options), method)(X, Y)
+
+
+def test_levenberg_marquardt_stops_early() -> None:
+    stopped = model(Y, **LM, l2=0.0, validation=0.3, patience=3).fit(X, Y)
+    assert stopped.n_iter_ < 500
+    (event,) = stopped.net_.fit_history.training.events
+    assert event[1].endswith("in 3 checks")
+    assert stopped.score(X, Y) > 0.9
+
+
+def test_each_pass_of_levenberg_marquardt_is_a_step_of_one_trainer() -> None:
+    options: dict[str, Any] = {"optimizer": "levenberg_marquardt", "l2": 0.01}
+    passes = model(Y, **LM)
+    for _ in range(5):
+        passes = pickle.loads(pickle.dumps(passes.partial_fit(X, Y)))
+    net = model(Y, hidden_sizes=(6,), learning_rate=0.0).partial_fit(X, Y).net_
+    history = Trainer(net, ArraySource(X, Y, 300), **options).run(5)
+    np.testing.assert_array_equal(passes.net_.parameters, net.parameters)
+    assert passes.loss_curve_ == history.losses.tolist()
+    assert passes.n_iter_ == 5
+
+
 # Pass by pass
 
 
@@ -532,6 +609,16 @@ def test_a_search_in_a_pipeline_in_two_processes() -> None:
     search.fit(x, y)
     assert search.best_params_ == {"nnclassifier__hidden_sizes": (16,)}
     assert search.best_score_ > 0.93
+
+
+def test_a_search_over_optimizers() -> None:
+    x = np.linspace(0.0, 1.0, 120)[:, None]
+    y = np.sin(12 * x[:, 0])
+    estimator = NNRegressor(hidden_sizes=(12,), activation="tanh", l2=0.0, n_iterations=100, random_state=0)
+    grid = {"optimizer": ["adam", "levenberg_marquardt"]}
+    search = GridSearchCV(estimator, grid, cv=KFold(3, shuffle=True, random_state=0)).fit(x, y)
+    assert search.best_params_ == {"optimizer": "levenberg_marquardt"}
+    assert search.best_score_ > 0.9999
 
 
 def test_scores_on_real_data_with_the_defaults() -> None:

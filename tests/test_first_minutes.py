@@ -27,6 +27,7 @@ from crabnet_jit import (
     EarlyStopping,
     Every,
     History,
+    InvalidArgumentError,
     LinearLayer,
     LogFile,
     Objective,
@@ -396,6 +397,19 @@ def assert_answer(result: tuple[int, str, str], answer: str) -> None:
     code, out, err = result
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.endswith(f"{answer}\n")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["lm", "LM", "trainlm", "levenberg-marquardt", "LevenbergMarquardt", "gauss_newton", "Gauss-Newton"],
+)
+def test_a_method_by_the_names_of_others(name: str) -> None:
+    for take in (fit, Objective(NN(1, [3], 1), [[0.0]], [0.0]).minimize):
+        arguments = ([[0.0]], [0.0]) if take is fit else ()
+        with pytest.raises(InvalidArgumentError, match=r"; did you mean 'levenberg_marquardt'\?$"):
+            take(*arguments, optimizer=name)
+    with pytest.raises(InvalidArgumentError, match=r"; did you mean 'lbfgs'\?$"):
+        Objective(NN(1, [3], 1), [[0.0]], [0.0]).minimize(optimizer="L-BFGS-B")
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,11 @@
 import copy
 import inspect
 import math
+import os
 import pickle
+import signal
 import sys
+import threading
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,7 @@ from crabnet_jit import (
     CustomLoss,
     ExponentialDecay,
     InvalidArgumentError,
+    LevenbergMarquardt,
     Objective,
     OneCycle,
     OptimizerState,
@@ -1169,6 +1173,107 @@ def test_minimize_without_scipy_says_what_to_install(monkeypatch: pytest.MonkeyP
 def test_bad_options_of_minimize(options: Any, message: str) -> None:
     with pytest.raises(InvalidArgumentError, match=message):
         Objective(NN(2, [3], 1, rng=1), *waves(10)).minimize(**options)
+
+
+# ---- Levenberg-Marquardt ----
+
+
+@pytest.mark.parametrize("loss", ["mse", "huber", "log_cosh"])
+def test_levenberg_marquardt_goes_further(loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)  # it needs none
+    x, y = waves()
+    net = NN(2, [12], 1, rng=1, activation="tanh", init="glorot_uniform")
+    objective = Objective(net, x, y, loss=loss, sample_weight=np.arange(1.0, len(x) + 1))
+    start, _ = objective.loss_and_gradient(net.parameters)
+    result = objective.minimize(300, optimizer="levenberg_marquardt")
+    assert result.fun < 1e-6 * start
+    np.testing.assert_array_equal(result.x, net.parameters)
+    assert objective.loss_and_gradient(result.x)[0] == result.fun
+    assert result.nit <= 300
+    assert result.success == (result.nit < 300)
+
+
+def test_levenberg_marquardt_says_why_it_ended() -> None:
+    x, y = waves(50)
+    net = NN(2, [], 1, rng=1)
+    objective = Objective(net, x, y, l2=0.1)
+    method = LevenbergMarquardt(gradient_tolerance=1e-9, loss_tolerance=0.0)
+    result = objective.minimize(optimizer=method)
+    assert result.success
+    assert result.nit < 20
+    assert result.message == "the gradient is below gradient_tolerance"
+    assert abs(objective.loss_and_gradient(net.parameters)[1]).max() <= 1e-9
+    again = objective.minimize(optimizer=method)
+    assert (again.nit, again.fun) == (0, result.fun)
+    net.parameters += 1.0
+    result = objective.minimize(1, optimizer="levenberg_marquardt")
+    assert (result.nit, result.success, result.message) == (1, False, "all 1 iterations were taken")
+
+
+def test_minimize_and_a_trainer_take_the_same_steps() -> None:
+    x, y = waves(40)
+    nets = [NN(2, [5], 1, rng=1, activation="tanh", init="glorot_uniform") for _ in range(2)]
+    Objective(nets[0], x, y, l2=1e-3).minimize(7, optimizer="levenberg_marquardt")
+    Trainer(nets[1], ArraySource(x, y, 40), optimizer="levenberg_marquardt", l2=1e-3).run(7)
+    np.testing.assert_allclose(nets[0].parameters, nets[1].parameters, rtol=1e-9)
+
+
+def test_an_interrupted_minimisation_leaves_the_network_as_it_was() -> None:
+    x, y = waves(2000)
+    net = NN(2, [40, 40], 1, rng=1, activation="tanh", init="glorot_uniform")
+    before = net.parameters.copy()
+    objective = Objective(net, x, y)
+    objective.minimize(1, optimizer="levenberg_marquardt")  # compiled before
+    net.parameters = before
+    alarm = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    alarm.start()
+    with pytest.raises(KeyboardInterrupt):
+        objective.minimize(10**6, optimizer="levenberg_marquardt")
+    np.testing.assert_array_equal(net.parameters, before)
+
+
+@pytest.mark.parametrize(
+    ("options", "of_objective", "message"),
+    [
+        ({"optimizer": "adam"}, {}, "optimizer must be one of lbfgs, levenberg_marquardt, got 'adam'"),
+        ({"optimizer": Adam()}, {}, r"optimizer must be 'lbfgs', or one of second order .*, got Adam"),
+        ({"optimizer": "LM"}, {}, "got 'LM'; did you mean 'levenberg_marquardt'?"),
+        ({"history_size": 5}, {}, "history_size must be left out for levenberg_marquardt, got 5"),
+        ({"gradient_tolerance": 0.1}, {}, "gradient_tolerance must be left out for levenberg_marquardt"),
+        ({}, {"l1": 0.1}, "l1 must be left out for levenberg_marquardt, got 0.1; take l2"),
+        ({}, {"loss": "mae"}, "loss must be one of mse, huber"),
+    ],
+)
+def test_what_minimize_by_levenberg_marquardt_refuses(options: Any, of_objective: Any, message: str) -> None:
+    net = NN(2, [3], 1, rng=1)
+    before = net.parameters.copy()
+    with pytest.raises(InvalidArgumentError, match=message):
+        Objective(net, *waves(10), **of_objective).minimize(
+            **({"optimizer": "levenberg_marquardt"} | options)
+        )
+    np.testing.assert_array_equal(net.parameters, before)
+
+
+def test_levenberg_marquardt_from_an_infinite_loss_names_the_loss() -> None:
+    net = NN(2, [3], 1, rng=1)
+    net.parameters[:] = 1e200
+    with pytest.raises(FloatingPointError, match=r"^the loss, (inf|nan), is not finite at the network's"):
+        Objective(net, *waves(10)).minimize(optimizer="levenberg_marquardt")
+    assert (net.parameters == 1e200).all()
+
+
+def test_a_fit_that_cannot_get_further_at_once_has_a_validation_loss() -> None:
+    x, y = waves(50)
+    options: dict[str, Any] = {"optimizer": LevenbergMarquardt(gradient_tolerance=1e9)}
+    start = fit(x, y, hidden_sizes=(3,), n_iterations=1)
+    net = fit(x, y, start=start, validation=0.2, **options)
+    assert net.fit_history is not None
+    assert net.fit_history.n_iterations == 0
+    assert net.fit_history.validation_iterations == [0]
+    np.testing.assert_array_equal(net.parameters, start.parameters)
+
+
+# ---- L-BFGS, from bad starts ----
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -599,7 +599,8 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
             {"net": network(), "x": X, "y": Y, "loss": "mse"},
         ),
         "Objective.minimize": lambda: Call(
-            minimized, {"max_iterations": 2, "history_size": 2, "gradient_tolerance": 1e-3}
+            minimized,
+            {"max_iterations": 2, "optimizer": "lbfgs", "history_size": 2, "gradient_tolerance": 1e-3},
         ),
         "fit": lambda: Call(
             fit,

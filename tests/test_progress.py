@@ -245,16 +245,26 @@ def test_lines_keep_their_interval(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_tqdm")
-def test_lines_tell_the_rate_of_this_run_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = article()
+def test_lines_tell_the_rate_of_this_run_and_the_time_left() -> None:
+    def interrupt(run: Any) -> None:
+        raise KeyboardInterrupt
+
+    trainer, file = article(), io.StringIO()
     trainer.run(100_000)
-    text = shown_by(trainer, 1000, callbacks=[Every(10, sleep(0.05)), Every(20, lambda run: run.stop())])
-    match = re.fullmatch(_LINE + "\n", text)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(1000, callbacks=[ProgressBar(file=file), Every(10, sleep(0.05)), Every(20, interrupt)])
+    match = re.fullmatch(_LINE + "\n", file.getvalue())
     assert match is not None
     assert match.group(1, 2) == ("100020", "101000")
     rate, left = float(match.group(3)), int(match.group(5))
     assert 0 < rate < 20 / 0.1
     assert left == pytest.approx(980 / rate, rel=0.02, abs=1)
+
+
+@pytest.mark.usefixtures("no_tqdm")
+def test_the_line_of_a_run_that_was_stopped_tells_no_time_left() -> None:
+    text = shown_by(article(), 1000, callbacks=[Every(20, lambda run: run.stop())])
+    assert re.fullmatch(_LINE.replace(r"(\d+) s left", "stopped") + "\n", text)
 
 
 @pytest.mark.usefixtures("no_tqdm")

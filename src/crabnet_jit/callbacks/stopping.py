@@ -123,7 +123,8 @@ class EarlyStopping(Callback):
         continues with the last parameters.
         """
         if error is None:
-            if self.called_at != run.iteration:
+            is_unchecked = self.validation is not None and not self.losses  # a run of no iterations
+            if self.called_at != run.iteration or is_unchecked:
                 self._before_end = self.state()
                 self(run)
             if self.restore_best:
