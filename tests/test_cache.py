@@ -469,6 +469,8 @@ for loss in ("mse", "cross_entropy"):
         targets = rows[:, 1] if loss == "mse" else np.arange(90) % 3
         options = {"loss": loss, "batch_size": size, "n_iterations": 50, "validation": 0.2}
         fit(rows[:, :1], targets, activation=["gelu", "sine"], sample_weight=np.arange(90), **options)
+    if loss == "mse":
+        fit(rows[:, :1], targets, optimizer="bayesian_regularization").predict(rows[:, :1], return_std=True)
     options = {"loss": loss, "optimizer": "levenberg_marquardt", "n_iterations": 5}
     fit(rows[:, :1], targets, activation=["gelu", "sine"], sample_weight=np.arange(90), **options)
 """

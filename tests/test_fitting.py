@@ -20,6 +20,7 @@ from crabnet_jit import (
     Adam,
     AdamW,
     ArraySource,
+    BayesianRegularization,
     Constant,
     Cosine,
     CustomLoss,
@@ -1236,7 +1237,17 @@ def test_an_interrupted_minimisation_leaves_the_network_as_it_was() -> None:
     ("options", "of_objective", "message"),
     [
         ({"optimizer": "adam"}, {}, "optimizer must be one of lbfgs, levenberg_marquardt, got 'adam'"),
-        ({"optimizer": Adam()}, {}, r"optimizer must be 'lbfgs', or one of second order .*, got Adam"),
+        ({"optimizer": Adam()}, {}, r"optimizer must be 'lbfgs', 'levenberg_marquardt', or .*, got Adam\("),
+        (
+            {"optimizer": "bayesian_regularization"},
+            {},
+            "optimizer must be one of lbfgs, levenberg_marquardt, ",
+        ),
+        (
+            {"optimizer": BayesianRegularization()},
+            {},
+            r"got BayesianRegularization\(.*; fit and Trainer take",
+        ),
         ({"optimizer": "LM"}, {}, "got 'LM'; did you mean 'levenberg_marquardt'?"),
         ({"history_size": 5}, {}, "history_size must be left out for levenberg_marquardt, got 5"),
         ({"gradient_tolerance": 0.1}, {}, "gradient_tolerance must be left out for levenberg_marquardt"),

@@ -13,6 +13,7 @@ from crabnet_jit.data.random import StdRng
 from crabnet_jit.data.sources import ArraySource, UniformSource
 from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.data.targets import StandardGaussian
+from crabnet_jit.fitting.fit import fit
 from crabnet_jit.kernels.curvature_entries import loss_curvature
 from crabnet_jit.network.network import NN
 from crabnet_jit.reading.texts import Rows, read_texts
@@ -60,6 +61,7 @@ def everything() -> Iterator[tuple[str, Callable[[], object]]]:
 
     for name in loss_curvature:
         yield f"second derivatives, {name}", partial(_train_second_order, LOSSES[name]())
+    yield "error bars", _fit_with_error_bars
 
 
 def _predict(activation: Activation, dtype: str) -> None:
@@ -96,3 +98,9 @@ def _train_second_order(loss: Loss) -> None:
         net = NN(1, [width], n_outputs, rng=1)
         source = ArraySource(x, y, _ONE_PANEL)
         Trainer(net, source, loss=loss, optimizer="levenberg_marquardt").compile()
+
+
+def _fit_with_error_bars() -> None:
+    x = np.linspace(-1.0, 1.0, _ONE_PANEL)
+    net = fit(x, x**2, hidden_sizes=(2,), optimizer="bayesian_regularization")
+    net.predict(x, return_std=True)

@@ -19,11 +19,12 @@ from crabnet_jit.places import follow, is_same
 _SHORTEST_COMMANDS = {"gaussian": ["gaussian"], "fit": ["fit", "-", "--inputs", "x", "--outputs", "y"]}
 _MAY_CHANGE = {"iterations", "log_every"}
 
+_SECOND_ORDER = "levenberg_marquardt and bayesian_regularization"
 # What the help of `gaussian` says of the steps, besides their defaults.
 _ABOUT_STEPS_OF_GAUSSIAN = {
-    "learning_rate": "levenberg_marquardt has none",
-    "iterations": "levenberg_marquardt ends sooner if it cannot get further",
-    "batch_size": "fresh ones each time, but levenberg_marquardt takes the same ones always",
+    "learning_rate": f"{_SECOND_ORDER} have none",
+    "iterations": f"{_SECOND_ORDER} end sooner if they cannot get further",
+    "batch_size": f"fresh ones each time, but always the same ones for {_SECOND_ORDER}",
 }
 _MAX_SIZE = "1GB"
 _TABLE = (
@@ -290,9 +291,10 @@ def _add_fit(fit: Parser) -> None:
     fit.add_argument("--weights", metavar="NAME", help="name of a column with a weight for each row")
     add_reader_options(fit)
     about_steps = {
-        "learning_rate": f"auto is {steps.LEARNING_RATE}; levenberg_marquardt has none",
-        "iterations": f"auto is {steps.N_ITERATIONS}, with levenberg_marquardt {steps.N_SECOND_ORDER}",
-        "batch_size": f"auto is {steps.BATCH_SIZE}, with levenberg_marquardt all rows",
+        "learning_rate": f"auto is {steps.LEARNING_RATE}; {_SECOND_ORDER} have none",
+        "iterations": f"auto is {steps.N_ITERATIONS}, with levenberg_marquardt {steps.N_SECOND_ORDER}, with "
+        f"bayesian_regularization {steps.N_WITH_EVIDENCE}",
+        "batch_size": f"auto is {steps.BATCH_SIZE}; {_SECOND_ORDER} take all rows",
     }
     _add_network(
         fit,

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from crabnet_jit.arrays import Array
+from crabnet_jit.components.levenberg_marquardt import LevenbergMarquardt
 from crabnet_jit.components.losses import Loss
 from crabnet_jit.components.penalties_and_clipping import Penalties
-from crabnet_jit.components.update_rules import Optimizer
 from crabnet_jit.kernels.structs import Batches
 from crabnet_jit.machine.signals import Interruptible
 from crabnet_jit.network.network import NN
@@ -40,14 +40,14 @@ class Minimization(NamedTuple):
 
 
 def minimized(
-    net: NN, loss: Loss, penalties: Penalties, batches: Batches, rule: Optimizer, max_iterations: int
+    net: NN, loss: Loss, penalties: Penalties, batches: Batches, rule: LevenbergMarquardt, max_iterations: int
 ) -> tuple[Array, int, str | None]:
     """Parameters (n_parameters,) of a lower loss, iterations taken, and why they end before the last one.
 
     The network is as it was, also after an exception, such as that of Ctrl-C.
     """
     moving = copy.copy(net)
-    method = SecondOrder(moving, loss, penalties, batches, rule.init(moving.parameters).numbers)
+    method = SecondOrder(moving, loss, penalties, batches, rule, rule.init(moving.parameters).numbers)
     n_done, reason = 0, None
     with Interruptible() as interruptible:
         while n_done < max_iterations and reason is None:

@@ -253,11 +253,11 @@ class Objective:
 
 def _second_order(optimizer: Optimizer | str) -> Optimizer | None:
     """The method of second order that `minimize` is asked for; None for L-BFGS."""
+    known = [name for name, kind in OPTIMIZERS.items() if kind.is_second_order and not kind.has_evidence]
     if isinstance(optimizer, Optimizer):
-        if not optimizer.is_second_order:
-            allowed = f"'{_LBFGS}', or one of second order such as LevenbergMarquardt()"
-            raise check.reject("optimizer", allowed, repr(optimizer), "; Trainer takes all others")
+        if optimizer.name not in known:
+            allowed = f"{', '.join(map(repr, [_LBFGS, *known]))}, or such an object"
+            raise check.reject("optimizer", allowed, repr(optimizer), "; fit and Trainer take the others")
         return optimizer
-    known = [name for name, kind in OPTIMIZERS.items() if kind.is_second_order]
     name = check.choice("optimizer", optimizer, [_LBFGS, *known])
     return None if name == _LBFGS else OPTIMIZERS[name]()
