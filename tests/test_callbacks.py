@@ -1523,7 +1523,7 @@ def test_checkpoints_of_an_earlier_command_line_are_refused(points: str, tmp_pat
         ("--time-limit x", "argument --time-limit: must be a number, got 'x'"),
         ("--log-file log.txt", "path must be a name with the ending .csv or .jsonl"),
         ("--checkpoint run.npz --checkpoint-every 0", "every must be"),
-        ("--on-divergence ignore", "on_divergence must be one of raise, skip, lower_rate, got 'ignore'"),
+        ("--on-divergence ignore", "--on-divergence must be one of raise, skip, lower_rate, got 'ignore'"),
     ],
 )
 @pytest.mark.parametrize("name", ["gaussian", "fit"])

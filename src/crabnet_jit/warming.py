@@ -13,7 +13,6 @@ from crabnet_jit.data.random import StdRng
 from crabnet_jit.data.sources import ArraySource, UniformSource
 from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.data.targets import StandardGaussian
-from crabnet_jit.fitting.fit import fit
 from crabnet_jit.kernels.curvature_entries import loss_curvature
 from crabnet_jit.network.network import NN
 from crabnet_jit.reading.texts import Rows, read_texts
@@ -102,5 +101,8 @@ def _train_second_order(loss: Loss) -> None:
 
 def _fit_with_error_bars() -> None:
     x = np.linspace(-1.0, 1.0, _ONE_PANEL)
-    net = fit(x, x**2, hidden_sizes=(2,), optimizer="bayesian_regularization")
+    net = NN(1, [2], 1, rng=1)
+    trainer = Trainer(net, ArraySource(x, x**2, _ONE_PANEL), optimizer="bayesian_regularization")
+    trainer.run(1)
+    net.posterior = trainer.posterior()
     net.predict(x, return_std=True)
