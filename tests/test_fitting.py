@@ -1220,8 +1220,8 @@ def test_minimize_and_a_trainer_take_the_same_steps() -> None:
 
 
 def test_an_interrupted_minimisation_leaves_the_network_as_it_was() -> None:
-    x, y = waves(2000)
-    net = NN(2, [40, 40], 1, rng=1, activation="tanh", init="glorot_uniform")
+    x, y = waves(500)
+    net = NN(2, [20, 20], 1, rng=1, activation="tanh", init="glorot_uniform")
     before = net.parameters.copy()
     objective = Objective(net, x, y)
     objective.minimize(1, optimizer="levenberg_marquardt")  # compiled before
