@@ -49,7 +49,6 @@ def torch_eager() -> Fit:
     """PyTorch, eager, one thread, with Nielsen's rule for the damping."""
     torch: Any = import_module("torch")
     torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float64)
 
     def fit(n_iterations: int, seed: int) -> tuple[float, Any]:
         numpy_points, net = points(seed), new_net(seed)
