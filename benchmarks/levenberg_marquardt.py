@@ -9,14 +9,13 @@ and after it. Everything runs on one core. `benchmarks.quality` prints what erro
 import argparse
 import resource
 import sys
-import time
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from .peers.__main__ import use_one_core
 
-WARMUP, N_ITERATIONS = 20, 4
+WARMUP = 20  # iterations
 
 
 class Job(NamedTuple):
@@ -56,16 +55,14 @@ def peak_megabytes() -> float:
 
 
 def milliseconds(trainer: Any, rounds: int) -> float:
-    """Of an iteration, in the best of some runs after the first."""
-    times = []
+    """Of an iteration, the best of some after the first ones."""
+    from .common import seconds
+
     trainer.run(WARMUP)
-    for _ in range(rounds):
-        start = time.perf_counter()
-        trainer.run(N_ITERATIONS)
-        times.append(time.perf_counter() - start)
-    if trainer.iteration != WARMUP + rounds * N_ITERATIONS:
+    best = min(seconds(lambda: trainer.run(1)) for _ in range(rounds))
+    if trainer.iteration != WARMUP + rounds:
         raise AssertionError("the run ended before its last iteration")
-    return 1e3 * min(times) / N_ITERATIONS
+    return 1e3 * best
 
 
 def parts(trainer: Any) -> tuple[dict[str, Callable[[], object]], int]:
@@ -121,7 +118,7 @@ def print_parts(rounds: int) -> None:
     functions = ours | {"J.T @ J": lambda: J.T @ J, "cholesky": lambda: np.linalg.cholesky(A)}
     for function in functions.values():
         function()
-    best = best_seconds(*functions.values(), rounds=5 * rounds)
+    best = best_seconds(*functions.values(), rounds=2 * rounds)
     of = dict(zip(functions, (1e3 * seconds for seconds in best), strict=True))
     factorization = of["factorization"] - of["filling"]
     rows = {
@@ -154,12 +151,12 @@ def print_sizes(rounds: int) -> None:
 
 def print_large(job: Job) -> None:
     """One iteration of many samples, and memory."""
+    from .common import seconds
+
     before = peak_megabytes()
     trainer = job.trainer()
-    start = time.perf_counter()
-    trainer.run(1)
-    seconds, size = time.perf_counter() - start, trainer.net.parameters.size
-    print(f"\n{job}, {size:,} parameters, {job.n_samples:,} samples: an iteration takes {seconds:.2f} s")
+    taken, size = seconds(lambda: trainer.run(1)), trainer.net.parameters.size
+    print(f"\n{job}, {size:,} parameters, {job.n_samples:,} samples: an iteration takes {taken:.2f} s")
     print(f"Peak memory of the process: {peak_megabytes():.0f} MB, {before:.0f} MB before this iteration")
     print(f"The Jacobian alone would be {8e-6 * size * job.n_samples:,.0f} MB")
 
@@ -169,7 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.levenberg_marquardt", description=__doc__.split("\n", maxsplit=1)[0]
     )
-    parser.add_argument("--rounds", type=int, default=15, help="of which the best counts (default 15)")
+    parser.add_argument("--rounds", type=int, default=40, help="of which the best counts (default 40)")
     parser.add_argument("--quick", action="store_true", help="one round, fewer samples: does it work?")
     options = parser.parse_args()
     rounds, large = (1, LARGE._replace(n_samples=4000)) if options.quick else (options.rounds, LARGE)
