@@ -19,7 +19,7 @@ _PLACES = {
         "ACTIVATIONS ELU GELU Activation CustomActivation Identity LeakyReLU ReLU SiLU Sigmoid Sine "
         "Softplus Tanh"
     ),
-    "components.levenberg_marquardt": "LevenbergMarquardt",
+    "components.levenberg_marquardt": "BayesianRegularization LevenbergMarquardt",
     "components.losses": "LOSSES MAE MSE BinaryCrossEntropy CrossEntropy CustomLoss Huber LogCosh Loss",
     "components.optimizers": "OPTIMIZERS",
     "components.schedules": "Constant Cosine ExponentialDecay OneCycle StepDecay",
@@ -44,6 +44,7 @@ _PLACES = {
     "network.initializers": "INITIALIZERS",
     "network.layers": "LinearLayer",
     "network.network": "NN",
+    "network.posterior": "Posterior",
     "training.divergence": "DivergenceError",
     "training.objective": "Objective",
     "training.run": "Callback Every Run",

@@ -22,7 +22,7 @@ from crabnet_jit.components.activations import (
     Softplus,
     Tanh,
 )
-from crabnet_jit.components.levenberg_marquardt import LevenbergMarquardt
+from crabnet_jit.components.levenberg_marquardt import BayesianRegularization, LevenbergMarquardt
 from crabnet_jit.components.losses import (
     LOSSES,
     MAE,
@@ -78,6 +78,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "ArraySource",
+    "BayesianRegularization",
     "BinaryCrossEntropy",
     "Callback",
     "Checkpoint",

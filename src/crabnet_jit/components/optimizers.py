@@ -1,12 +1,12 @@
 """The optimisers that have a name; a trainer takes these, or objects."""
 
 from crabnet_jit import check
-from crabnet_jit.components.levenberg_marquardt import LevenbergMarquardt
+from crabnet_jit.components.levenberg_marquardt import BayesianRegularization, LevenbergMarquardt
 from crabnet_jit.components.update_rules import SGD, Adam, AdamW, Optimizer, RMSprop
 
 #: The optimisers that have a name.
 OPTIMIZERS: dict[str, type[Optimizer]] = {
-    kind.name: kind for kind in (SGD, RMSprop, Adam, AdamW, LevenbergMarquardt)
+    kind.name: kind for kind in (SGD, RMSprop, Adam, AdamW, LevenbergMarquardt, BayesianRegularization)
 }
 
 

@@ -35,6 +35,8 @@ class Optimizer(Component):
 
     #: Whether it needs second derivatives of the loss of all samples, as in `LevenbergMarquardt`.
     is_second_order: ClassVar[bool] = False
+    #: Whether the evidence says how large the weight decay is, as in `BayesianRegularization`.
+    has_evidence: ClassVar[bool] = False
     _rule: ClassVar[str] = ""
     _n_buffers: ClassVar[int] = 0
 

@@ -162,10 +162,24 @@ class NNRegressor(RegressorMixin, NNEstimator):
         """
         return self._one_pass(X, y, sample_weight)
 
-    def predict(self, X: ArrayLike) -> Array:
-        """Predictions for X (n_samples, n_features): (n_samples,) or (…, n_outputs), as the targets were."""
+    def predict(self, X: ArrayLike, return_std: bool = False) -> Any:
+        """Predictions for X (n_samples, n_features): (n_samples,) or (…, n_outputs), as the targets were.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+            Inputs.
+        return_std : bool, default False
+            Whether to give the standard deviations of new observations, too, in the shape and units of the
+            predictions; after a fit with the optimizer "bayesian_regularization".
+
+        Returns
+        -------
+        ndarray, or two of them
+            Predictions, and standard deviations.
+        """
         inputs = self._inputs(X)
-        return self.net_.predict(inputs)
+        return self.net_.predict(inputs, return_std=return_std)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -28,6 +28,7 @@ from crabnet_jit.fitting.understanding import understood, with_means
 from crabnet_jit.network.history import FitHistory
 from crabnet_jit.network.initializers import init_for
 from crabnet_jit.network.network import NN
+from crabnet_jit.network.posterior import Posterior
 from crabnet_jit.training.objective import Objective
 from crabnet_jit.training.run import Callback, Run, as_callbacks
 from crabnet_jit.training.trainer import Trainer
@@ -98,12 +99,12 @@ def fit(
         As in `Trainer`.
     learning_rate : float or callable, default "auto"
         A number is where a `Cosine` schedule starts, with a tenth of the iterations to warm up. "auto" is
-        0.003. "levenberg_marquardt" has none.
+        0.003. Methods of second order, such as "levenberg_marquardt", have none.
     n_iterations : int, default "auto"
-        Steps to take, at least 1. "auto" is 20,000; with "levenberg_marquardt" 1,000, which it need not use
-        up.
+        Steps to take, at least 1. "auto" is 20,000; with "levenberg_marquardt" 1,000 and with
+        "bayesian_regularization" 5,000, which they need not use up.
     batch_size : int, default "auto"
-        As in `ArraySource`. "auto" is 64; with "levenberg_marquardt" all samples, which it needs.
+        As in `ArraySource`. "auto" is 64; all samples for methods of second order, which need them.
     sample_weight
         As in `ArraySource`.
     standardize : bool, default True
@@ -238,8 +239,18 @@ def fit(
     validated = ([], []) if stopping is None else (stopping.iterations, stopping.losses)
     kept_rows = np.flatnonzero(is_kept)
     rows = kept_rows[parts.training_rows], kept_rows[parts.validation_rows]
+    net.posterior = _posterior(trainer, has_best=stopping is not None)
     net.fit_history = FitHistory(trainer.history, *validated, *rows)
     return net
+
+
+def _posterior(trainer: Trainer, *, has_best: bool) -> Posterior | None:
+    """That of the network's parameters; unless it has the best ones, those of a search that was cut short."""
+    if not has_best and (best := trainer.best_parameters()) is not None:
+        message = "the search for the weight decay was not over; more iterations may find a better one"
+        warnings.warn(message, RuntimeWarning, stacklevel=4)
+        trainer.lend_parameters(best)
+    return trainer.posterior()
 
 
 def _stopping(

@@ -9,7 +9,7 @@ from crabnet_jit.components.update_rules import Optimizer
 AUTO = "auto"
 #: What "auto" is for update rules, and the number of iterations for methods of second order.
 LEARNING_RATE, N_ITERATIONS, BATCH_SIZE = 0.003, 20_000, 64
-N_SECOND_ORDER = 1_000
+N_SECOND_ORDER, N_WITH_EVIDENCE = 1_000, 5_000
 
 
 class StepOptions(NamedTuple):
@@ -25,7 +25,8 @@ def steps_of(
 ) -> StepOptions:
     """The options for an optimiser, from what users pass."""
     if _is_auto(n_iterations):
-        n_iterations = N_SECOND_ORDER if rule.is_second_order else N_ITERATIONS
+        of_second_order = N_WITH_EVIDENCE if rule.has_evidence else N_SECOND_ORDER
+        n_iterations = of_second_order if rule.is_second_order else N_ITERATIONS
     n = check.integer("n_iterations", n_iterations, 1)
     if rule.is_second_order:
         if not _is_auto(learning_rate):

@@ -189,6 +189,15 @@ def trace_of_inverse(L: Flat, size: Number, n: Number, X: Flat, squares: Flat) -
 
 
 @kernel
+def log_determinant(L: Flat, size: Number) -> Number:
+    """ln det(L L^T)."""
+    total = 0.0
+    for i in range(size):
+        total -= 2.0 * math.log(L[_on_diagonal(size, i)])  # which has the inverse of L's entry
+    return total
+
+
+@kernel
 def _rows(X: Flat, k: Number) -> Matrix:
     return matrix(X, k * PANEL * PANEL, PANEL, PANEL)
 

@@ -1,10 +1,12 @@
 """The kernels of second-order training; apart from entries.py, whose kernels do not need them."""
 
+from crabnet_jit.kernels import laplace, losses
 from crabnet_jit.kernels import levenberg_marquardt as method
-from crabnet_jit.kernels import losses
 from crabnet_jit.machine.jit import entry_point
 
 levenberg_marquardt = entry_point(method.levenberg_marquardt, "levenberg_marquardt")
+fill_posterior = entry_point(laplace.fill_posterior, "fill_posterior")
+variances = entry_point(laplace.variances, "variances")
 
 loss_curvature = {
     **{

@@ -28,7 +28,7 @@ from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.view import group, panels
 
 #: What it remembers, then its constants. A damping of 0 is not chosen yet.
-DAMPING, GROWTH, FIRST_DAMPING, LONGEST_BEND, GRADIENT_TOLERANCE, STEP_TOLERANCE, LOSS_TOLERANCE = range(7)
+DAMPING, FIRST_DAMPING, LONGEST_BEND, GRADIENT_TOLERANCE, STEP_TOLERANCE, LOSS_TOLERANCE = range(6)
 
 #: Why it ends …
 NO_REASON, INTERRUPTED, NOT_FINITE, SMALL_GRADIENT, SMALL_STEP, SMALL_DECREASE, LARGE_DAMPING = range(7)
@@ -55,7 +55,7 @@ def levenberg_marquardt(problem: Problem, dual: Number, numbers: Flat, losses: F
             return iteration, INTERRUPTED
         if not abs(loss) < math.inf:
             return iteration, NOT_FINITE
-        largest = 0.0
+        l2, largest = _l2(problem), 0.0
         for k in range(gradient.size):
             gradient[k] += l2 * parameters[k]
             largest = max(largest, abs(gradient[k]))
@@ -144,7 +144,7 @@ def _step(problem: Problem, dual: Number, numbers: Flat, loss: Number) -> Number
     curvature = problem.curvature
     _fill_matrix(problem, dual)
     scale = trace(curvature.matrix, curvature.vector.size, _n_rows(problem, dual))
-    damping, growth = numbers[DAMPING], numbers[GROWTH]
+    damping, growth = numbers[DAMPING], 2.0
     if damping == 0.0:
         damping = numbers[FIRST_DAMPING] * scale
     damping = max(damping, _LEAST * scale)

@@ -1,8 +1,8 @@
 """Networks as files: NumPy's npz, without pickle.
 
 A file holds the flat parameters, the standardisation if there is one, and a text, JSON, with the format's
-version, the sizes, the activations with their options, the schema, and a digest of the numbers; and where the
-inputs of the fit lay. Version 1 had names in place of a schema.
+version, the sizes, the activations with their options, the schema, and a digest of the numbers; where the
+inputs of the fit lay, and the posterior, if there is one. Version 1 had names in place of a schema.
 """
 
 from dataclasses import replace
@@ -16,6 +16,7 @@ from crabnet_jit.data.columns import Column, Columns
 from crabnet_jit.data.domain import Domain
 from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.network.network import NN
+from crabnet_jit.network.posterior import Posterior
 from crabnet_jit.network.schema import Schema, different_texts
 from crabnet_jit.network.spec import Spec
 
@@ -24,7 +25,13 @@ _VERSIONS = 1, 2
 
 
 @check.keywords
-def save(net: NN, path: str | PathLike[str], names: dict[str, list[str]] | None = None) -> None:
+def save(
+    net: NN,
+    path: str | PathLike[str],
+    names: dict[str, list[str]] | None = None,
+    *,
+    posterior: bool = True,
+) -> None:
     """Write a network to a file; a file that was there is replaced when the new one is complete.
 
     Parameters
@@ -36,6 +43,9 @@ def save(net: NN, path: str | PathLike[str], names: dict[str, list[str]] | None 
     names : dict of lists of str, optional
         "inputs" and "outputs", or one of them: what the features are called, each by a name of its own; by
         default as in the data frame of the fit.
+    posterior : bool, default True
+        Whether the file keeps the network's `posterior`, if it has one: the square of the number of
+        parameters as numbers of 8 bytes.
 
     Raises
     ------
@@ -46,6 +56,9 @@ def save(net: NN, path: str | PathLike[str], names: dict[str, list[str]] | None 
     """
     check.instance("net", net, NN, "an NN")
     values, arrays = contents(net)
+    if check.flag("posterior", posterior) and net.posterior is not None:
+        values["posterior"] = list(net.posterior[:-1])
+        arrays["posterior_factor"] = net.posterior.factor
     if names is not None:
         values["schema"] = _renamed(net, names).values()
     write_archive(path, _KIND, _VERSIONS[-1], values, arrays)
@@ -79,6 +92,7 @@ def contents(net: NN) -> tuple[dict[str, Any], dict[str, Array]]:
 def from_contents(values: dict[str, Any], arrays: dict[str, Array]) -> NN:
     """The network that `contents` gave, believing nothing; any exception means that they are wrong."""
     of_domain = [f"domain_{name}" for name in Domain._fields]
+    factor = arrays.pop("posterior_factor", None)
     if unknown := set(arrays) - {"parameters", *Standardization._fields, *of_domain}:
         raise ValueError(f"unknown arrays {sorted(unknown)}")
     parameters = arrays.pop("parameters")
@@ -90,6 +104,9 @@ def from_contents(values: dict[str, Any], arrays: dict[str, Array]) -> NN:
         net.domain = Domain(*(arrays.pop(name) for name in of_domain))
     if arrays:
         net.standardization = Standardization(**arrays)
+    if factor is not None:
+        noise_std, decay, n_effective, n_residuals = values["posterior"]
+        net.posterior = Posterior(noise_std, decay, n_effective, n_residuals, factor)
     is_first = values.get("version") == _VERSIONS[0]
     net.schema = _renamed(net, values["names"]) if is_first else Schema.from_values(values["schema"])
     return net

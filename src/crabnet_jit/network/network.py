@@ -37,6 +37,7 @@ from crabnet_jit.machine.llvm import PANEL
 from crabnet_jit.network.history import FitHistory
 from crabnet_jit.network.initializers import INITIALIZERS, LayerPlace
 from crabnet_jit.network.layers import Buffer, LinearLayer
+from crabnet_jit.network.posterior import Posterior, standard_deviations
 from crabnet_jit.network.schema import Schema, default_names, probabilities
 from crabnet_jit.network.spec import Spec
 from crabnet_jit.other_names import known_attributes, with_hints
@@ -95,6 +96,8 @@ class NN:
         units of the data; `forward` and `backward` are the bare layers, in standardised units.
     domain : Domain or None
         Where the inputs of the fit lay, see `is_inside`.
+    posterior : Posterior or None
+        How uncertain the parameters are, after a fit with `BayesianRegularization`; for `predict`.
     schema : Schema
         What `fit` knows of the data: columns, classes, and whether y had the shape (n_samples,).
     fit_history : FitHistory or None
@@ -182,6 +185,7 @@ class NN:
         self._standardization: Standardization | None = None
         self._schema = Schema()
         self._domain: Domain | None = None
+        self._posterior: Posterior | None = None
         self._record: Any = None
         self.fit_history: FitHistory | None = None
 
@@ -310,6 +314,18 @@ class NN:
         self._describe_record()
 
     @property
+    def posterior(self) -> Posterior | None:
+        """How uncertain its parameters are; None if no fit said it."""
+        return self._posterior
+
+    @posterior.setter
+    def posterior(self, value: Posterior | None) -> None:
+        if value is not None:
+            check.instance("posterior", value, Posterior, "None or a Posterior")
+            value = Posterior.checked(value, self._parameters.size)
+        self._posterior = value
+
+    @property
     def n_units(self) -> int:
         """Units of all layers, those of the output included."""
         return self._n_units
@@ -374,6 +390,7 @@ class NN:
             "standardization": self.standardization,
             "schema": self.schema,
             "domain": self.domain,
+            "posterior": self.posterior,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -383,6 +400,7 @@ class NN:
         self.standardization = state["standardization"]
         self.schema = state["schema"]
         self.domain = state["domain"]
+        self.posterior = state["posterior"]
 
     def __dir__(self) -> list[str]:
         return known_attributes(NN, [*super().__dir__()])
@@ -423,7 +441,7 @@ class NN:
         errors = aligned_zeros(size, dtype=self.dtype)
         return Workspace(activations, derivatives, errors, gradients, None, several, pairs)
 
-    def predict(self, x: Any, outside: str = "ignore") -> NDArray[Any]:
+    def predict(self, x: Any, outside: str = "ignore", return_std: bool = False) -> Any:
         """What x leads to, in the units of the data; of a classifier the labels.
 
         Parameters
@@ -434,10 +452,14 @@ class NN:
         outside : {"ignore", "warn", "nan", "raise"}, default "ignore"
             What to do with samples outside of the box of the inputs of the fit, see `is_inside`: nothing, a
             RuntimeWarning, NaN in place of the prediction of a regression, or an error.
+        return_std : bool, default False
+            Whether to give the standard deviations of new observations, too: those of the noise and of the
+            network together, in the shape and units of the predictions. The network needs a `posterior`,
+            which a fit with `BayesianRegularization` has found.
 
         Returns
         -------
-        ndarray
+        ndarray, or two of them
             Of the shape of the y of the fit: (n_samples,) or (n_samples, out_features). For a classifier one
             of `classes` for each sample, (n_samples,); or for each class 1 if it holds and 0 if not,
             (n_samples, n_classes).
@@ -447,6 +469,8 @@ class NN:
         InvalidArgumentError
             If x has another shape, missing or unknown columns or categories, or numbers that are not finite.
         """
+        if check.flag("return_std", return_std):
+            return self.predict(x, outside), self._standard_deviations(x)
         values = self.response(x)
         schema = self.schema
         if outside != "ignore":
@@ -457,6 +481,13 @@ class NN:
             chosen = values[:, 0] > 0.5 if self.out_features == 1 else values.argmax(axis=1)
             return schema.labels.values[chosen.astype(np.intp)]
         return values[:, 0] if schema.is_flat else values
+
+    def _standard_deviations(self, x: Any) -> Array:
+        if self.posterior is None:
+            hint = "; optimizer='bayesian_regularization' finds them"
+            raise check.reject("return_std", "False for a network without error bars", "True", hint)
+        std = standard_deviations(self, self.posterior, self.encode(x))
+        return std[:, 0] if self.schema.is_flat else std
 
     def _guarded(self, values: Array, x: Any, outside: str) -> Array:
         """The values, after what `outside` says was done."""

@@ -14,6 +14,7 @@ from crabnet_jit.arrays import Array
 from crabnet_jit.data.columns import targets_of
 from crabnet_jit.fitting.scores import score
 from crabnet_jit.network.network import NN
+from crabnet_jit.network.posterior import standard_deviations
 from crabnet_jit.plotting.classes import plot_classes
 from crabnet_jit.plotting.domain import drawable, feature_names, input_numbers, outputs, point, widened
 from crabnet_jit.plotting.figures import BLUE, ERRORS, GREY, ink, own_or_new
@@ -22,6 +23,7 @@ _N_POINTS = 201  # of a curve
 _MARGIN = 0.05  # on both sides of the data, as a share of their range
 _MAX_SLICES = 6
 _AXES_IN_A_ROW = 3
+_NINE_OF_TEN = 1.645  # standard deviations of a normal variable, on both sides
 _DENSE_SAMPLES = 300  # number of samples above which points become more transparent
 
 
@@ -45,7 +47,8 @@ def plot_fit(
 
     For one input, the function is a curve with the data. For two inputs, the residuals are shown at their
     places instead. For more, there are slices: each varies one input over the range of the data, while the
-    others stay at a point. All slices share one scale, and small ticks show where the data are.
+    others stay at a point. All slices share one scale, and small ticks show where the data are. A network
+    with a `posterior` has a band around the function, in which it expects nine of ten new data.
 
     Parameters
     ----------
@@ -149,11 +152,12 @@ def figure_size(in_features: int, n_slices: int = _MAX_SLICES) -> tuple[float, f
 
 
 class _Slice(NamedTuple):
-    """An output along one input."""
+    """An output along one input; and half the width of the band of nine of ten new data, if known."""
 
     varied: int
     along: Array
     values: Array
+    width: Array | None
 
 
 def _slices(net: NN, rows: Array, centre: Array, output: int, inputs: Iterable[int] | None) -> list[_Slice]:
@@ -172,7 +176,10 @@ def _slice(net: NN, rows: Array, centre: Array, output: int, varied: int) -> _Sl
     along = _range(rows[:, varied])
     points = np.tile(centre, (along.size, 1))
     points[:, varied] = along
-    return _Slice(varied, along, outputs(net, points)[:, output])
+    width = None
+    if net.posterior is not None:
+        width = _NINE_OF_TEN * standard_deviations(net, net.posterior, points)[:, output]
+    return _Slice(varied, along, outputs(net, points)[:, output], width)
 
 
 def _range(values: Array) -> Array:
@@ -181,16 +188,24 @@ def _range(values: Array) -> Array:
 
 
 def _draw_slice(axes: Axes, cut: _Slice, values: Array, centre: float) -> None:
+    _draw_band(axes, cut)
     axes.plot(cut.along, cut.values, color=BLUE)
     axes.axvline(centre, color=GREY, linestyle=":", linewidth=1)
     height = axes.get_xaxis_transform()
     axes.plot(values, np.zeros(values.size), "|", color=ink(), alpha=_alpha(values.size), transform=height)
 
 
+def _draw_band(axes: Axes, cut: _Slice) -> None:
+    if cut.width is not None:
+        band = cut.values - cut.width, cut.values + cut.width
+        axes.fill_between(cut.along, *band, color=BLUE, alpha=0.2, linewidth=0, label="90 % of new data")
+
+
 def _draw_curve(axes: Axes, curve: _Slice, values: Array, true: Array) -> None:
+    _draw_band(axes, curve)
     axes.plot(values, true, ".", color=GREY, alpha=_alpha(true.size), label="data")
     axes.plot(curve.along, curve.values, color=BLUE, linewidth=2, label="network")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
 
 
 def _draw_places(axes: Axes, rows: Array, residuals: Array) -> None:

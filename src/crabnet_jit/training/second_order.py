@@ -1,25 +1,28 @@
 """Levenberg-Marquardt's iterations on all samples, for trainers and objectives."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array, aligned_zeros
+from crabnet_jit.components.levenberg_marquardt import LevenbergMarquardt
 from crabnet_jit.components.losses import LOSSES, Loss
 from crabnet_jit.components.penalties_and_clipping import Penalties
 from crabnet_jit.components.update_rules import OptimizerState
 from crabnet_jit.data.sources import Source, new_batches
 from crabnet_jit.kernels import levenberg_marquardt as method
-from crabnet_jit.kernels.curvature_entries import levenberg_marquardt, loss_curvature
+from crabnet_jit.kernels.curvature_entries import fill_posterior, levenberg_marquardt, loss_curvature
 from crabnet_jit.kernels.gauss_newton import block_shape
 from crabnet_jit.kernels.panels import GROUP, repeat_sample
+from crabnet_jit.kernels.penalties_and_clipping import L2
 from crabnet_jit.kernels.structs import Batches, Criterion, Curvature, Problem, Workspace
 from crabnet_jit.machine import memory
 from crabnet_jit.machine.llvm import PANEL
 from crabnet_jit.machine.signals import NEVER, Flag
 from crabnet_jit.network.network import NN
+from crabnet_jit.network.posterior import Posterior
 from crabnet_jit.training.settings import Settings
 
 _PAIRS_AT_ONCE = 256  # rows of pairs (gauss_newton.py); those of 8 panels stay in the second-level cache
@@ -42,10 +45,10 @@ class Sizes(NamedTuple):
     is_dual: bool
 
     @classmethod
-    def of(cls, net: NN, n_panels: int) -> "Sizes":
+    def of(cls, net: NN, n_panels: int, *, may_be_dual: bool) -> "Sizes":
         """The smaller of both forms."""
         n_parameters, n_rows = net.parameters.size, net.out_features * n_panels * PANEL
-        if n_rows < n_parameters:
+        if may_be_dual and n_rows < n_parameters:
             return cls(n_rows, n_rows**2, True)
         layout = net.kernel_view().layout
         pairs = [(layer, other) for layer in range(len(layout)) for other in range(layer + 1)]
@@ -69,10 +72,18 @@ class SecondOrder:
         Iterations that make a chunk of a good length.
     """
 
-    def __init__(self, net: NN, loss: Loss, penalties: Penalties, batches: Batches, numbers: Array) -> None:
-        check_second_order(net, loss, penalties)
+    def __init__(
+        self,
+        net: NN,
+        loss: Loss,
+        penalties: Penalties,
+        batches: Batches,
+        rule: LevenbergMarquardt,
+        numbers: Array,
+    ) -> None:
+        check_second_order(net, loss, penalties, rule)
         n_panels = batches.x.shape[1]
-        sizes = Sizes.of(net, n_panels)
+        sizes = Sizes.of(net, n_panels, may_be_dual=not rule.has_evidence)
         _check_memory(net, sizes)
         self.numbers = numbers
         self._dual = n_panels if sizes.is_dual else None
@@ -93,6 +104,33 @@ class SecondOrder:
         problem = self._problem._replace(workspace=self._problem.workspace._replace(interrupt=interrupt))
         n_done, reason = levenberg_marquardt(problem, self._dual, self.numbers, losses)
         return int(n_done), _REASONS.get(reason)
+
+    @property
+    def l2(self) -> float:
+        """The weight decay; assign to have another one."""
+        return float(self._problem.criterion.penalties[L2])
+
+    @l2.setter
+    def l2(self, value: float) -> None:
+        self._problem.criterion.penalties[L2] = value
+
+    def laplace(self, interrupt: Flag = NEVER) -> "Laplace | None":
+        """The second derivatives at the network's parameters; None if a signal came."""
+        problem = self._problem._replace(workspace=self._problem.workspace._replace(interrupt=interrupt))
+        is_whole, loss, log_determinant, n_effective = fill_posterior(problem, self.l2)
+        return Laplace(loss, log_determinant, n_effective, problem.curvature.matrix) if is_whole else None
+
+
+class Laplace(NamedTuple):
+    """The loss, ln det(H + l2 I), the effective number of parameters, and the factor of H + l2 I.
+
+    The number is -1 if there is no factor, for rounding.
+    """
+
+    loss: float
+    log_determinant: float
+    n_effective: float
+    factor: Array
 
 
 class Iterations(NamedTuple):
@@ -121,11 +159,12 @@ class SecondOrderChunks:
         if any(settings.dropout):
             hint = "; take l2"
             raise check.reject("dropout", "0 for levenberg_marquardt", repr(max(settings.dropout)), hint)
-        self._source = source
+        rule: Any = settings.optimizer
+        self._net, self._source = net, source
         n_in, n_out = net.in_features, net.out_features
         self._batches = new_batches(1, n_in, n_out, source.batch_size, net.dtype)
         self.fill_constant()
-        self._method = SecondOrder(net, settings.loss, settings.penalties, self._batches, state.numbers)
+        self._method = SecondOrder(net, settings.loss, settings.penalties, self._batches, rule, state.numbers)
         self.size = self._method.size if settings.chunk_size is None else settings.chunk_size
         self.end: str | None = None
 
@@ -143,12 +182,23 @@ class SecondOrderChunks:
         n_done, self.end = self._method.run(chunk.losses, interrupt)
         return n_done
 
+    def best_parameters(self) -> Array | None:
+        """None: the last ones are the best."""
+        return None
+
+    def posterior(self) -> Posterior | None:
+        """None: only the evidence says how large the noise is."""
+        return None
+
     def give_back(self, chunk: Iterations) -> None:
         """Nothing: each chunk is a new one."""
 
 
-def check_second_order(net: NN, loss: Loss, penalties: Penalties) -> None:
+def check_second_order(net: NN, loss: Loss, penalties: Penalties, rule: LevenbergMarquardt) -> None:
     """Accept what the method can do."""
+    if rule.has_evidence and loss.name != "mse":
+        hint = "; levenberg_marquardt takes more"
+        raise check.reject("loss", f"mse for {rule.name}", repr(loss), hint)
     if net.dtype != np.float64:
         hint = "; products of derivatives need all its digits"
         raise check.reject("dtype", "float64 for levenberg_marquardt", str(net.dtype), hint)

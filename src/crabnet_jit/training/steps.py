@@ -15,6 +15,7 @@ from crabnet_jit.kernels.panels import panel_shape
 from crabnet_jit.machine.signals import Interruptible
 from crabnet_jit.network.history import History
 from crabnet_jit.network.network import NN
+from crabnet_jit.network.posterior import Posterior
 from crabnet_jit.training.chunks import Chunks
 from crabnet_jit.training.divergence import Divergence, DivergenceError
 from crabnet_jit.training.dropout import Dropout
@@ -48,16 +49,22 @@ class Steps:
         self.optimizer_state = settings.optimizer.init(net.parameters)
         panels = panel_shape(source.batch_size)
         self._dropout = Dropout(net.hidden_sizes, settings.dropout, settings.dropout_stream, *panels)
-        self.chunks: Any = None
-        if settings.optimizer.is_second_order:
-            kind = importlib.import_module("crabnet_jit.training.second_order").SecondOrderChunks
-            self.chunks = kind(net, self._samples, settings, self.optimizer_state)
-        else:
-            self.chunks = Chunks(net, self._samples, settings, self.optimizer_state, self._dropout)
+        self.chunks = self._new_chunks(settings)
         self._divergence = Divergence(settings.on_divergence)
         self._last_rate = math.nan
         # Parameters that the network shows between runs, and those that training goes on from.
         self._lent: tuple[Array, Array] | None = None
+
+    def _new_chunks(self, settings: Settings) -> Any:
+        """The optimiser's compiled iterations; those of second order are imported when they are needed."""
+        rule, state = settings.optimizer, self.optimizer_state
+        if not rule.is_second_order:
+            return Chunks(self._net, self._samples, settings, state, self._dropout)
+        module, kind = (
+            ("evidence", "EvidenceChunks") if rule.has_evidence else ("second_order", "SecondOrderChunks")
+        )
+        chunks = getattr(importlib.import_module(f"crabnet_jit.training.{module}"), kind)
+        return chunks(self._net, self._samples, settings, state)
 
     @property
     def iteration(self) -> int:
@@ -120,6 +127,16 @@ class Steps:
             finite = window[np.isfinite(window)]
             last_loss = float(finite[-1]) if finite.size > 0 else None
             raise DivergenceError(self.iteration, loss, last_loss)
+
+    def best_parameters(self) -> Array | None:
+        """Those that the optimiser has found best so far, if it knows better ones than the last."""
+        best: Array | None = self.chunks.best_parameters()
+        return best
+
+    def posterior(self) -> Posterior | None:
+        """How uncertain the network's present parameters are, if the optimiser finds that."""
+        found: Posterior | None = self.chunks.posterior()
+        return found
 
     def lend_parameters(self, parameters: Array) -> None:
         """Give the network these parameters, such as the best of a run, until `take_back_parameters`."""

@@ -16,6 +16,7 @@ from crabnet_jit.data.sources import ArraySource, Source
 from crabnet_jit.machine.signals import Interruptible
 from crabnet_jit.network.history import History
 from crabnet_jit.network.network import NN
+from crabnet_jit.network.posterior import Posterior
 from crabnet_jit.other_names import known_attributes, with_hints
 from crabnet_jit.summary import brief, summary
 from crabnet_jit.training.loop import train_until_end
@@ -274,6 +275,7 @@ class Trainer:
                 "another one; make a new trainer",
             )
         with Interruptible() as interruptible, self._alone(interruptible):
+            self._net.posterior = None  # which is of the parameters before
             run = Run(self, self.iteration + n, checked, self._callback_states, on_log)
             train_until_end(self._steps, run, interruptible)
         return self.history
@@ -291,6 +293,20 @@ class Trainer:
             yield
         finally:
             self._is_running.release()
+
+    def best_parameters(self) -> Array | None:
+        """Those that `BayesianRegularization` has found best so far; None if they are the network's.
+
+        Also None for other optimisers, which know none but the last ones.
+        """
+        return self._steps.best_parameters()
+
+    def posterior(self) -> Posterior | None:
+        """How uncertain the network's present parameters are; None unless by `BayesianRegularization`.
+
+        Assign it to `net.posterior`, for `net.predict(x, return_std=True)`. `fit` does so.
+        """
+        return self._steps.posterior()
 
     def lend_parameters(self, parameters: Array) -> None:
         """Give the network these parameters, such as the best of a run, until the next run goes on."""

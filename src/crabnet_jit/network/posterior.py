@@ -1,0 +1,103 @@
+"""How uncertain a network is about its parameters, and so about its outputs."""
+
+import importlib
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from crabnet_jit import check
+from crabnet_jit.arrays import Array, aligned_zeros
+from crabnet_jit.kernels.panels import pack, unpack
+from crabnet_jit.machine.llvm import PANEL
+from crabnet_jit.machine.signals import Interruptible
+from crabnet_jit.summary import summary
+
+if TYPE_CHECKING:
+    from crabnet_jit.network.network import NN
+
+
+class Posterior(NamedTuple):
+    """The Laplace approximation of a fit: parameters as normal variables around those found [1]_.
+
+    Their covariance is 2 noise_std^2 / n_residuals (H + weight_decay I)^-1, where H are the second
+    derivatives of the mean squared error in the Gauss-Newton approximation. `BayesianRegularization` finds
+    it.
+
+    Attributes
+    ----------
+    noise_std : float
+        Standard deviation of the noise, in units of the standardised targets.
+    weight_decay : float
+        The l2 that the evidence is largest for.
+    effective_parameters : float
+        How many parameters the data determine; at most all, and at most as many as residuals.
+    n_residuals : int
+        Targets of the samples whose weight is above 0.
+    factor : ndarray of shape (size * size,)
+        L of H + weight_decay I = L L^T, as kernels/cholesky.py stores it: size is the number of parameters,
+        rounded up to a multiple of 16.
+
+    References
+    ----------
+    .. [1] D. MacKay, "A practical Bayesian framework for backpropagation networks", 1992.
+    """
+
+    noise_std: float
+    weight_decay: float
+    effective_parameters: float
+    n_residuals: int
+    factor: Array
+
+    def __repr__(self) -> str:
+        return summary(
+            self,
+            f"noise_std={self.noise_std:.6g}",
+            f"weight_decay={self.weight_decay:.6g}",
+            f"effective_parameters={self.effective_parameters:.1f}",
+        )
+
+    @classmethod
+    def checked(cls, parts: "Posterior", n_parameters: int) -> "Posterior":
+        """The same, if it fits a network of so many parameters."""
+        size = -(-n_parameters // PANEL) * PANEL
+        factor = aligned_zeros(size * size)
+        factor[:] = check.same_shape("posterior.factor", parts.factor, (size * size,))
+        return cls(
+            check.number("posterior.noise_std", parts.noise_std, 0.0, open_low=True),
+            check.number("posterior.weight_decay", parts.weight_decay, 0.0, open_low=True),
+            check.number("posterior.effective_parameters", parts.effective_parameters, 0.0, n_parameters),
+            check.integer("posterior.n_residuals", parts.n_residuals, 1),
+            factor,
+        )
+
+
+def standard_deviations(net: "NN", posterior: Posterior, rows: Array) -> Array:
+    """Those of new observations (n_samples, out_features), the noise included, for encoded inputs.
+
+    In the units of the data.
+    """
+    entries = importlib.import_module("crabnet_jit.kernels.curvature_entries")
+    panels = pack(net.standardize(rows))
+    n_panels, width = panels.shape[1], panels.shape[3]
+    size = math.isqrt(posterior.factor.size)
+    columns, squares = aligned_zeros(size * PANEL), aligned_zeros(2 * PANEL**2)
+    variance = np.empty((1, n_panels, net.out_features, width))
+    with Interruptible() as interruptible:
+        workspace = net.workspace(1, net.gradients)._replace(interrupt=interruptible.flag, several=1)
+        arguments = (
+            net.kernel_view(),
+            net.calls(),
+            workspace,
+            panels,
+            posterior.factor,
+            size,
+            columns,
+            squares,
+        )
+        while entries.variances(*arguments, variance):
+            interruptible.go_on()
+    noise = posterior.noise_std**2
+    of_outputs = noise * (1.0 + 2.0 / posterior.n_residuals * unpack(variance, len(rows)))
+    std: Array = np.sqrt(of_outputs)
+    return std if net.standardization is None else std * net.standardization.y_std

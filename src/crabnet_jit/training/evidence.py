@@ -1,0 +1,114 @@
+"""The search for the weight decay that the evidence is largest for, by Levenberg-Marquardt's iterations."""
+
+import math
+
+import numpy as np
+
+from crabnet_jit.arrays import Array
+from crabnet_jit.components.update_rules import OptimizerState
+from crabnet_jit.data.sources import Source
+from crabnet_jit.kernels.levenberg_marquardt import DAMPING, LOSS_TOLERANCE
+from crabnet_jit.machine.signals import NEVER, Flag
+from crabnet_jit.network.network import NN
+from crabnet_jit.network.posterior import Posterior
+from crabnet_jit.training.second_order import Iterations, Laplace, SecondOrderChunks
+from crabnet_jit.training.settings import Settings
+
+#: What the search remembers, in the last of an optimiser's numbers. A decay of 0 is none yet.
+DECAY, BEST_DECAY, BEST_EVIDENCE, N_MISSES, STAGE = range(-5, 0)
+#  Its stages: decays from a large one on, each from the network's first parameters; the best one doubled,
+# then  halved, from the best parameters; and the best one, to the end.
+_COARSE, _DOUBLED, _HALVED, _OVER = range(4)
+_FACTORS = {_DOUBLED: 2.0, _HALVED: 0.5, _OVER: 1.0}
+
+_FIRST_DECAY, _RATIO, _LARGE_DECAY, _LEAST_DECAY = 0.3, 4.0, 1e-5, 1e-12
+_MAX_MISSES = 3  # decays in a row, below the large ones, that have not raised the evidence
+_LOSS_TOLERANCE = 1e-4  # until the search is over
+
+
+class EvidenceChunks(SecondOrderChunks):
+    """The iterations of `BayesianRegularization`, some at a time.
+
+    The state has two buffers, of the network's first parameters and of those with the largest evidence.
+    """
+
+    def __init__(self, net: NN, source: Source, settings: Settings, state: OptimizerState) -> None:
+        super().__init__(net, source, settings, state)
+        self._n_residuals = net.out_features * int(np.count_nonzero(self._batches.weight))
+        self._numbers = state.numbers
+        self._first, self._best = state.buffers.reshape(2, -1)
+        self._tolerance = float(state.numbers[LOSS_TOLERANCE])
+        self._numbers[DECAY] = settings.penalties.l2 or _FIRST_DECAY
+
+    def run(self, chunk: Iterations, interrupt: Flag = NEVER) -> int:
+        """Take the steps of a chunk; return how many: fewer if the search is over, or `interrupt` is set."""
+        n_done = 0
+        while True:
+            is_over = self._numbers[STAGE] == _OVER
+            self._method.l2 = self._numbers[DECAY]
+            self._numbers[LOSS_TOLERANCE] = (
+                self._tolerance if is_over else max(self._tolerance, _LOSS_TOLERANCE)
+            )
+            n, end = self._method.run(chunk.losses[n_done:], interrupt)
+            n_done += n
+            if end is None or is_over:
+                self.end = end
+                return n_done
+            if not self._next_decay(interrupt):
+                return n_done
+
+    def _next_decay(self, interrupt: Flag) -> bool:
+        """Judge the present decay, and go on with another one; False if a signal came before."""
+        numbers, parameters = self._numbers, self._net.parameters
+        found = self._method.laplace(interrupt)
+        if found is None:
+            return False
+        evidence = self._log_evidence(found)
+        numbers[N_MISSES] += 1
+        if evidence is not None and (numbers[BEST_DECAY] == 0 or evidence > numbers[BEST_EVIDENCE]):
+            numbers[BEST_DECAY], numbers[BEST_EVIDENCE], numbers[N_MISSES] = numbers[DECAY], evidence, 0
+            self._best[:] = parameters
+        numbers[DAMPING] = 0.0
+        is_low = numbers[DECAY] < _LARGE_DECAY and numbers[N_MISSES] >= _MAX_MISSES
+        if numbers[STAGE] == _COARSE and not is_low and numbers[DECAY] > _LEAST_DECAY:
+            numbers[DECAY] /= _RATIO
+            parameters[:] = self._first
+        elif numbers[BEST_DECAY] == 0:
+            numbers[STAGE] = _OVER
+        else:
+            numbers[STAGE] += 1
+            numbers[DECAY] = numbers[BEST_DECAY] * _FACTORS[int(numbers[STAGE])]
+            parameters[:] = self._best
+        return True
+
+    def _noise_variance(self, found: Laplace) -> float:
+        """(E + c |theta|^2) / n, for which the evidence is largest.
+
+        E is the sum of squares of n residuals, and c = n decay / 2, so that E + c |theta|^2 is minimised.
+        """
+        return found.loss + 0.5 * self._method.l2 * float(self._net.parameters @ self._net.parameters)
+
+    def _log_evidence(self, found: Laplace) -> float | None:
+        """ln p(targets | decay) without what does not depend on the decay; None if it is not finite.
+
+        For the prior exp(-b c |theta|^2) and the noise exp(-b E), where 1 / (2 b) is the noise's variance.
+        """
+        n, p, variance = self._n_residuals, self._net.parameters.size, self._noise_variance(found)
+        if not (found.n_effective >= 0.0 and 0.0 < variance < math.inf):
+            return None
+        value = p * math.log(self._method.l2) - n * math.log(variance) - found.log_determinant
+        return 0.5 * value if math.isfinite(value) else None
+
+    def best_parameters(self) -> Array | None:
+        """Those of the largest evidence so far, if the search is not over."""
+        return None if self._numbers[STAGE] == _OVER or self._numbers[BEST_DECAY] == 0 else self._best
+
+    def posterior(self) -> Posterior | None:
+        """That of the network's present parameters; None if rounding leaves their equations no solution."""
+        is_best = self._numbers[BEST_DECAY] > 0 and np.array_equal(self._net.parameters, self._best)
+        self._method.l2 = self._numbers[BEST_DECAY if is_best else DECAY]
+        found, n = self._method.laplace(), self._n_residuals
+        if found is None or not (found.n_effective > 0.0 and found.loss > 0.0):
+            return None
+        noise = math.sqrt(self._noise_variance(found))
+        return Posterior(noise, self._method.l2, found.n_effective, n, found.factor)
