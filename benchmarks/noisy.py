@@ -132,7 +132,7 @@ def programs() -> dict[str, Program]:
         "Levenberg-Marquardt, L2": fitted(**marquardt, l2=L2_ALONE),
     }
     if "BayesianRegularization" in crabnet_jit.__all__:
-        ours["Bayesian regularization"] = fitted(optimizer="bayesian_regularization")
+        ours["Bayesian regularisation"] = fitted(optimizer="bayesian_regularization")
     return ours | {
         "scikit-learn, MLPRegressor, early stopping": estimated(
             lambda seed: networks.MLPRegressor(random_state=seed, **mlp)
