@@ -70,9 +70,8 @@ def test_the_gallery_is_the_one_that_its_examples_make() -> None:
             assert image.width >= 600
 
 
-SNIPPETS = re.findall(
-    r"```python\n(.*?)```", README + (ROOT / "docs/exchange.md").read_text(), flags=re.DOTALL
-)
+TEXTS = README, *((ROOT / "docs" / name).read_text() for name in ("exchange.md", "precision.md"))
+SNIPPETS = re.findall(r"```python\n(.*?)```", "".join(TEXTS), flags=re.DOTALL)
 
 
 @pytest.mark.parametrize("snippet", [s for s in SNIPPETS if not (WITHOUT_TORCH and "import torch" in s)])

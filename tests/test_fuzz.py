@@ -34,6 +34,7 @@ from crabnet_jit import (
     Adam,
     AdamW,
     ArraySource,
+    BayesianRegularization,
     BinaryCrossEntropy,
     Checkpoint,
     Constant,
@@ -502,6 +503,7 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
         "RMSprop": lambda: Call(RMSprop, {"alpha": 0.9, "eps": 1e-8, "momentum": 0.1}),
         "Adam": lambda: Call(Adam, {"betas": (0.9, 0.99), "eps": 1e-8}),
         "LevenbergMarquardt": lambda: Call(LevenbergMarquardt, {"damping": 1e-3, "acceleration": 0.5}),
+        "BayesianRegularization": lambda: Call(BayesianRegularization, {"loss_tolerance": 1e-6}),
         "AdamW": lambda: Call(AdamW, {"betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1}),
         "Constant": lambda: Call(Constant, {"learning_rate": 0.1}),
         "ExponentialDecay": lambda: Call(ExponentialDecay, {"learning_rate": 0.1, "decay": 0.9}),
@@ -1078,7 +1080,16 @@ def test_all_that_is_public_is_called() -> None:
         "LayerDiagnosis",
         "GradientCheck",
     }
-    shown |= {"FitHistory", "Optimizer", "ACTIVATIONS", "INITIALIZERS", "LOSSES", "OPTIMIZERS", "warmup"}
+    shown |= {
+        "FitHistory",
+        "Posterior",
+        "Optimizer",
+        "ACTIVATIONS",
+        "INITIALIZERS",
+        "LOSSES",
+        "OPTIMIZERS",
+        "warmup",
+    }
     public = {*crabnet_jit.__all__, *plotting.__all__}
     assert [name for name in public - shown if name not in text] == []
 

@@ -57,6 +57,7 @@ from crabnet_jit.network.history import FitHistory, History
 from crabnet_jit.network.initializers import INITIALIZERS
 from crabnet_jit.network.layers import LinearLayer
 from crabnet_jit.network.network import NN
+from crabnet_jit.network.posterior import Posterior
 from crabnet_jit.training.divergence import DivergenceError
 from crabnet_jit.training.objective import Objective
 from crabnet_jit.training.run import Callback, Every, Run
@@ -111,6 +112,7 @@ __all__ = [
     "OneCycle",
     "Optimizer",
     "OptimizerState",
+    "Posterior",
     "ProgressBar",
     "RMSprop",
     "ReLU",

@@ -43,10 +43,10 @@ def variances(
     columns: Flat,
     squares: Flat,
     variance: Panels,
-) -> bool:
+) -> None:
     """Overwrite variance (1, n_panels, n_out, PANEL) with |L^-1 v|^2 at the inputs x of as many panels.
 
-    `columns` (size, PANEL) and `squares` are workspace. Returns whether `workspace.interrupt` ended it early.
+    `columns` (size, PANEL) and `squares` are workspace. It ends early when `workspace.interrupt` is set.
     """
     layout, no_masks = network.layout, group(workspace.activations, 0, 0, 0)
     last = layout.shape[0] - 1
@@ -56,7 +56,7 @@ def variances(
         network_forward(network, calls, x_p, no_masks, workspace)
         for k in range(n_out):
             if is_set(workspace.interrupt):
-                return True
+                return
             seeds = panel_of(outputs(workspace.errors, layout, last, 1), 0)
             for j in range(n_out):
                 for s in range(PANEL):
@@ -70,7 +70,6 @@ def variances(
             for i in range(size):
                 for s in range(PANEL):
                     variance_p[k, s] += z[i, s] * z[i, s]
-    return False
 
 
 @kernel

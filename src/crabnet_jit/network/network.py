@@ -483,11 +483,18 @@ class NN:
         return values[:, 0] if schema.is_flat else values
 
     def _standard_deviations(self, x: Any) -> Array:
+        std = self.standard_deviations(self.encode(x))
+        return std[:, 0] if self.schema.is_flat else std
+
+    def standard_deviations(self, rows: Array) -> Array:
+        """Those of new observations (n_samples, out_features), as `predict` has them, for encoded inputs."""
         if self.posterior is None:
             hint = "; optimizer='bayesian_regularization' finds them"
             raise check.reject("return_std", "False for a network without error bars", "True", hint)
-        std = standard_deviations(self, self.posterior, self.encode(x))
-        return std[:, 0] if self.schema.is_flat else std
+        workspace = self.workspace(1, self.gradients)
+        inputs = self.standardize(rows)
+        std = standard_deviations(self.posterior, self._network, self._calls_forward, workspace, inputs)
+        return std if self.standardization is None else std * self.standardization.y_std
 
     def _guarded(self, values: Array, x: Any, outside: str) -> Array:
         """The values, after what `outside` says was done."""

@@ -2,19 +2,18 @@
 
 import importlib
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from crabnet_jit import check
-from crabnet_jit.arrays import Array, aligned_zeros
+from crabnet_jit.arrays import Array, Calls, aligned_zeros
+from crabnet_jit.kernels.layout import N_OUT
 from crabnet_jit.kernels.panels import pack, unpack
+from crabnet_jit.kernels.structs import Network, Workspace
 from crabnet_jit.machine.llvm import PANEL
 from crabnet_jit.machine.signals import Interruptible
 from crabnet_jit.summary import summary
-
-if TYPE_CHECKING:
-    from crabnet_jit.network.network import NN
 
 
 class Posterior(NamedTuple):
@@ -41,6 +40,17 @@ class Posterior(NamedTuple):
     References
     ----------
     .. [1] D. MacKay, "A practical Bayesian framework for backpropagation networks", 1992.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from crabnet_jit import fit
+    >>> x = np.linspace(-1, 1, 100)
+    >>> y = x**2 + 0.01 * np.random.default_rng(0).normal(size=100)
+    >>> net = fit(x, y, hidden_sizes=[4], optimizer="bayesian_regularization")
+    >>> noise_std = net.posterior.noise_std * net.standardization.y_std[0]
+    >>> bool(0.008 < noise_std < 0.012)
+    True
     """
 
     noise_std: float
@@ -72,32 +82,21 @@ class Posterior(NamedTuple):
         )
 
 
-def standard_deviations(net: "NN", posterior: Posterior, rows: Array) -> Array:
-    """Those of new observations (n_samples, out_features), the noise included, for encoded inputs.
-
-    In the units of the data.
-    """
+def standard_deviations(
+    posterior: Posterior, network: Network, calls: Calls, workspace: Workspace, rows: Array
+) -> Array:
+    """Those of new observations, the noise included (n_samples, out_features); all standardised."""
     entries = importlib.import_module("crabnet_jit.kernels.curvature_entries")
-    panels = pack(net.standardize(rows))
+    panels = pack(rows)
     n_panels, width = panels.shape[1], panels.shape[3]
     size = math.isqrt(posterior.factor.size)
     columns, squares = aligned_zeros(size * PANEL), aligned_zeros(2 * PANEL**2)
-    variance = np.empty((1, n_panels, net.out_features, width))
+    variance = np.empty((1, n_panels, network.layout[-1, N_OUT], width))
     with Interruptible() as interruptible:
-        workspace = net.workspace(1, net.gradients)._replace(interrupt=interruptible.flag, several=1)
-        arguments = (
-            net.kernel_view(),
-            net.calls(),
-            workspace,
-            panels,
-            posterior.factor,
-            size,
-            columns,
-            squares,
-        )
-        while entries.variances(*arguments, variance):
-            interruptible.go_on()
-    noise = posterior.noise_std**2
-    of_outputs = noise * (1.0 + 2.0 / posterior.n_residuals * unpack(variance, len(rows)))
-    std: Array = np.sqrt(of_outputs)
-    return std if net.standardization is None else std * net.standardization.y_std
+        flagged = workspace._replace(interrupt=interruptible.flag, several=1)
+        arguments = network, calls, flagged, panels, posterior.factor, size, columns, squares, variance
+        entries.variances(*arguments)
+        while interruptible.is_interrupted():
+            entries.variances(*arguments)
+    share = 1.0 + 2.0 / posterior.n_residuals * unpack(variance, len(rows))
+    return np.asarray(posterior.noise_std * np.sqrt(share))

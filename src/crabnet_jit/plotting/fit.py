@@ -14,7 +14,6 @@ from crabnet_jit.arrays import Array
 from crabnet_jit.data.columns import targets_of
 from crabnet_jit.fitting.scores import score
 from crabnet_jit.network.network import NN
-from crabnet_jit.network.posterior import standard_deviations
 from crabnet_jit.plotting.classes import plot_classes
 from crabnet_jit.plotting.domain import drawable, feature_names, input_numbers, outputs, point, widened
 from crabnet_jit.plotting.figures import BLUE, ERRORS, GREY, ink, own_or_new
@@ -178,7 +177,7 @@ def _slice(net: NN, rows: Array, centre: Array, output: int, varied: int) -> _Sl
     points[:, varied] = along
     width = None
     if net.posterior is not None:
-        width = _NINE_OF_TEN * standard_deviations(net, net.posterior, points)[:, output]
+        width = _NINE_OF_TEN * net.standard_deviations(points)[:, output]
     return _Slice(varied, along, outputs(net, points)[:, output], width)
 
 

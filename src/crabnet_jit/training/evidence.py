@@ -8,7 +8,7 @@ from crabnet_jit.arrays import Array
 from crabnet_jit.components.update_rules import OptimizerState
 from crabnet_jit.data.sources import Source
 from crabnet_jit.kernels.levenberg_marquardt import DAMPING, LOSS_TOLERANCE
-from crabnet_jit.machine.signals import NEVER, Flag
+from crabnet_jit.machine.signals import NEVER, Flag, Interruptible
 from crabnet_jit.network.network import NN
 from crabnet_jit.network.posterior import Posterior
 from crabnet_jit.training.second_order import Iterations, Laplace, SecondOrderChunks
@@ -107,8 +107,11 @@ class EvidenceChunks(SecondOrderChunks):
         """That of the network's present parameters; None if rounding leaves their equations no solution."""
         is_best = self._numbers[BEST_DECAY] > 0 and np.array_equal(self._net.parameters, self._best)
         self._method.l2 = self._numbers[BEST_DECAY if is_best else DECAY]
-        found, n = self._method.laplace(), self._n_residuals
+        with Interruptible() as interruptible:
+            found = self._method.laplace(interruptible.flag)
+            while interruptible.is_interrupted():
+                found = self._method.laplace(interruptible.flag)
         if found is None or not (found.n_effective > 0.0 and found.loss > 0.0):
             return None
         noise = math.sqrt(self._noise_variance(found))
-        return Posterior(noise, self._method.l2, found.n_effective, n, found.factor)
+        return Posterior(noise, self._method.l2, found.n_effective, self._n_residuals, found.factor)
