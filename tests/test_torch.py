@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import least_squares
+from benchmarks.gaussian import grid_error
 from crabnet_jit import (
     ELU,
     GELU,
@@ -576,3 +578,11 @@ def test_pytorch_is_not_imported_before_it_is_needed() -> None:
     code = "import sys; from crabnet_jit import from_torch, to_torch; print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
+
+
+def test_levenberg_marquardt_in_pytorch_gets_near_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(least_squares, "N_SAMPLES", 256)
+    monkeypatch.setattr(least_squares, "HIDDEN", (8, 8))
+    seconds, outputs = least_squares.torch_eager()(60, 1)
+    assert seconds > 0
+    assert grid_error(outputs) < 3e-5

@@ -121,7 +121,8 @@ def fit(
         programs a missing value gives NaN.
     validation : float, (x, y) or (x, y, sample_weight), optional
         A data set, or the share of samples that is set aside for one, between 0 and 1. The network gets the
-        parameters of its least validation loss, out of up to 51 taken on the way.
+        parameters of its least validation loss, out of up to 51 taken on the way; with a method of second
+        order, of all iterations.
     seed : StdRng or int, default 0
         For initial parameters, then the validation set, then the order of samples and dropout.
     start : NN, optional
@@ -221,7 +222,7 @@ def fit(
         keep_losses=keep_losses,
         on_divergence=on_divergence,
     )
-    stopping = _stopping(net, validation_set, criterion, patience, every)
+    stopping = _stopping(net, validation_set, criterion, patience, 1 if rule.is_second_order else every)
     checks: list[Callback] = [] if stopping is None else [stopping]
     if on_check is not None:
         checks.append(_Report(every, on_check, stopping))

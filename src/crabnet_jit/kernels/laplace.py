@@ -7,7 +7,7 @@ Their covariance is a multiple of (H + l2 I)^-1 = (L L^T)^-1. So the variance of
 from crabnet_jit.arrays import Calls, Flat, Group, Number, Panels
 from crabnet_jit.kernels.cholesky import log_determinant, solve_lower, trace_of_inverse
 from crabnet_jit.kernels.layout import B_START, N_IN, N_OUT, W_START, inputs, outputs
-from crabnet_jit.kernels.levenberg_marquardt import factorize_equations, fill_equations
+from crabnet_jit.kernels.levenberg_marquardt import copy_equations, factorize_matrix, fill_equations
 from crabnet_jit.kernels.network import network_backward, network_forward
 from crabnet_jit.kernels.structs import Network, Problem, Workspace
 from crabnet_jit.machine.interrupt import is_set
@@ -26,7 +26,8 @@ def fill_posterior(problem: Problem, decay: Number) -> tuple[bool, Number, Numbe
     curvature, interrupt = problem.curvature, problem.workspace.interrupt
     n, size = curvature.step.size, curvature.vector.size
     loss = fill_equations(problem, None)
-    if not factorize_equations(problem, None, decay):
+    copy_equations(problem, None)
+    if not factorize_matrix(problem, None, decay):
         return not is_set(interrupt), loss, 0.0, -1.0
     inverse = trace_of_inverse(curvature.matrix, size, n, curvature.columns, curvature.squares)
     return not is_set(interrupt), loss, log_determinant(curvature.matrix, size), n - decay * inverse

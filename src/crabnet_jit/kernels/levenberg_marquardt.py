@@ -114,16 +114,16 @@ def _add_loss(problem: Problem, network: Network, first: Number, x: Group, loss:
 
 
 @kernel
-def factorize_equations(problem: Problem, dual: Number, damping: Number) -> Number:
-    """Overwrite `curvature.matrix` by the factor of H + damping I; return whether there is one."""
+def factorize_matrix(problem: Problem, dual: Number, damping: Number) -> Number:
+    """Overwrite `curvature.matrix`, H, by the factor of H + damping I; return whether there is one."""
     curvature, size = problem.curvature, problem.curvature.vector.size
-    _fill_matrix(problem, dual)
     add_to_diagonal(curvature.matrix, size, _n_rows(problem, dual), damping)
     return factorize(curvature.matrix, size, curvature.squares, problem.workspace.interrupt)
 
 
 @kernel
-def _fill_matrix(problem: Problem, dual: Number) -> None:
+def copy_equations(problem: Problem, dual: Number) -> None:
+    """Overwrite `curvature.matrix` by H, or by the matrix of the dual form."""
     curvature = problem.curvature
     if dual is None:
         fill_matrix(problem.network.layout, curvature.equations, curvature.matrix, curvature.vector.size)
@@ -142,7 +142,7 @@ def _n_rows(problem: Problem, dual: Number) -> Number:
 def _step(problem: Problem, dual: Number, numbers: Flat, loss: Number) -> Number:
     """Change the parameters by a step that lowers the loss; return NO_REASON, or the reason to end."""
     curvature = problem.curvature
-    _fill_matrix(problem, dual)
+    copy_equations(problem, dual)
     scale = trace(curvature.matrix, curvature.vector.size, _n_rows(problem, dual))
     damping, growth = numbers[DAMPING], 2.0
     if damping == 0.0:
@@ -150,7 +150,7 @@ def _step(problem: Problem, dual: Number, numbers: Flat, loss: Number) -> Number
     damping = max(damping, _LEAST * scale)
     while damping <= _MOST * scale:
         reason = _FAILED
-        if factorize_equations(problem, dual, damping + _l2(problem)):
+        if factorize_matrix(problem, dual, damping + _l2(problem)):
             reason = _try(problem, dual, numbers, loss, damping)
         if is_set(problem.workspace.interrupt):
             return INTERRUPTED
@@ -158,6 +158,7 @@ def _step(problem: Problem, dual: Number, numbers: Flat, loss: Number) -> Number
             return reason
         damping *= growth
         growth *= 2.0
+        copy_equations(problem, dual)
     return LARGE_DAMPING
 
 

@@ -1,0 +1,64 @@
+"""The programs whose errors and scores the benchmarks of Levenberg-Marquardt print."""
+
+import numpy as np
+import pytest
+
+from benchmarks import least_squares, noisy
+from benchmarks.bench_levenberg_marquardt import LevenbergMarquardt
+from benchmarks.gaussian import grid_error
+from crabnet_jit import NN
+
+
+def test_the_jacobian_in_numpy_is_that_of_the_network() -> None:
+    net = NN(2, [5, 4], 1, 1, activation="tanh", init="glorot_uniform")
+    x, theta = np.random.default_rng(1).normal(size=(7, 2)), net.parameters.copy()
+    layers = least_squares.layers_of(net, theta)
+    np.testing.assert_allclose(least_squares.forward(layers, x)[-1], net.get_output(x), rtol=1e-13)
+    columns = []
+    for k in range(theta.size):
+        ends = []
+        for sign in (1, -1):
+            net.parameters = theta + sign * 1e-6 * (np.arange(theta.size) == k)
+            ends.append(net.get_output(x)[:, 0])
+        columns.append((ends[0] - ends[1]) / 2e-6)
+    np.testing.assert_allclose(least_squares.jacobian(layers, x), np.stack(columns, axis=1), atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("name", "n", "error"), [("crabnet_jit", 60, 1e-5), ("scipy_least_squares", 15, 0.01)]
+)
+def test_fits_by_least_squares_get_near_the_target(
+    name: str, n: int, error: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(least_squares, "N_SAMPLES", 256)
+    monkeypatch.setattr(least_squares, "HIDDEN", (8, 8))
+    seconds, outputs = getattr(least_squares, name)()(n, 1)
+    assert seconds > 0
+    assert grid_error(outputs) < error
+
+
+def test_asv_follows_the_error() -> None:
+    benchmark = LevenbergMarquardt()
+    benchmark.setup()
+    benchmark.time_4_iterations()
+    assert benchmark.trainer.iteration == 5
+    benchmark.setup()
+    assert 0 < benchmark.track_error_after_100_iterations() < 1e-7
+    assert benchmark.trainer.iteration == 100
+
+
+def test_noisy_samples_for_testing_are_others() -> None:
+    split = noisy.load("friedman2", 1)
+    assert (split.x.shape, split.x_test.shape) == ((400, 4), (1000, 4))
+    np.testing.assert_allclose([split.y.mean(), split.y.std()], [0, 1], atol=1e-12)
+    assert not np.isin(split.y_test, split.y).any()
+    diabetes = noisy.load("diabetes", 1)
+    assert (len(diabetes.y), len(diabetes.y_test)) == (354, 88)
+
+
+def test_every_program_learns_from_noisy_samples() -> None:
+    splits = [noisy.load("friedman2", seed) for seed in (1, 2)]
+    found = {name: noisy.scores(program, splits) for name, program in noisy.programs().items()}
+    assert {name for name, scores in found.items() if not 0.75 < scores.mean < 0.91} == set()
+    assert {name for name, scores in found.items() if not 0 < scores.error < 0.1} == set()
+    assert {noisy.OURS, *noisy.REFERENCES} < set(found)
