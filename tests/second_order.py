@@ -185,11 +185,11 @@ def trainer(net: NN, plain: Plain, form: str | None = None, **options: Any) -> T
 _smaller = second_order.Sizes.of
 
 
-def primal(net: NN, n_panels: int) -> second_order.Sizes:
-    return _smaller(net, net.parameters.size)
+def primal(net: NN, n_panels: int, **options: Any) -> second_order.Sizes:
+    return _smaller(net, net.parameters.size, **options)
 
 
-def dual(net: NN, n_panels: int) -> second_order.Sizes:
+def dual(net: NN, n_panels: int, **options: Any) -> second_order.Sizes:
     n_rows = net.out_features * n_panels * PANEL
     return second_order.Sizes(n_rows, n_rows**2, True)
 

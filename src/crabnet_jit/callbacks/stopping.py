@@ -123,7 +123,7 @@ class EarlyStopping(Callback):
         continues with the last parameters.
         """
         if error is None:
-            if self.called_at != run.iteration:
+            if self.called_at != run.iteration or not self.losses:
                 self._before_end = self.state()
                 self(run)
             if self.restore_best:

@@ -13,6 +13,7 @@ from crabnet_jit.components.update_rules import OptimizerState
 from crabnet_jit.data.sources import Source, new_batches
 from crabnet_jit.kernels import levenberg_marquardt as method
 from crabnet_jit.kernels.curvature_entries import levenberg_marquardt, loss_curvature
+from crabnet_jit.kernels.entries import loss_forward
 from crabnet_jit.kernels.gauss_newton import block_shape
 from crabnet_jit.kernels.panels import GROUP, repeat_sample
 from crabnet_jit.kernels.structs import Batches, Criterion, Curvature, Problem, Workspace
@@ -140,7 +141,13 @@ class SecondOrderChunks:
 
     def run(self, chunk: Iterations, interrupt: Flag = NEVER) -> int:
         """Take the steps of a chunk; return how many: fewer if the run ends, or `interrupt` is set."""
+        numbers, last = self._method.numbers, _REASONS[method.SMALL_DECREASE]
+        if numbers[method.DAMPING] < 0.0:  # the steps before were the last ones, perhaps before a checkpoint
+            self.end = last
+            return 0
         n_done, self.end = self._method.run(chunk.losses, interrupt)
+        if self.end == last:
+            numbers[method.DAMPING] *= -1.0
         return n_done
 
     def give_back(self, chunk: Iterations) -> None:
@@ -152,7 +159,7 @@ def check_second_order(net: NN, loss: Loss, penalties: Penalties) -> None:
     if net.dtype != np.float64:
         hint = "; products of derivatives need all its digits"
         raise check.reject("dtype", "float64 for levenberg_marquardt", str(net.dtype), hint)
-    if loss.name not in loss_curvature:
+    if loss.name not in loss_curvature or loss.kernel is not loss_forward[loss.name]:
         allowed = (
             f"one of {', '.join(name for name in LOSSES if name in loss_curvature)} for levenberg_marquardt"
         )
@@ -166,7 +173,7 @@ def check_second_order(net: NN, loss: Loss, penalties: Penalties) -> None:
 def _check_memory(net: NN, sizes: Sizes) -> None:
     free = memory.available()
     if free is not None and sizes.n_bytes > free:
-        allowed = "one without second derivatives, such as 'adam',"
+        allowed = "one without second derivatives, such as 'adam'"
         came = (
             f"levenberg_marquardt: {net.parameters.size:,} parameters need {sizes.n_bytes / 1e9:,.1f} GB, of "
             f"which {free / 1e9:,.1f} are free"

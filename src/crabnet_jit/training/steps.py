@@ -55,6 +55,7 @@ class Steps:
         else:
             self.chunks = Chunks(net, self._samples, settings, self.optimizer_state, self._dropout)
         self._divergence = Divergence(settings.on_divergence)
+        self._has_rates = not settings.optimizer.is_second_order
         self._last_rate = math.nan
         # Parameters that the network shows between runs, and those that training goes on from.
         self._lent: tuple[Array, Array] | None = None
@@ -119,7 +120,7 @@ class Steps:
             window = self.history.window()
             finite = window[np.isfinite(window)]
             last_loss = float(finite[-1]) if finite.size > 0 else None
-            raise DivergenceError(self.iteration, loss, last_loss)
+            raise DivergenceError(self.iteration, loss, last_loss, self._has_rates)
 
     def lend_parameters(self, parameters: Array) -> None:
         """Give the network these parameters, such as the best of a run, until `take_back_parameters`."""
