@@ -1,7 +1,8 @@
 """What Levenberg and Marquardt's method solves: by plain formulas, and as the kernels make it."""
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -155,7 +156,7 @@ class Plain(NamedTuple):
                 damping, growth = damping * growth, growth * 2
             theta = theta + step
             ratio = (before - after) / expected
-            damping *= max(1 / 3, 1 - (2 * ratio - 1) ** 3)
+            damping *= max(1 / 3, 1 - float(2 * ratio - 1) ** 3)
         return losses, theta, damping
 
 
@@ -173,25 +174,29 @@ _compiled = entry_point(_matrix)
 
 
 def trainer(net: NN, plain: Plain, form: str | None = None, **options: Any) -> Trainer:
-    """Of the network on the same problem; the method's form is the smaller one, "primal" or "dual"."""
+    """Of the network on the same problem; in the form "primal" or "dual", or in the smaller one."""
     source = ArraySource(plain.x, plain.y, len(plain.x), sample_weight=plain.weight)
     options = {"optimizer": "levenberg_marquardt", "loss": plain.loss, "l2": plain.l2, **options}
-    with pytest.MonkeyPatch.context() as patch:
-        if form is not None:
-            patch.setattr(second_order.Sizes, "of", primal if form == "primal" else dual)
+    with taking(form):
         return Trainer(net, source, **options)
 
 
-_smaller = second_order.Sizes.of
+@contextlib.contextmanager
+def taking(form: str | None) -> Iterator[None]:
+    """A block in which trainers take this form of the equations, "primal" or "dual", or the smaller one."""
+    smaller = second_order.Sizes.of
 
+    def primal(net: NN, n_panels: int, **options: Any) -> second_order.Sizes:
+        return smaller(net, net.parameters.size, **options)
 
-def primal(net: NN, n_panels: int, **options: Any) -> second_order.Sizes:
-    return _smaller(net, net.parameters.size, **options)
+    def dual(net: NN, n_panels: int, **options: Any) -> second_order.Sizes:
+        n_rows = net.out_features * n_panels * PANEL
+        return second_order.Sizes(n_rows, n_rows**2, True)
 
-
-def dual(net: NN, n_panels: int, **options: Any) -> second_order.Sizes:
-    n_rows = net.out_features * n_panels * PANEL
-    return second_order.Sizes(n_rows, n_rows**2, True)
+    with pytest.MonkeyPatch.context() as patch:
+        if form is not None:
+            patch.setattr(second_order.Sizes, "of", primal if form == "primal" else dual)
+        yield
 
 
 def equations(trainer: Trainer) -> tuple[float, Array, Array]:

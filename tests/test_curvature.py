@@ -1,6 +1,6 @@
 """The equations of Levenberg and Marquardt's method, and Cholesky's factorisation, against NumPy."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from second_order import (
 )
 
 from crabnet_jit import NN
+from crabnet_jit.arrays import aligned_zeros
 from crabnet_jit.kernels import cholesky
 from crabnet_jit.kernels.curvature_entries import loss_curvature
 from crabnet_jit.machine.jit import entry_point
@@ -116,6 +117,55 @@ def test_roots_of_the_curvature(loss: str) -> None:
     R = roots.T[:, None, :] * (np.eye(3) - means.T[:, :, None])
     C = of_outputs(loss, y.T, t.T)[2] * weight[0][:, None, None]
     np.testing.assert_allclose(np.einsum("nja,nka->njk", R, R), C, rtol=0, atol=1e-15)
+
+
+class Guarded(NamedTuple):
+    """An array with NaN before and after it."""
+
+    whole: Any
+    array: Any
+
+    @classmethod
+    def like(cls, array: Any) -> "Guarded":
+        whole = aligned_zeros(array.size + 2 * GUARD)
+        whole[:] = np.nan
+        whole[GUARD:-GUARD] = array
+        return cls(whole, whole[GUARD:-GUARD])
+
+    def is_intact(self) -> bool:
+        return bool(np.isnan(self.whole[:GUARD]).all() and np.isnan(self.whole[-GUARD:]).all())
+
+
+GUARD = 1024
+
+
+@pytest.mark.parametrize("form", ["primal", "dual"])
+@pytest.mark.parametrize(
+    ("n_in", "hidden_sizes", "n_out", "n"),
+    [(1, [], 1, 1), (3, [7, 5], 3, 37), (2, [17], 1, 300), (40, [33], 2, 20), (2, [30, 30], 1, 16)],
+)
+def test_nothing_is_read_or_written_outside_of_its_buffer(
+    n_in: int, hidden_sizes: list[int], n_out: int, n: int, form: str
+) -> None:
+    losses = []
+    for is_guarded in (False, True):
+        net, plain = problem(hidden_sizes, n, "log_cosh", n_in=n_in, n_out=n_out)
+        made, guards = trainer(net, plain, form), {}
+        iterations = made._steps.chunks._method
+        if is_guarded:
+            made_of = iterations._problem
+            parts = {"curvature": made_of.curvature, "workspace": made_of.workspace}
+            for part in parts.values():
+                for array in part:
+                    if isinstance(array, np.ndarray) and array.dtype == np.float64:
+                        guards.setdefault(id(array), Guarded.like(array))
+            for name, part in parts.items():
+                parts[name] = type(part)(*(guards[id(a)].array if id(a) in guards else a for a in part))
+            iterations._problem = made_of._replace(**parts)
+            assert len(guards) > 15
+        losses.append(made.run(4).losses.copy())
+        assert all(guard.is_intact() for guard in guards.values())
+    np.testing.assert_array_equal(losses[0], losses[1])
 
 
 # ---- the factorisation ----

@@ -44,7 +44,7 @@ from crabnet_jit.machine import memory
 LOSSES = ["mse", "huber", "log_cosh", "binary_cross_entropy", "cross_entropy"]
 #: It goes on while a step lowers the loss.
 ENDLESS: dict[str, float] = {"gradient_tolerance": 0, "step_tolerance": 0, "loss_tolerance": 0}
-LARGE_GRADIENT = "stopped: the gradient is below gradient_tolerance"
+SMALL_GRADIENT = "stopped: the gradient is below gradient_tolerance"
 SMALL_STEP = "stopped: a step was shorter than step_tolerance"
 SMALL_DECREASE = "stopped: a step lowered the loss by less than loss_tolerance"
 LARGE_DAMPING = "stopped: no step lowers the loss any more"
@@ -58,6 +58,13 @@ def curve(n: int = 40, hidden: int = 6, *, noise: float = 0.1, **options: Any) -
     net = NN(1, [hidden], 1, rng=2, activation="tanh", init="glorot_uniform")
     options = {"optimizer": LevenbergMarquardt(**ENDLESS), **options}
     return Trainer(net, ArraySource(x, y, n), **options)
+
+
+def gradient_of(made: Trainer) -> tuple[float, Any]:
+    """The loss at the present parameters, and its gradient."""
+    source = made.source
+    assert isinstance(source, ArraySource)
+    return Objective(made.net, *source.batch(0)).loss_and_gradient(made.net.parameters)
 
 
 def assert_same(one: Trainer, other: Trainer) -> None:
@@ -184,9 +191,8 @@ def test_a_linear_network_takes_one_step() -> None:
 def test_it_ends_where_the_gradient_is_small() -> None:
     made = curve(optimizer=LevenbergMarquardt(gradient_tolerance=1e-3, step_tolerance=0, loss_tolerance=0))
     history = made.run(1000)
-    assert history.events == [(made.iteration, LARGE_GRADIENT)]
-    objective = Objective(made.net, *made.source.batch(0))
-    assert abs(objective.loss_and_gradient(made.net.parameters)[1]).max() <= 1e-3
+    assert history.events == [(made.iteration, SMALL_GRADIENT)]
+    assert abs(gradient_of(made)[1]).max() <= 1e-3
 
 
 def test_it_ends_where_a_step_is_short() -> None:
@@ -202,10 +208,7 @@ def test_it_ends_where_the_loss_falls_no_more() -> None:
     made = curve(optimizer=LevenbergMarquardt(gradient_tolerance=0, step_tolerance=0, loss_tolerance=1e-3))
     history = made.run(1000)
     assert history.events == [(made.iteration, SMALL_DECREASE)]
-    losses = [
-        *history.losses,
-        Objective(made.net, *made.source.batch(0)).loss_and_gradient(made.net.parameters)[0],
-    ]
+    losses = [*history.losses, gradient_of(made)[0]]
     decreases = -np.diff(losses) / losses[:-1]
     assert decreases[-1] <= 1e-3
     assert (decreases[:-1] > 1e-3).all()
@@ -239,7 +242,7 @@ def test_constant_targets_end_at_once() -> None:
     x = np.linspace(0, 1, 50)[:, None]
     net = NN(1, [5], 1, activation="tanh", init=[0.5, 1.0, 0.2, 0.1, 0.3] * 2 + [0.0] * 5 + [7.0])
     made = Trainer(net, ArraySource(x, np.full(50, 7.0), 50), optimizer="levenberg_marquardt")
-    assert made.run(100).events == [(0, LARGE_GRADIENT)]
+    assert made.run(100).events == [(0, SMALL_GRADIENT)]
     assert made.history.losses.size == 0
     fitted = fit(x, np.full(50, 3.0), hidden_sizes=[5], optimizer="levenberg_marquardt", n_iterations=50)
     np.testing.assert_allclose(fitted.predict(x), 3.0, rtol=0, atol=1e-6)
@@ -260,6 +263,7 @@ def test_fit_from_a_minimum_on() -> None:
         on_check=lambda *values: calls.append(values),
     )
     np.testing.assert_array_equal(again.parameters, first.parameters)
+    assert again.fit_history is not None
     assert again.fit_history.validation_iterations == [0]
     assert again.fit_history.validation_losses[0] < 1e-20
 
@@ -368,8 +372,9 @@ def test_networks_can_be_copied_after_it() -> None:
     made = curve()
     made.run(5)
     x = np.linspace(-1, 1, 7)[:, None]
-    for copied in (copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))):
-        other = copied(made.net)
+    for with_pickle in (False, True):
+        net = made.net
+        other = pickle.loads(pickle.dumps(net)) if with_pickle else copy.deepcopy(net)
         np.testing.assert_array_equal(other.predict(x), made.net.predict(x))
         before = other.parameters.copy()
         made.run(1)
@@ -389,7 +394,7 @@ def test_the_source_is_not_changed_and_samples_without_weight_do_not_count() -> 
         net = NN(2, [4], 1, rng=1, activation="tanh", init="glorot_uniform")
         source = ArraySource(xs, ys, 30, sample_weight=weights)
         results.append(Trainer(net, source, optimizer="levenberg_marquardt").run(6).losses)
-    np.testing.assert_allclose(*results, rtol=1e-9)
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-9)
     for array, copied in zip((x, y, weight), before, strict=True):
         np.testing.assert_array_equal(array, copied)
 
@@ -429,7 +434,7 @@ def test_a_source_of_ones_own() -> None:
     for source in (Own(), ArraySource(x, np.sin(2 * x), 20)):
         net = NN(1, [4], 1, rng=1, activation="tanh", init="glorot_uniform")
         losses.append(Trainer(net, source, optimizer="levenberg_marquardt").run(6).losses)
-    np.testing.assert_array_equal(*losses)
+    np.testing.assert_array_equal(losses[0], losses[1])
 
 
 # ---- what it can not do ----

@@ -53,6 +53,7 @@ from crabnet_jit import (
     UniformSource,
     fit,
 )
+from crabnet_jit.kernels.curvature_entries import levenberg_marquardt
 from crabnet_jit.kernels.entries import train
 from crabnet_jit.machine.signals import Interruptible
 from crabnet_jit.training import second_order
@@ -401,7 +402,7 @@ def run_with_alarm_in_kernels(trainer: Trainer, n_iterations: int, callbacks: li
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("crabnet_jit.training.chunks.train", ticking(train))
-        patch.setattr(second_order, "levenberg_marquardt", ticking(second_order.levenberg_marquardt))
+        patch.setattr(second_order, "levenberg_marquardt", ticking(levenberg_marquardt))
         trainer.run(n_iterations, callbacks=callbacks)
 
 
