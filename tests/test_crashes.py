@@ -35,6 +35,7 @@ from crabnet_jit import (
     Callback,
     Checkpoint,
     Every,
+    LevenbergMarquardt,
     Objective,
     Snapshots,
     StandardGaussian,
@@ -60,6 +61,15 @@ def article(hidden_sizes: Any = (8, 8), batch_size: int = 16, **options: Any) ->
     net = NN(2, hidden_sizes, 1, rng, init="glorot_uniform")
     source = UniformSource(StandardGaussian(), batch_size=batch_size, rng=rng)
     return Trainer(net, source, **{"learning_rate": 1e-3, **options})
+
+
+def second_order(hidden_sizes: list[int], n: int) -> Trainer:
+    rng = np.random.default_rng(1)
+    x = np.linspace(-1, 1, 2 * n).reshape(n, 2)
+    y = np.sin(3 * x[:, 0]) + 0.1 * rng.normal(size=n)
+    net = NN(2, hidden_sizes, 1, rng=3, activation="tanh", init="glorot_uniform")
+    rule = LevenbergMarquardt(gradient_tolerance=0, step_tolerance=0, loss_tolerance=0)
+    return Trainer(net, ArraySource(x, y, n), optimizer=rule)
 
 
 # ---- processes: one imports and compiles, the others are forked from it ----
@@ -182,10 +192,12 @@ def _killed(kind: str) -> tuple[Trainer, int, int]:
         x = np.linspace(-1, 1, 101)[:, None]
         net = NN(1, [16], 1, rng=3, activation="tanh", init="glorot_uniform")
         return Trainer(net, ArraySource(x, np.sin(3 * x), rng=3), optimizer="adam"), 10_000, 90
+    if kind == "second order":
+        return second_order([16, 16], 101), 150, 3
     return article([400, 400], optimizer="adam"), 40, 1  # a file of 4 MB
 
 
-_KINDS = ("article", "slow disk", "states to go back to", "data", "large")
+_KINDS = ("article", "slow disk", "states to go back to", "data", "second order", "large")
 
 
 def _train_for_ever(kind: str, path: str) -> None:
@@ -588,6 +600,43 @@ def test_ctrl_c_is_answered_at_once_within_an_iteration(
         delays.append(float(child.line()) - start)
     child.succeed()
     print(f"{hidden_sizes}, batches of {batch_size}: {_summary(delays)}")
+    assert max(delays) < _AT_ONCE
+
+
+def _interrupt_long_iterations(hidden_sizes: list[int], n_samples: int, n: int) -> None:
+    trainer, whole = second_order(hidden_sizes, n_samples), second_order(hidden_sizes, n_samples)
+    trainer.run(1)
+    for _ in range(n):
+        before, iteration = trainer.net.parameters.copy(), trainer.iteration
+        try:
+            print("runs", flush=True)
+            trainer.run(10**9)
+        except KeyboardInterrupt:
+            print(time.monotonic(), flush=True)
+        if trainer.iteration == iteration:
+            assert trainer.net.parameters.tobytes() == before.tobytes()
+    trainer.run(1)
+    whole.run(trainer.iteration)
+    assert trainer.net.parameters.tobytes() == whole.net.parameters.tobytes()
+    assert trainer.optimizer_state.numbers.tobytes() == whole.optimizer_state.numbers.tobytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("hidden_sizes", "n"), [([43, 43], 20_000), ([60, 60], 2500), ([500], 5000)])
+def test_ctrl_c_within_an_iteration_of_seconds(
+    hidden_sizes: list[int], n: int, nursery: Callable[..., Child]
+) -> None:
+    moments = random.Random(8)
+    child = nursery(_interrupt_long_iterations, hidden_sizes, n, 12)
+    delays = []
+    for _ in range(12):
+        assert child.line() == "runs"
+        time.sleep(moments.uniform(0.01, 2.0))
+        start = time.monotonic()
+        child.send(signal.SIGINT)
+        delays.append(float(child.line()) - start)
+    child.succeed()
+    print(f"{hidden_sizes}, {n} samples: {_summary(delays)}")
     assert max(delays) < _AT_ONCE
 
 

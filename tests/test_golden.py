@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from second_order import equations, taking
 
 from crabnet_jit import (
     ELU,
@@ -154,6 +155,24 @@ def test_steps_of_an_optimizer(golden: Any, name: str, dtype: Any, tolerance: fl
     for g, rate, expected in zip(given["g"], given["rates"], given[name], strict=True):
         optimizer.update(parameters, np.array(g, dtype), state, rate)
         np.testing.assert_allclose(parameters / scale, expected / scale, rtol=0, atol=tolerance)
+
+
+# ---- second derivatives of losses ----
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "mae"])
+def test_second_derivatives_and_gradient(golden: Any, name: str) -> None:
+    data = golden["curvature"]
+    net = NN(3, [5, 4], 3, activation="tanh", init=data["parameters"])
+    source = ArraySource(data["x"], data[name]["target"], 7, sample_weight=data["w"])
+    for form in ("primal", "dual"):
+        with taking(form):
+            made = Trainer(net, source, optimizer="levenberg_marquardt", loss=a_loss(name))
+        _, gradient, matrix = equations(made)
+        np.testing.assert_allclose(gradient, data[name]["gradient"], rtol=0, atol=1e-14)
+        if form == "primal":
+            H = matrix + np.tril(matrix, -1).T
+            np.testing.assert_allclose(H @ data["v"], data[name]["Hv"], rtol=0, atol=1e-13)
 
 
 # ---- a training run ----

@@ -4,11 +4,13 @@ Run by hand, with PyTorch 2.13: `python tests/data/make_golden.py`. All in float
 """
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.func import jacrev
 from torch.nn import functional
 from torch.optim import SGD, Adam, AdamW, RMSprop
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, OneCycleLR, StepLR
@@ -186,9 +188,44 @@ def derivatives() -> dict[str, Any]:
     return result
 
 
+def curvature() -> dict[str, Any]:
+    """Of a network 3-5-4-3 and weighted samples: H v and the gradient, both in the parameters.
+
+    H is J^T C J, J are the derivatives of the outputs with respect to the parameters, C the second
+    derivatives of the loss with respect to the outputs.
+    """
+    shapes = [(5, 3), (5,), (4, 5), (4,), (3, 4), (3,)]
+    flat = 0.7 * torch.randn(sum(math.prod(shape) for shape in shapes))
+    x, v = torch.randn(7, 3), torch.randn(flat.numel())
+    weight = torch.tensor([1.0, 0.5, 3.0, 0.0, 2.5, 1.0, 1.5])
+    numbers = torch.randn(7, 3)
+    targets = {"binary_cross_entropy": torch.rand(7, 3), "cross_entropy": torch.softmax(torch.randn(7, 3), 1)}
+
+    def network(flat: Any, x: Any) -> Any:
+        parts = torch.split(flat, [math.prod(shape) for shape in shapes])
+        W_1, b_1, W_2, b_2, W_3, b_3 = (p.reshape(shape) for p, shape in zip(parts, shapes, strict=True))
+        return W_3 @ torch.tanh(W_2 @ torch.tanh(W_1 @ x + b_1) + b_2) + b_3
+
+    result: dict[str, Any] = {"parameters": flat.tolist(), "x": x.tolist(), "v": v.tolist()}
+    result["w"] = weight.tolist()
+    for name in ("mse", "huber", "log_cosh", "binary_cross_entropy", "cross_entropy"):
+        target = targets.get(name, numbers)
+        H, gradient = torch.zeros(flat.numel(), flat.numel()), torch.zeros(flat.numel())
+        for one, t, share in zip(x, target, weight / weight.sum(), strict=True):
+
+            def loss(y: Any, name: str = name, t: Any = t) -> Any:
+                return LOSSES[name](y[None], t[None])[0]
+
+            y, J = network(flat, one), jacrev(network)(flat, one)
+            H += share * J.T @ jacrev(jacrev(loss))(y) @ J
+            gradient += share * jacrev(loss)(y) @ J
+        result[name] = {"target": target.tolist(), "Hv": (H @ v).tolist(), "gradient": gradient.tolist()}
+    return result
+
+
 def main() -> None:
     """Write all of it."""
-    parts = (activations, losses, optimizers, training, schedules, derivatives)
+    parts = (activations, losses, optimizers, training, schedules, derivatives, curvature)
     golden = {"torch": torch.__version__, **{part.__name__: part() for part in parts}}
     path = Path(__file__).with_name("golden.json")
     path.write_text(json.dumps(golden, separators=(",", ":")) + "\n")

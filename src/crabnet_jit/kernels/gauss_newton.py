@@ -29,10 +29,9 @@ def add_blocks(layout: Matrix, activations: Flat, curvature: Curvature, x: Group
     for layer in range(layout.shape[0]):
         of_layer = inputs(activations, layout, layer, x)
         for other in range(layer + 1):
-            if is_set(interrupt):
-                return
             C = _block(curvature.equations, start, layout, layer, other)
-            _add_block(layout, layer, of_layer, other, inputs(activations, layout, other, x), curvature, C)
+            of_other = inputs(activations, layout, other, x)
+            _add_block(layout, layer, of_layer, other, of_other, curvature, C, interrupt)
             start += C.size
 
 
@@ -55,7 +54,14 @@ def _block(blocks: Flat, start: Number, layout: Matrix, layer: Number, other: Nu
 
 @kernel
 def _add_block(
-    layout: Matrix, layer: Number, x: Group, other: Number, x_other: Group, curvature: Curvature, C: Matrix
+    layout: Matrix,
+    layer: Number,
+    x: Group,
+    other: Number,
+    x_other: Group,
+    curvature: Curvature,
+    C: Matrix,
+    interrupt: Flag,
 ) -> None:
     """Add the products of all pairs of two layers to C, as many pairs at a time as there is place for."""
     n_panels, is_same = x.shape[0], layer == other
@@ -66,6 +72,8 @@ def _add_block(
     left, right = group(curvature.left, 0, n_panels, most), group(curvature.right, 0, n_panels, most)
     first_column, i = 0, 0
     while i < n_i:
+        if is_set(interrupt):
+            return
         n_columns = 0
         while i < n_i and n_columns + (i + 1 if is_same else n_j) + _TILE_COLUMNS <= most:
             n = i + 1 if is_same else n_j
@@ -119,7 +127,7 @@ def _clear_rows(x: Group, first: Number, n: Number) -> None:
 
 
 @kernel
-def fill_matrix(layout: Matrix, blocks: Flat, A: Flat, size: Number) -> None:
+def fill_matrix(layout: Matrix, blocks: Flat, A: Flat, size: Number, interrupt: Flag) -> None:
     """Overwrite the lower triangle of the matrix A (cholesky.py) of this size with H."""
     start = 0
     for layer in range(layout.shape[0]):
@@ -129,6 +137,8 @@ def fill_matrix(layout: Matrix, blocks: Flat, A: Flat, size: Number) -> None:
             n_i, n_j = layout[layer, N_IN] + 1, layout[other, N_IN] + 1
             row = 0
             for o in range(layout[layer, N_OUT]):
+                if is_set(interrupt):
+                    return
                 for q in range(o + 1 if is_same else layout[other, N_OUT]):
                     column = 0
                     for i in range(n_i):

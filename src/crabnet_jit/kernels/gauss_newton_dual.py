@@ -4,11 +4,12 @@ It is smaller than H where there are fewer rows than parameters. With v = d a^T 
 product is a sum over the layers of (d d'^T) (a a'^T + 1), of which the 1 is the bias's.
 """
 
-from crabnet_jit.arrays import Flat, Group, Matrix, Number, Panel
+from crabnet_jit.arrays import Flag, Flat, Group, Matrix, Number, Panel
 from crabnet_jit.kernels.curvature import errors_of
 from crabnet_jit.kernels.layout import N_OUT, biases, inputs, weights
 from crabnet_jit.kernels.linear import linear_forward
 from crabnet_jit.kernels.structs import Curvature, Problem
+from crabnet_jit.machine.interrupt import is_set
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.llvm import PANEL
 from crabnet_jit.machine.tile import tile_add_product, tile_rows, tile_start, tile_store
@@ -17,7 +18,7 @@ from crabnet_jit.machine.view import group, matrix, panel_of
 
 
 @kernel
-def fill_dual(layout: Matrix, activations: Flat, curvature: Curvature, x: Group) -> None:
+def fill_dual(layout: Matrix, activations: Flat, curvature: Curvature, x: Group, interrupt: Flag) -> None:
     """Overwrite the lower triangle of `curvature.equations`, with a row for each output of each sample.
 
     All samples are in the panels x, whose errors `curvature` has.
@@ -28,6 +29,8 @@ def fill_dual(layout: Matrix, activations: Flat, curvature: Curvature, x: Group)
     for layer in range(layout.shape[0]):
         a = inputs(activations, layout, layer, x)
         for p in range(n_panels):
+            if is_set(interrupt):
+                return
             for q in range(p + 1):
                 _products(panel_of(a, p), panel_of(a, q), 1.0, of_inputs)
                 for k in range(n_out):

@@ -25,6 +25,7 @@ from crabnet_jit.kernels.structs import Network, Problem
 from crabnet_jit.kernels.train import add_group_loss
 from crabnet_jit.machine.interrupt import is_set
 from crabnet_jit.machine.jit import kernel
+from crabnet_jit.machine.llvm import PANEL
 from crabnet_jit.machine.view import group, panels
 
 #: What it remembers, then its constants. A damping of 0 is not chosen yet.
@@ -36,6 +37,7 @@ _FAILED = 7  # … and what a trial says of a step that does not lower the loss.
 
 # Of the damping, over the trace of H, which is also that of the dual form's matrix.
 _MOST, _LEAST = 1e20, 1e-30
+_LARGEST = 1e308
 
 
 @kernel
@@ -99,7 +101,7 @@ def fill_equations(problem: Problem, dual: Number) -> Number:
         if dual is None:
             add_blocks(problem.network.layout, workspace.activations, curvature, x, workspace.interrupt)
         else:
-            fill_dual(problem.network.layout, workspace.activations, curvature, x)
+            fill_dual(problem.network.layout, workspace.activations, curvature, x, workspace.interrupt)
     for k in range(curvature.gradient.size):
         curvature.gradient[k] = workspace.gradients[k]
     return loss
@@ -124,11 +126,15 @@ def factorize_matrix(problem: Problem, dual: Number, damping: Number) -> Number:
 @kernel
 def copy_equations(problem: Problem, dual: Number) -> None:
     """Overwrite `curvature.matrix` by H, or by the matrix of the dual form."""
-    curvature = problem.curvature
+    curvature, interrupt = problem.curvature, problem.workspace.interrupt
+    size = curvature.vector.size
     if dual is None:
-        fill_matrix(problem.network.layout, curvature.equations, curvature.matrix, curvature.vector.size)
-    else:
-        for k in range(curvature.matrix.size):
+        fill_matrix(problem.network.layout, curvature.equations, curvature.matrix, size, interrupt)
+        return
+    for start in range(0, curvature.matrix.size, PANEL * size):
+        if is_set(interrupt):
+            return
+        for k in range(start, start + PANEL * size):
             curvature.matrix[k] = curvature.equations[k]
 
 
@@ -144,11 +150,17 @@ def _step(problem: Problem, dual: Number, numbers: Flat, loss: Number) -> Number
     curvature = problem.curvature
     copy_equations(problem, dual)
     scale = trace(curvature.matrix, curvature.vector.size, _n_rows(problem, dual))
+    if is_set(problem.workspace.interrupt):
+        return INTERRUPTED
+    if not scale < math.inf:
+        return NOT_FINITE
+    if scale == 0.0:
+        scale = _l2(problem)
     damping, growth = numbers[DAMPING], 2.0
     if damping == 0.0:
         damping = numbers[FIRST_DAMPING] * scale
     damping = max(damping, _LEAST * scale)
-    while damping <= _MOST * scale:
+    while damping <= min(_MOST * scale, _LARGEST):
         reason = _FAILED
         if factorize_matrix(problem, dual, damping + _l2(problem)):
             reason = _try(problem, dual, numbers, loss, damping)

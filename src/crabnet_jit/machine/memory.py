@@ -5,17 +5,18 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-_CGROUP = Path("/sys/fs/cgroup")
+_MEMINFO, _CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 
 def available() -> int | None:
     """Bytes that are free for this process, as far as the system says; None if it does not."""
-    return min(_limits(), default=None)
+    free = min(_limits(), default=None)
+    return None if free is None else max(0, free)
 
 
 def _limits() -> Iterator[int]:
     with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
+        for line in _MEMINFO.read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 yield 1024 * int(line.split()[1])
     with contextlib.suppress(OSError, ValueError):  # "max" without a limit

@@ -22,11 +22,14 @@ class DivergenceError(FloatingPointError):
         Its loss.
     last_loss : float or None
         The last finite loss before it.
+    has_rates : bool
+        Whether the optimiser has learning rates.
     """
 
-    def __init__(self, iteration: int, loss: float, last_loss: float | None) -> None:
-        super().__init__(iteration, loss, last_loss)
+    def __init__(self, iteration: int, loss: float, last_loss: float | None, has_rates: bool = True) -> None:
+        super().__init__(iteration, loss, last_loss, has_rates)
         self.iteration, self.loss, self.last_loss = iteration, loss, last_loss
+        self.has_rates = has_rates
 
     def __str__(self) -> str:
         what = f"the loss became {self.loss} in iteration {self.iteration}"
@@ -38,10 +41,12 @@ class DivergenceError(FloatingPointError):
         before = "no loss was finite"
         if self.last_loss is not None:
             before = f"the last finite loss was {self.last_loss:.6g}"
+        rates = ""
+        if self.has_rates:
+            rates = "a learning_rate that is too large (a smaller learning_rate or clip_norm may help), "
         return (
-            f"{what}: the run diverged; {before}. Likely causes: a learning_rate that is too large (a "
-            "smaller learning_rate or clip_norm may help), data that are not standardised, large initial "
-            "parameters. The parameters are those before that step"
+            f"{what}: the run diverged; {before}. Likely causes: {rates}data that are not standardised, "
+            "large initial parameters. The parameters are those before that step"
         )
 
 

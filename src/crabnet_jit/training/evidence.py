@@ -41,21 +41,22 @@ class EvidenceChunks(SecondOrderChunks):
         self._numbers[DECAY] = settings.penalties.l2 or _FIRST_DECAY
 
     def run(self, chunk: Iterations, interrupt: Flag = NEVER) -> int:
-        """Take the steps of a chunk; return how many: fewer if the search is over, or `interrupt` is set."""
-        n_done = 0
-        while True:
-            is_over = self._numbers[STAGE] == _OVER
-            self._method.l2 = self._numbers[DECAY]
-            self._numbers[LOSS_TOLERANCE] = (
-                self._tolerance if is_over else max(self._tolerance, _LOSS_TOLERANCE)
-            )
-            n, end = self._method.run(chunk.losses[n_done:], interrupt)
-            n_done += n
-            if end is None or is_over:
-                self.end = end
-                return n_done
+        """Take the steps of a chunk; return how many: fewer if the run ends, or `interrupt` is set."""
+        numbers, n_done, self.end = self._numbers, 0, None
+        while numbers[STAGE] < _OVER:
+            self._method.l2 = numbers[DECAY]
+            numbers[LOSS_TOLERANCE] = max(self._tolerance, _LOSS_TOLERANCE)
+            if numbers[DAMPING] >= 0.0:
+                n, end = self._method.run(chunk.losses[n_done:], interrupt)
+                n_done += n
+                if end is None:
+                    return n_done
+                numbers[DAMPING] = -1.0  # this decay needs no more steps, perhaps after a checkpoint
             if not self._next_decay(interrupt):
                 return n_done
+        self._method.l2, numbers[LOSS_TOLERANCE] = numbers[DECAY], self._tolerance
+        rest = Iterations(chunk.learning_rates[n_done:], chunk.losses[n_done:])
+        return n_done + super().run(rest, interrupt)
 
     def _next_decay(self, interrupt: Flag) -> bool:
         """Judge the present decay, and go on with another one; False if a signal came before."""

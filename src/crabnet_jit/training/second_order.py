@@ -14,6 +14,7 @@ from crabnet_jit.components.update_rules import OptimizerState
 from crabnet_jit.data.sources import Source, new_batches
 from crabnet_jit.kernels import levenberg_marquardt as method
 from crabnet_jit.kernels.curvature_entries import fill_posterior, levenberg_marquardt, loss_curvature
+from crabnet_jit.kernels.entries import loss_forward
 from crabnet_jit.kernels.gauss_newton import block_shape
 from crabnet_jit.kernels.panels import GROUP, repeat_sample
 from crabnet_jit.kernels.penalties_and_clipping import L2
@@ -84,7 +85,7 @@ class SecondOrder:
         check_second_order(net, loss, penalties, rule)
         n_panels = batches.x.shape[1]
         sizes = Sizes.of(net, n_panels, may_be_dual=not rule.has_evidence)
-        _check_memory(net, sizes)
+        _check_memory(net, sizes, rule)
         self.numbers = numbers
         self._dual = n_panels if sizes.is_dual else None
         group = n_panels if sizes.is_dual else min(n_panels, GROUP)
@@ -153,12 +154,14 @@ class SecondOrderChunks:
 
     def __init__(self, net: NN, source: Source, settings: Settings, state: OptimizerState) -> None:
         if not source.is_constant:
-            allowed = "one that gives all samples every time, for levenberg_marquardt"
+            allowed = f"one that gives all samples every time, for {settings.optimizer.name}"
             hint = "; ArraySource(x, y, batch_size=len(x)) does"
             raise check.reject("source", allowed, repr(source), hint)
         if any(settings.dropout):
             hint = "; take l2"
-            raise check.reject("dropout", "0 for levenberg_marquardt", repr(max(settings.dropout)), hint)
+            raise check.reject(
+                "dropout", f"0 for {settings.optimizer.name}", repr(max(settings.dropout)), hint
+            )
         rule: Any = settings.optimizer
         self._net, self._source = net, source
         n_in, n_out = net.in_features, net.out_features
@@ -179,7 +182,13 @@ class SecondOrderChunks:
 
     def run(self, chunk: Iterations, interrupt: Flag = NEVER) -> int:
         """Take the steps of a chunk; return how many: fewer if the run ends, or `interrupt` is set."""
+        numbers, last = self._method.numbers, _REASONS[method.SMALL_DECREASE]
+        if numbers[method.DAMPING] < 0.0:  # the steps before were the last ones, perhaps before a checkpoint
+            self.end = last
+            return 0
         n_done, self.end = self._method.run(chunk.losses, interrupt)
+        if self.end == last:
+            numbers[method.DAMPING] *= -1.0
         return n_done
 
     def best_parameters(self) -> Array | None:
@@ -201,25 +210,23 @@ def check_second_order(net: NN, loss: Loss, penalties: Penalties, rule: Levenber
         raise check.reject("loss", f"mse for {rule.name}", repr(loss), hint)
     if net.dtype != np.float64:
         hint = "; products of derivatives need all its digits"
-        raise check.reject("dtype", "float64 for levenberg_marquardt", str(net.dtype), hint)
-    if loss.name not in loss_curvature:
-        allowed = (
-            f"one of {', '.join(name for name in LOSSES if name in loss_curvature)} for levenberg_marquardt"
-        )
+        raise check.reject("dtype", f"float64 for {rule.name}", str(net.dtype), hint)
+    if loss.name not in loss_curvature or loss.kernel is not loss_forward[loss.name]:
+        allowed = f"one of {', '.join(name for name in LOSSES if name in loss_curvature)} for {rule.name}"
         raise check.reject("loss", allowed, repr(loss), "; huber and log_cosh are robust, too")
     for name, value in penalties.options().items():
         if name != "l2" and value:
             instead = "l2" if name == "l1" else "nothing, since the damping limits the steps"
-            raise check.reject(name, "left out for levenberg_marquardt", repr(value), f"; take {instead}")
+            raise check.reject(name, f"left out for {rule.name}", repr(value), f"; take {instead}")
 
 
-def _check_memory(net: NN, sizes: Sizes) -> None:
+def _check_memory(net: NN, sizes: Sizes, rule: LevenbergMarquardt) -> None:
     free = memory.available()
     if free is not None and sizes.n_bytes > free:
-        allowed = "one without second derivatives, such as 'adam',"
+        allowed = "one without second derivatives, such as 'adam'"
         came = (
-            f"levenberg_marquardt: {net.parameters.size:,} parameters need {sizes.n_bytes / 1e9:,.1f} GB, of "
-            f"which {free / 1e9:,.1f} are free"
+            f"{rule.name}: {net.parameters.size:,} parameters need {sizes.n_bytes / 1e9:,.1f} GB, of which "
+            f"{free / 1e9:,.1f} are free"
         )
         raise check.reject("optimizer", allowed, came)
 

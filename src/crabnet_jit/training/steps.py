@@ -51,6 +51,7 @@ class Steps:
         self._dropout = Dropout(net.hidden_sizes, settings.dropout, settings.dropout_stream, *panels)
         self.chunks = self._new_chunks(settings)
         self._divergence = Divergence(settings.on_divergence)
+        self._has_rates = not settings.optimizer.is_second_order
         self._last_rate = math.nan
         # Parameters that the network shows between runs, and those that training goes on from.
         self._lent: tuple[Array, Array] | None = None
@@ -126,7 +127,7 @@ class Steps:
             window = self.history.window()
             finite = window[np.isfinite(window)]
             last_loss = float(finite[-1]) if finite.size > 0 else None
-            raise DivergenceError(self.iteration, loss, last_loss)
+            raise DivergenceError(self.iteration, loss, last_loss, self._has_rates)
 
     def best_parameters(self) -> Array | None:
         """Those that the optimiser has found best so far, if it knows better ones than the last."""
