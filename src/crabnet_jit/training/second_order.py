@@ -93,7 +93,7 @@ class SecondOrder:
             net.kernel_view(),
             net.calls(loss.kernel, None, None, None, loss_curvature[loss.name]),
             _workspace(net, group, n_panels),
-            batches,
+            batches._replace(masks=aligned_zeros(1, n_panels, 0, PANEL)),  # none, for one iteration
             Criterion(loss.constant, penalties.numbers()),
             _curvature(net, group, sizes),
         )
