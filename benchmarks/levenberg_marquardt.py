@@ -86,7 +86,7 @@ def parts(trainer: Any) -> tuple[dict[str, Callable[[], object]], int]:
     def filling(problem: Any) -> None:
         curvature = problem.curvature
         size = curvature.vector.size
-        fill_matrix(problem.network.layout, curvature.equations, curvature.matrix, size)
+        fill_matrix(problem.network.layout, curvature.equations, curvature.matrix, size, None)
         add_to_diagonal(curvature.matrix, size, curvature.step.size, 1.0)
 
     @jit.kernel
