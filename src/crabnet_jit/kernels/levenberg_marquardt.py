@@ -15,18 +15,25 @@ import math
 
 from crabnet_jit.arrays import Flat, Group, Number
 from crabnet_jit.kernels.cholesky import add_to_diagonal, factorize, solve, trace
-from crabnet_jit.kernels.curvature import fill_errors, fill_residuals, fill_roots, pull_back, second_along
+from crabnet_jit.kernels.curvature import (
+    fill_errors,
+    fill_residuals,
+    fill_roots,
+    last_layer,
+    pull_back,
+    second_along,
+)
 from crabnet_jit.kernels.gauss_newton import add_blocks, fill_matrix
 from crabnet_jit.kernels.gauss_newton_dual import add_rows_times_parameters, fill_dual
 from crabnet_jit.kernels.layout import N_OUT
-from crabnet_jit.kernels.network import network_backward
+from crabnet_jit.kernels.network import network_backward, network_forward
 from crabnet_jit.kernels.penalties_and_clipping import L2
 from crabnet_jit.kernels.structs import Network, Problem
-from crabnet_jit.kernels.train import add_group_loss
+from crabnet_jit.kernels.train import panel_loss
 from crabnet_jit.machine.interrupt import is_set
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.llvm import PANEL
-from crabnet_jit.machine.view import group, panels
+from crabnet_jit.machine.view import group, panel, panel_of, panels
 
 #: What it remembers, then its constants. A damping of 0 is not chosen yet.
 DAMPING, FIRST_DAMPING, LONGEST_BEND, GRADIENT_TOLERANCE, STEP_TOLERANCE, LOSS_TOLERANCE = range(6)
@@ -109,10 +116,19 @@ def fill_equations(problem: Problem, dual: Number) -> Number:
 
 @kernel
 def _add_loss(problem: Problem, network: Network, first: Number, x: Group, loss: Number) -> Number:
-    """Return `loss` plus that of these panels, for a network like that of the problem."""
-    return add_group_loss(
-        network, problem.calls, problem.workspace, problem.batches, 0, problem.criterion, first, x, loss
-    )
+    """Return `loss` plus that of the panels x, from `first` on, for a network like that of the problem.
+
+    Its gradients with respect to the outputs are left in the workspace's errors.
+    """
+    workspace, batches = problem.workspace, problem.batches
+    masks = panels(batches.masks, 0, first, x.shape[0])
+    y = network_forward(network, problem.calls, x, masks, workspace)
+    dL_dy = last_layer(network, workspace.errors, x.shape[0])
+    for p in range(x.shape[0]):
+        target, weight = panel(batches.target, 0, first + p), panel(batches.weight, 0, first + p)
+        y_p, dL_dy_p = panel_of(y, p), panel_of(dL_dy, p)
+        loss += panel_loss(problem.calls, problem.criterion, y_p, target, weight, dL_dy_p)
+    return loss
 
 
 @kernel

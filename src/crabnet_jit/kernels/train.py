@@ -7,23 +7,14 @@ None if nothing is called.
 
 import math
 
-from crabnet_jit.arrays import Calls, Flag, Flat, Group, Number, Panel
+from crabnet_jit.arrays import Calls, Flag, Flat, Number, Panel
 from crabnet_jit.kernels.layout import outputs
 from crabnet_jit.kernels.losses import mse_forward
 from crabnet_jit.kernels.network import network_backward, network_forward
 from crabnet_jit.kernels.optimizers import sgd_update
 from crabnet_jit.kernels.panels import GROUP
 from crabnet_jit.kernels.penalties_and_clipping import penalty
-from crabnet_jit.kernels.structs import (
-    LOSS,
-    PENALIZE,
-    UPDATE,
-    Batches,
-    Criterion,
-    Network,
-    Rule,
-    Workspace,
-)
+from crabnet_jit.kernels.structs import LOSS, PENALIZE, UPDATE, Batches, Criterion, Network, Rule, Workspace
 from crabnet_jit.machine.address import INLINED, address, call
 from crabnet_jit.machine.interrupt import is_set
 from crabnet_jit.machine.jit import kernel
@@ -43,6 +34,9 @@ def batch_gradients(
 
     Up to GROUP panels at a time go through the network. Their gradients are added up in order.
     """
+    layout = network.layout
+    batch = iteration if batches.x.shape[0] > 1 else 0
+    of_weights = iteration if batches.weight.shape[0] > 1 else 0
     loss = 0.0
     n_panels = one_or_several(workspace.several, batches.x.shape[1])
     for first in range(0, n_panels, GROUP):
@@ -50,44 +44,24 @@ def batch_gradients(
             break
         n_left = n_panels - first
         n = n_left if n_left < GROUP else GROUP
-        x = panels(batches.x, iteration if batches.x.shape[0] > 1 else 0, first, n)
-        loss = add_group_loss(network, calls, workspace, batches, iteration, criterion, first, x, loss)
+        x, masks = panels(batches.x, batch, first, n), panels(batches.masks, iteration, first, n)
+        y = network_forward(network, calls, x, masks, workspace)
+        dL_dy = outputs(workspace.errors, layout, layout.shape[0] - 1, n)
+        for p in range(n):
+            y_p, dL_dy_p = panel_of(y, p), panel_of(dL_dy, p)
+            target, weight = (
+                panel(batches.target, batch, first + p),
+                panel(batches.weight, of_weights, first + p),
+            )
+            loss += panel_loss(calls, criterion, y_p, target, weight, dL_dy_p)
         network_backward(network, calls, x, workspace, first > 0)
     return loss
 
 
 @kernel
-def add_group_loss(
-    network: Network,
-    calls: Calls,
-    workspace: Workspace,
-    batches: Batches,
-    iteration: Number,
-    criterion: Criterion,
-    first: Number,
-    x: Group,
-    loss: Number,
+def panel_loss(
+    calls: Calls, criterion: Criterion, y: Panel, target: Panel, weight: Panel, dL_dy: Panel
 ) -> Number:
-    """Return `loss` plus that of the panels x, from `first` on in their batch.
-
-    Its gradients with respect to the outputs are left in the workspace's errors.
-    """
-    layout, n = network.layout, x.shape[0]
-    batch = iteration if batches.x.shape[0] > 1 else 0
-    of_weights = iteration if batches.weight.shape[0] > 1 else 0
-    y = network_forward(network, calls, x, panels(batches.masks, iteration, first, n), workspace)
-    dL_dy = outputs(workspace.errors, layout, layout.shape[0] - 1, n)
-    for p in range(n):
-        target, weight = (
-            panel(batches.target, batch, first + p),
-            panel(batches.weight, of_weights, first + p),
-        )
-        loss += _loss(calls, criterion, panel_of(y, p), target, weight, panel_of(dL_dy, p))
-    return loss
-
-
-@kernel
-def _loss(calls: Calls, criterion: Criterion, y: Panel, target: Panel, weight: Panel, dL_dy: Panel) -> Number:
     """The loss of one panel; overwrites dL_dy."""
     if calls is not None and address(calls, LOSS) != INLINED:
         return call(address(calls, LOSS), (y, target, weight, criterion.constant, dL_dy))
