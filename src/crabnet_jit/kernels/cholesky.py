@@ -11,7 +11,7 @@ place.
 
 import math
 
-from crabnet_jit.arrays import Flag, Flat, Matrix, Number
+from crabnet_jit.arrays import Flag, Flat, Group, Matrix, Number
 from crabnet_jit.machine.interrupt import is_set
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.llvm import PANEL
@@ -84,16 +84,23 @@ def factorize(A: Flat, size: Number, squares: Flat, interrupt: Flag) -> bool:
     for k in range(size >> _LOG2_PANEL):
         if is_set(interrupt):
             return False
-        first, before, columns = k * PANEL, group(A, 0, k, size), _columns(A, size, k)
-        for r in range(first, size, 2):
-            for c in range(0, PANEL, 8):
-                tile_sums(tile_negative(tile_dot(before, r, 2, before, first + c, 8)), columns, r, c, True)
+        first, columns = k * PANEL, _columns(A, size, k)
+        if k > 0:
+            _subtract_products(group(A, 0, k, size), first, columns)
         U = _square(A, size, k)
         if not _invert_factor(U, matrix(squares, 0, PANEL, PANEL), matrix(squares, PANEL**2, PANEL, PANEL)):
             return False
         for r in range(first + PANEL, size, tile_rows(columns)):
             tile_store(tile_add_product(tile_start(columns, 0.0, 0), columns, r, U), columns, r)
     return True
+
+
+@kernel
+def _subtract_products(before: Group, first: Number, columns: Matrix) -> None:
+    """Subtract from the columns of a panel, from row `first` on, what the panels before it do to them."""
+    for r in range(first, columns.shape[0], 2):
+        for c in range(0, PANEL, 8):
+            tile_sums(tile_negative(tile_dot(before, r, 2, before, first + c, 8)), columns, r, c, True)
 
 
 @kernel
