@@ -37,13 +37,13 @@ def add_blocks(layout: Matrix, activations: Flat, curvature: Curvature, x: Group
 
 @kernel
 def block_shape(layout: Matrix, layer: Number, other: Number) -> tuple[Number, Number]:
-    """Pairs of sums, and pairs of inputs, of two layers; both rounded up to whole tiles."""
+    """Pairs of sums, and pairs of inputs, of two layers; with room for a tile that begins at the last one."""
     n_rows, n_columns = layout[layer, N_OUT], layout[layer, N_IN] + 1
     if layer == other:
         n_rows, n_columns = n_rows * (n_rows + 1) // 2, n_columns * (n_columns + 1) // 2
     else:
         n_rows, n_columns = n_rows * layout[other, N_OUT], n_columns * (layout[other, N_IN] + 1)
-    return -(-n_rows // _TILE_ROWS) * _TILE_ROWS, -(-n_columns // _TILE_COLUMNS) * _TILE_COLUMNS
+    return n_rows + _TILE_ROWS - 1, -(-(n_columns + _TILE_COLUMNS - 1) // _TILE_COLUMNS) * _TILE_COLUMNS
 
 
 @kernel
