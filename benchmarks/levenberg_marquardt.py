@@ -96,11 +96,18 @@ def parts(trainer: Any) -> tuple[dict[str, Callable[[], object]], int]:
         factorize(curvature.matrix, curvature.vector.size, curvature.squares, problem.workspace.interrupt)
 
     problem = chunks_of(trainer)._method._problem
-    n_products = problem.curvature.equations.size * problem.batches.x.shape[1] * problem.batches.x.shape[3]
+    n_products = products_of_a_sample(trainer.net) * problem.batches.x.shape[1] * problem.batches.x.shape[3]
     calls = {kernel.py_func.__name__: entry_point(kernel) for kernel in (products, filling, factorization)}
     equations = entry_point(fill_equations)
     ready = {name: lambda call=call: call(problem) for name, call in calls.items()}
     return ready | {"equations": lambda: equations(problem, None)}, n_products
+
+
+def products_of_a_sample(net: Any) -> int:
+    """Multiply-adds of J^T J: pairs of sums times pairs of inputs, for each pair of layers."""
+    sizes = [(int(layer.W.shape[0]), int(layer.W.shape[1]) + 1) for layer in net.layers]
+    within = sum(n * (n + 1) // 2 * (m * (m + 1) // 2) for n, m in sizes)
+    return within + sum(n * q * m * j for k, (n, m) in enumerate(sizes) for q, j in sizes[:k])
 
 
 def print_parts(rounds: int) -> None:

@@ -1,4 +1,4 @@
-"""Real processes that are killed, interrupted, or can not write; what they leave, and how fast they go."""
+"""Real processes that are killed, interrupted, or cannot write; what they leave, and how fast they go."""
 
 import asyncio
 import codecs
@@ -252,11 +252,11 @@ def test_killed_run_goes_on_from_its_checkpoint_bit_for_bit(
     print(f"{kind}: {inside} of {kills} kills within a write, {found} checkpoints found")
 
 
-# ---- can not write ----
+# ---- cannot write ----
 
 
 def _check_that_a_full_disk_is_survived(path: str, number: int) -> None:
-    """A run whose checkpoints can not be written, over one that was written before."""
+    """A run whose checkpoints cannot be written, over one that was written before."""
     ignored: list[Any] = []
     sys.unraisablehook = ignored.append
     before = Path(path).read_bytes()
@@ -1234,7 +1234,7 @@ def test_signal_within_a_nested_run_ends_both(ones_own: Callable[[], bool]) -> N
         assert each.net.parameters.tobytes() == whole.net.parameters.tobytes()
 
 
-@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="open files can not be counted")
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="open files cannot be counted")
 def test_runs_leave_no_open_files(tmp_path: Path) -> None:
     trainer = article()
     trainer.run(10, callbacks=[Checkpoint(tmp_path / "run.npz")])

@@ -230,7 +230,7 @@ def test_inverse_of_the_factor(n: int) -> None:
     _, panels, size = factorized(A)
     squares, n_panels = np.full(2 * PANEL**2, np.nan), size // PANEL
     X = np.full(size * PANEL, np.nan)
-    trace = _trace_of_inverse(panels, size, n, X, squares)
+    trace = _trace_of_inverse(panels, size, n, X, squares, None)
     assert trace == pytest.approx(np.trace(np.linalg.inv(A)), rel=1e-12)
     for first in {0, n_panels // 2, n_panels - 1}:
         right = np.zeros((size, PANEL))

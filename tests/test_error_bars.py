@@ -21,6 +21,7 @@ from crabnet_jit import (
     FileFormatError,
     InvalidArgumentError,
     LevenbergMarquardt,
+    Objective,
     Posterior,
     Run,
     TimeBudget,
@@ -259,6 +260,13 @@ def test_a_posterior_is_kept_and_dropped_with_its_parameters(tmp_path: Path) -> 
     Trainer(trained, ArraySource(x, y), learning_rate=1e-3).run(1)
     assert trained.posterior is None
     assert net.posterior is not None
+    moved = copy.copy(net)
+    moved.parameters[3] += 1e-9
+    assert moved.posterior is None
+    moved.parameters[:] = net.parameters
+    assert moved.posterior is not None
+    Objective(moved, x, y).minimize(2)
+    assert moved.posterior is None
     assert fit(x, y, start=net, n_iterations=1).posterior is None
 
 

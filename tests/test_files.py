@@ -204,7 +204,7 @@ def test_a_pickle_is_not_opened(key: str, tmp_path: Path) -> None:
     assert not mark.exists()
 
 
-# ---- what can not be saved ----
+# ---- what cannot be saved ----
 
 
 def test_a_custom_activation_is_rejected_and_nothing_written(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import io
 import math
 import pickle
 import signal
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -319,6 +321,34 @@ def test_ctrl_c_between_iterations_loses_none(hidden: int) -> None:
     assert_same(made, whole)
 
 
+@pytest.mark.parametrize("form", ["primal", "dual"])
+def test_a_signal_at_any_moment_leaves_whole_iterations(form: str) -> None:
+    net, plain = problem([20, 20], 300, "log_cosh")
+    made = trainer(net, plain, form, optimizer=LevenbergMarquardt(**ENDLESS))
+    iterations, numbers = made._steps.chunks._method, made.optimizer_state.numbers
+    losses, states = np.empty(40), [(net.parameters.copy(), numbers.copy())]
+    began = time.monotonic()
+    for _ in range(40):
+        iterations.run(losses[:1])
+        states.append((net.parameters.copy(), numbers.copy()))
+    seconds, moments = (time.monotonic() - began) / 40, np.random.default_rng(0)
+    at, n_interrupted = 40, 0
+    while n_interrupted < 40:
+        if at == 40:
+            net.parameters[:], numbers[:] = states[0]
+            at = 0
+        flag = np.zeros(2, np.uint8)
+        timer = threading.Timer(moments.uniform(0, 3 * seconds), flag.__setitem__, (0, int(signal.SIGINT)))
+        timer.start()
+        n_done, end = iterations.run(losses[at:], flag)
+        timer.join()
+        assert end is None
+        at += n_done
+        n_interrupted += at < 40
+        for value, expected in zip((net.parameters, numbers), states[at], strict=True):
+            np.testing.assert_array_equal(value, expected)
+
+
 def test_callbacks(tmp_path: Path) -> None:
     made, bar = curve(log_every=10), io.StringIO()
     objective = Objective(made.net, np.linspace(-2, 2, 15), np.sin(3 * np.linspace(-2, 2, 15)))
@@ -437,14 +467,14 @@ def test_a_source_of_ones_own() -> None:
     np.testing.assert_array_equal(losses[0], losses[1])
 
 
-# ---- what it can not do ----
+# ---- what it cannot do ----
 
 
 def small(net: NN | None = None, source: Source | None = None, **options: Any) -> Trainer:
     x = np.linspace(-1, 1, 20)[:, None]
     net = NN(1, [4], 1, rng=1, activation="tanh") if net is None else net
     source = ArraySource(x, x, 20) if source is None else source
-    return Trainer(net, source, optimizer="levenberg_marquardt", **options)
+    return Trainer(net, source, **{"optimizer": "levenberg_marquardt", **options})
 
 
 class OfUsers(MSE):
@@ -463,6 +493,8 @@ TAKEN = "one of mse, huber, log_cosh, binary_cross_entropy, cross_entropy for le
     ("options", "message"),
     [
         ({"dropout": 0.1}, "dropout must be 0 for levenberg_marquardt, got 0.1; take l2"),
+        ({"on_divergence": "skip"}, "on_divergence must be 'raise' for levenberg_marquardt, which takes no"),
+        ({"on_divergence": "lower_rate"}, "on_divergence must be 'raise' for levenberg_marquardt"),
         ({"dropout": [0.25]}, "dropout must be 0 for levenberg_marquardt, got 0.25; take l2"),
         (
             {"source": ArraySource(ONES, ONES, 10)},
@@ -476,11 +508,11 @@ TAKEN = "one of mse, huber, log_cosh, binary_cross_entropy, cross_entropy for le
         ({"l1": 1e-3}, "l1 must be left out for levenberg_marquardt, got 0.001; take l2"),
         (
             {"clip_value": 1.0},
-            "clip_value must be left out for levenberg_marquardt, got 1.0; take nothing, since the damping",
+            "clip_value must be left out for levenberg_marquardt, got 1.0; its damping limits the steps",
         ),
         (
             {"clip_norm": 1.0},
-            "clip_norm must be left out for levenberg_marquardt, got 1.0; take nothing, since the damping",
+            "clip_norm must be left out for levenberg_marquardt, got 1.0; its damping limits the steps",
         ),
         (
             {"learning_rate": 0.1},
@@ -572,13 +604,12 @@ def test_it_is_no_update_rule() -> None:
 # ---- numbers that are too large ----
 
 
-@pytest.mark.parametrize("policy", ["raise", "skip", "lower_rate"])
-def test_residuals_that_are_not_finite(policy: str) -> None:
+def test_residuals_that_are_not_finite() -> None:
     net = NN(1, [3], 1, init=[1e200] * 10, activation="tanh")
-    made = small(net, ArraySource(ONES, ONES, 20), on_divergence=policy)
+    made = small(net, ArraySource(ONES, ONES, 20))
     with pytest.raises(DivergenceError) as raised:
         made.run(2000)
-    assert made.iteration == (1000 if policy == "skip" else 0)
+    assert made.iteration == 0
     text = str(raised.value)
     assert text.startswith(f"the loss became inf in iteration {made.iteration}: the run diverged")
     assert "Likely causes: data that are not standardised, large initial parameters." in text
@@ -588,15 +619,16 @@ def test_residuals_that_are_not_finite(policy: str) -> None:
 
 
 @pytest.mark.parametrize("hidden_sizes", [[], [3]])
-@pytest.mark.parametrize("size", [1e140, 1e150, 1e155, 1e160, 1e300])
+@pytest.mark.parametrize("size", [1e140, 1e147, 1e150, 1e155, 1e160, 1e300])
 def test_inputs_that_are_huge(hidden_sizes: list[int], size: float) -> None:
     """It ends, with a lower loss or with an error, also where second derivatives overflow."""
     x = np.random.default_rng(0).normal(size=(20, 1))
     net = NN(1, hidden_sizes, 1, rng=1, activation="tanh")
     before = net.parameters.copy()
-    made = small(net, ArraySource(size * x, x, 20))
+    y = x + np.random.default_rng(1).normal(size=x.shape)
+    made = small(net, ArraySource(size * x, y, 20), optimizer=LevenbergMarquardt(**ENDLESS))
     try:
-        losses = made.run(50).losses
+        losses = made.run(500).losses
         assert (np.diff(losses) <= 0).all()
     except DivergenceError:
         np.testing.assert_array_equal(net.parameters, before)

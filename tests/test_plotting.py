@@ -1219,7 +1219,7 @@ def test_slow_and_fast_films(fps: float, ending: str, tmp_path: Path) -> None:
         assert [duration for _, duration in frames_of(film)] == [round(1000 / fps)] * 2
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files can not be counted")
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files cannot be counted")
 def test_a_film_with_more_frames_than_files_that_can_be_open(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     rotate_surface(article(), tmp_path / "a.png", n_frames=1, n_points=2, dpi=10)
@@ -1561,7 +1561,7 @@ def test_a_file_that_can_not_take_its_place(
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_write_that_fails(ending: str, tmp_path: Path, temporary: Path) -> None:
-    """Files can not be as large as a film."""
+    """Files cannot be as large as a film."""
     resource = pytest.importorskip("resource")
     folder = folder_with_films(tmp_path)
     rotating(tmp_path / f"first.{ending}")

@@ -295,6 +295,7 @@ def with_all_samples(job: Job) -> Job:
         batch_size=200,
         dtype="float64",
         dropout=0.0,
+        on_divergence="raise",
         penalties={name: value for name, value in job.penalties.items() if name == "l2"},
     )
 
@@ -1160,7 +1161,7 @@ def test_a_resumed_fit_reports_the_same(tmp_path: Path) -> None:
 
 
 class Diverging(NamedTuple):
-    """A job whose step of iteration `at` can not be taken."""
+    """A job whose step of iteration `at` cannot be taken."""
 
     kind: str
     at: int

@@ -23,7 +23,7 @@ class LevenbergMarquardt(Optimizer):
     It needs float64, all samples in every batch, and a loss that is convex and has second derivatives: "mse",
     "huber", "log_cosh", "binary_cross_entropy" or "cross_entropy". There is no learning rate, and there are
     neither dropout, l1 nor limits on the gradient. A run ends before its last iteration where it cannot get
-    further.
+    further, and another run of the same trainer ends there, too.
 
     Parameters
     ----------

@@ -179,13 +179,15 @@ def solve_lower(L: Flat, size: Number, first: Number, X: Flat, squares: Flat) ->
 
 
 @kernel
-def trace_of_inverse(L: Flat, size: Number, n: Number, X: Flat, squares: Flat) -> Number:
+def trace_of_inverse(L: Flat, size: Number, n: Number, X: Flat, squares: Flat, interrupt: Flag) -> Number:
     """The sum of the first n entries on the diagonal of (L L^T)^-1, that of the squares in L^-1.
 
-    X (size, PANEL) is workspace.
+    X (size, PANEL) is workspace. When `interrupt` is set, it stops, and what it returns means nothing.
     """
     total = 0.0
     for k in range(size >> _LOG2_PANEL):
+        if is_set(interrupt):
+            break
         for i in range(k * PANEL, size):
             for s in range(PANEL):
                 X[i * PANEL + s] = 1.0 if i == k * PANEL + s and i < n else 0.0

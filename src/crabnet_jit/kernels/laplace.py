@@ -29,7 +29,7 @@ def fill_posterior(problem: Problem, decay: Number) -> tuple[bool, Number, Numbe
     copy_equations(problem, None)
     if not factorize_matrix(problem, None, decay):
         return not is_set(interrupt), loss, 0.0, -1.0
-    inverse = trace_of_inverse(curvature.matrix, size, n, curvature.columns, curvature.squares)
+    inverse = trace_of_inverse(curvature.matrix, size, n, curvature.columns, curvature.squares, interrupt)
     return not is_set(interrupt), loss, log_determinant(curvature.matrix, size), n - decay * inverse
 
 

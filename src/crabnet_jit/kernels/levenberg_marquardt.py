@@ -64,7 +64,7 @@ def levenberg_marquardt(problem: Problem, dual: Number, numbers: Flat, losses: F
             return iteration, INTERRUPTED
         if not abs(loss) < math.inf:
             return iteration, NOT_FINITE
-        l2, largest = _l2(problem), 0.0
+        largest = 0.0
         for k in range(gradient.size):
             gradient[k] += l2 * parameters[k]
             largest = max(largest, abs(gradient[k]))

@@ -185,7 +185,7 @@ class NN:
         self._standardization: Standardization | None = None
         self._schema = Schema()
         self._domain: Domain | None = None
-        self._posterior: Posterior | None = None
+        self._posterior: tuple[Posterior, Array] | None = None  # and the parameters that it is of
         self._record: Any = None
         self.fit_history: FitHistory | None = None
 
@@ -315,15 +315,18 @@ class NN:
 
     @property
     def posterior(self) -> Posterior | None:
-        """How uncertain its parameters are; None if no fit said it."""
-        return self._posterior
+        """How uncertain its parameters are; None if no fit said it, or if they have changed since."""
+        if self._posterior is None:
+            return None
+        posterior, parameters = self._posterior
+        return posterior if np.array_equal(parameters, self._parameters) else None
 
     @posterior.setter
     def posterior(self, value: Posterior | None) -> None:
         if value is not None:
             check.instance("posterior", value, Posterior, "None or a Posterior")
             value = Posterior.checked(value, self._parameters.size)
-        self._posterior = value
+        self._posterior = None if value is None else (value, self._parameters.copy())
 
     @property
     def n_units(self) -> int:
@@ -488,12 +491,12 @@ class NN:
 
     def standard_deviations(self, rows: Array) -> Array:
         """Those of new observations (n_samples, out_features), as `predict` has them, for encoded inputs."""
-        if self.posterior is None:
+        if (posterior := self.posterior) is None:
             hint = "; optimizer='bayesian_regularization' finds them"
             raise check.reject("return_std", "False for a network without error bars", "True", hint)
         workspace = self.workspace(1, self.gradients)
         inputs = self.standardize(rows)
-        std = standard_deviations(self.posterior, self._network, self._calls_forward, workspace, inputs)
+        std = standard_deviations(posterior, self._network, self._calls_forward, workspace, inputs)
         return std if self.standardization is None else std * self.standardization.y_std
 
     def _guarded(self, values: Array, x: Any, outside: str) -> Array:

@@ -16,8 +16,8 @@ from crabnet_jit.training.settings import Settings
 
 #: What the search remembers, in the last of an optimiser's numbers. A decay of 0 is none yet.
 DECAY, BEST_DECAY, BEST_EVIDENCE, N_MISSES, STAGE = range(-5, 0)
-#  Its stages: decays from a large one on, each from the network's first parameters; the best one doubled,
-# then  halved, from the best parameters; and the best one, to the end.
+# Its stages: decays from a large one on, each from the network's first parameters; the best one doubled, then
+# halved, from the best parameters; and the best one, to the end.
 _COARSE, _DOUBLED, _HALVED, _OVER = range(4)
 _FACTORS = {_DOUBLED: 2.0, _HALVED: 0.5, _OVER: 1.0}
 

@@ -216,8 +216,8 @@ def check_second_order(net: NN, loss: Loss, penalties: Penalties, rule: Levenber
         raise check.reject("loss", allowed, repr(loss), "; huber and log_cosh are robust, too")
     for name, value in penalties.options().items():
         if name != "l2" and value:
-            instead = "l2" if name == "l1" else "nothing, since the damping limits the steps"
-            raise check.reject(name, f"left out for {rule.name}", repr(value), f"; take {instead}")
+            hint = "; take l2" if name == "l1" else "; its damping limits the steps"
+            raise check.reject(name, f"left out for {rule.name}", repr(value), hint)
 
 
 def _check_memory(net: NN, sizes: Sizes, rule: LevenbergMarquardt) -> None:

@@ -66,6 +66,10 @@ class Settings:
             raise check.reject(
                 "learning_rate", f"left out for {rule.name}, which has none", repr(learning_rate)
             )
+        policy = check.choice("on_divergence", on_divergence, POLICIES)
+        if rule.is_second_order and policy != POLICIES[0]:
+            allowed = f"'raise' for {rule.name}, which takes no step to where the loss is not finite"
+            raise check.reject("on_divergence", allowed, repr(on_divergence))
         if learning_rate is None:
             learning_rate = Constant(1.0) if rule.is_second_order else ExponentialDecay()
         return cls(
@@ -77,7 +81,7 @@ class Settings:
             as_rng("rng", rng, DROPOUT).state,
             check.integer("log_every", log_every, 1),
             None if keep_losses is None else check.integer("keep_losses", keep_losses, 0),
-            check.choice("on_divergence", on_divergence, POLICIES),
+            policy,
             None if chunk_size is None else check.integer("chunk_size", chunk_size, 1, 2**31),
         )
 

@@ -275,7 +275,6 @@ class Trainer:
                 "another one; make a new trainer",
             )
         with Interruptible() as interruptible, self._alone(interruptible):
-            self._net.posterior = None  # which is of the parameters before
             run = Run(self, self.iteration + n, checked, self._callback_states, on_log)
             train_until_end(self._steps, run, interruptible)
         return self.history
