@@ -270,3 +270,17 @@ def test_closed_standard_error_keeps_the_output_clean(monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "stderr", None)
     assert main(["gaussian", "--batch-size", "0"]) == 2
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("call", "is_frozen"), [("main()", True), ("main(['gaussian', '--iterations', '0'])", False)]
+)
+def test_garbage_is_collected_again_after_the_imports(call: str, is_frozen: bool) -> None:
+    """What is imported is left out only in a process that the command line has for itself."""
+    code = (
+        "import gc, sys; from crabnet_jit.cli.main import main; "
+        "sys.argv = ['crabnet-jit', 'gaussian', '--iterations', '0']; "
+        f"{call}; print(gc.isenabled(), gc.get_freeze_count() > 10_000)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split()[-2:] == ["True", str(is_frozen)]

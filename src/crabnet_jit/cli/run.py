@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from crabnet_jit.archive import FileFormatError
@@ -56,8 +56,8 @@ def _signals(command: str) -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run a command; return the exit code."""
+def run(arguments: Sequence[str], on_loaded: Callable[[], object] | None = None) -> int:
+    """Run a command; return the exit code. `on_loaded` is called when the command's modules are imported."""
     command = "crabnet-jit"
     options = argparse.Namespace()
     try:
@@ -69,6 +69,8 @@ def run(arguments: Sequence[str]) -> int:
             check_order(options)
             check_files(options)
             module = importlib.import_module(f"crabnet_jit.cli.{_MODULES[options.command]}")
+            if on_loaded is not None:
+                on_loaded()
             getattr(module, options.command)(options)
     except InvalidArgumentError as error:
         code, message = USAGE_ERROR, f"error: {with_options(str(error), options)}"
