@@ -3,14 +3,16 @@
 Networks are fitted to draws of Friedman's first function with `bayesian_regularization`. The table shows the
 share of new observations, and of the function's values, in their intervals of nominally 90 %: the mean over
 the draws, the least, and the largest.
+
+It needs scikit-learn: `python -m pip install -e ".[sklearn]"`.
 """
 
 import argparse
 import time
+from importlib import import_module
 from typing import Any
 
 import numpy as np
-from sklearn.datasets import make_friedman1
 
 from crabnet_jit import fit
 
@@ -23,6 +25,7 @@ _NINE_OF_TEN = 1.645
 
 def shares(hidden: list[int], seed: int) -> tuple[float, float, float, float]:
     """Of new data and of the function in their intervals; the network's RMSE; the noise it has found."""
+    make_friedman1 = import_module("sklearn.datasets").make_friedman1
     x, y = make_friedman1(N_SAMPLES + N_NEW, noise=NOISE, random_state=seed)
     _, clean = make_friedman1(N_SAMPLES + N_NEW, noise=0.0, random_state=seed)
     options: dict[str, Any] = {"optimizer": "bayesian_regularization", "seed": seed, "n_iterations": 20_000}

@@ -1,5 +1,10 @@
-"""The programs whose errors and scores the benchmarks of Levenberg-Marquardt print."""
+"""The suite loads without extras, and the programs of Levenberg-Marquardt do what their tables say."""
 
+import pkgutil
+import subprocess
+import sys
+
+import benchmarks
 import numpy as np
 import pytest
 
@@ -7,6 +12,30 @@ from benchmarks import least_squares, noisy
 from benchmarks.bench_levenberg_marquardt import LevenbergMarquardt
 from benchmarks.gaussian import grid_error
 from crabnet_jit import NN
+
+
+# The finder refuses all that asv's environments lack, which have run-time dependencies only.
+_ONLY_RUN_TIME = """
+import importlib, importlib.abc, sys
+
+class Finder(importlib.abc.MetaPathFinder):
+    allowed = {"benchmarks", "crabnet_jit", "llvmlite", "numba", "numpy", *sys.stdlib_module_names}
+
+    def find_spec(self, name, path, target=None):
+        if name.split(".")[0] not in self.allowed:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Finder())
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+"""
+
+
+def test_every_module_of_benchmarks_can_be_imported_without_extras() -> None:
+    found = pkgutil.walk_packages(benchmarks.__path__, "benchmarks.")
+    names = [module.name for module in found if not module.name.endswith("__main__")]
+    assert len(names) > 30
+    subprocess.run([sys.executable, "-c", _ONLY_RUN_TIME, *names], check=True)
 
 
 def test_the_jacobian_in_numpy_is_that_of_the_network() -> None:
