@@ -4,15 +4,14 @@ import pkgutil
 import subprocess
 import sys
 
-import benchmarks
 import numpy as np
 import pytest
 
+import benchmarks
 from benchmarks import least_squares, noisy
 from benchmarks.bench_levenberg_marquardt import LevenbergMarquardt
 from benchmarks.gaussian import grid_error
 from crabnet_jit import NN
-
 
 # The finder refuses all that asv's environments lack, which have run-time dependencies only.
 _ONLY_RUN_TIME = """
