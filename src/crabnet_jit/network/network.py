@@ -778,10 +778,14 @@ class NN:
         return self.standardization.finite_inputs(self.encode(x), self.dtype)
 
     def standardize_targets(self, y: ArrayLike) -> Array:
-        """Targets (n_samples, out_features) in the units of the data, as the outputs of the layers are."""
+        """Targets (n_samples, out_features) in the units of the data, as the outputs of the layers are.
+
+        NaN, for unknown, stays.
+        """
         if self.standardization is None:
-            return check.samples("y", y, self.out_features, self.dtype)
-        return self.standardization.finite_targets(check.samples("y", y, self.out_features), self.dtype)
+            return check.samples("y", y, self.out_features, self.dtype, allow_nan=True)
+        rows = check.samples("y", y, self.out_features, allow_nan=True)
+        return self.standardization.finite_targets(rows, self.dtype)
 
     def forward(self, x: ArrayLike) -> Array:
         """Output (n_samples, out_features) for x (n_samples, in_features), layer by layer.
