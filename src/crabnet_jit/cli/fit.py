@@ -80,6 +80,7 @@ def fit(options: argparse.Namespace) -> None:
             n_iterations=options.iterations,
             batch_size=options.batch_size,
             sample_weight=weights,
+            output_range=options.output_range,
             standardize=not options.no_standardize,
             missing=options.missing,
             validation=options.validation or None,

@@ -27,8 +27,9 @@ from crabnet_jit.network.network import NN
 from crabnet_jit.network.schema import Schema
 from crabnet_jit.training.run import Callback
 
-#: What makes probabilities of the outputs, by the name of the loss.
+#: What makes probabilities of the outputs, by the name of the loss; and what scikit-learn calls activations.
 _OUT_ACTIVATIONS = {"binary_cross_entropy": "logistic", "cross_entropy": "softmax"}
+_ACTIVATIONS = {"sigmoid": "logistic"}
 
 
 class NNEstimator(BaseEstimator, ABC):
@@ -49,6 +50,8 @@ class NNEstimator(BaseEstimator, ABC):
         *,
         hidden_sizes: Sequence[int] = (32, 32),
         activation: Activation | str | Sequence[Activation | str] = "silu",
+        output_activation: Activation | str = "auto",
+        output_range: Any = None,
         init: str = "auto",
         loss: Loss | str = "mse",
         optimizer: Optimizer | str = "adam",
@@ -75,6 +78,8 @@ class NNEstimator(BaseEstimator, ABC):
     ) -> None:
         self.hidden_sizes = hidden_sizes
         self.activation = activation
+        self.output_activation = output_activation
+        self.output_range = output_range
         self.init = init
         self.loss = loss
         self.optimizer = optimizer
@@ -163,7 +168,7 @@ class NNEstimator(BaseEstimator, ABC):
         assert net.fit_history is not None
         net.schema = self._schema()
         self.net_ = net
-        self.out_activation_ = _OUT_ACTIVATIONS.get(loss.name, "identity")
+        self.out_activation_ = _out_activation(net, loss)
         self.n_iter_ = net.fit_history.n_iterations
         self.loss_curve_ = net.fit_history.losses.tolist()
         self._optimizer_state: OptimizerState | None = None
@@ -180,7 +185,7 @@ class NNEstimator(BaseEstimator, ABC):
             self._seed = self._new_seed()
             self.net_ = new_network(self, samples, loss, self._seed)
             self.net_.schema = self._schema()
-            self.out_activation_ = _OUT_ACTIVATIONS.get(loss.name, "identity")
+            self.out_activation_ = _out_activation(self.net_, loss)
             self.n_iter_, self.loss_curve_, self._optimizer_state = 0, [], None
         seed = self._seed + self.n_iter_  # another one for each pass
         history, self._optimizer_state = train_one_pass(
@@ -237,3 +242,9 @@ class NNEstimator(BaseEstimator, ABC):
     def n_outputs_(self) -> int:
         """Outputs of the network."""
         return self.net_.out_features
+
+
+def _out_activation(net: NN, loss: Loss) -> str:
+    """What makes predictions of what the last layer gives, by scikit-learn's name."""
+    last = net.activations[-1].name
+    return _OUT_ACTIVATIONS.get(loss.name, _ACTIVATIONS.get(last, last))

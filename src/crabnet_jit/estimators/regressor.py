@@ -27,6 +27,10 @@ class NNRegressor(RegressorMixin, NNEstimator):
         Widths of the hidden layers; () for a linear model.
     activation : Activation or str, or a sequence of them, default "silu"
         Of all hidden layers, or of each, as in `NN`.
+    output_activation : Activation or str, default "auto"
+        What keeps predictions in a range, as in `fit`: "softplus", "sigmoid" or "tanh".
+    output_range : (low, high) or (low, None), optional
+        Ends of the predictions, numbers or one for each output, as in `fit`.
     init : str, default "auto"
         Initial parameters, as in `fit`.
     loss : Loss or str, default "mse"
@@ -91,7 +95,7 @@ class NNRegressor(RegressorMixin, NNEstimator):
     n_layers_ : int
         Layers, those of inputs and outputs included.
     out_activation_ : str
-        "identity".
+        "identity"; with an `output_range` "logistic", "tanh" or "softplus".
     n_iter_ : int
         Iterations of the last fit, and of each `partial_fit` since.
     loss_curve_ : list of float
@@ -99,7 +103,7 @@ class NNRegressor(RegressorMixin, NNEstimator):
     coefs_ : list of ndarray, each of shape (n_in, n_out)
         Weights of each layer for inputs and targets in their own units, whatever `standardize` says: with
         h = X and h = activation(h @ coef + intercept) layer by layer, but without activation in the last one,
-        h is what `predict` gives.
+        h is what `predict` gives. With an `output_range` there are none, since no layer can hold it.
     intercepts_ : list of ndarray, each of shape (n_out,)
         Biases of each layer, likewise.
 

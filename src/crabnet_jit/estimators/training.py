@@ -12,8 +12,8 @@ from crabnet_jit.components.optimizers import as_optimizer
 from crabnet_jit.components.update_rules import OptimizerState
 from crabnet_jit.data.random import DROPOUT, StdRng
 from crabnet_jit.data.sources import ArraySource
-from crabnet_jit.fitting.data_set import units_of
 from crabnet_jit.fitting.fit import fit
+from crabnet_jit.fitting.output_range import output_range_of, units_for
 from crabnet_jit.fitting.step_options import AUTO, batch_size_of, steps_of
 from crabnet_jit.network.history import History
 from crabnet_jit.network.initializers import init_for
@@ -39,6 +39,8 @@ _OF_FITS = (
     *_OF_TRAINERS,
     "hidden_sizes",
     "activation",
+    "output_activation",
+    "output_range",
     "init",
     "n_iterations",
     "standardize",
@@ -82,17 +84,21 @@ def fit_network(estimator: Any, samples: Samples, loss: Loss, seed: int, start: 
 
 def new_network(estimator: Any, samples: Samples, loss: Loss, seed: int) -> NN:
     """A network as `fit` begins with, in the units of these samples."""
+    n_out = samples.targets.shape[1]
+    outputs = output_range_of(estimator.output_activation, estimator.output_range, loss, n_out)
+    outputs.check_targets("y", samples.targets)
     net = NN(
         samples.inputs.shape[1],
         estimator.hidden_sizes,
-        samples.targets.shape[1],
+        n_out,
         seed,
         activation=estimator.activation,
+        output_activation=outputs.activation,
         init=init_for(estimator.init, estimator.activation),
         dtype=estimator.dtype,
     )
-    if check.flag("standardize", estimator.standardize):
-        net.standardization = units_of(samples, loss)
+    is_standardized = check.flag("standardize", estimator.standardize)
+    net.standardization = units_for(samples, loss, outputs, net.dtype, is_standardized=is_standardized)
     return net
 
 
