@@ -32,7 +32,7 @@ def network(seed: int = 1, **options: Any) -> NN:
 
 
 def targets(loss: str) -> Any:
-    return SHARES if "entropy" in loss else Y
+    return SHARES if "entropy" in loss else np.abs(Y) if loss == "poisson" else Y
 
 
 def names(net: NN) -> list[str]:

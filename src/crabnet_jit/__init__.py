@@ -20,7 +20,9 @@ _PLACES = {
         "Softplus Tanh"
     ),
     "components.levenberg_marquardt": "BayesianRegularization LevenbergMarquardt",
-    "components.losses": "LOSSES MAE MSE BinaryCrossEntropy CrossEntropy CustomLoss Huber LogCosh Loss",
+    "components.losses": (
+        "LOSSES MAE MSE BinaryCrossEntropy CrossEntropy CustomLoss Huber LogCosh Loss Poisson Quantile"
+    ),
     "components.optimizers": "OPTIMIZERS",
     "components.schedules": "Constant Cosine ExponentialDecay OneCycle StepDecay",
     "components.update_rules": "SGD Adam AdamW Optimizer OptimizerState RMSprop",

@@ -33,6 +33,8 @@ from crabnet_jit.components.losses import (
     Huber,
     LogCosh,
     Loss,
+    Poisson,
+    Quantile,
 )
 from crabnet_jit.components.optimizers import OPTIMIZERS
 from crabnet_jit.components.schedules import Constant, Cosine, ExponentialDecay, OneCycle, StepDecay
@@ -112,8 +114,10 @@ __all__ = [
     "OneCycle",
     "Optimizer",
     "OptimizerState",
+    "Poisson",
     "Posterior",
     "ProgressBar",
+    "Quantile",
     "RMSprop",
     "ReLU",
     "Run",

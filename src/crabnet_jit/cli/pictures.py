@@ -105,8 +105,8 @@ class Pictures:
         assert net.fit_history is not None
         width, height = figure_size(net.in_features if net.classes is None else 1)
         is_one = net.schema.task == "classification"  # a picture shows all classes
-        heights = [height] * (1 if is_one else min(net.out_features, MAX_OUTPUTS)) + [_HISTORY_HEIGHT]
-        names = _names(inputs, outputs) if net.out_features == len(outputs) else {}
+        heights = [height] * (1 if is_one else min(net.n_targets, MAX_OUTPUTS)) + [_HISTORY_HEIGHT]
+        names = _names(inputs, outputs) if net.n_targets == len(outputs) else {}
         with _drawing(self._file, self._is_shown, (width, sum(heights))) as figure:
             parts = figure.subfigures(len(heights), 1, height_ratios=heights)
             for output, part in enumerate(parts[:-1]):

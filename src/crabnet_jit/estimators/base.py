@@ -27,7 +27,7 @@ from crabnet_jit.network.schema import Schema
 from crabnet_jit.training.run import Callback
 
 #: What makes probabilities of the outputs, by the name of the loss.
-_OUT_ACTIVATIONS = {"binary_cross_entropy": "logistic", "cross_entropy": "softmax"}
+_OUT_ACTIVATIONS = {"binary_cross_entropy": "logistic", "cross_entropy": "softmax", "poisson": "exp"}
 
 
 class NNEstimator(BaseEstimator, ABC):
@@ -217,5 +217,5 @@ class NNEstimator(BaseEstimator, ABC):
 
     @property
     def n_outputs_(self) -> int:
-        """Outputs of the network."""
-        return self.net_.out_features
+        """Targets."""
+        return self.net_.n_targets

@@ -11,6 +11,7 @@ from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.activations import Activation
 from crabnet_jit.kernels.layout import CUSTOM, KINDS
+from crabnet_jit.kernels.structs import EXPONENTIAL
 from crabnet_jit.network.files import contents, from_contents
 from crabnet_jit.network.network import NN
 from crabnet_jit.network.spec import Spec
@@ -61,6 +62,13 @@ def scale_in_type(name: str, std: Array, dtype: "np.dtype[Any]") -> Array:
     if dtype == np.float32 and scale.min() < least:
         raise check.reject(f"net.standardization.{name}", f"at least {least:.2g} in {dtype}", f"{std.min()}")
     return scale
+
+
+def refuse_powers(net: NN, program: str) -> None:
+    """Accept a network whose predictions are its outputs, for a program that makes no powers of them."""
+    if net.schema.link(net.out_features) == EXPONENTIAL:
+        allowed = f"one whose outputs are what it predicts, for {program}"
+        raise check.reject("net", allowed, "one of counts, with logarithms of means as outputs")
 
 
 def formula(activation: Activation) -> str:

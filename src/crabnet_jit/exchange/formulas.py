@@ -8,6 +8,7 @@ from typing import Any
 
 from crabnet_jit import check
 from crabnet_jit.exchange.common import exportable, formula, layers_of
+from crabnet_jit.kernels.structs import EXPONENTIAL
 from crabnet_jit.network.network import NN
 from crabnet_jit.network.schema import Schema
 
@@ -122,10 +123,12 @@ class _Maker:
             h = [activation(self, self.linear(w, h, b), a) for w, b in zip(layer.W, layer.b, strict=True)]
         if net.classes is not None:
             return self.probabilities(net.schema, h)
-        if units is None:
-            return h
-        scales = zip(h, units.y_std, units.y_mean, strict=True)
-        return [self.linear([std], [y], mean) for y, std, mean in scales]
+        if units is not None:
+            scales = zip(h, units.y_std, units.y_mean, strict=True)
+            h = [self.linear([std], [y], mean) for y, std, mean in scales]
+        if net.schema.link(net.out_features) == EXPONENTIAL:
+            h = [self.call("exp", v) for v in h]
+        return h
 
     def probabilities(self, schema: Schema, z: Sequence[Any]) -> list[Any]:
         """Those of the classes, from their logits."""

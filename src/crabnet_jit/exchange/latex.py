@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from crabnet_jit import check
 from crabnet_jit.components.activations import Activation
 from crabnet_jit.exchange.common import Layer, exportable, formula, layers_of
+from crabnet_jit.kernels.structs import EXPONENTIAL
 from crabnet_jit.network.network import NN
 
 #: Activations of {v}; and those that need a definition, with {a}, the number in their formula.
@@ -127,13 +128,13 @@ class _Writer:
 
     def _scaled(self, net: NN, values: Iterable[str]) -> Iterator[str]:
         """Outputs in the units of the data."""
-        units = net.standardization
+        units, is_power = net.standardization, net.schema.link(net.out_features) == EXPONENTIAL
         for k, value in enumerate(values):
-            if units is None:
-                yield value
-            else:
+            scaled = value
+            if units is not None:
                 std, mean = self._number(units.y_std[k]), self._added(units.y_mean[k])
-                yield f"{std} \\left({value}\\right){mean}"
+                scaled = f"{std} \\left({value}\\right){mean}"
+            yield f"\\exp\\left({scaled}\\right)" if is_power else scaled
 
     def _classes(self, net: NN, values: Iterable[str]) -> Iterator[str]:
         """Logits, and the probabilities of classes."""
@@ -165,8 +166,9 @@ def _labels(net: NN) -> list[str]:
 
 
 def _outputs(net: NN) -> list[str]:
-    names = net.schema.output_names
-    return _indexed("y", net.out_features) if names is None else [_text(name) for name in names]
+    if net.schema.output_names is None:
+        return _indexed("y", net.out_features)
+    return [_text(name) for name in net.schema.names_of_values(net.out_features)]
 
 
 def _indexed(letter: str, n: int) -> list[str]:

@@ -9,6 +9,7 @@ import crabnet_jit
 from crabnet_jit import check
 from crabnet_jit.exchange.common import described, formula, layers_of, scale_in_type
 from crabnet_jit.exchange.onnx_graphs import CONSTANT, FORMULAS, INPUT, Graph, Value, sigmoid
+from crabnet_jit.kernels.structs import EXPONENTIAL
 from crabnet_jit.network.network import NN
 
 DESCRIPTION = "crabnet_jit"  # the entry of the metadata that has all but the parameters
@@ -89,6 +90,8 @@ def computed(net: NN, graph: Graph) -> dict[str, Value]:
         h = h * scale_in_type("y_std", std, net.dtype) + check.array(
             "net.standardization.y_mean", mean, net.dtype
         )
+    if net.schema.link(net.out_features) == EXPONENTIAL:
+        h = graph.node("Exp", h)
     return {"y": h}
 
 
@@ -177,7 +180,8 @@ def _tensor(helper: Any, name: str, dtype: "np.dtype[Any]", width: int | None, m
 
 
 def _summary(net: NN) -> str:
-    inputs, outputs = (", ".join(map(check.shown, names)) for names in (net.input_names, net.output_names))
+    of_outputs = net.schema.names_of_values(net.out_features)
+    inputs, outputs = (", ".join(map(check.shown, names)) for names in (net.input_names, of_outputs))
     return check.shortened(f"x: {inputs}. {net.schema.task}: {outputs}.", _MANY_NAMES)
 
 
@@ -185,7 +189,7 @@ def _metadata(net: NN) -> dict[str, str]:
     classes, domain = net.classes, net.domain
     values = {
         "input_names": net.input_names,
-        "output_names": net.output_names,
+        "output_names": net.schema.names_of_values(net.out_features),
         "classes": None if classes is None else classes.tolist(),
         "task": net.schema.task,
         "domain": None if domain is None else {"low": domain.low.tolist(), "high": domain.high.tolist()},

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from crabnet_jit.exchange.common import Layer, formula, layers_of
+from crabnet_jit.kernels.structs import EXPONENTIAL
 from crabnet_jit.network.network import NN
 
 _WIDTH, _SHORT = 110, 80  # of a line, and of a tuple that stands on the line of its name
@@ -84,6 +85,14 @@ def softplus(v):
 def sine(v):
     """Return sin(v), and NaN for what is not finite."""
     return math.sin(v) if math.isfinite(v) else math.nan
+''',
+    "exponential": '''
+def exponential(v):
+    """Return exp(v), infinity if that is too large for a float."""
+    try:
+        return math.exp(v)
+    except OverflowError:
+        return math.inf
 ''',
     "softmax": '''
 def softmax(z):
@@ -198,7 +207,7 @@ def _data(net: NN, layers: Sequence[Layer]) -> Iterator[str]:
     """Names, units and parameters, as assignments."""
     units, classes = net.standardization, net.classes
     yield _assignment("INPUT_NAMES", net.input_names)
-    yield _assignment("OUTPUT_NAMES", net.output_names)
+    yield _assignment("OUTPUT_NAMES", net.schema.names_of_values(net.out_features))
     if classes is not None:
         yield _assignment("LABELS", classes.tolist())
     if net.domain is not None:
@@ -251,6 +260,8 @@ def _outputs(net: NN, layers: Sequence[Layer]) -> str:
         lines.append(f"    h = {sums}" if name == "identity" else f"    h = [{expression} for v in {sums}]")
     if net.standardization is not None and not is_classifier:
         lines.append("    h = [v * std + mean for v, std, mean in zip(h, Y_STD, Y_MEAN)]")
+    if net.schema.link(net.out_features) == EXPONENTIAL:
+        lines.append("    h = [exponential(v) for v in h]")
     return "\n".join(["", *lines, "    return h", ""])
 
 

@@ -8,7 +8,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
-from crabnet_jit.components.losses import MSE, BinaryCrossEntropy, CrossEntropy, Loss, as_loss
+from crabnet_jit.components.losses import (
+    MSE,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Loss,
+    Poisson,
+    Quantile,
+    as_loss,
+)
 from crabnet_jit.data.columns import targets_of
 from crabnet_jit.data.labels import Labels, is_labels, label_array
 from crabnet_jit.data.moments import moments
@@ -35,7 +43,7 @@ class Parts(NamedTuple):
 class Targets(NamedTuple):
     """What y means to a loss.
 
-    `values` are targets (n_samples, out_features): numbers, or probabilities of classes. `labels`, `task` and
+    `values` are targets (n_samples, n_targets): numbers, or probabilities of classes. `labels`, `task` and
     `is_flat` are as in `Schema`.
     """
 
@@ -58,6 +66,8 @@ def loss_for(loss: Loss | str, y: Any, start: NN | None) -> Loss:
         return as_loss("loss", loss)
     if start is not None and start.schema.labels is not None:
         return CrossEntropy() if start.schema.is_softmax(start.out_features) else BinaryCrossEntropy()
+    if start is not None and start.schema.heads != "values":
+        return Poisson() if start.schema.heads == "log_means" else Quantile(start.schema.quantiles)
     if is_labels(y):
         return CrossEntropy() if _is_column(y) else BinaryCrossEntropy()
     return MSE()
@@ -127,11 +137,37 @@ def weights_of(sample_weight: ArrayLike | None, n_samples: int) -> Array:
     return check.sample_weights("sample_weight", sample_weight, n_samples)
 
 
-def units_of(samples: Samples, loss: Loss) -> Standardization:
-    """Those in which inputs, and the targets of a regression, have mean 0 and standard deviation 1."""
+def _units_of(samples: Samples, loss: Loss) -> Standardization:
+    """Those in which inputs, and the targets of a regression, have mean 0 and standard deviation 1.
+
+    Counts stay as they are.
+    """
     inputs, targets, weights = samples
-    scaled = targets if loss.is_regression else np.zeros_like(targets)
-    return Standardization(*_mean_and_std(inputs, weights), *_mean_and_std(scaled, weights))
+    has_units = loss.is_regression and loss.heads != "log_means"
+    of_targets = _mean_and_std(targets if has_units else np.zeros_like(targets), weights)
+    return Standardization(
+        *_mean_and_std(inputs, weights), *(np.tile(part, loss.n_heads) for part in of_targets)
+    )
+
+
+def set_up(net: NN, loss: Loss, samples: Samples, standardize: bool) -> None:
+    """Give a new network the units of samples, and let logarithms of means begin at those of the targets."""
+    if check.flag("standardize", standardize):
+        net.standardization = _units_of(samples, loss)
+    if loss.heads == "log_means":
+        _, targets, weights = samples
+        means = np.average(targets, axis=0, weights=weights)
+        net.layers[-1].b[:, 0] = np.log(np.where(means > 0, means, 1.0))
+
+
+def check_heads(start: NN, loss: Loss) -> None:
+    """Accept a loss for a network to start from: its outputs, if they have units, must mean the same."""
+    heads, schema = (loss.heads, loss.quantiles), start.schema
+    are_values = loss.n_heads == schema.n_heads == 1 and "log_means" not in (loss.heads, schema.heads)
+    if start.standardization is not None and heads != (schema.heads, schema.quantiles) and not are_values:
+        raise check.reject(
+            "loss", f"one for the outputs of start, {loss_for('auto', np.empty(0), start)!r}", repr(loss)
+        )
 
 
 def _mean_and_std(values: Array, weights: Array) -> tuple[Array, Array]:

@@ -22,7 +22,13 @@ from crabnet_jit.data.columns import HANDLE_UNKNOWN, MISSING, targets_of
 from crabnet_jit.data.domain import Domain
 from crabnet_jit.data.random import DROPOUT, StdRng, as_rng
 from crabnet_jit.data.sources import ArraySource
-from crabnet_jit.fitting.data_set import Samples, set_aside, targets_for, units_of
+from crabnet_jit.fitting.data_set import (
+    Samples,
+    check_heads,
+    set_aside,
+    set_up,
+    targets_for,
+)
 from crabnet_jit.fitting.step_options import batch_size_of, steps_of
 from crabnet_jit.fitting.understanding import understood, with_means
 from crabnet_jit.network.history import FitHistory
@@ -94,7 +100,8 @@ def fit(
         "cross_entropy". With that, the network becomes a classifier, with an output for each class. With
         "binary_cross_entropy" it has one output for labels of two classes; or y has a column for each of
         several classes, 1 where it holds and 0 otherwise, and each has an output. `predict` then gives
-        labels and `predict_proba` probabilities.
+        labels and `predict_proba` probabilities. "poisson" is for counts, and `Quantile([0.05, 0.5, 0.95])`
+        makes a network with an output for each of these quantiles.
     optimizer
         As in `Trainer`.
     learning_rate : float or callable, default "auto"
@@ -108,8 +115,8 @@ def fit(
     sample_weight
         As in `ArraySource`.
     standardize : bool, default True
-        Whether inputs, and the targets of losses that are no cross entropies, are brought to mean 0 and
-        standard deviation 1. The network keeps how, and `predict` undoes it.
+        Whether inputs, and targets that are neither classes nor counts, are brought to mean 0 and standard
+        deviation 1. The network keeps how, and `predict` undoes it.
     handle_unknown : {"error", "ignore"}, default "error"
         What `predict` does with a category that was not in x: an error, or 0 for all categories of its
         column.
@@ -179,17 +186,18 @@ def fit(
     check.function("on_check", on_check)
     check.choice("handle_unknown", handle_unknown, HANDLE_UNKNOWN)
     check.choice("missing", missing, MISSING)
+    check.flag("standardize", standardize)
     data = understood(x, y, sample_weight, loss, handle_unknown, missing, start)
     schema, criterion, inputs, targets, weights, is_kept = data
     rule = as_optimizer("optimizer", optimizer)
     steps = steps_of(rule, n_iterations, batch_size, learning_rate)
     rng = as_rng("seed", seed).copy()
-    widths = inputs.shape[1], targets.shape[1]
+    widths = inputs.shape[1], targets.shape[1] * criterion.n_heads
     if start is None:
         init = init_for(init, activation)
         net = NN(widths[0], hidden_sizes, widths[1], rng, activation=activation, init=init, dtype=dtype)
     else:
-        net = _copy_of(start, *widths)
+        net = _copy_of(start, criterion, *widths)
     net.schema = schema
 
     def encoded(x: Any, y: Any) -> tuple[Array, Array]:
@@ -199,8 +207,8 @@ def fit(
     parts = with_means(set_aside(validation, (inputs, targets, weights), rng, encoded), net)
     (inputs, targets, weights), validation_set = parts.training, parts.validation
     net.domain = Domain.of(inputs, weights, None if start is None else start.domain)
-    if check.flag("standardize", standardize) and start is None:
-        net.standardization = units_of((inputs, targets, weights), criterion)
+    if start is None:
+        set_up(net, criterion, parts.training, standardize)
     size = batch_size_of(rule, steps, len(inputs))
     source = ArraySource(inputs, targets, size, sample_weight=weights, rng=rng)
     every = -(-steps.n_iterations // _CHECKS)
@@ -302,8 +310,9 @@ class _Report(Callback):
             self(run)
 
 
-def _copy_of(start: NN, in_features: int, out_features: int) -> NN:
-    """A network like another one, for data of these widths."""
+def _copy_of(start: NN, loss: Loss, in_features: int, out_features: int) -> NN:
+    """A network like another one, for data of these widths and this loss."""
+    check_heads(start, loss)
     for name, width in (("in_features", in_features), ("out_features", out_features)):
         if getattr(start, name) != width:
             raise check.reject(f"start.{name}", f"that of the data, {width}", repr(getattr(start, name)))

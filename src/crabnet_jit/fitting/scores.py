@@ -20,7 +20,7 @@ from crabnet_jit.summary import fields, summary
 class Scores(NamedTuple):
     """How well a network predicts a data set, in the targets' own units.
 
-    rmse, mae and r2 have a number for each output. r2 is NaN for an output that is constant.
+    rmse, mae and r2 have a number for each target. r2 is NaN for a target that is constant.
     """
 
     n_samples: int
@@ -61,7 +61,7 @@ def score(net: NN, x: Any, y: Any, sample_weight: ArrayLike | None = None) -> An
     """How well `net.predict(x)` agrees with y.
 
     For a regression: root mean squared error, mean absolute error and coefficient of determination,
-    r2 = 1 - sum(w (y - prediction)^2) / sum(w (y - mean(y))^2), for each output. For a classifier, y being
+    r2 = 1 - sum(w (y - prediction)^2) / sum(w (y - mean(y))^2), for each target. For a classifier, y being
     labels as in `fit`: accuracy, log loss and ROC AUC. The weights w are 1 unless `sample_weight`
     (n_samples,) is given, at least 0 and not all 0.
 
@@ -84,14 +84,14 @@ def score(net: NN, x: Any, y: Any, sample_weight: ArrayLike | None = None) -> An
     labels = net.schema.labels
     wanted = targets_for(MSE() if labels is None else loss_for("auto", y, net), y, labels)
     rows, targets = check.pairs(net.encode(x), wanted.values)
-    targets = check.samples("y", targets, net.out_features)
+    targets = check.samples("y", targets, net.n_targets)
     weights = weights_of(sample_weight, len(targets))
     counted = weights > 0
     rows, targets, weights = rows[counted], targets[counted], weights[counted]
     if labels is not None:
         return _class_scores(net, net.response(rows), targets, weights)
     with np.errstate(over="ignore", invalid="ignore"):  # infinite, then
-        errors = targets - net.response(rows)
+        errors = targets - net.predictions(rows)
         rmse = root_mean_square(errors, weights)
         _, std, is_constant = moments(targets, weights)
         r2 = 1 - (rmse / np.where(is_constant, np.nan, std)) ** 2

@@ -47,8 +47,9 @@ loss_forward = {
     "mse": entry_point(losses.mse_forward, "mse"),
     **{
         name: entry_point(losses.mean_loss(getattr(losses, name)), name)
-        for name in ("mae", "huber", "log_cosh", "binary_cross_entropy")
+        for name in ("mae", "huber", "log_cosh", "poisson", "binary_cross_entropy")
     },
+    "quantile": entry_point(losses.mean_loss(losses.quantile, has_heads=True), "quantile"),
     "cross_entropy": entry_point(losses.cross_entropy_forward, "cross_entropy"),
 }
 update = {

@@ -41,8 +41,8 @@ class Objective:
     x : array_like of shape (n_samples, in_features)
         Inputs, in the units of the data.
     y : array_like of shape (n_samples, out_features) or (n_samples,)
-        Targets, in the units of the data. For a network with a `standardization`, the loss is that of
-        standardised targets.
+        Targets, in the units of the data; fewer columns if the loss needs several outputs for each. For a
+        network with a `standardization`, the loss is that of standardised targets.
     loss : Loss or str, default "mse"
         A name from `LOSSES` or an object like `Huber(0.1)`.
     sample_weight : array_like of shape (n_samples,), optional
@@ -83,7 +83,8 @@ class Objective:
         self.net = net
         self.loss = as_loss("loss", loss)
         inputs, targets = check.pairs(net.encode(x), y)
-        self.loss.check_targets("y", check.samples("y", targets, net.out_features))
+        n_targets = self.loss.n_targets("net.out_features", net.out_features)
+        self.loss.check_targets("y", check.samples("y", targets, n_targets))
         inputs, targets = net.standardize(inputs), net.standardize_targets(targets)
         n_samples = inputs.shape[0]
         weights = np.ones(n_samples)
@@ -95,7 +96,7 @@ class Objective:
         inputs, targets = without_weight(inputs, weights), without_weight(targets, weights)
         self._batches = Batches(pack(inputs), pack(targets), pack(shares, padding=0.0), masks)
         self._penalties = Penalties(l1, l2)
-        self._criterion = Criterion(self.loss.constant, self._penalties.numbers())
+        self._criterion = Criterion(self.loss.constants, self._penalties.numbers())
         self._theta = aligned_zeros(net.parameters.size, dtype=net.dtype)
         self._network = net.kernel_view()._replace(parameters=self._theta)
         self._calls = net.calls(self.loss.kernel, self._criterion.penalties)
