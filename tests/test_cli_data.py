@@ -854,7 +854,10 @@ def test_counts_of_a_table(run: Run) -> None:
         ("--loss quantile --quantiles 0,0.1", "--quantiles[0] must be a number above 0 and below 1, got 0.0"),
         ("--loss quantile --quantiles 2", "--quantiles must be a number above 0 and below 1, got 2.0"),
         ("--quantiles 0.5", "--quantiles must be left out, but for --loss quantile, got --loss auto"),
-        ("--loss mae --quantiles 0.5", "--quantiles must be left out, but for --loss quantile, got --loss mae"),
+        (
+            "--loss mae --quantiles 0.5",
+            "--quantiles must be left out, but for --loss quantile, got --loss mae",
+        ),
         ("--loss poisson --task classification", "--loss must be auto, or one for a classification"),
         ("--loss poisson --outputs x --inputs z", "must be at least 0 for the loss poisson, as counts are"),
         ("--loss pinball", "did you mean 'quantile'?"),
