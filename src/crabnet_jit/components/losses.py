@@ -277,6 +277,36 @@ class Poisson(Loss):
         _check_range(name, targets, "at least 0 for the loss poisson, as counts are", 0.0)
 
 
+class GaussianNLL(Loss):
+    """The mean of log(s) + (m - t)^2 / (2 s^2), for normal targets t of mean m and standard deviation s [1]_.
+
+    It is the negative logarithm of their density, without log(2 pi) / 2, so it may be below 0. Each target
+    has two predictions: the columns of x are m of all targets, then log(s) of all of them. So a network has
+    two outputs for each target; `fit` makes it so, and its networks predict m, and s with
+    `predict(x, return_std=True)`.
+
+    References
+    ----------
+    .. [1] D. Nix and A. Weigend, "Estimating the mean and variance of the target probability distribution",
+       1994.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from crabnet_jit import GaussianNLL
+    >>> GaussianNLL().get_output([[1.0, 0.0]], [[3.0]])
+    2.0
+    """
+
+    name = "gaussian_nll"
+    heads = "means_and_log_stds"
+
+    @property
+    def n_heads(self) -> int:
+        """Two predictions for each target."""
+        return 2
+
+
 class BinaryCrossEntropy(Loss):
     """The mean of -t log(p) - (1 - t) log(1 - p), where p = 1 / (1 + exp(-x)) and t is the target.
 
@@ -379,7 +409,7 @@ class CustomLoss(Loss):
 #: The losses that have a name.
 LOSSES: dict[str, type[Loss]] = {
     kind.name: kind
-    for kind in (MSE, MAE, Huber, LogCosh, Quantile, Poisson, BinaryCrossEntropy, CrossEntropy)
+    for kind in (MSE, MAE, Huber, LogCosh, Quantile, GaussianNLL, Poisson, BinaryCrossEntropy, CrossEntropy)
 }
 
 

@@ -29,8 +29,9 @@ class NNRegressor(RegressorMixin, NNEstimator):
     init : str, default "auto"
         Initial parameters, as in `fit`.
     loss : Loss or str, default "mse"
-        What is minimised, as in `Trainer`; not a cross entropy. "poisson" is for counts; with several
-        quantiles, see `Quantile`, `predict` gives the one next to the median.
+        What is minimised, as in `Trainer`; not a cross entropy. "poisson" is for counts; "gaussian_nll"
+        also learns the noise; of several quantiles, see `Quantile`, `predict` gives the one next to the
+        median.
     optimizer : Optimizer or str, default "adam"
         As in `Trainer`.
     learning_rate : float or callable, default "auto"
@@ -99,7 +100,7 @@ class NNRegressor(RegressorMixin, NNEstimator):
     coefs_ : list of ndarray, each of shape (n_in, n_out)
         Weights of each layer for inputs and targets in their own units, whatever `standardize` says: with
         h = X and h = activation(h @ coef + intercept) layer by layer, in the last one with `out_activation_`,
-        h is what `predict` gives, or all quantiles.
+        h is what `predict` gives, or all outputs.
     intercepts_ : list of ndarray, each of shape (n_out,)
         Biases of each layer, likewise.
 
@@ -178,7 +179,7 @@ class NNRegressor(RegressorMixin, NNEstimator):
             Inputs.
         return_std : bool, default False
             Whether to give the standard deviations of new observations, too, in the shape and units of the
-            predictions; after a fit with the optimizer "bayesian_regularization".
+            predictions; after a fit with the loss "gaussian_nll" or the optimizer "bayesian_regularization".
 
         Returns
         -------

@@ -12,6 +12,7 @@ from crabnet_jit.components.losses import (
     MSE,
     BinaryCrossEntropy,
     CrossEntropy,
+    GaussianNLL,
     Loss,
     Poisson,
     Quantile,
@@ -66,8 +67,10 @@ def loss_for(loss: Loss | str, y: Any, start: NN | None) -> Loss:
         return as_loss("loss", loss)
     if start is not None and start.schema.labels is not None:
         return CrossEntropy() if start.schema.is_softmax(start.out_features) else BinaryCrossEntropy()
+    if start is not None and start.schema.quantiles:
+        return Quantile(start.schema.quantiles)
     if start is not None and start.schema.heads != "values":
-        return Poisson() if start.schema.heads == "log_means" else Quantile(start.schema.quantiles)
+        return Poisson() if start.schema.heads == Poisson.heads else GaussianNLL()
     if is_labels(y):
         return CrossEntropy() if _is_column(y) else BinaryCrossEntropy()
     return MSE()
@@ -140,14 +143,16 @@ def weights_of(sample_weight: ArrayLike | None, n_samples: int) -> Array:
 def _units_of(samples: Samples, loss: Loss) -> Standardization:
     """Those in which inputs, and the targets of a regression, have mean 0 and standard deviation 1.
 
-    Counts stay as they are.
+    Counts stay as they are. Standard deviations have the unit of their target.
     """
     inputs, targets, weights = samples
     has_units = loss.is_regression and loss.heads != "log_means"
-    of_targets = _mean_and_std(targets if has_units else np.zeros_like(targets), weights)
-    return Standardization(
-        *_mean_and_std(inputs, weights), *(np.tile(part, loss.n_heads) for part in of_targets)
-    )
+    mean, std = _mean_and_std(targets if has_units else np.zeros_like(targets), weights)
+    if loss.heads == "means_and_log_stds":
+        mean, std = np.concatenate([mean, np.log(std)]), np.concatenate([std, np.ones_like(std)])
+    else:
+        mean, std = np.tile(mean, loss.n_heads), np.tile(std, loss.n_heads)
+    return Standardization(*_mean_and_std(inputs, weights), mean, std)
 
 
 def set_up(net: NN, loss: Loss, samples: Samples, standardize: bool) -> None:

@@ -100,8 +100,8 @@ def fit(
         "cross_entropy". With that, the network becomes a classifier, with an output for each class. With
         "binary_cross_entropy" it has one output for labels of two classes; or y has a column for each of
         several classes, 1 where it holds and 0 otherwise, and each has an output. `predict` then gives
-        labels and `predict_proba` probabilities. "poisson" is for counts, and `Quantile([0.05, 0.5, 0.95])`
-        makes a network with an output for each of these quantiles.
+        labels and `predict_proba` probabilities. "poisson" is for counts, "gaussian_nll" learns the
+        standard deviation of the noise beside the mean, and `Quantile([0.05, 0.5, 0.95])` these quantiles.
     optimizer
         As in `Trainer`.
     learning_rate : float or callable, default "auto"

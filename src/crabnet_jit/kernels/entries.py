@@ -50,6 +50,7 @@ loss_forward = {
         for name in ("mae", "huber", "log_cosh", "poisson", "binary_cross_entropy")
     },
     "quantile": entry_point(losses.mean_loss(losses.quantile, has_heads=True), "quantile"),
+    "gaussian_nll": entry_point(losses.gaussian_nll_forward, "gaussian_nll"),
     "cross_entropy": entry_point(losses.cross_entropy_forward, "cross_entropy"),
 }
 update = {

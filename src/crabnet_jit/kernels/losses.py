@@ -164,6 +164,24 @@ mse_forward = mean_loss(mse)
 
 
 @kernel
+def gaussian_nll_forward(x: Panel, target: Panel, weight: Panel, constants: Flat, dL_dx: Panel) -> Number:
+    """log(s) + (m - target)^2 / (2 s^2), a mean over the targets; x are all m, then all log(s)."""
+    n_targets = target.shape[0]
+    total = splat(x, 0.0)
+    for s in range(0, x.shape[1], lanes(x)):
+        share = load(weight, 0, s) * (1.0 / n_targets)
+        inside = share > 0.0
+        for i in range(n_targets):
+            log_std = load(x, n_targets + i, s)
+            inverse = exp(-log_std)
+            z = (load(x, i, s) - load(target, i, s)) * inverse
+            total = fma(share, where(inside, log_std + 0.5 * z * z, 0.0), total)
+            store(dL_dx, i, s, share * where(inside, z * inverse, 0.0))
+            store(dL_dx, n_targets + i, s, share * where(inside, 1.0 - z * z, 0.0))
+    return np.float64(sum_lanes(total))
+
+
+@kernel
 def cross_entropy_forward(x: Panel, target: Panel, weight: Panel, constants: Flat, dL_dx: Panel) -> Number:
     """-sum(target log(p)) over the outputs of each sample, with p = exp(x) / sum(exp(x))."""
     total = splat(x, 0.0)
