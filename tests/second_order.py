@@ -72,6 +72,13 @@ def of_outputs(loss: str, y: Array, t: Array) -> tuple[Array, Array, Array]:
         inside = np.abs(error) <= DELTA
         value = np.where(inside, error**2 / 2, DELTA * (np.abs(error) - DELTA / 2))
         slope, second = np.clip(error, -DELTA, DELTA), np.where(inside, 1.0, 0.0)
+    elif loss == "poisson":
+        mean = np.exp(y)
+        value, slope, second = (
+            mean - t - t * y + np.where(t > 0, t * np.log(np.maximum(t, 1)), 0),
+            mean - t,
+            mean,
+        )
     elif loss == "log_cosh":
         value, slope, second = np.log(np.cosh(error)), np.tanh(error), 1 / np.cosh(error) ** 2
     else:
@@ -251,6 +258,8 @@ def problem(
     y = 1.5 * rng.normal(size=(n, n_out))
     if loss == "binary_cross_entropy":
         y = rng.uniform(0, 1, (n, n_out)).round(1)
+    elif loss == "poisson":
+        y = np.floor(np.abs(y))
     elif loss == "cross_entropy":
         y = rng.dirichlet(np.ones(n_out), n)
         y[0] = np.eye(n_out)[0]

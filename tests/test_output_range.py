@@ -17,6 +17,7 @@ from test_compiled import call_2
 from crabnet_jit import (
     NN,
     InvalidArgumentError,
+    Quantile,
     Softplus,
     Standardization,
     export,
@@ -118,14 +119,12 @@ def test_no_rounding_leaves_the_range(activation: str, dtype: str) -> None:
     ends = ends[(ends[:, 1] - ends[:, 0]) > 1e-6 * np.abs(ends).max(axis=1)]
     n, kind = len(ends), np.dtype(dtype)
     outputs = output_range_of(activation, ends.T, MSE(), n)
-    plain = Standardization(np.zeros(1), np.ones(1), np.zeros(n), np.ones(n))
-    samples = np.zeros((1, 1)), ends.mean(axis=1)[None], np.ones(1)
-    units = outputs.units(plain, samples, kind)
+    y_mean, y_std = outputs.units(ends.mean(axis=1)[None], np.ones(1), kind)
     least = 0.0 if activation == "sigmoid" else -1.0
-    lost = (ends[:, 1] - ends[:, 0]) - units.y_std * (1 - least)
+    lost = (ends[:, 1] - ends[:, 0]) - y_std * (1 - least)
     assert (np.abs(lost) <= 8 * np.finfo(dtype).eps * np.abs(ends).max(axis=1)).all()
     for part in (np.float64, kind.type):
-        mean, std = units.y_mean.astype(part), units.y_std.astype(part)
+        mean, std = y_mean.astype(part), y_std.astype(part)
         assert (part(1) * std + mean <= ends[:, 1].astype(part)).all()
         assert (part(least) * std + mean >= ends[:, 0].astype(part)).all()
     naive = (ends[:, 1] - ends[:, 0]) + ends[:, 0]
@@ -191,7 +190,7 @@ def test_methods_of_second_order(optimizer: str, kind: str) -> None:
         ({"output_range": "01"}, "output_range must be (low, high) or (low, None)"),
         ({"output_range": (None, None)}, "output_range must be (low, high) or (low, None)"),
         ({"output_range": (None, 3)}, "output_range must be (low, high) or (low, None), each a number or one "
-         "for each of 1 outputs, got (None, 3); for a high end only, fit -y with output_range=(-high, None)"),
+         "for each of 1 targets, got (None, 3); for a high end only, fit -y with output_range=(-high, None)"),
         ({"output_range": (-1e308, 1.7e308)}, "high - low of output_range must be finite"),
         ({"output_range": (0, 4), "output_activation": "softplus"},
          "output_activation must be 'auto' or 'sigmoid' or 'tanh' for an output_range with two ends"),
@@ -216,6 +215,24 @@ def test_places_of_targets_beyond_the_range() -> None:
     with pytest.raises(InvalidArgumentError, match=r"got 9.0 at index \(7, 1\)$"):
         fit(X, y, output_range=(0, 4), **QUICK)
     assert fit(X, Y, output_range=(Y.min(), Y.max()), **QUICK).predict(X).max() <= Y.max()
+
+
+def test_quantiles_stay_in_the_range() -> None:
+    y = np.stack([Y, 10 * Y], axis=1)
+    net = fit(X, y, loss=Quantile([0.1, 0.5, 0.9]), output_range=([1, 10], [3, 30]), **QUICK)
+    values = net.get_output(WILD)
+    units = net.standardization
+    assert units is not None
+    values = values * units.y_std + units.y_mean
+    assert (values >= np.tile([1, 10], 3)).all()
+    assert (values <= np.tile([3, 30], 3)).all()
+    assert len(np.unique(values)) > 4
+
+
+@pytest.mark.parametrize("loss", ["poisson", "gaussian_nll"])
+def test_logarithms_have_no_range(loss: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"for the loss {loss}, whose outputs are logarithms"):
+        fit(X, Y, loss=loss, output_range=(0, None), **QUICK)
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])

@@ -139,9 +139,10 @@ def number(name: str, value: object, low: float, high: float = math.inf, *, open
     return _number(name, value, allowed, lambda v: (v > low if open_low else v >= low) and v <= high)
 
 
-def fraction(name: str, value: object) -> float:
-    """`value` as a float of at least 0 and below 1."""
-    return _number(name, value, "a number of at least 0 and below 1", lambda v: 0 <= v < 1)
+def fraction(name: str, value: object, *, open_low: bool = False) -> float:
+    """`value` as a float of at least 0 and below 1, but not 0 itself if `open_low`."""
+    allowed = f"a number {'above 0' if open_low else 'of at least 0'} and below 1"
+    return _number(name, value, allowed, lambda v: 0 < v < 1 or (v == 0 and not open_low))
 
 
 def finite(name: str, value: object) -> float:

@@ -26,7 +26,7 @@ from crabnet_jit.cli.tables import (
     reading_of,
 )
 from crabnet_jit.cli.watch import Watch
-from crabnet_jit.components.losses import as_loss
+from crabnet_jit.components.losses import Loss, Quantile, as_loss, quantiles_of
 from crabnet_jit.components.optimizers import as_optimizer
 from crabnet_jit.data.columns import MISSING
 from crabnet_jit.data.table import Cells, Table, TableError
@@ -193,12 +193,16 @@ def _weights(table: Table, name: str | None) -> Any:
     return cells.values
 
 
-def _loss(options: argparse.Namespace, outputs: Sequence[Cells]) -> tuple[str, str]:
+def _loss(options: argparse.Namespace, outputs: Sequence[Cells]) -> tuple[Loss | str, str]:
     """The loss of the task, and what is to be said: what "auto" decides."""
     task, loss = check.choice("--task", options.task, TASKS), str(options.loss)
+    if options.quantiles is not None and loss != Quantile.name:
+        raise check.reject("--quantiles", f"left out, but for --loss {Quantile.name}", f"--loss {loss}")
     if loss != "auto":
         if task != "auto" and as_loss("--loss", loss).is_regression != (task == "regression"):
             raise check.reject("--loss", f"auto, or one for a {task}", loss)
+        if options.quantiles is not None:
+            return Quantile(quantiles_of("--quantiles", options.quantiles)), ""
         return loss, ""
     if task == "auto":
         task = auto_task(outputs)

@@ -336,6 +336,12 @@ def _add_fit(fit: Parser) -> None:
         help=f"what is minimised: auto (what the task asks for), {', '.join(LOSSES)}",
     )
     fit.add_argument(
+        "--quantiles",
+        type=_numbers,
+        metavar="NUMBERS",
+        help="for --loss quantile, with commas: 0.05,0.5,0.95; by default 0.5, the median",
+    )
+    fit.add_argument(
         "--l1", type=float, default=0.0, metavar="FACTOR", help="penalty on the sizes of the parameters"
     )
     fit.add_argument(

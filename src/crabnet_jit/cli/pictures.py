@@ -108,7 +108,7 @@ class Pictures:
         has_values = ~missing_cells(y).all(axis=0)
         shown = [0] if is_one else np.flatnonzero(has_values)[:MAX_OUTPUTS].tolist()
         heights = [height] * len(shown) + [_HISTORY_HEIGHT]
-        names = _names(inputs, outputs) if net.out_features == len(outputs) else {}
+        names = _names(inputs, outputs) if net.n_targets == len(outputs) else {}
         with _drawing(self._file, self._is_shown, (width, sum(heights))) as figure:
             parts = figure.subfigures(len(heights), 1, height_ratios=heights)
             for output, part in zip(shown, parts[:-1], strict=True):

@@ -27,8 +27,8 @@ from crabnet_jit.network.network import NN
 from crabnet_jit.network.schema import Schema
 from crabnet_jit.training.run import Callback
 
-#: What makes probabilities of the outputs, by the name of the loss; and what scikit-learn calls activations.
-_OUT_ACTIVATIONS = {"binary_cross_entropy": "logistic", "cross_entropy": "softmax"}
+#: What makes predictions of the outputs, by the name of the loss; and what scikit-learn calls activations.
+_OUT_ACTIVATIONS = {"binary_cross_entropy": "logistic", "cross_entropy": "softmax", "poisson": "exp"}
 _ACTIVATIONS = {"sigmoid": "logistic"}
 
 
@@ -240,8 +240,8 @@ class NNEstimator(BaseEstimator, ABC):
 
     @property
     def n_outputs_(self) -> int:
-        """Outputs of the network."""
-        return self.net_.out_features
+        """Targets."""
+        return self.net_.n_targets
 
 
 def _out_activation(net: NN, loss: Loss) -> str:

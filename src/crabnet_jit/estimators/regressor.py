@@ -34,7 +34,9 @@ class NNRegressor(RegressorMixin, NNEstimator):
     init : str, default "auto"
         Initial parameters, as in `fit`.
     loss : Loss or str, default "mse"
-        What is minimised, as in `Trainer`; not a cross entropy.
+        What is minimised, as in `Trainer`; not a cross entropy. "poisson" is for counts; "gaussian_nll"
+        also learns the noise; of several quantiles, see `Quantile`, `predict` gives the one next to the
+        median.
     optimizer : Optimizer or str, default "adam"
         As in `Trainer`.
     learning_rate : float or callable, default "auto"
@@ -91,19 +93,19 @@ class NNRegressor(RegressorMixin, NNEstimator):
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Their names, if all that X has are strings.
     n_outputs_ : int
-        Outputs.
+        Targets.
     n_layers_ : int
         Layers, those of inputs and outputs included.
     out_activation_ : str
-        "identity"; with an `output_range` "logistic", "tanh" or "softplus".
+        "identity"; "exp" for the loss "poisson"; with an `output_range` "logistic", "tanh" or "softplus".
     n_iter_ : int
         Iterations of the last fit, and of each `partial_fit` since.
     loss_curve_ : list of float
         The loss of each of them, in the units of the standardised targets.
     coefs_ : list of ndarray, each of shape (n_in, n_out)
         Weights of each layer for inputs and targets in their own units, whatever `standardize` says: with
-        h = X and h = activation(h @ coef + intercept) layer by layer, but without activation in the last one,
-        h is what `predict` gives. With an `output_range` there are none, since no layer can hold it.
+        h = X and h = activation(h @ coef + intercept) layer by layer, in the last one with `out_activation_`,
+        h is what `predict` gives, or all outputs. No layer can hold an `output_range`: with one, there are none.
     intercepts_ : list of ndarray, each of shape (n_out,)
         Biases of each layer, likewise.
 
@@ -137,7 +139,8 @@ class NNRegressor(RegressorMixin, NNEstimator):
         return check.array("y", y.reshape(len(y), -1), allow_nan=True), weights
 
     def _schema(self) -> Schema:
-        return Schema(self._columns(), is_flat=self._is_flat)
+        loss = self._criterion()
+        return Schema(self._columns(), is_flat=self._is_flat, heads=loss.heads, quantiles=loss.quantiles)
 
     def _criterion(self) -> Loss:
         loss = as_loss("loss", self.loss)
@@ -179,7 +182,7 @@ class NNRegressor(RegressorMixin, NNEstimator):
             Inputs.
         return_std : bool, default False
             Whether to give the standard deviations of new observations, too, in the shape and units of the
-            predictions; after a fit with the optimizer "bayesian_regularization".
+            predictions; after a fit with the loss "gaussian_nll" or the optimizer "bayesian_regularization".
 
         Returns
         -------

@@ -12,8 +12,9 @@ from crabnet_jit.components.optimizers import as_optimizer
 from crabnet_jit.components.update_rules import OptimizerState
 from crabnet_jit.data.random import DROPOUT, StdRng
 from crabnet_jit.data.sources import ArraySource
+from crabnet_jit.fitting.data_set import set_up
 from crabnet_jit.fitting.fit import fit
-from crabnet_jit.fitting.output_range import output_range_of, units_for
+from crabnet_jit.fitting.output_range import output_range_of
 from crabnet_jit.fitting.step_options import AUTO, batch_size_of, steps_of
 from crabnet_jit.network.history import History
 from crabnet_jit.network.initializers import init_for
@@ -67,7 +68,7 @@ def fit_network(estimator: Any, samples: Samples, loss: Loss, seed: int, start: 
         validation = check.fraction("validation", validation)
     if start is not None:  # which knows labels, where these samples are numbers
         start = copy.copy(start)
-        start.schema = Schema()
+        start.schema = Schema(heads=start.schema.heads, quantiles=start.schema.quantiles)
     return fit(
         samples.inputs,
         samples.targets,
@@ -84,21 +85,20 @@ def fit_network(estimator: Any, samples: Samples, loss: Loss, seed: int, start: 
 
 def new_network(estimator: Any, samples: Samples, loss: Loss, seed: int) -> NN:
     """A network as `fit` begins with, in the units of these samples."""
-    n_out = samples.targets.shape[1]
-    outputs = output_range_of(estimator.output_activation, estimator.output_range, loss, n_out)
+    n_targets = samples.targets.shape[1]
+    outputs = output_range_of(estimator.output_activation, estimator.output_range, loss, n_targets)
     outputs.check_targets("y", samples.targets)
     net = NN(
         samples.inputs.shape[1],
         estimator.hidden_sizes,
-        n_out,
+        n_targets * loss.n_heads,
         seed,
         activation=estimator.activation,
         output_activation=outputs.activation,
         init=init_for(estimator.init, estimator.activation),
         dtype=estimator.dtype,
     )
-    is_standardized = check.flag("standardize", estimator.standardize)
-    net.standardization = units_for(samples, loss, outputs, net.dtype, is_standardized=is_standardized)
+    set_up(net, loss, samples, outputs, estimator.standardize)
     return net
 
 

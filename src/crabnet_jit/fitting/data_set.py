@@ -8,13 +8,23 @@ from numpy.typing import ArrayLike, NDArray
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
-from crabnet_jit.components.losses import MSE, BinaryCrossEntropy, CrossEntropy, Loss, as_loss
+from crabnet_jit.components.losses import (
+    MSE,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    GaussianNLL,
+    Loss,
+    Poisson,
+    Quantile,
+    as_loss,
+)
 from crabnet_jit.data.columns import targets_of
 from crabnet_jit.data.known import has_known
 from crabnet_jit.data.labels import Labels, are_missing, is_labels, label_array
 from crabnet_jit.data.moments import moments
 from crabnet_jit.data.random import StdRng
 from crabnet_jit.data.standardization import Standardization
+from crabnet_jit.fitting.output_range import OutputRange
 from crabnet_jit.network.network import NN
 
 Samples = tuple[Array, Array, Array]  # x, y, weights
@@ -36,7 +46,7 @@ class Parts(NamedTuple):
 class Targets(NamedTuple):
     """What y means to a loss.
 
-    `values` are targets (n_samples, out_features): numbers, or probabilities of classes; NaN where unknown.
+    `values` are targets (n_samples, n_targets): numbers, or probabilities of classes; NaN where unknown.
     `labels`, `task` and `is_flat` are as in `Schema`.
     """
 
@@ -59,6 +69,10 @@ def loss_for(loss: Loss | str, y: Any, start: NN | None) -> Loss:
         return as_loss("loss", loss)
     if start is not None and start.schema.labels is not None:
         return CrossEntropy() if start.schema.is_softmax(start.out_features) else BinaryCrossEntropy()
+    if start is not None and start.schema.quantiles:
+        return Quantile(start.schema.quantiles)
+    if start is not None and start.schema.heads != "values":
+        return Poisson() if start.schema.heads == Poisson.heads else GaussianNLL()
     if is_labels(y):
         return CrossEntropy() if _is_column(y) else BinaryCrossEntropy()
     return MSE()
@@ -139,11 +153,44 @@ def weights_of(sample_weight: ArrayLike | None, n_samples: int) -> Array:
     return check.sample_weights("sample_weight", sample_weight, n_samples)
 
 
-def units_of(samples: Samples, loss: Loss) -> Standardization:
-    """Those in which inputs, and the targets of a regression, have mean 0 and standard deviation 1."""
+def _units_of(samples: Samples, loss: Loss) -> Standardization:
+    """Those in which inputs, and the targets of a regression, have mean 0 and standard deviation 1.
+
+    Counts stay as they are. Standard deviations have the unit of their target.
+    """
     inputs, targets, weights = samples
-    scaled = targets if loss.is_regression else np.zeros_like(targets)
-    return Standardization(*_mean_and_std(inputs, weights), *_mean_and_std(scaled, weights))
+    has_units = loss.is_regression and loss.heads != "log_means"
+    mean, std = _mean_and_std(targets if has_units else np.zeros_like(targets), weights)
+    if loss.heads == "means_and_log_stds":
+        mean, std = np.concatenate([mean, np.log(std)]), np.concatenate([std, np.ones_like(std)])
+    else:
+        mean, std = np.tile(mean, loss.n_heads), np.tile(std, loss.n_heads)
+    return Standardization(*_mean_and_std(inputs, weights), mean, std)
+
+
+def set_up(net: NN, loss: Loss, samples: Samples, outputs: OutputRange, standardize: bool) -> None:
+    """Give a new network the units of samples and outputs; let logarithms of means begin at the targets'."""
+    _, targets, weights = samples
+    units = _units_of(samples, loss) if check.flag("standardize", standardize) else None
+    if outputs.is_bounded:
+        n_in = net.in_features
+        inputs = (np.zeros(n_in), np.ones(n_in)) if units is None else units[:2]
+        of_targets = outputs.units(targets, weights, net.dtype)
+        units = Standardization(*inputs, *(np.tile(part, loss.n_heads) for part in of_targets))
+    net.standardization = units
+    if loss.heads == "log_means":
+        means = moments(targets, weights).mean
+        net.layers[-1].b[:, 0] = np.log(np.where(means > 0, means, 1.0))
+
+
+def check_heads(start: NN, loss: Loss) -> None:
+    """Accept a loss for a network to start from: its outputs, if they have units, must mean the same."""
+    heads, schema = (loss.heads, loss.quantiles), start.schema
+    are_values = loss.n_heads == schema.n_heads == 1 and "log_means" not in (loss.heads, schema.heads)
+    if start.standardization is not None and heads != (schema.heads, schema.quantiles) and not are_values:
+        raise check.reject(
+            "loss", f"one for the outputs of start, {loss_for('auto', np.empty(0), start)!r}", repr(loss)
+        )
 
 
 def _mean_and_std(values: Array, weights: Array) -> tuple[Array, Array]:

@@ -23,8 +23,15 @@ from crabnet_jit.data.domain import Domain
 from crabnet_jit.data.known import check_outputs
 from crabnet_jit.data.random import DROPOUT, StdRng, as_rng
 from crabnet_jit.data.sources import ArraySource
-from crabnet_jit.fitting.data_set import Parts, Samples, set_aside, targets_for
-from crabnet_jit.fitting.output_range import OutputRange, output_range_of, units_for
+from crabnet_jit.fitting.data_set import (
+    Parts,
+    Samples,
+    check_heads,
+    set_aside,
+    set_up,
+    targets_for,
+)
+from crabnet_jit.fitting.output_range import output_range_of
 from crabnet_jit.fitting.step_options import batch_size_of, steps_of
 from crabnet_jit.fitting.understanding import understood, with_means
 from crabnet_jit.network.history import FitHistory
@@ -108,7 +115,8 @@ def fit(
         "cross_entropy". With that, the network becomes a classifier, with an output for each class. With
         "binary_cross_entropy" it has one output for labels of two classes; or y has a column for each of
         several classes, 1 where it holds and 0 otherwise, and each has an output. `predict` then gives
-        labels and `predict_proba` probabilities.
+        labels and `predict_proba` probabilities. "poisson" is for counts, "gaussian_nll" learns the
+        standard deviation of the noise beside the mean, and `Quantile([0.05, 0.5, 0.95])` these quantiles.
     optimizer
         As in `Trainer`.
     learning_rate : float or callable, default "auto"
@@ -122,8 +130,8 @@ def fit(
     sample_weight
         As in `ArraySource`.
     standardize : bool, default True
-        Whether inputs, and the targets of losses that are no cross entropies, are brought to mean 0 and
-        standard deviation 1. The network keeps how, and `predict` undoes it.
+        Whether inputs, and targets that are neither classes nor counts, are brought to mean 0 and standard
+        deviation 1. The network keeps how, and `predict` undoes it.
     handle_unknown : {"error", "ignore"}, default "error"
         What `predict` does with a category that was not in x: an error, or 0 for all categories of its
         column.
@@ -194,6 +202,7 @@ def fit(
     check.function("on_check", on_check)
     check.choice("handle_unknown", handle_unknown, HANDLE_UNKNOWN)
     check.choice("missing", missing, MISSING)
+    check.flag("standardize", standardize)
     data = understood(x, y, sample_weight, loss, handle_unknown, missing, start)
     schema, criterion, inputs, targets, weights, is_kept = data
     rule = as_optimizer("optimizer", optimizer)
@@ -201,8 +210,20 @@ def fit(
     rng = as_rng("seed", seed).copy()
     outputs = output_range_of(output_activation, output_range, criterion, targets.shape[1])
     outputs.check_targets("y", targets, np.flatnonzero(is_kept))
-    sizes = inputs.shape[1], hidden_sizes, targets.shape[1]
-    net = _first_network(start, sizes, rng, outputs, activation, init, dtype)
+    widths = inputs.shape[1], targets.shape[1] * criterion.n_heads
+    if start is None:
+        net = NN(
+            widths[0],
+            hidden_sizes,
+            widths[1],
+            rng,
+            activation=activation,
+            output_activation=outputs.activation,
+            init=init_for(init, activation),
+            dtype=dtype,
+        )
+    else:
+        net = _copy_of(start, criterion, *widths)
     net.schema = schema
 
     def encoded(x: Any, y: Any) -> tuple[Array, Array]:
@@ -215,10 +236,8 @@ def fit(
     if parts.validation is not None:
         outputs.check_targets("validation y", parts.validation[1])
     net.domain = Domain.of(inputs, weights, None if start is None else start.domain)
-    is_standardized = check.flag("standardize", standardize)
     if start is None:
-        units = units_for(parts.training, criterion, outputs, net.dtype, is_standardized=is_standardized)
-        net.standardization = units
+        set_up(net, criterion, parts.training, outputs, standardize)
     size = batch_size_of(rule, steps, len(inputs))
     source = ArraySource(inputs, targets, size, sample_weight=weights, rng=rng)
     every = -(-steps.n_iterations // _CHECKS)
@@ -246,18 +265,22 @@ def fit(
         checks.append(_Report(every, on_check, stopping))
     if resume is not None:
         trainer.load_checkpoint(check.path("resume", resume))
-    called = as_callbacks(callbacks, every)
-    try:
-        trainer.run(max(0, steps.n_iterations - trainer.iteration), callbacks=[*checks, *called])
-    except OSError as error:
-        if not any(isinstance(callback, Checkpoint) and callback.error is error for callback in called):
-            raise
-        warnings.warn(f"no checkpoint at the end: {error}", RuntimeWarning, stacklevel=3)
+    _train(trainer, max(0, steps.n_iterations - trainer.iteration), checks, as_callbacks(callbacks, every))
     if stopping is not None and stopping.best_parameters is None:
         raise FloatingPointError("no validation loss is finite; a smaller learning_rate may help")
     net.posterior = _posterior(trainer, has_best=stopping is not None)
     net.fit_history = _history(trainer, stopping, parts, np.flatnonzero(is_kept))
     return net
+
+
+def _train(trainer: Trainer, n: int, checks: list[Callback], called: list[Callback]) -> None:
+    """Take n iterations; that a checkpoint cannot be written at the end loses no network."""
+    try:
+        trainer.run(n, callbacks=[*checks, *called])
+    except OSError as error:
+        if not any(isinstance(callback, Checkpoint) and callback.error is error for callback in called):
+            raise
+        warnings.warn(f"no checkpoint at the end: {error}", RuntimeWarning, stacklevel=4)
 
 
 def _history(
@@ -326,24 +349,9 @@ class _Report(Callback):
             self(run)
 
 
-def _first_network(
-    start: NN | None,
-    sizes: tuple[int, Sequence[int], int],
-    rng: StdRng,
-    outputs: OutputRange,
-    activation: Activation | str | Sequence[Activation | str],
-    init: str,
-    dtype: DTypeLike,
-) -> NN:
-    """What a fit begins with."""
-    if start is not None:
-        return _copy_of(start, sizes[0], sizes[-1])
-    activations: dict[str, Any] = {"activation": activation, "output_activation": outputs.activation}
-    return NN(*sizes, rng, init=init_for(init, activation), dtype=dtype, **activations)
-
-
-def _copy_of(start: NN, in_features: int, out_features: int) -> NN:
-    """A network like another one, for data of these widths."""
+def _copy_of(start: NN, loss: Loss, in_features: int, out_features: int) -> NN:
+    """A network like another one, for data of these widths and this loss."""
+    check_heads(start, loss)
     for name, width in (("in_features", in_features), ("out_features", out_features)):
         if getattr(start, name) != width:
             raise check.reject(f"start.{name}", f"that of the data, {width}", repr(getattr(start, name)))

@@ -20,8 +20,8 @@ from crabnet_jit.summary import fields, summary
 class Scores(NamedTuple):
     """How well a network predicts a data set, in the targets' own units.
 
-    rmse, mae and r2 have a number for each output, over the samples whose target is known. All are NaN for an
-    output of which none is, and r2 for one that is constant. n_samples have a known target.
+    rmse, mae and r2 have a number for each target, over the samples where it is known. All are NaN for a
+    target that is known for none, and r2 for one that is constant. n_samples have a known target.
     """
 
     n_samples: int
@@ -61,7 +61,7 @@ def score(net: NN, x: Any, y: Any, sample_weight: ArrayLike | None = None) -> An
     """How well `net.predict(x)` agrees with y.
 
     For a regression: root mean squared error, mean absolute error and coefficient of determination,
-    r2 = 1 - sum(w (y - prediction)^2) / sum(w (y - mean(y))^2), for each output. For a classifier, y being
+    r2 = 1 - sum(w (y - prediction)^2) / sum(w (y - mean(y))^2), for each target. For a classifier, y being
     labels as in `fit`: accuracy, log loss and ROC AUC. The weights w are 1 unless `sample_weight`
     (n_samples,) is given, at least 0 and not all 0. Where y is NaN or missing, it is unknown, and does not
     count.
@@ -85,22 +85,22 @@ def score(net: NN, x: Any, y: Any, sample_weight: ArrayLike | None = None) -> An
     labels = net.schema.labels
     wanted = targets_for(MSE() if labels is None else loss_for("auto", y, net), y, labels)
     rows, targets = check.pairs(net.encode(x), wanted.values)
-    targets = check.samples("y", targets, net.out_features, allow_nan=True)
+    targets = check.samples("y", targets, net.n_targets, allow_nan=True)
     weights = weights_of(sample_weight, len(targets))
     is_whole = labels is not None and net.schema.is_softmax(net.out_features)
     counted = (weights > 0) & (~np.isnan(targets).any(axis=1) if is_whole else has_known(targets))
     if not counted.any():
         raise check.reject("y", "known for some sample of weight above 0", "NaN for all of them")
     rows, targets, weights = rows[counted], targets[counted], weights[counted]
-    outputs = net.response(rows)
     if labels is not None:
-        return _class_scores(net, outputs, targets, weights)
+        return _class_scores(net, net.response(rows), targets, weights)
     with np.errstate(over="ignore", invalid="ignore"):  # infinite, then
-        of_outputs = [_of_one_output(*pair, weights) for pair in zip(targets.T, outputs.T, strict=True)]
-    return Scores(len(targets), *map(np.array, zip(*of_outputs, strict=True)))
+        pairs = zip(targets.T, net.predictions(rows).T, strict=True)
+        of_targets = [_of_one_target(*pair, weights) for pair in pairs]
+    return Scores(len(targets), *map(np.array, zip(*of_targets, strict=True)))
 
 
-def _of_one_output(targets: Array, predictions: Array, weights: Array) -> tuple[float, float, float]:
+def _of_one_target(targets: Array, predictions: Array, weights: Array) -> tuple[float, float, float]:
     """RMSE, MAE and r2 of targets and predictions (n_samples,)."""
     is_known = ~np.isnan(targets)
     if not is_known.any():

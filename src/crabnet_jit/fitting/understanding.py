@@ -74,6 +74,8 @@ def understood(
         names[0] if is_labels and names is not None and len(names) == 1 else known.label_name,
         known.missing,
         known.means,
+        criterion.heads,
+        criterion.quantiles,
     )
     return Data(schema, criterion, inputs, targets.values, weights[is_kept], is_kept)
 

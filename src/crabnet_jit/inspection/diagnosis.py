@@ -119,7 +119,8 @@ def diagnose(net: NN, x: ArrayLike, y: ArrayLike | None = None, loss: Loss | str
     else:
         _, targets = check.pairs(net.encode(x), y)
         criterion = as_loss("loss", loss)
-        criterion.check_targets("y", check.samples("y", targets, net.out_features, allow_nan=True))
+        n_targets = criterion.n_targets("net.out_features", net.out_features)
+        criterion.check_targets("y", check.samples("y", targets, n_targets, allow_nan=True))
         criterion.forward(outputs.astype(np.float64), net.standardize_targets(targets))
         dL_dy = criterion.backward()
     layers: list[LayerDiagnosis] = []

@@ -49,14 +49,19 @@ loss_forward = {
     "mse": entry_point(losses.mse_forward, "mse"),
     **{
         name: entry_point(losses.mean_loss(getattr(losses, name)), name)
-        for name in ("mae", "huber", "log_cosh", "binary_cross_entropy")
+        for name in ("mae", "huber", "log_cosh", "poisson", "binary_cross_entropy")
     },
+    "quantile": entry_point(losses.mean_loss(losses.quantile, has_heads=True), "quantile"),
+    "gaussian_nll": entry_point(losses.gaussian_nll_forward, "gaussian_nll"),
     "cross_entropy": entry_point(losses.cross_entropy_forward, "cross_entropy"),
 }
 #: For targets that may be unknown; the others take them, too.
 loss_with_gaps = {
-    name: entry_point(losses.mean_loss(losses.with_gaps(getattr(losses, name))), f"{name}_with_gaps")
-    for name in ("mse", "mae", "huber", "log_cosh", "binary_cross_entropy")
+    name: entry_point(
+        losses.mean_loss(losses.with_gaps(getattr(losses, name)), has_heads=name == "quantile"),
+        f"{name}_with_gaps",
+    )
+    for name in ("mse", "mae", "huber", "log_cosh", "quantile", "poisson", "binary_cross_entropy")
 }
 update = {
     name: entry_point(getattr(optimizers, f"{name}_update"), f"{name}_update")

@@ -97,13 +97,13 @@ def plot_fit(
     3
     """
     check.instance("net", net, NN, "an NN")
-    check.integer("output", output, 0, net.out_features - 1)
+    check.integer("output", output, 0, net.n_targets - 1)
     if net.schema.labels is not None:
         names = feature_names("output_names", output_names, net.output_names)
         return plot_classes(net, x, y, output, names, figure)
     rows, targets = check.pairs(net.encode(x), targets_of(y)[1])
     drawable("x", rows)
-    true = check.samples("y", targets, net.out_features, allow_nan=True)[:, output]
+    true = check.samples("y", targets, net.n_targets, allow_nan=True)[:, output]
     is_known = ~np.isnan(true)
     if not is_known.any():
         raise check.reject("y", "known for some sample, of the output that is shown", "only NaN")

@@ -104,7 +104,7 @@ class Chunks:
         self._source = source
         # Some schedules remember where they are, which is faster for one run only.
         self._schedule = copy.copy(settings.learning_rate)
-        self._criterion = Criterion(settings.loss.constant, settings.penalties.numbers())
+        self._criterion = Criterion(settings.loss.constants, settings.penalties.numbers())
         self._rule = Rule(*state)
         self._network = net.kernel_view()
         self._calls = net.calls(
@@ -119,7 +119,7 @@ class Chunks:
         self._takes_whole_samples = settings.loss.takes_whole_samples
         fitting = _fitting_size(net, n_panels * width, dropout.n_units, self._is_constant)
         self.size = n = fitting if settings.chunk_size is None else settings.chunk_size
-        self._sizes = source.batch_size, n_panels, net.in_features, net.out_features, width, net.dtype
+        self._sizes = source.batch_size, n_panels, net.in_features, source.out_features, width, net.dtype
         self._constant = self._new_batches(1) if self._is_constant else None
         self._shape = repr((n, self._is_constant, self._has_weights, dropout.n_units, *self._sizes))
         self._owner = object()

@@ -42,8 +42,9 @@ class Objective:
     x : array_like of shape (n_samples, in_features)
         Inputs, in the units of the data.
     y : array_like of shape (n_samples, out_features) or (n_samples,)
-        Targets, in the units of the data; NaN where one is unknown, which then does not count. For a network
-        with a `standardization`, the loss is that of standardised targets.
+        Targets, in the units of the data; fewer columns if the loss needs several outputs for each; NaN where
+        one is unknown, which then does not count. For a network with a `standardization`, the loss is that of
+        standardised targets.
     loss : Loss or str, default "mse"
         A name from `LOSSES` or an object like `Huber(0.1)`.
     sample_weight : array_like of shape (n_samples,), optional
@@ -84,7 +85,8 @@ class Objective:
         self.net = net
         self.loss = as_loss("loss", loss)
         inputs, targets = check.pairs(net.encode(x), y)
-        self.loss.check_targets("y", check.samples("y", targets, net.out_features, allow_nan=True))
+        n_targets = self.loss.n_targets("net.out_features", net.out_features)
+        self.loss.check_targets("y", check.samples("y", targets, n_targets, allow_nan=True))
         inputs, targets = net.standardize(inputs), net.standardize_targets(targets)
         inputs, targets, weights = known_samples(inputs, targets, sample_weight)
         n_samples = len(inputs)
@@ -98,7 +100,7 @@ class Objective:
             are_whole = self.loss.takes_whole_samples
             entries.share_among_known(self._batches.target, self._batches.weight, are_whole)
         self._penalties = Penalties(l1, l2)
-        self._criterion = Criterion(self.loss.constant, self._penalties.numbers())
+        self._criterion = Criterion(self.loss.constants, self._penalties.numbers())
         self._theta = aligned_zeros(net.parameters.size, dtype=net.dtype)
         self._network = net.kernel_view()._replace(parameters=self._theta)
         self._calls = net.calls(self.loss.kernel_for(has_gaps), self._criterion.penalties)

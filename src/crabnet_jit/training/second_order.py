@@ -95,7 +95,7 @@ class SecondOrder:
             net.calls(loss.kernel_for(has_gaps), None, None, None, loss_curvature[loss.name]),
             _workspace(net, group, n_panels),
             batches._replace(masks=aligned_zeros(1, n_panels, 0, PANEL)),  # none, for one iteration
-            Criterion(loss.constant, penalties.numbers()),
+            Criterion(loss.constants, penalties.numbers()),
             _curvature(net, group, sizes),
         )
         products = n_panels * PANEL * sizes.equations + sizes.matrix**3 // 6
