@@ -105,7 +105,8 @@ class NNRegressor(RegressorMixin, NNEstimator):
     coefs_ : list of ndarray, each of shape (n_in, n_out)
         Weights of each layer for inputs and targets in their own units, whatever `standardize` says: with
         h = X and h = activation(h @ coef + intercept) layer by layer, in the last one with `out_activation_`,
-        h is what `predict` gives, or all outputs. No layer can hold an `output_range`: with one, there are none.
+        h is what `predict` gives, or all outputs. With an `output_range` there are none, as no layer can hold
+        it.
     intercepts_ : list of ndarray, each of shape (n_out,)
         Biases of each layer, likewise.
 
