@@ -82,9 +82,9 @@ class Batches(NamedTuple):
 
 
 class Criterion(NamedTuple):
-    """The constant in the loss, and penalties and limits (penalties_and_clipping.py)."""
+    """The constants in the loss, and penalties and limits (penalties_and_clipping.py)."""
 
-    constant: Number
+    constants: Flat
     penalties: Flat
 
 
@@ -96,7 +96,7 @@ class Terms(NamedTuple):
     loss of values.
     """
 
-    constant: Number
+    constants: Flat
     penalties: Flat
     table: Matrix
     seconds: Flat
@@ -164,4 +164,4 @@ class Stream(NamedTuple):
 LOSS, PENALIZE, UPDATE, CURVATURE, ACTIVATIONS = range(5)
 
 # What makes values of the outputs of a fitted network.
-AS_THEY_ARE, TWO_CLASSES, SIGMOID, SOFTMAX = range(4)
+AS_THEY_ARE, TWO_CLASSES, SIGMOID, SOFTMAX, EXPONENTIAL, MEANS_AND_STDS = range(6)

@@ -31,7 +31,8 @@ def compiled(
     n_panels: int,
     gradients: Array,
     *of_update: Any,
-    derivative_factor: float | None = None,
+    has_gaps: bool = False,
+    dy_weight: float | None = None,
     has_masks: bool = False,
 ) -> Compiled:
     """Those for batches of so many panels.
@@ -50,17 +51,19 @@ def compiled(
         To be overwritten.
     *of_update
         The kernel of the update rule and its numbers, if the network is trained.
-    derivative_factor : float, optional
+    has_gaps : bool
+        Whether targets may be unknown.
+    dy_weight : float, optional
         What the mean squared error of first derivatives counts, if there are any.
     has_masks : bool
         Whether hidden units are dropped.
     """
-    criterion = Criterion(loss.constant, penalties)
-    if derivative_factor is None:
-        calls = net.calls(loss.kernel, penalties, *of_update, has_masks=has_masks)
+    criterion, kernel = Criterion(loss.constants, penalties), loss.kernel_for(has_gaps)
+    if dy_weight is None:
+        calls = net.calls(kernel, penalties, *of_update, has_masks=has_masks)
         workspace = net.workspace(n_panels, gradients)
         return Compiled(train, loss_and_gradients, calls, criterion, workspace)
     terms: Any = importlib.import_module("crabnet_jit.training.terms")
-    data = terms.Term(0, n_panels, net.in_features, (), derivative_factor)
-    made: Compiled = terms.compiled_terms(net, loss, criterion, [data], gradients, *of_update)
+    data = terms.Term(0, n_panels, net.in_features, (), dy_weight)
+    made: Compiled = terms.compiled_terms(net, kernel, criterion, [data], gradients, *of_update)
     return made

@@ -13,7 +13,8 @@ from crabnet_jit.components.losses import Loss, as_loss
 from crabnet_jit.components.optimizers import OPTIMIZERS
 from crabnet_jit.components.penalties_and_clipping import Penalties
 from crabnet_jit.components.update_rules import Optimizer
-from crabnet_jit.data.derivatives import joined, known_derivatives, share_of_known
+from crabnet_jit.data.derivatives import check_known, joined, known_derivatives
+from crabnet_jit.data.known import has_known, known_samples, share
 from crabnet_jit.kernels.panels import pack, panel_shape, without_weight
 from crabnet_jit.kernels.structs import Batches, JetWorkspace, Workspace
 from crabnet_jit.machine.signals import Interruptible
@@ -44,7 +45,8 @@ class Objective:
     x : array_like of shape (n_samples, in_features)
         Inputs, in the units of the data.
     y : array_like of shape (n_samples, out_features) or (n_samples,)
-        Targets, in the units of the data. For a network with a `standardization`, the loss is that of
+        Targets, in the units of the data; fewer columns if the loss needs several outputs for each; NaN where
+        one is unknown, which then does not count. For a network with a `standardization`, the loss is that of
         standardised targets.
     loss : Loss or str, default "mse"
         A name from `LOSSES` or an object like `Huber(0.1)`.
@@ -92,30 +94,37 @@ class Objective:
         self.net = net
         self.loss = as_loss("loss", loss)
         inputs, targets = check.pairs(net.encode(x), y)
-        self.loss.check_targets("y", check.samples("y", targets, net.out_features))
+        n_targets = self.loss.n_targets("net.out_features", net.out_features)
+        self.loss.check_targets("y", check.samples("y", targets, n_targets, allow_nan=True))
         inputs, targets = net.standardize(inputs), net.standardize_targets(targets)
-        n_samples = inputs.shape[0]
-        dy_weight = check_dy_weight(dy_weight, has_derivatives=dy is not None)
-        weights = np.ones(n_samples)
-        if sample_weight is not None:
-            weights = check.sample_weights("sample_weight", sample_weight, n_samples)
-        factor = None
+        dy_weight, slopes = check_dy_weight(dy_weight, has_derivatives=dy is not None), None
         if dy is not None:
             check_derivatives(net, self.loss)
-            slopes = known_derivatives(dy, n_samples, net.out_features, net.in_features)
-            factor = dy_weight / share_of_known(slopes, weights)
+            slopes = known_derivatives(dy, len(inputs), n_targets, net.in_features)[has_known(targets)]
+        inputs, targets, weights = known_samples(inputs, targets, sample_weight)
+        n_samples, has_gaps = len(inputs), bool(np.isnan(targets).any())
+        if slopes is not None:
+            check_known(slopes, weights)
             targets = joined(targets, net.standardize_derivatives(slopes))
-        shares = (weights / n_samples)[:, None].astype(net.dtype)
+        shares = np.tile((weights / n_samples)[:, None], 1 if slopes is None else 2).astype(net.dtype)
         n_panels, width = panel_shape(n_samples)
         masks = np.empty((1, n_panels, 0, width), net.dtype)
         inputs, targets = without_weight(inputs, weights), without_weight(targets, weights)
         self._batches = Batches(pack(inputs), pack(targets), pack(shares, padding=0.0), masks)
+        if has_gaps or slopes is not None:
+            share(self._batches, n_targets, self.loss.takes_whole_samples)
         self._penalties = Penalties(l1, l2)
         self._theta = aligned_zeros(net.parameters.size, dtype=net.dtype)
         self._network = net.kernel_view()._replace(parameters=self._theta)
-        gradients = aligned_zeros(self._theta.size, dtype=net.dtype)
-        numbers = self._penalties.numbers()
-        self._compiled = compiled(net, self.loss, numbers, n_panels, gradients, derivative_factor=factor)
+        self._compiled = compiled(
+            net,
+            self.loss,
+            self._penalties.numbers(),
+            n_panels,
+            aligned_zeros(self._theta.size, dtype=net.dtype),
+            has_gaps=has_gaps,
+            dy_weight=None if slopes is None else dy_weight,
+        )
         self._n_samples = n_samples
         self._is_long = is_long(n_panels * width * self._compiled.n_jets, net)
         self._has_derivatives = dy is not None

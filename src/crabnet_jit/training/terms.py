@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from crabnet_jit.arrays import Array, aligned_zeros
-from crabnet_jit.components.losses import Loss
 from crabnet_jit.kernels.abi import jet_calls_of
 from crabnet_jit.kernels.jet_entries import activation_jets, loss_and_gradients_of_terms, train_terms
 from crabnet_jit.kernels.jets import panels_together
@@ -42,11 +41,11 @@ class Term(NamedTuple):
 
 
 def compiled_terms(
-    net: NN, loss: Loss, criterion: Criterion, terms: Sequence[Term], gradients: Array, *of_update: Any
+    net: NN, loss: Any, criterion: Criterion, terms: Sequence[Term], gradients: Array, *of_update: Any
 ) -> Compiled:
-    """The kernels for a sum of terms, and what they take."""
+    """The kernels for a sum of terms, and what they take; `loss` is the kernel of that of values."""
     kernels = [activation_jets[KINDS[activation.kind]] for activation in net.activations]
-    calls = jet_calls_of(net.dtype, kernels, loss.kernel, criterion.penalties, *of_update)
+    calls = jet_calls_of(net.dtype, kernels, loss, criterion.penalties, *of_update)
     seconds = [pair for term in terms for pair in term.seconds]
     ends = np.cumsum([len(term.seconds) for term in terms])
     rows = [

@@ -135,11 +135,10 @@ class Trainer:
         if not isinstance(source, Source):
             hint = "; its class must be a subclass of Source" if hasattr(source, "fill") else ""
             raise check.reject("source", "a Source, such as ArraySource(x, y)", repr(source), hint)
-        for name in ("in_features", "out_features"):
-            of_net = getattr(net, name)
-            of_source = check.integer(f"source.{name}", getattr(source, name, None), 1)
-            if of_source != of_net:
-                raise check.reject(f"source.{name}", f"the network's {of_net}", repr(of_source))
+        of_source = {
+            name: check.integer(f"source.{name}", getattr(source, name, None), 1)
+            for name in ("in_features", "out_features")
+        }
         check.integer("source.batch_size", getattr(source, "batch_size", None), 1, 2**50)
         self._net = net
         self._source = source
@@ -164,6 +163,12 @@ class Trainer:
         )
         if self._has_derivatives:
             check_derivatives(net, self.loss, self.optimizer)
+        n_targets = self.loss.n_targets("net.out_features", net.out_features)
+        more = "" if n_targets == net.out_features else f", {n_targets} with {self.loss!r}"
+        for name, fitting in (("in_features", net.in_features), ("out_features", n_targets)):
+            if of_source[name] != fitting:
+                allowed = f"the network's {getattr(net, name)}{more if name == 'out_features' else ''}"
+                raise check.reject(f"source.{name}", allowed, repr(of_source[name]))
         if isinstance(source, ArraySource):
             self.loss.check_targets("y", source.targets)
         self._steps = Steps(net, source, self._settings)
