@@ -6,7 +6,7 @@ from os import PathLike
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
@@ -19,6 +19,7 @@ from crabnet_jit.components.losses import Loss
 from crabnet_jit.components.schedules import Schedule
 from crabnet_jit.components.update_rules import Optimizer, OptimizerState
 from crabnet_jit.data.columns import Column, Columns, missing_targets
+from crabnet_jit.data.derivatives import known_derivatives
 from crabnet_jit.estimators.training import Samples, fit_network, new_network, train_one_pass
 from crabnet_jit.fitting.data_set import weights_of
 from crabnet_jit.fitting.fit import OnCheck
@@ -159,12 +160,21 @@ class NNEstimator(BaseEstimator, ABC):
         -------
         self
         """
+        return self._fit(X, y, sample_weight)
+
+    def _fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, dy: Any = None, **options: Any
+    ) -> Self:
+        """The same, with derivatives dy of y and more options of `crabnet_jit.fit`."""
         start = self.net_ if self.warm_start and self.__sklearn_is_fitted__() else None
         if start is None:
             self._forget()
-        samples = self._samples(X, y, sample_weight, is_first=start is None)
+        samples, counted = self._samples(X, y, sample_weight, is_first=start is None)
         loss, seed = self._criterion(), self._new_seed()
-        net = fit_network(self, samples, loss, seed, start)
+        if dy is not None:
+            widths = samples.targets.shape[1], samples.inputs.shape[1]
+            options["dy"] = known_derivatives(dy, counted.size, *widths)[counted]
+        net = fit_network(self, samples, loss, seed, start, **options)
         assert net.fit_history is not None
         net.schema = self._schema()
         self.net_ = net
@@ -180,7 +190,8 @@ class NNEstimator(BaseEstimator, ABC):
         if self.validation is not None:
             raise ValueError("partial_fit does not support validation; set it to None")
         is_first = not self.__sklearn_is_fitted__()
-        samples, loss = self._samples(X, y, sample_weight, is_first=is_first), self._criterion()
+        samples, _ = self._samples(X, y, sample_weight, is_first=is_first)
+        loss = self._criterion()
         if is_first:
             self._seed = self._new_seed()
             self.net_ = new_network(self, samples, loss, self._seed)
@@ -197,15 +208,15 @@ class NNEstimator(BaseEstimator, ABC):
 
     def _samples(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, *, is_first: bool
-    ) -> Samples:
-        """What the network learns, without samples of weight 0 or unknown targets."""
+    ) -> tuple[Samples, NDArray[np.bool_]]:
+        """Samples that count: of weight above 0, with known targets; and a flag for each sample given."""
         inputs, labels = self._labels(X, y, is_first=is_first)
         weights = weights_of(sample_weight, len(inputs))
         counted = (weights > 0) & ~missing_targets(labels)
         if not counted.any():
             raise check.reject("y", "known for some sample of weight above 0", "NaN for all of them")
         targets, weights = self._encode(labels[counted], weights[counted])
-        return Samples(inputs[counted], targets, weights)
+        return Samples(inputs[counted], targets, weights), counted
 
     def _new_seed(self) -> int:
         return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
