@@ -286,7 +286,7 @@ def test_a_wrong_posterior_in_a_file(change: dict[str, Any], message: str, tmp_p
     x, y = noisy(50)
     path = tmp_path / "net.npz"
     save(bayesian(x, y), path)
-    header, arrays = read_archive(path, "network", [2], lambda header, arrays: ({**header}, {**arrays}))
+    header, arrays = read_archive(path, "network", [3], lambda header, arrays: ({**header}, {**arrays}))
     if "factor" in change:
         factor = arrays["posterior_factor"]
         arrays["posterior_factor"] = (
@@ -296,7 +296,7 @@ def test_a_wrong_posterior_in_a_file(change: dict[str, Any], message: str, tmp_p
         header |= change
     for name in ("version", "kind", "digest"):
         header.pop(name, None)
-    write_archive(path, "network", 2, header, arrays)
+    write_archive(path, "network", 3, header, arrays)
     with pytest.raises(FileFormatError):
         load(path)
 

@@ -20,16 +20,20 @@ from crabnet_jit.summary import fields, summary
 class Scores(NamedTuple):
     """How well a network predicts a data set, in the targets' own units.
 
-    rmse, mae and r2 have a number for each target. r2 is NaN for a target that is constant.
+    rmse, mae and r2 have a number for each target. r2 is NaN for a target that is constant. `coverage` is the
+    share of samples in the interval of this `level`, for each target; both are None unless the network knows
+    intervals, see `NN.interval`.
     """
 
     n_samples: int
     rmse: Array
     mae: Array
     r2: Array
+    level: float | None = None
+    coverage: Array | None = None
 
     def __repr__(self) -> str:
-        return summary(self, *fields(self))
+        return summary(self, *fields(self)[: 4 if self.level is None else None])
 
 
 class ClassScores(NamedTuple):
@@ -61,7 +65,8 @@ def score(net: NN, x: Any, y: Any, sample_weight: ArrayLike | None = None) -> An
     """How well `net.predict(x)` agrees with y.
 
     For a regression: root mean squared error, mean absolute error and coefficient of determination,
-    r2 = 1 - sum(w (y - prediction)^2) / sum(w (y - mean(y))^2), for each target. For a classifier, y being
+    r2 = 1 - sum(w (y - prediction)^2) / sum(w (y - mean(y))^2), for each target; and the share of samples in
+    the network's intervals, if it knows some. For a classifier, y being
     labels as in `fit`: accuracy, log loss and ROC AUC. The weights w are 1 unless `sample_weight`
     (n_samples,) is given, at least 0 and not all 0.
 
@@ -95,7 +100,12 @@ def score(net: NN, x: Any, y: Any, sample_weight: ArrayLike | None = None) -> An
         rmse = root_mean_square(errors, weights)
         _, std, is_constant = moments(targets, weights)
         r2 = 1 - (rmse / np.where(is_constant, np.nan, std)) ** 2
-        return Scores(len(targets), rmse, np.average(np.abs(errors), axis=0, weights=weights), r2)
+        mae = np.average(np.abs(errors), axis=0, weights=weights)
+    level, coverage = net.interval_level, None
+    if level is not None:
+        low, high = net.interval_of(rows, level)
+        coverage = np.average((low <= targets) & (targets <= high), axis=0, weights=weights)
+    return Scores(len(targets), rmse, mae, r2, level, coverage)
 
 
 def _class_scores(net: NN, probabilities: Array, targets: Array, weights: Array) -> ClassScores:
