@@ -154,6 +154,17 @@ def test_the_level_that_scores_have(quantiles: Any, level: float | None) -> None
     assert net.interval_level == score(net, x, y).level == level
 
 
+def test_unknown_targets_do_not_count() -> None:
+    x, y = waves(100, seed=1)
+    both = np.column_stack([y, 5 * y, np.full(100, np.nan)])
+    both[::3, 0] = np.nan
+    net = fit(x, np.column_stack([y, 5 * y, y]), loss="gaussian_nll", n_iterations=500)
+    low, high = net.interval(x)
+    inside = (low <= both) & (both <= high)
+    expected = [inside[~np.isnan(both[:, 0]), 0].mean(), inside[:, 1].mean(), np.nan]
+    np.testing.assert_allclose(score(net, x, both).coverage, expected)
+
+
 # ---- what has no interval ----
 
 

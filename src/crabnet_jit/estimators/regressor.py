@@ -5,12 +5,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
-from sklearn.utils.validation import validate_data
+from sklearn.metrics import r2_score
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.losses import Loss, as_loss
 from crabnet_jit.estimators.base import NNEstimator
+from crabnet_jit.fitting.data_set import weights_of
 from crabnet_jit.network.schema import Schema
 
 
@@ -126,14 +127,12 @@ class NNRegressor(RegressorMixin, NNEstimator):
     """
 
     def _labels(self, X: ArrayLike, y: ArrayLike, *, is_first: bool) -> tuple[Array, Any]:
-        inputs, targets = validate_data(
-            self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, reset=is_first
-        )
-        return inputs, targets
+        inputs, targets = self._checked(X, y, is_first=is_first)
+        return inputs, targets.astype(np.float64) if targets.dtype == object else targets
 
     def _encode(self, y: Any, weights: Array) -> tuple[Array, Array]:
         self._is_flat = y.ndim == 1
-        return check.array("y", y.reshape(len(y), -1)), weights
+        return check.array("y", y.reshape(len(y), -1), allow_nan=True), weights
 
     def _schema(self) -> Schema:
         loss = self._criterion()
@@ -225,6 +224,35 @@ class NNRegressor(RegressorMixin, NNEstimator):
         """
         inputs = self._inputs(X)
         return self.net_.predict_quantiles(inputs)
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """The coefficient of determination, R^2, of the predictions for X; the mean of those of all outputs.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+            Inputs.
+        y : array_like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets; NaN where one is unknown, which then does not count.
+        sample_weight : array_like of shape (n_samples,), optional
+            Weights.
+
+        Returns
+        -------
+        float
+        """
+        inputs, targets = self._inputs(X), np.asarray(y, dtype=np.float64)
+        is_known = ~np.isnan(targets)
+        if is_known.all():
+            return float(super().score(X, y, sample_weight))
+        weights, predictions = weights_of(sample_weight, len(inputs)), self.predict(X)
+        columns = [part.reshape(len(inputs), -1).T for part in (targets, predictions, is_known)]
+        of_outputs = [
+            r2_score(true[known], predicted[known], sample_weight=weights[known])
+            for true, predicted, known in zip(*columns, strict=True)
+            if known.any()
+        ]
+        return float(np.mean(of_outputs))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

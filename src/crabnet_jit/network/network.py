@@ -930,11 +930,11 @@ class NN:
     def standardize_targets(self, y: ArrayLike) -> Array:
         """Targets (n_samples, n_targets) in the units of the data, as the first outputs of the layers are.
 
-        There are as many as outputs, unless the loss needs several outputs for each.
+        There are as many as outputs, unless the loss needs several outputs for each. NaN, for unknown, stays.
         """
         if self.standardization is None:
-            return check.samples("y", y, None, self.dtype)
-        return self.standardization.finite_targets(check.samples("y", y), self.dtype)
+            return check.samples("y", y, None, self.dtype, allow_nan=True)
+        return self.standardization.finite_targets(check.samples("y", y, allow_nan=True), self.dtype)
 
     def forward(self, x: ArrayLike) -> Array:
         """Output (n_samples, out_features) for x (n_samples, in_features), layer by layer.
