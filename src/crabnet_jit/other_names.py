@@ -47,6 +47,7 @@ _OTHERS = {
     "start": "net network model",
     "in_features": "n_in in_dim input_dim input_size n_inputs in_size",
     "out_features": "n_out out_dim output_dim output_size n_outputs out_size",
+    "level": "confidence confidence_level coverage alpha",
     "every": "interval period frequency step",
     "seconds": "time timeout limit",
     "path": "file filename file_name fname",
@@ -108,6 +109,7 @@ OPTIONS = {
     "sample_weight": "weights",
     "standardize": "no_standardize",
     "early_stopping": "patience",
+    "level": "interval",
 }
 #: Commands, each with the names that people may try.
 _COMMANDS = {

@@ -404,6 +404,13 @@ def _add_predict(predict: Parser) -> None:
         help="write the probability of each class, too, in columns NAME=CLASS",
     )
     predict.add_argument(
+        "--interval",
+        type=float,
+        metavar="LEVEL",
+        help="write where new values lie with this probability, too, in columns NAME_low and NAME_high; the "
+        "network must know the noise",
+    )
+    predict.add_argument(
         "--output", default="-", metavar="FILE", help="the CSV file to write; - for standard output"
     )
 

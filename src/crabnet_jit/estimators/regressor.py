@@ -225,6 +225,43 @@ class NNRegressor(RegressorMixin, NNEstimator):
         inputs = self._inputs(X)
         return self.net_.predict(inputs, return_std=return_std)
 
+    def predict_interval(self, X: ArrayLike, level: float = 0.9) -> tuple[Array, Array]:
+        """Where new targets lie with a probability of `level`: lower and upper ends, as `NN.interval` says.
+
+        After a fit with the loss "gaussian_nll", with `Quantile` of these two quantiles, or with the
+        optimizer "bayesian_regularization".
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+            Inputs.
+        level : float, default 0.9
+            Above 0 and below 1.
+
+        Returns
+        -------
+        two ndarrays
+            In the shape and units of the predictions.
+        """
+        inputs = self._inputs(X)
+        return self.net_.interval(inputs, level)
+
+    def predict_quantiles(self, X: ArrayLike) -> Array:
+        """All quantiles of a fit with the loss `Quantile`, in ascending order.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        ndarray
+            (n_samples, n_quantiles), or (n_samples, n_outputs, n_quantiles), as the targets were.
+        """
+        inputs = self._inputs(X)
+        return self.net_.predict_quantiles(inputs)
+
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """The coefficient of determination, R^2, of the predictions for X; the mean of those of all outputs.
 
