@@ -165,8 +165,8 @@ class SecondOrderChunks:
             )
         rule: Any = settings.optimizer
         self._net, self._source, self._loss = net, source, settings.loss
-        n_in, n_out = net.in_features, net.out_features
-        self._batches = new_batches(1, n_in, n_out, source.batch_size, net.dtype)
+        n_in, n_targets = source.in_features, source.out_features
+        self._batches = new_batches(1, n_in, n_targets, source.batch_size, net.dtype)
         self.fill_constant()
         self._method = SecondOrder(net, settings.loss, settings.penalties, self._batches, rule, state.numbers)
         self.size = self._method.size if settings.chunk_size is None else settings.chunk_size
