@@ -2,6 +2,7 @@
 
 import copy
 import io
+import itertools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from jet_machinery import jets_and_gradients
 
 from benchmarks import least_squares
 from benchmarks.gaussian import grid_error
@@ -586,3 +588,69 @@ def test_levenberg_marquardt_in_pytorch_gets_near_the_target(monkeypatch: pytest
     seconds, outputs = least_squares.torch_eager()(60, 1)
     assert seconds > 0
     assert grid_error(outputs) < 3e-5
+
+
+# ---- derivatives with respect to inputs ----
+
+JET_ACTIVATIONS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    "identity": ("identity", lambda z: z),
+    "relu": ("relu", torch.relu),
+    "leaky_relu": (LeakyReLU(0.3), lambda z: nn.functional.leaky_relu(z, 0.3)),
+    "elu": (ELU(1.5), lambda z: nn.functional.elu(z, 1.5)),
+    "gelu": ("gelu", nn.functional.gelu),
+    "gelu_tanh": (GELU("tanh"), lambda z: nn.functional.gelu(z, approximate="tanh")),
+    "silu": ("silu", nn.functional.silu),
+    "tanh": ("tanh", torch.tanh),
+    "sigmoid": ("sigmoid", torch.sigmoid),
+    "softplus": ("softplus", nn.functional.softplus),
+    "sine": (Sine(3.0), lambda z: torch.sin(3.0 * z)),
+}
+
+
+def nested(net: NN, phi: Callable[[Any], Any], rows: Any, seeds: Any, seconds: Any) -> tuple[Any, Any]:
+    """Jets (n, K, n_out), and the gradients of the sum of seeds times jets, by derivatives of derivatives."""
+    layers = [
+        (torch.tensor(layer.W, requires_grad=True), torch.tensor(layer.b[:, 0], requires_grad=True))
+        for layer in net.layers
+    ]
+    x = torch.tensor(rows, requires_grad=True)
+    h = x
+    for k, (W, b) in enumerate(layers):
+        h = h @ W.T + b
+        h = h if k == len(layers) - 1 else phi(h)
+
+    def derivatives(y: Any) -> Any:
+        return torch.autograd.grad(y.sum(), x, create_graph=True, materialize_grads=True)[0]
+
+    jets = []
+    for o in range(h.shape[1]):
+        first = derivatives(h[:, o])
+        second = [derivatives(first[:, k]) if first.requires_grad else 0 * x for k in range(x.shape[1])]
+        of_output = [h[:, o], *first.T, *(second[k][:, j] for k, j in seconds)]
+        jets.append(torch.stack(of_output, dim=1))
+    all_jets = torch.stack(jets, dim=2)
+    parameters = [part for layer in layers for part in layer]
+    gradients = torch.autograd.grad(
+        (all_jets * torch.tensor(seeds)).sum(), parameters, allow_unused=True, materialize_grads=True
+    )
+    return all_jets.detach().numpy(), np.concatenate([gradient.numpy().ravel() for gradient in gradients])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n", [1, 70])
+@pytest.mark.parametrize("name", JET_ACTIVATIONS)
+def test_jets_and_their_gradients_are_those_of_nested_autograd(name: str, n: int, dtype: Any) -> None:
+    activation, phi = JET_ACTIVATIONS[name]
+    rng = np.random.default_rng(3)
+    sizes = (3, 10, 8, 2)
+    init = rng.normal(size=sum(n_out * (n_in + 1) for n_in, n_out in itertools.pairwise(sizes))) * 0.5
+    net = NN(3, [10, 8], 2, activation=activation, init=init, dtype=dtype)
+    twin = NN(3, [10, 8], 2, activation=activation, init=net.parameters)  # of float64
+    rows = rng.normal(size=(n, 3)).astype(dtype)
+    seconds = [(0, 0), (1, 0), (2, 2)]
+    seeds = rng.normal(size=(n, 7, 2))
+    jets, gradients = jets_and_gradients(net, rows, 3, seconds, seeds)
+    expected_jets, expected = nested(twin, phi, rows.astype(np.float64), seeds, seconds)
+    rtol = 1e-10 if dtype is np.float64 else 1e-4
+    for given, truth in ((jets, expected_jets), (gradients, expected)):
+        np.testing.assert_allclose(given, truth, rtol=rtol, atol=rtol * 1e-1 * np.abs(truth).max())

@@ -1,6 +1,7 @@
-"""What a run calls through addresses: five kinds of kernels, their signatures, and whether it calls any.
+"""What a run calls through addresses: six kinds of kernels, their signatures, and whether it calls any.
 
     activation  (z, a, y, dy_dz)                              panels, a number, panels
+    jets        (z, a, y, first, second, third)               panels, a number, panels
     loss        (y, target, weight, a, dL_dy)                 panels, a number, a panel
     curvature   (y, target, weight, a, roots, means)          panels, a number, panels
     penalty     (parameters, gradients, penalties)            flat buffers, float64
@@ -30,6 +31,13 @@ _NUMBERS = array_type(np.dtype(np.float64), 1)
 def activation_address(kernel: Any, dtype: "np.dtype[Any]") -> int:
     panel = array_type(dtype, 2)
     return address_of(kernel, panel, types.float64, panel, panel)
+
+
+@by_kernel
+def _jets_address(kernel: Any, dtype: "np.dtype[Any]") -> int:
+    """That of an activation with its first three derivatives."""
+    panel = array_type(dtype, 2)
+    return address_of(kernel, panel, types.float64, panel, panel, panel, panel)
 
 
 @by_kernel
@@ -101,6 +109,16 @@ def calls_of(
         is_inlined = in_loops and not (has_masks and layer < last)
         found.append(INLINED if is_inlined else activation_address(kernel, dtype))
     return addresses(found) if any(found) else None
+
+
+def jet_calls_of(dtype: "np.dtype[Any]", activations: Sequence[Any], *of_run: Any) -> Any:
+    """The same for kernels that take jets through a network (jets.py), which call all activations.
+
+    `activations` are the kernels that give all derivatives (jet_entries.py); of_run are the arguments of
+    `calls_of` after those.
+    """
+    found = calls_of(dtype, (), *of_run) or [INLINED] * ACTIVATIONS
+    return addresses([*found, *(_jets_address(kernel, dtype) for kernel in activations)])
 
 
 def _do_nothing(penalties: Any) -> bool:

@@ -88,7 +88,7 @@ def _layer(layer: FrozenLayer, following: Any) -> Any:
                 odd = fma(x[i + 1], load_part(columns, (i + 1) * width + o, LANES), odd)
             if by_two < n_in:
                 even = fma(x[by_two], load_part(columns, by_two * width + o, LANES), even)
-            value, _, _ = formula(even + odd, constant)
+            value, _, _, _ = formula(even + odd, constant)
             store_part(h, o, value)
         following(h, y)
 

@@ -105,12 +105,12 @@ def linear_backward_parameters(
 
     Columns after the batch must be 0 in dL_dy.
     """
-    _row_products(dL_dy, x, dL_dW, add, interrupt)
-    _row_sums(dL_dy, dL_db.T, add)
+    row_products(dL_dy, x, dL_dW, add, interrupt)
+    row_sums(dL_dy, dL_db.T, add)
 
 
 @kernel
-def _row_products(A: Group, B: Group, C: Matrix, add: bool, interrupt: Flag) -> None:
+def row_products(A: Group, B: Group, C: Matrix, add: bool, interrupt: Flag) -> None:
     """C = A B^T: every row of A times every row of B, summed over the samples; or added if `add`."""
     n_panels = A.shape[0]
     n_rows, n_columns = C.shape
@@ -151,7 +151,7 @@ def _combine_columns(A: Group, B: Group, c: Number, C: Matrix, add: bool) -> Non
 
 
 @kernel
-def _row_sums(A: Group, C: Matrix, add: bool) -> None:
+def row_sums(A: Group, C: Matrix, add: bool) -> None:
     """C = 1 A^T: the sum of every row of A; or added if `add`. C is one row."""
     n_rows = A.shape[1]
     rows_by_8 = n_rows - n_rows % 8

@@ -5,7 +5,7 @@ Every loss kernel reads the panels of predictions x and targets (n_out, width) a
 It overwrites dL_dx, with 0 where the weight is 0, and returns the loss.
 
 Formulas of a prediction x and its target return the loss and its first and second derivatives with respect
-to x, as those of activations do.
+to x.
 """
 
 import math
@@ -67,14 +67,14 @@ def log_cosh(x: Vector, target: Vector, a: Number) -> tuple[Vector, Vector, Vect
     m = expm1(where(size > 1.0, 1.0, size))
     near = log1p(0.5 * m * m / (m + 1.0))
     far = size + (log1p(exp(-2.0 * size)) - math.log(2))
-    slope, curvature, _ = tanh(error, a)
+    slope, curvature, _, _ = tanh(error, a)
     return where(size > 1.0, far, near), slope, curvature
 
 
 @kernel
 def binary_cross_entropy(x: Vector, target: Vector, a: Number) -> tuple[Vector, Vector, Vector]:
     """-target log(p) - (1 - target) log(1 - p) with p = 1 / (1 + exp(-x))."""
-    probability, curvature, _ = sigmoid(x, a)
+    probability, curvature, _, _ = sigmoid(x, a)
     value = maximum(0.0, x) - x * target + log1p(exp(-absolute(x)))
     return value, probability - target, curvature
 

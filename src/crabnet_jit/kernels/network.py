@@ -30,8 +30,8 @@ def network_forward(network: Network, calls: Calls, x: Group, masks: Group, work
                 call(activation, (rows_of(y), network.constants[layer], rows_of(y), rows_of(dy_dz)))
                 if masks.shape[1] > 0 and layer < layout.shape[0] - 1:
                     for p in range(n_panels):
-                        _multiply(panel_of(masks, p), layout[layer, Y_START], panel_of(y, p))
-                        _multiply(panel_of(masks, p), layout[layer, Y_START], panel_of(dy_dz, p))
+                        multiply(panel_of(masks, p), layout[layer, Y_START], panel_of(y, p))
+                        multiply(panel_of(masks, p), layout[layer, Y_START], panel_of(dy_dz, p))
         h = y
     return h
 
@@ -52,7 +52,7 @@ def network_backward(
         dL_dz = outputs(workspace.errors, layout, layer, n_panels)
         if calls is not None and address(calls, ACTIVATIONS + layer) != INLINED:
             derivatives = outputs(workspace.derivatives, layout, layer, n_panels)
-            _multiply(rows_of(derivatives), 0, rows_of(dL_dz))
+            multiply(rows_of(derivatives), 0, rows_of(dL_dz))
         h = x if layer == 0 else outputs(workspace.activations, layout, layer - 1, n_panels)
         if layer > 0:  # first, since the next layer waits for it: 6 % of the article's iteration
             W = weights(network.parameters, layout, layer)
@@ -68,7 +68,7 @@ def network_backward(
 
 
 @kernel
-def _multiply(x: Panel, row: Number, y: Panel) -> None:
+def multiply(x: Panel, row: Number, y: Panel) -> None:
     """y *= x[row:], as many rows as y has."""
     for i in range(y.shape[0]):
         for s in range(0, y.shape[1], lanes(y)):

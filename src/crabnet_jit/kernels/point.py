@@ -186,7 +186,7 @@ def _forward(net: Point, x: Flat, h: Flat, dh_dz: Flat, z: Flat) -> None:
                 store_part(z, start + o, sums)
             slope = splat(sums, 1.0)
             if is_rectified:
-                sums, slope, _ = relu(sums, 0.0)
+                sums, slope, _, _ = relu(sums, 0.0)
             store_part(h, start + o, sums)
             store_part(dh_dz, start + o, slope)
         if activation != INLINED:
@@ -212,7 +212,9 @@ def values(link: Number, n_out: Number, y_units: Flat, h: Flat, start: Number, y
     if link == TWO_CLASSES:
         z = load_part(h, start, 1)
         for k in range(2):
-            p, _, _ = sigmoid(-z if k == 0 else z, 0.0)  # not 1 - p, which has no digits where p is almost 1
+            p, _, _, _ = sigmoid(
+                -z if k == 0 else z, 0.0
+            )  # not 1 - p, which has no digits where p is almost 1
             store_part(h, start, p)
             y[k] = h[start]
         return
@@ -223,7 +225,7 @@ def values(link: Number, n_out: Number, y_units: Flat, h: Flat, start: Number, y
         z = load_part(h, start + k, n_out - k)
         p = exp(z - largest)
         if link != SOFTMAX:
-            p, _, _ = sigmoid(z, 0.0)
+            p, _, _, _ = sigmoid(z, 0.0)
         store_part(h, start + k, p)
     total = 1.0
     if link == SOFTMAX:

@@ -35,6 +35,38 @@ class Workspace(NamedTuple):
     pairs: Number
 
 
+class Jets(NamedTuple):
+    """Which derivatives of a network with respect to its inputs go through it beside the values (jets.py).
+
+    First ones with respect to the first `n_firsts` inputs; and second ones with respect to pairs of these
+    inputs, the rows of `seconds` (n_seconds, 2), of integers.
+    """
+
+    n_firsts: Number
+    seconds: Matrix
+
+
+class JetWorkspace(NamedTuple):
+    """What is stored of the jets of the panels that go through a network together (jets.py).
+
+    `inputs` of the first layer; `sums` of all layers, before their activations, and `activations`, after
+    them; `first`, `second` and `third`, the derivatives of each activation at the values, of which the third
+    are for second derivatives only; `errors`, the gradients of the loss with respect to all outputs. Others
+    as in `Workspace`.
+    """
+
+    inputs: Flat
+    sums: Flat
+    activations: Flat
+    first: Flat
+    second: Flat
+    third: Flat
+    errors: Flat
+    gradients: Flat
+    interrupt: Flag
+    pairs: Number
+
+
 class Batches(NamedTuple):
     """Panels (n_iterations, n_panels, n_features, PANEL).
 

@@ -11,6 +11,7 @@ which the caller of a kernel holds.
     panels(x, i, j, n)                       x[i, j : j + n], a group of the four-dimensional x
     panel_of(x, p)                           x[p], a panel of the group x
     pair_of(x, p)                            x[p : p + 2], two panels of the group x
+    panels_of(x, p, n)                       x[p : p + n], a group of the group x
     rows_of(x)                               the rows of all panels of the group x as one matrix
     one_or_several(several, n)               n; or 1, which the compiler knows then, if `several` is None
     words(draws)                             the uint64 as rows of 16 uint32, low halves first
@@ -136,6 +137,23 @@ def pair_of(typing_context: Any, x: Any, p: Any) -> Any:
         return _of_group(context, builder, x, x, args, [2])
 
     return x(x, INDEX), codegen
+
+
+@intrinsic
+def panels_of(typing_context: Any, x: Any, p: Any, n: Any) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        value, p, n = args
+        array = context.make_array(x)(context, builder, value)
+        n_panels, n_rows, width = cgutils.unpack_tuple(builder, array.shape)
+        if context.enable_boundscheck:
+            _check_width(context, builder, width)
+            for place in (p, builder.add(p, n)):  # no panels may be at the end
+                cgutils.do_boundscheck(context, builder, place, builder.add(n_panels, I64(1)))
+        offset = builder.mul(p, builder.mul(n_rows, I64(PANEL)))
+        data = step(builder, array.data, context.get_data_type(x.dtype), offset)
+        return borrow(context, builder, x, data, [n, n_rows, I64(PANEL)])
+
+    return x(x, INDEX, INDEX), codegen
 
 
 @intrinsic
