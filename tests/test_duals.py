@@ -11,9 +11,12 @@ import numba
 import numpy as np
 import pytest
 
-from crabnet_jit.machine.dual import NoDerivativeError, store_partials, unknowns, value_of
+from crabnet_jit.kernels.residuals import residual_panels
+from crabnet_jit.machine.dual import NoDerivativeError
 from crabnet_jit.machine.dual_formulas import FORMULAS
-from crabnet_jit.machine.jit import entry_point, kernel, users_kernel
+from crabnet_jit.machine.equation import Equation
+from crabnet_jit.machine.jit import entry_point, users_kernel
+from crabnet_jit.machine.llvm import PANEL
 
 STEP = 1e-30
 FUNCTIONS = {
@@ -40,25 +43,30 @@ FUNCTIONS = {
 
 @functools.cache
 def derivatives_of(function: Callable[..., Any], n: int) -> Any:
-    """A kernel that overwrites out (n + 1, width) with partial derivatives and the value at x (n, width)."""
+    """The kernel of residuals that are a function of n outputs."""
     compiled = users_kernel(function)
 
-    def derivatives(x: Any, out: Any) -> None:
-        for s in range(x.shape[1]):
-            result = compiled(*unknowns(x, s, n))
-            out[n, s] = value_of(result)
-            store_partials(out, s, result)
+    def equation(x: Any, u: Any) -> Any:
+        return compiled(*u)
 
-    return entry_point(kernel(derivatives))
+    def of_one(x: Any, u: Any) -> Any:
+        return compiled(u)
+
+    make = residual_panels(Equation(n_in=1, n_out=n, n_arguments=2, n_second=0))
+    return entry_point(make(users_kernel(of_one if n == 1 else equation)))
 
 
 def differentiate(function: Callable[..., Any], *values: float, dtype: Any = np.float64) -> Any:
     """The value of a function of numbers, and its partial derivatives."""
-    x = np.repeat(np.array(values, dtype)[:, None], 3, axis=1)
-    out = np.full((len(values) + 1, 3), np.nan, dtype)
-    derivatives_of(function, len(values))(x, out)
-    assert np.array_equal(out, np.repeat(out[:, :1], 3, axis=1), equal_nan=True)
-    return np.roll(out[:, 0], 1)
+    n, width = len(values), PANEL
+    jets = np.repeat(np.array(values, dtype)[None, :, None], width, axis=2)
+    x, weight = np.zeros((1, 1, width), dtype), np.ones((1, 1, width), dtype)
+    units = np.repeat(np.array([[1.0], [0.0]]), 1 + n, axis=1)
+    r, dr_djets = np.full((1, 1, width), np.nan, dtype), np.full_like(jets, np.nan)
+    derivatives_of(function, n)(x, jets, weight, units, r, dr_djets)
+    out = np.vstack([r[0], dr_djets[0]])
+    assert np.array_equal(out, np.repeat(out[:, :1], width, axis=1), equal_nan=True)
+    return out[:, 0]
 
 
 def by_complex_steps(text: str, *values: float) -> list[float]:
@@ -154,7 +162,7 @@ def test_edges(text: str, values: list[float], expected: list[float]) -> None:
 def expression(rng: random.Random, depth: int, n: int) -> str:
     """A random mixture of operations of n numbers around 1 that complex steps can differentiate."""
     if depth == 0 or rng.random() < 0.1:
-        return rng.choice([*"abcdefgh"[:n], *"abcdefgh"[:n], repr(round(rng.uniform(0.5, 2), 2)), "2"])
+        return str(rng.choice([*"abcdefgh"[:n], *"abcdefgh"[:n], repr(round(rng.uniform(0.5, 2), 2)), "2"]))
     one, other = (expression(rng, depth - 1, n) for _ in range(2))
     return str(
         rng.choice(

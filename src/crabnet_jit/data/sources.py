@@ -180,10 +180,10 @@ class UniformSource(_Drawn):
 
     Parameters
     ----------
-    target : callable or Target
+    target : callable, Target or None
         The function to learn. A NumPy function of an array (n, in_features) that gives (n,) or
         (n, out_features); or a function compiled by Numba, of in_features numbers, that gives one; or
-        `StandardGaussian()`.
+        `StandardGaussian()`. With None there are points only, of a `Residual`, and `out_features` is 0.
     low, high : float or array_like of shape (in_features,), default -3.0 and 3.0
         Every coordinate is uniform on its closed interval [low, high]. With two numbers, a NumPy function
         has one input.
@@ -231,7 +231,9 @@ class UniformSource(_Drawn):
         for name, corner in (("low", lows), ("high", highs)):
             if corner.size not in (1, in_features):
                 raise check.reject(name, f"a number or of shape ({in_features},)", f"shape {corner.shape}")
-        out_features = check.integer("target.out_features", self._target.out_features, 1)
+        out_features = check.integer(
+            "target.out_features", self._target.out_features, 0 if target is None else 1
+        )
         size = check.integer("batch_size", batch_size, 1)
         super().__init__(in_features, out_features, size, as_rng("rng", rng, SAMPLES))
         self._low, self._high = lows * np.ones(in_features), highs * np.ones(in_features)
@@ -284,8 +286,8 @@ class ArraySource(_Drawn):
     ----------
     x : array_like of shape (n_samples, in_features)
         Inputs.
-    y : array_like of shape (n_samples, out_features) or (n_samples,)
-        Targets.
+    y : array_like of shape (n_samples, out_features) or (n_samples,), or None
+        Targets. With None there are points only, of a `Residual`, and `out_features` is 0.
     batch_size : int, default 32
         Samples in an iteration, at least 1; with more than n_samples, every iteration takes them all. The
         last batch of an epoch has those that are left, and is a mean over them.
@@ -313,13 +315,13 @@ class ArraySource(_Drawn):
     def __init__(
         self,
         x: ArrayLike,
-        y: ArrayLike,
+        y: ArrayLike | None,
         batch_size: int = 32,
         shuffle: bool = True,
         sample_weight: ArrayLike | None = None,
         rng: StdRng | int | None = None,
     ) -> None:
-        inputs, targets = check.pairs(x, y)
+        inputs, targets = _points(x) if y is None else check.pairs(x, y)
         n_samples = inputs.shape[0]
         weights = np.ones(n_samples)
         if sample_weight is not None:
@@ -403,6 +405,12 @@ class ArraySource(_Drawn):
         size = self.batch_size
         epoch = fill_minibatches(stream, draws, epoch, order, self._data, size, iteration, batches)
         self._orders = [(rng, epoch, order)]
+
+
+def _points(x: ArrayLike) -> tuple[Array, Array]:
+    """Inputs (n_samples, in_features), and targets that have no features."""
+    inputs = check.rows("x", x)
+    return inputs, np.empty((inputs.shape[0], 0))
 
 
 class StandardizedSource(Source):

@@ -3,10 +3,6 @@
 A `Dual(n)` is a float64 with its derivatives with respect to n unknowns. Every operation has a formula in
 `dual_formulas.py`; the chain rule is here. Comparisons see the value. Code that uses another function of
 `math` or NumPy on such a number is refused with `NoDerivativeError`, inside of functions that it calls, too.
-
-    unknowns(a, s, n)        a[0, s], …, a[n - 1, s] as a tuple of n dual numbers: the unknowns
-    value_of(d)              the value
-    store_partials(a, s, d)  a[k, s] = the derivative with respect to unknown k, for all k
 """
 
 import itertools
@@ -20,10 +16,10 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.typeconv import Conversion
 from numba.core.typing.templates import AbstractTemplate, builtin_registry, signature
-from numba.extending import intrinsic, lower_builtin, lower_cast, models, register_model
+from numba.extending import lower_builtin, lower_cast, models, register_model
 
 from crabnet_jit.machine.dual_formulas import FORMULAS
-from crabnet_jit.machine.llvm import I32, I64, INDEX, broadcast, load_one, multiply_add, pointer
+from crabnet_jit.machine.llvm import INDEX, broadcast, multiply_add
 from crabnet_jit.machine.vector import Vector
 
 _NUMBER = types.float64
@@ -58,7 +54,7 @@ _SYMBOLS: dict[Callable[..., Any], str] = {
 _BUILTINS = abs, pow, float, int, bool, round, max, min, sum, divmod
 
 
-class NoDerivativeError(Exception):
+class NoDerivativeError(TypeError):
     """Code that is to be differentiated uses a function whose derivative is not known here."""
 
     def __init__(self, name: str) -> None:
@@ -89,7 +85,8 @@ def _is_plain(kind: Any) -> bool:
     return isinstance(kind, (types.Integer, types.Float, types.Boolean))
 
 
-def _packed(context: Any, builder: Any, dual: Dual, value: Any, partials: Any) -> Any:
+def packed(context: Any, builder: Any, dual: Dual, value: Any, partials: Any) -> Any:
+    """A dual number of its parts."""
     struct = cgutils.create_struct_proxy(dual)(context, builder)
     struct.value, struct.partials = value, partials
     return struct._getvalue()
@@ -100,7 +97,7 @@ def _packed(context: Any, builder: Any, dual: Dual, value: Any, partials: Any) -
 @lower_cast(types.Boolean, Dual)
 def _constant(context: Any, builder: Any, kind: Any, dual: Dual, value: Any) -> Any:
     value = context.cast(builder, value, kind, _NUMBER)
-    return _packed(context, builder, dual, value, ir.Constant(dual.partials.llvm, None))
+    return packed(context, builder, dual, value, ir.Constant(dual.partials.llvm, None))
 
 
 def _typing(function: Callable[..., Any], find: Callable[[Sequence[Any]], Any]) -> None:
@@ -163,7 +160,7 @@ def _define(function: Callable[..., Any], name: str, formulas: Any) -> None:
                     partials = builder.fmul(factor, of_operand)
                 else:
                     partials = multiply_add(builder, factor, of_operand, partials)
-        return _packed(context, builder, dual, value, partials)
+        return packed(context, builder, dual, value, partials)
 
     _typing(function, find)
     for in_place, plain_one in _IN_PLACE.items():
@@ -221,44 +218,3 @@ for _function, _name in _NAMES.items():
         _refuse(_function, _name)
 for _function, _name in _COMPARISONS.items():
     _define_comparison(_function, _name)
-
-
-@intrinsic(prefer_literal=True)
-def unknowns(typing_context: Any, panel: Any, column: Any, n: Any) -> Any:
-    dual = Dual(n.literal_value)
-    result = types.containers.UniTuple(dual, dual.n)
-
-    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        value, column, _ = args
-        found = []
-        for k in range(dual.n):
-            address = pointer(context, builder, panel, value, I64(k), column)
-            number = load_one(builder, address, context.get_data_type(panel.dtype))
-            lanes = [float(lane == k) for lane in range(dual.partials.lanes)]
-            partials = ir.Constant(dual.partials.llvm, lanes)
-            number = context.cast(builder, number, panel.dtype, _NUMBER)
-            found.append(_packed(context, builder, dual, number, partials))
-        return context.make_tuple(builder, result, found)
-
-    return result(panel, INDEX, n), codegen
-
-
-@intrinsic
-def value_of(typing_context: Any, dual: Any) -> Any:
-    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.extract_value(args[0], 0)
-
-    return _NUMBER(dual), codegen
-
-
-@intrinsic
-def store_partials(typing_context: Any, panel: Any, column: Any, dual: Any) -> Any:
-    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        value, column, number = args
-        partials = builder.extract_value(number, 1)
-        for k in range(dual.n):
-            lane = context.cast(builder, builder.extract_element(partials, I32(k)), _NUMBER, panel.dtype)
-            builder.store(lane, pointer(context, builder, panel, value, I64(k), column))
-        return context.get_dummy_value()
-
-    return types.void(panel, INDEX, dual), codegen
