@@ -63,7 +63,7 @@ def differentiate(function: Callable[..., Any], *values: float, dtype: Any = np.
     x, weight = np.zeros((1, 1, width), dtype), np.ones((1, 1, width), dtype)
     units = np.repeat(np.array([[1.0], [0.0]]), 1 + n, axis=1)
     r, dr_djets = np.full((1, 1, width), np.nan, dtype), np.full_like(jets, np.nan)
-    derivatives_of(function, n)(x, jets, weight, units, r, dr_djets)
+    derivatives_of(function, n)(x, jets, weight, units, 1.0, r, dr_djets)
     out = np.vstack([r[0], dr_djets[0]])
     assert np.array_equal(out, np.repeat(out[:, :1], width, axis=1), equal_nan=True)
     return out[:, 0]

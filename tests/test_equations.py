@@ -49,7 +49,7 @@ def residuals(residual: Residual, net: NN, x: Any, jets: Any) -> tuple[Any, Any]
     rows = pack(jets.reshape(n, -1))[0].reshape(len(panels), n_jets, n_out, -1)
     in_panels = np.ascontiguousarray(rows.swapaxes(0, 1)).reshape(-1, n_out, rows.shape[3])
     r, dr_djets = np.full_like(weight, np.nan), np.full_like(in_panels, np.nan)
-    prepared.kernel(panels, in_panels, weight, prepared.units, r, dr_djets)
+    prepared.kernel(panels, in_panels, 2 * weight, prepared.units, 0.5, r, dr_djets)
     assert not r[weight == 0].any()
     by_jet = dr_djets.reshape(n_jets, len(panels), n_out, -1)
     assert not by_jet[:, weight[:, :1].repeat(n_out, axis=1) == 0].any()

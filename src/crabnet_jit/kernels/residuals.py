@@ -1,9 +1,10 @@
 """Residuals of equations, and their derivatives with respect to what a network gives."""
 
 import functools
+import math
 from typing import Any
 
-from crabnet_jit.arrays import Group, Matrix
+from crabnet_jit.arrays import Group, Matrix, Number
 from crabnet_jit.machine.equation import Equation, arguments_of, store_of
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.view import rows_of
@@ -16,23 +17,24 @@ def residual_panels(equation: Equation) -> Any:
 
     def make(function: Any) -> Any:
         def residuals(
-            x: Group, jets: Group, weight: Group, units: Matrix, r: Group, dr_djets: Group
+            x: Group, jets: Group, weight: Group, units: Matrix, factor: Number, r: Group, dr_djets: Group
         ) -> float:
             """Overwrite r (n, 1, width) and dr_djets (n_jets n, n_out, width); return 0.
 
-            They are the residuals, and their derivatives with respect to jets, the outputs' values and
-            derivatives (kernels/jets.py). Reads the points x (n, n_in, width), jets, and `units`, which turn
-            both into those of the data. Where weight (n, 1, width) is 0, r and dr_djets are 0.
+            They are the residuals at the points x (n, n_in, width), times sqrt(factor weight), and their
+            derivatives with respect to jets, the outputs' values and derivatives there (kernels/jets.py);
+            0 where weight (n, 1, width) is 0. units turn points and jets into the units of the data.
             """
             n, of_x, of_jets, of_weight = x.shape[0], rows_of(x), rows_of(jets), rows_of(weight)
             of_r, of_derivatives = rows_of(r), rows_of(dr_djets)
             for p in range(n):
                 for s in range(of_weight.shape[1]):
+                    root = math.sqrt(factor * of_weight[p, s])
                     if of_weight[p, s] > 0.0:
-                        result = function(*arguments(of_x, of_jets, units, n, p, s))
+                        residual = root * function(*arguments(of_x, of_jets, units, n, p, s))
                     else:
-                        result = 0.0
-                    store_residual(of_r, of_derivatives, n, p, s, result)
+                        residual = 0.0
+                    store_residual(of_r, of_derivatives, n, p, s, residual)
             return 0.0
 
         return kernel(residuals)

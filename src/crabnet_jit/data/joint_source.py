@@ -1,0 +1,79 @@
+"""Batches of several sources side by side."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from crabnet_jit import check
+from crabnet_jit.data.sources import Source, new_batches
+from crabnet_jit.kernels.panels import panel_shape, repeat_sample
+from crabnet_jit.kernels.structs import Batches
+
+
+class JointSource(Source):
+    """Batches whose panels are those of several sources, one after the other.
+
+    Parameters
+    ----------
+    targeted : Source or None
+        The first one, if its targets count.
+    others : sequence of Source
+        Those whose targets do not count; their rows of `target` are 0.
+
+    Attributes
+    ----------
+    places : list of (int, int)
+        Of each source, its first panel and how many there are.
+    """
+
+    def __init__(self, targeted: Source | None, others: Sequence[Source]) -> None:
+        self._targeted = targeted
+        self._sources = [*others] if targeted is None else [targeted, *others]
+        counts = [panel_shape(source.batch_size)[0] for source in self._sources]
+        self.places = [(sum(counts[:k]), n) for k, n in enumerate(counts)]
+        self.in_features = self._sources[0].in_features
+        self.out_features = 0 if targeted is None else targeted.out_features
+        self.batch_size = sum(counts) * panel_shape(1)[1]
+        self.is_constant = all(
+            check.flag("source.is_constant", source.is_constant) for source in self._sources
+        )
+        self._constant: dict[int, Batches] = {}  # of sources that always give the same batch
+
+    @property
+    def stream(self) -> Any:
+        """Those of all sources."""
+        return [source.stream for source in self._sources]
+
+    @stream.setter
+    def stream(self, states: Any) -> None:
+        for source, state in zip(self._sources, states, strict=True):
+            if state is not None:
+                source.stream = state
+        self._constant.clear()
+
+    @property
+    def configuration(self) -> Any:
+        """Those of all sources."""
+        return [source.configuration for source in self._sources]
+
+    def fill(self, iteration: int, batches: Batches) -> None:
+        """Overwrite the panels with the batches from `iteration` on, see `Source`."""
+        for k, (source, (first, n)) in enumerate(zip(self._sources, self.places, strict=True)):
+            part = self._part(k, iteration, len(batches.x), batches.x.dtype)
+            end = first + n
+            batches.x[:, first:end], batches.weight[:, first:end] = part.x, part.weight
+            batches.target[:, first:end] = part.target if source is self._targeted else 0.0
+
+    def _part(self, k: int, iteration: int, n_iterations: int, dtype: "np.dtype[Any]") -> Batches:
+        """The batches of one source; of a constant one, its only batch."""
+        if k in self._constant:
+            return self._constant[k]
+        source = self._sources[k]
+        n = 1 if source.is_constant else n_iterations
+        part = new_batches(n, source.in_features, source.out_features, source.batch_size, dtype)
+        source.fill(iteration, part)
+        repeat_sample(part.x, source.batch_size)
+        if source.is_constant:
+            self._constant[k] = part
+        return part
