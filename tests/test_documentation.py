@@ -70,7 +70,10 @@ def test_the_gallery_is_the_one_that_its_examples_make() -> None:
             assert image.width >= 600
 
 
-TEXTS = README, *((ROOT / "docs" / name).read_text() for name in ("exchange.md", "precision.md"))
+TEXTS = (
+    README,
+    *((ROOT / "docs" / name).read_text() for name in ("derivatives.md", "exchange.md", "precision.md")),
+)
 SNIPPETS = re.findall(r"```python\n(.*?)```", "".join(TEXTS), flags=re.DOTALL)
 
 

@@ -33,6 +33,7 @@ from crabnet_jit import (
     BinaryCrossEntropy,
     Checkpoint,
     Constant,
+    InvalidArgumentError,
     StepDecay,
     Trainer,
     fit,
@@ -114,6 +115,7 @@ def test_all_options_of_fit_are_parameters(kind: Any) -> None:
         "handle_unknown",
         "missing",
     }  # in scikit-learn, other estimators encode texts, and fill gaps
+    elsewhere |= {"dy", "dy_weight"}  # arguments of NNRegressor.fit
     parameters = kind().get_params().keys()
     assert inspect.signature(fit).parameters.keys() - parameters == elsewhere
     assert parameters >= {"random_state", "warm_start"}
@@ -632,3 +634,20 @@ def test_notebooks_show_it(kind: Any) -> None:
     assert kind.__name__ in html
     assert "(7, 5)" in html
     assert repr(kind(l2=0.5)) == f"{kind.__name__}(l2=0.5)"
+
+
+def test_derivatives_of_targets_are_learned() -> None:
+    """Also where samples of weight 0 are left out."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-2, 2, (30, 2))
+    y, weights = np.sin(2 * X[:, 0]) * X[:, 1], np.ones(30)
+    dy = np.stack([2 * np.cos(2 * X[:, 0]) * X[:, 1], np.sin(2 * X[:, 0])], axis=1)
+    weights[3], dy[3] = 0.0, 1e9
+    regressor = NNRegressor(n_iterations=2000, l2=0.0, random_state=0)
+    regressor.fit(X, y, sample_weight=weights, dy=dy, dy_weight=0.5)
+    used = weights > 0
+    np.testing.assert_allclose(regressor.net_.jacobian(X[used])[:, 0], dy[used], atol=0.1)
+    with pytest.raises(InvalidArgumentError, match="dy must be of shape"):
+        regressor.fit(X, y, dy=dy[1:])
+    with pytest.raises(InvalidArgumentError, match="dy_weight must be left out"):
+        regressor.fit(X, y, dy_weight=2.0)

@@ -99,6 +99,7 @@ from crabnet_jit.exchange.safetensors_files import safetensors_file
 
 X = np.random.default_rng(0).normal(size=(12, 2))
 Y = X[:, :1] * X[:, 1:]
+DY = X[:, ::-1].copy()  # its derivatives
 SEED = 20
 
 
@@ -533,6 +534,20 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
             ArraySource,
             {"x": X, "y": Y, "batch_size": 4, "shuffle": True, "sample_weight": np.ones(12), "rng": 1},
         ),
+        "ArraySource, with derivatives": lambda: Call(
+            lambda **arguments: ArraySource(**arguments).derivatives(0),
+            {"x": X, "y": Y, "batch_size": 4, "dy": DY, "rng": 1},
+        ),
+        "UniformSource, with derivatives": lambda: Call(
+            lambda **arguments: UniformSource(**arguments).derivatives(1),
+            {
+                "target": lambda x: x[:, 0],
+                "derivative": np.ones_like,
+                "low": [-1, 0],
+                "high": [1, 2],
+                "rng": 1,
+            },
+        ),
         "NN": lambda: Call(
             NN,
             {
@@ -596,6 +611,10 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
                 "l2": 0.1,
             },
         ),
+        "Objective, with derivatives": lambda: Call(
+            lambda **arguments: Objective(**arguments).loss_and_gradient(np.ones(13)),
+            {"net": network(), "x": X, "y": Y, "dy": DY, "dy_weight": 0.5},
+        ),
         "Objective, its loss": lambda: Call(
             lambda **arguments: Objective(**arguments).loss_and_gradient(np.ones(13)),
             {"net": network(), "x": X, "y": Y, "loss": "mse"},
@@ -648,6 +667,9 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
                 "log_every": 2,
             },
         ),
+        "fit, with derivatives": lambda: Call(
+            fit, {"x": X, "y": Y, "n_iterations": 5, "dy": DY, "dy_weight": 0.5, "sample_weight": np.ones(12)}
+        ),
         "fit, a validation set": lambda: Call(
             lambda x, y, labels: fit(X, labels, validation=(x, y), n_iterations=5),
             {"x": X, "y": Y, "labels": Y},
@@ -676,6 +698,9 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
         "diagnose": lambda: Call(diagnose, {"net": network(), "x": X, "y": Y, "loss": "mse"}),
         "check_gradients": lambda: Call(
             check_gradients, {"net": network(), "x": X, "y": Y, "loss": "mse", "tolerance": 1e-4}
+        ),
+        "check_gradients, with derivatives": lambda: Call(
+            check_gradients, {"net": network(), "x": X, "y": Y, "dy": DY, "dy_weight": 0.5}
         ),
         "save": lambda: Call(save, {"net": network(), "path": file, "names": {"inputs": ["a", "b"]}}),
         "load": lambda: Call(load, {"path": saved(folder / "net.npz")}),

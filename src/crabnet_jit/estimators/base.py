@@ -18,6 +18,7 @@ from crabnet_jit.components.losses import Loss
 from crabnet_jit.components.schedules import Schedule
 from crabnet_jit.components.update_rules import Optimizer, OptimizerState
 from crabnet_jit.data.columns import Column, Columns
+from crabnet_jit.data.derivatives import known_derivatives
 from crabnet_jit.estimators.training import Samples, fit_network, new_network, train_one_pass
 from crabnet_jit.fitting.data_set import weights_of
 from crabnet_jit.fitting.fit import OnCheck
@@ -138,12 +139,26 @@ class NNEstimator(BaseEstimator, ABC):
         -------
         self
         """
+        return self._fit(X, y, sample_weight)
+
+    def _fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, dy: Any = None, **options: Any
+    ) -> Self:
+        """The same, with derivatives dy of y and more options of `crabnet_jit.fit`."""
         start = self.net_ if self.warm_start and self.__sklearn_is_fitted__() else None
         if start is None:
             self._forget()
         samples = self._samples(X, y, sample_weight, is_first=start is None)
         loss, seed = self._criterion(), self._new_seed()
-        net = fit_network(self, samples, loss, seed, start)
+        if dy is not None:
+            n_samples, n_in, n_out = (
+                len(check.as_array("y", y)),
+                samples.inputs.shape[1],
+                samples.targets.shape[1],
+            )
+            counted = weights_of(sample_weight, n_samples) > 0
+            options["dy"] = known_derivatives(dy, n_samples, n_out, n_in)[counted]
+        net = fit_network(self, samples, loss, seed, start, **options)
         assert net.fit_history is not None
         net.schema = self._schema()
         self.net_ = net

@@ -142,6 +142,38 @@ class NNRegressor(RegressorMixin, NNEstimator):
             raise check.reject("loss", "one of a regression; NNClassifier has cross entropies", repr(loss))
         return loss
 
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        dy: ArrayLike | None = None,
+        dy_weight: float = 1.0,
+    ) -> Self:
+        """Fit a network.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+            Inputs.
+        y : array_like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array_like of shape (n_samples,), optional
+            At least 0, not all 0; only their ratios count. A sample of weight 0 is left out. One of weight 2
+            counts as if it were there twice, without minibatches, dropout and validation. Predictions then
+            differ by rounding only, by about 1e-11; thousands of iterations, or data that are not
+            standardised, may amplify it.
+        dy : array_like of shape (n_samples, n_outputs, n_features) or (n_samples, n_features), optional
+            Derivatives of y with respect to X, NaN where unknown, as in `crabnet_jit.fit`.
+        dy_weight : float, default 1.0
+            What their mean squared error counts beside the loss of values.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, dy, dy_weight=dy_weight)
+
     def partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train on these samples for one pass: a single step, unless there is a `batch_size`.
 

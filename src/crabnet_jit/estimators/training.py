@@ -58,8 +58,10 @@ class Samples(NamedTuple):
     weights: Array
 
 
-def fit_network(estimator: Any, samples: Samples, loss: Loss, seed: int, start: NN | None) -> NN:
-    """A network fitted to the samples with the options of an estimator."""
+def fit_network(
+    estimator: Any, samples: Samples, loss: Loss, seed: int, start: NN | None, **options: Any
+) -> NN:
+    """A network fitted to the samples with the options of an estimator, and others of `fit`."""
     validation = estimator.validation
     if validation is not None:
         validation = check.fraction("validation", validation)
@@ -77,6 +79,7 @@ def fit_network(estimator: Any, samples: Samples, loss: Loss, seed: int, start: 
         seed=seed,
         start=start,
         **{name: getattr(estimator, name) for name in _OF_FITS},
+        **options,
     )
 
 

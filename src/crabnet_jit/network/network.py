@@ -783,6 +783,12 @@ class NN:
             return check.samples("y", y, self.out_features, self.dtype)
         return self.standardization.finite_targets(check.samples("y", y, self.out_features), self.dtype)
 
+    def standardize_derivatives(self, dy: Array) -> Array:
+        """Derivatives (n_samples, out_features, in_features) as those of the layers are; NaN stays."""
+        if self._standardization is None:
+            return dy.astype(self.dtype)
+        return self._standardization.finite_derivatives(dy, self.dtype)
+
     def forward(self, x: ArrayLike) -> Array:
         """Output (n_samples, out_features) for x (n_samples, in_features), layer by layer.
 

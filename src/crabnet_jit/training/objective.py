@@ -13,12 +13,14 @@ from crabnet_jit.components.losses import Loss, as_loss
 from crabnet_jit.components.optimizers import OPTIMIZERS
 from crabnet_jit.components.penalties_and_clipping import Penalties
 from crabnet_jit.components.update_rules import Optimizer
-from crabnet_jit.kernels import entries
+from crabnet_jit.data.derivatives import joined, known_derivatives, share_of_known
 from crabnet_jit.kernels.panels import pack, panel_shape, without_weight
-from crabnet_jit.kernels.structs import Batches, Criterion, Workspace
+from crabnet_jit.kernels.structs import Batches, JetWorkspace, Workspace
 from crabnet_jit.machine.signals import Interruptible
 from crabnet_jit.network.network import NN
 from crabnet_jit.summary import counted, summary
+from crabnet_jit.training.compiled import compiled
+from crabnet_jit.training.derivatives import check_derivatives, check_dy_weight
 
 _LONG_PRODUCTS = 2**27  # some 10 ms
 _LBFGS, _HISTORY_SIZE, _GRADIENT_TOLERANCE = "lbfgs", 20, 1e-8  # defaults of `minimize`
@@ -32,7 +34,8 @@ def is_long(n_columns: int, net: NN) -> bool:
 class Objective:
     """The loss of a network on a whole data set, as a function of its parameters.
 
-    L(theta) = sum(w_s L_s) / sum(w_s) + l1 * sum(|theta|) + l2 / 2 * sum(theta^2).
+    L(theta) = sum(w_s L_s) / sum(w_s) + l1 * sum(|theta|) + l2 / 2 * sum(theta^2); with derivatives, plus
+    dy_weight times the weighted mean squared error of those that are known.
 
     Parameters
     ----------
@@ -49,6 +52,10 @@ class Objective:
         At least 0, not all 0.
     l1, l2 : float, default 0.0
         Penalties on all parameters, at least 0.
+    dy : array_like of shape (n_samples, out_features, in_features), optional
+        Derivatives of the targets with respect to the inputs, in the units of the data; as in `ArraySource`.
+    dy_weight : float, default 1.0
+        As in `Trainer`.
 
     Examples
     --------
@@ -78,6 +85,8 @@ class Objective:
         sample_weight: ArrayLike | None = None,
         l1: float = 0.0,
         l2: float = 0.0,
+        dy: ArrayLike | None = None,
+        dy_weight: float = 1.0,
     ) -> None:
         check.instance("net", net, NN, "an NN")
         self.net = net
@@ -86,22 +95,30 @@ class Objective:
         self.loss.check_targets("y", check.samples("y", targets, net.out_features))
         inputs, targets = net.standardize(inputs), net.standardize_targets(targets)
         n_samples = inputs.shape[0]
+        dy_weight = check_dy_weight(dy_weight, has_derivatives=dy is not None)
         weights = np.ones(n_samples)
         if sample_weight is not None:
             weights = check.sample_weights("sample_weight", sample_weight, n_samples)
+        factor = None
+        if dy is not None:
+            check_derivatives(net, self.loss)
+            slopes = known_derivatives(dy, n_samples, net.out_features, net.in_features)
+            factor = dy_weight / share_of_known(slopes, weights)
+            targets = joined(targets, net.standardize_derivatives(slopes))
         shares = (weights / n_samples)[:, None].astype(net.dtype)
         n_panels, width = panel_shape(n_samples)
         masks = np.empty((1, n_panels, 0, width), net.dtype)
         inputs, targets = without_weight(inputs, weights), without_weight(targets, weights)
         self._batches = Batches(pack(inputs), pack(targets), pack(shares, padding=0.0), masks)
         self._penalties = Penalties(l1, l2)
-        self._criterion = Criterion(self.loss.constant, self._penalties.numbers())
         self._theta = aligned_zeros(net.parameters.size, dtype=net.dtype)
         self._network = net.kernel_view()._replace(parameters=self._theta)
-        self._calls = net.calls(self.loss.kernel, self._criterion.penalties)
+        gradients = aligned_zeros(self._theta.size, dtype=net.dtype)
+        numbers = self._penalties.numbers()
+        self._compiled = compiled(net, self.loss, numbers, n_panels, gradients, derivative_factor=factor)
         self._n_samples = n_samples
-        self._is_long = is_long(n_panels * width, net)
-        self._workspace = net.workspace(n_panels, aligned_zeros(self._theta.size, dtype=net.dtype))
+        self._is_long = is_long(n_panels * width * self._compiled.n_jets, net)
+        self._has_derivatives = dy is not None
 
     def __repr__(self) -> str:
         counts = (
@@ -124,14 +141,14 @@ class Objective:
         """
         self._theta[:] = check.same_shape("theta", theta, self._theta.shape, self.net.dtype)
         if not self._is_long:
-            loss = self._run_kernel(self._workspace)
+            loss = self._run_kernel(self._compiled.workspace)
         else:
             with Interruptible() as interruptible:
-                workspace = self._workspace._replace(interrupt=interruptible.flag)
+                workspace = self._compiled.workspace._replace(interrupt=interruptible.flag)
                 loss = self._run_kernel(workspace)
                 while interruptible.is_interrupted():
                     loss = self._run_kernel(workspace)
-        return float(loss), self._workspace.gradients.astype(np.float64)
+        return float(loss), self._compiled.workspace.gradients.astype(np.float64)
 
     def _finite_loss_and_gradient(self, theta: Array) -> tuple[float, Array]:
         """The same for L-BFGS, which may try anything after an infinite loss."""
@@ -143,9 +160,10 @@ class Objective:
             )
         return self.loss_and_gradient(tried)
 
-    def _run_kernel(self, workspace: Workspace) -> float:
-        loss: float = entries.loss_and_gradients(
-            self._network, self._calls, workspace, self._batches, self._criterion
+    def _run_kernel(self, workspace: Workspace | JetWorkspace) -> float:
+        parts = self._compiled
+        loss: float = parts.loss_and_gradients(
+            self._network, parts.calls, workspace, self._batches, parts.criterion
         )
         return loss
 
@@ -208,6 +226,8 @@ class Objective:
         ):
             if value != default:
                 raise check.reject(name, f"left out for {rule.name}", repr(value))
+        if self._has_derivatives:
+            check_derivatives(self.net, self.loss, rule)
         self._finite_start()
         module = importlib.import_module("crabnet_jit.training.minimization")
         parts = self.net, self.loss, self._penalties, self._batches
