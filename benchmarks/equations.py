@@ -1,6 +1,6 @@
 """Equations as data, beside PyTorch: `python -m benchmarks.equations`.
 
-A network 2-20-20-20-1 with tanh, float64, is trained to solve Poisson's equation on a square (100 points, and 40
+A network 2-20-20-20-1 with tanh, float64, learns to solve Poisson's equation on a square (100 points, and 40
 on the boundary), and Burgers' equation (2,540 points, 80 on the boundary, 160 at the start, as in DeepXDE's
 example). First the time of an iteration with Adam, all points in each, then errors over time. Everything runs
 on one core. DeepXDE, whose licence is the LGPL, is timed where it can be imported.
@@ -26,14 +26,14 @@ Train = Callable[[int], object]
 
 
 class Problem(NamedTuple):
-    """A differential equation for u(x), x of two coordinates, with a known solution.
+    """A differential equation for u(x), x of two coordinates, with a known solution on a grid.
 
-    `inside`, `boundary` and `start` are points (n, 2), the last two of conditions for u itself.
+    It holds at the points `inside` (n, 2); `conditions` are points (n, 2) and the values of u there (n,).
     """
 
     name: str
     inside: Any
-    conditions: list[tuple[Any, Any]]  # points (n, 2), and the values of u there (n,)
+    conditions: list[tuple[Any, Any]]
     equation: Callable[..., Any]
     second: list[tuple[int, int]]
     torch_residual: Callable[..., Any]
@@ -69,7 +69,9 @@ def poisson() -> Problem:
 
     solution = np.sin(np.pi * grid).prod(axis=1)
     conditions = [(boundary, np.zeros(40))]
-    return Problem("Poisson", inside, conditions, poisson_equation, [(0, 0), (1, 1)], residual, grid, solution)
+    return Problem(
+        "Poisson", inside, conditions, poisson_equation, [(0, 0), (1, 1)], residual, grid, solution
+    )
 
 
 def burgers() -> Problem:
@@ -98,7 +100,7 @@ def burgers_solution(t: Any, x: Any) -> Any:
     """
     import numpy as np
 
-    nodes, weights = np.polynomial.hermite.hermgauss(200)
+    nodes, weights = np.polynomial.hermite.hermgauss(100)
     y = x[:, None] - 2 * np.sqrt(VISCOSITY * t[:, None]) * nodes
     exponent = -np.cos(np.pi * y) / (2 * np.pi * VISCOSITY)
     density = weights * np.exp(exponent - exponent.max(axis=1, keepdims=True))
@@ -134,7 +136,7 @@ def residuals(problem: Problem) -> list[Any]:
 
 
 def with_crabnet_jit(problem: Problem) -> Contender:
-    """This package."""
+    """The package with Adam."""
     from crabnet_jit import NN, Trainer
 
     net = NN(2, HIDDEN, 1, rng=1, activation="tanh", init="glorot_uniform")
@@ -142,13 +144,11 @@ def with_crabnet_jit(problem: Problem) -> Contender:
         net, residuals=residuals(problem), optimizer="adam", learning_rate=LEARNING_RATE, keep_losses=1
     )
     trainer.compile()
-    return Contender(
-        "crabnet_jit", trainer.run, lambda: relative_error(net.predict(problem.grid), problem)
-    )
+    return Contender("crabnet_jit", trainer.run, lambda: relative_error(net.predict(problem.grid), problem))
 
 
 def with_lbfgs(problem: Problem) -> Contender:
-    """This package's gradients for SciPy's L-BFGS; 'iterations' are its own."""
+    """The package's gradients for SciPy's L-BFGS, whose iterations these are."""
     from crabnet_jit import NN, Objective
 
     net = NN(2, HIDDEN, 1, rng=1, activation="tanh", init="glorot_uniform")
@@ -160,34 +160,45 @@ def with_lbfgs(problem: Problem) -> Contender:
     )
 
 
+def torch_loss(problem: Problem) -> Callable[[Any], Any]:
+    """The loss of a module of PyTorch, with derivatives by nested `torch.autograd.grad`."""
+    torch: Any = import_module("torch")
+    inside = torch.tensor(problem.inside, requires_grad=True)
+    conditions = [(torch.tensor(x), torch.tensor(u)) for x, u in problem.conditions]
+
+    def derivatives(values: Any) -> Any:
+        return torch.autograd.grad(values.sum(), inside, create_graph=True)[0]
+
+    def loss_of(net: Any) -> Any:
+        u = net(inside)
+        du = derivatives(u)
+        curved = {i: derivatives(du[:, i]) for i, _ in problem.second}
+        d2u = [curved[i][:, j] for i, j in problem.second]
+        loss = problem.torch_residual(torch, inside, u[:, 0], du.unbind(1), d2u).square().mean()
+        for x, value in conditions:
+            loss = loss + (net(x)[:, 0] - value).square().mean()
+        return loss
+
+    return loss_of
+
+
 def with_torch(problem: Problem) -> Contender:
-    """PyTorch, eager: derivatives by nested `torch.autograd.grad`."""
+    """PyTorch, eager."""
     torch: Any = import_module("torch")
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    loss_of = torch_loss(problem)
     layers: list[Any] = []
     for n_in, n_out in itertools.pairwise([2, *HIDDEN, 1]):
         layers += [torch.nn.Linear(n_in, n_out, dtype=torch.float64), torch.nn.Tanh()]
         torch.nn.init.xavier_uniform_(layers[-2].weight)
         torch.nn.init.zeros_(layers[-2].bias)
     net = torch.nn.Sequential(*layers[:-1])
-    inside = torch.tensor(problem.inside, requires_grad=True)
-    conditions = [(torch.tensor(x), torch.tensor(u)) for x, u in problem.conditions]
     optimizer = torch.optim.Adam(net.parameters(), lr=LEARNING_RATE)
-
-    def derivatives(values: Any) -> Any:
-        return torch.autograd.grad(values.sum(), inside, create_graph=True)[0]
 
     def train(n_iterations: int) -> None:
         for _ in range(n_iterations):
-            u = net(inside)
-            du = derivatives(u)
-            curved = {i: derivatives(du[:, i]) for i, _ in problem.second}
-            d2u = [curved[i][:, j] for i, j in problem.second]
-            r = problem.torch_residual(torch, inside, u[:, 0], du.unbind(1), d2u)
-            loss = r.square().mean()
-            for x, value in conditions:
-                loss = loss + (net(x)[:, 0] - value).square().mean()
+            loss = loss_of(net)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -72,7 +72,10 @@ def test_the_gallery_is_the_one_that_its_examples_make() -> None:
 
 TEXTS = (
     README,
-    *((ROOT / "docs" / name).read_text() for name in ("derivatives.md", "exchange.md", "precision.md")),
+    *(
+        (ROOT / "docs" / name).read_text()
+        for name in ("derivatives.md", "equations.md", "exchange.md", "precision.md")
+    ),
 )
 SNIPPETS = re.findall(r"```python\n(.*?)```", "".join(TEXTS), flags=re.DOTALL)
 

@@ -4,6 +4,7 @@ import gc
 import math
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -11,14 +12,23 @@ import numpy as np
 import pytest
 
 from crabnet_jit import (
+    ELU,
     NN,
+    OPTIMIZERS,
     ArraySource,
     CustomActivation,
+    DivergenceError,
+    FileFormatError,
     InvalidArgumentError,
     LeakyReLU,
+    Objective,
     Residual,
+    Sine,
     Standardization,
+    TimeBudget,
+    Trainer,
     UniformSource,
+    check_gradients,
 )
 from crabnet_jit.kernels.panels import pack
 
@@ -37,19 +47,19 @@ def two_outputs(x: Any, u: Any, du: Any, d2u: Any) -> Any:
 
 
 def network(n_out: int = 1, **options: Any) -> NN:
-    net = NN(2, [6, 5], n_out, rng=1, init="glorot_uniform", **{"activation": "tanh", **options})
-    return net
+    given = {"rng": 1, "init": "glorot_uniform", "activation": "tanh", **options}
+    return NN(2, [6, 5], n_out, **given)
 
 
 def residuals(residual: Residual, net: NN, x: Any, jets: Any) -> tuple[Any, Any]:
     """r (n,) and its derivatives (n, n_jets, n_out), of jets (n, n_jets, n_out) at x (n, n_in)."""
     n, n_jets, n_out = jets.shape
-    prepared = residual.prepared(net)
+    term = residual.term(net, 0)
     panels, weight = pack(x)[0], pack(np.ones((n, 1)), 0.0)[0]
     rows = pack(jets.reshape(n, -1))[0].reshape(len(panels), n_jets, n_out, -1)
     in_panels = np.ascontiguousarray(rows.swapaxes(0, 1)).reshape(-1, n_out, rows.shape[3])
     r, dr_djets = np.full_like(weight, np.nan), np.full_like(in_panels, np.nan)
-    prepared.kernel(panels, in_panels, 2 * weight, prepared.units, 0.5, r, dr_djets)
+    term.residual(panels, in_panels, 2 * weight, term.units, 0.5, r, dr_djets)
     assert not r[weight == 0].any()
     by_jet = dr_djets.reshape(n_jets, len(panels), n_out, -1)
     assert not by_jet[:, weight[:, :1].repeat(n_out, axis=1) == 0].any()
@@ -97,8 +107,8 @@ def test_residuals_and_their_derivatives(function: Any, units: Any, n: int) -> N
 
 def test_functions_of_less() -> None:
     x, net = np.zeros((3, 2)), network()
-    assert Residual(lambda x, u: u, source=x).prepared(net).jets.n_firsts == 0
-    assert Residual(lambda x, u, du: du[1], source=x).prepared(net).jets.n_firsts == 2
+    assert Residual(lambda x, u: u, source=x).term(net, 0).n_firsts == 0
+    assert Residual(lambda x, u, du: du[1], source=x).term(net, 0).n_firsts == 2
     values = np.arange(9.0).reshape(3, 3, 1)
     r, derivatives = residuals(Residual(lambda x, u, du: 2 * du[1] - u, source=x), net, x, values)
     assert r.tolist() == [4, 7, 10]
@@ -110,10 +120,11 @@ def test_functions_are_compiled_once_and_freed() -> None:
         return u
 
     net, other = network(), network()
-    one = Residual(function, source=np.zeros((3, 2))).prepared(net)
-    assert Residual(numba.njit(function), 2.0, source=np.ones((1, 2))).prepared(other).kernel is one.kernel
+    one = Residual(function, source=np.zeros((3, 2))).term(net, 0)
+    again = Residual(numba.njit(function), 2.0, source=np.ones((1, 2))).term(other, 3)
+    assert again.residual is one.residual
     gone = weakref.ref(function)
-    del function, one
+    del function, one, again
     gc.collect()
     assert gone() is None
 
@@ -154,7 +165,7 @@ def allocating(v):  # type: ignore[no-untyped-def]
 def test_functions_that_are_refused(function: Any, message: str) -> None:
     residual = Residual(function, source=[[0.0, 1.0]])
     with pytest.raises(InvalidArgumentError, match=f"function must be a function of x and u .*{message}"):
-        residual.prepared(network())
+        residual.term(network(), 0)
 
 
 @pytest.mark.parametrize(
@@ -188,18 +199,21 @@ def test_networks_that_are_refused() -> None:
     second = Residual(one_output, source=[[0.0, 1.0]], second=SECOND)
     value = Residual(lambda x, u: u, source=[[0.0, 1.0]])
     square = CustomActivation(lambda x: x * x, lambda x: 2 * x)
+    for activation in ("relu", LeakyReLU(0.3), ELU(2.0)):
+        with pytest.warns(RuntimeWarning, match="smooth activations, such as tanh, suit equations better"):
+            first.term(network(activation=activation), 0)
+        value.term(network(activation=activation), 0)
+    first.term(network(activation="elu"), 0)
     for activation in ("relu", LeakyReLU(0.3), "elu"):
-        with pytest.warns(RuntimeWarning, match="smooth activations such as tanh suit equations better"):
-            first.prepared(network(activation=activation))
-        with pytest.raises(InvalidArgumentError, match="activation must be smooth, such as 'tanh', got"):
-            second.prepared(network(activation=activation))
-        value.prepared(network(activation=activation))
-    for residual in (first, second):
-        with pytest.raises(InvalidArgumentError, match="activation must be one whose derivatives are known"):
-            residual.prepared(network(activation=square))
-    value.prepared(network(activation=square))
+        with pytest.raises(
+            InvalidArgumentError, match="activation must be a smooth one, such as 'tanh', got"
+        ):
+            second.term(network(activation=activation), 0)
+    for residual in (first, second, value):
+        with pytest.raises(InvalidArgumentError, match="activation must be no custom one with residuals"):
+            residual.term(network(activation=square), 0)
     with pytest.raises(InvalidArgumentError, match=r"source.in_features must be the network's 2, got 1"):
-        Residual(lambda x, u: u, source=[1.0, 2.0]).prepared(network())
+        Residual(lambda x, u: u, source=[1.0, 2.0]).term(network(), 0)
 
 
 def test_repr_and_sources() -> None:
@@ -214,3 +228,245 @@ def test_repr_and_sources() -> None:
     text = "Residual(one_output, 5 points, weight=2.0, second=((0, 0), (0, 1)))"
     assert repr(Residual(one_output, 2, source=np.ones((5, 2)), second=SECOND)) == text
     assert repr(points) in repr(Residual(lambda x, u: u, source=points))
+
+
+def equations(n_out: int = 1, seed: int = 3) -> list[Residual]:
+    """Some of both kinds, with points that change and points that stay."""
+    inside = UniformSource(None, [-1, 0], [1, 2], 20, rng=seed)
+    some = ArraySource(np.random.default_rng(0).normal(size=(11, 2)), None, batch_size=4, rng=seed)
+    border = np.array([[-1.0, 0.5], [1.0, 0.3], [0.2, 2.0]])
+    if n_out == 2:
+        return [
+            Residual(two_outputs, 0.7, source=inside, second=SECOND),
+            Residual(lambda x, u: u[0] * u[1] - x[0], source=border),
+        ]
+    return [
+        Residual(one_output, 0.7, source=inside, second=SECOND),
+        Residual(lambda x, u, du: du[1] - u * u, 0.1, source=some),
+        Residual(lambda x, u: u - np.sin(x[0]), 2, source=border),
+    ]
+
+
+def standing(n_out: int = 1) -> list[Residual]:
+    """The same at points that stay."""
+    points = np.random.default_rng(0).normal(size=(37, 2))
+    return [
+        Residual(one.function, one.weight, source=points[: 37 - 10 * k], second=one.second)
+        for k, one in enumerate(equations(n_out))
+    ]
+
+
+def with_units(net: NN, is_standardized: bool) -> NN:
+    n = net.out_features
+    if is_standardized:
+        net.standardization = UNITS._replace(y_mean=UNITS.y_mean[:n], y_std=UNITS.y_std[:n])
+    return net
+
+
+@pytest.mark.parametrize("is_standardized", [False, True])
+@pytest.mark.parametrize("n_out", [1, 2])
+def test_gradients_are_right(n_out: int, is_standardized: bool) -> None:
+    net, rng = with_units(network(n_out), is_standardized), np.random.default_rng(1)
+    x, y, dy = rng.normal(size=(20, 2)), rng.normal(size=(20, n_out)), rng.normal(size=(20, n_out, 2))
+    alone = check_gradients(net, residuals=standing(n_out), tolerance=1e-6)
+    with_data = check_gradients(net, x, y, residuals=standing(n_out), tolerance=1e-6)
+    with_slopes = check_gradients(net, x, y, "huber", residuals=standing(n_out), dy=dy, tolerance=1e-6)
+    assert alone.is_right, alone
+    assert with_data.is_right, with_data
+    assert with_slopes.is_right, with_slopes
+
+
+@pytest.mark.parametrize("activation", ["identity", "gelu", "silu", "tanh", "sigmoid", "softplus", Sine(1.5)])
+def test_gradients_with_all_activations(activation: Any) -> None:
+    found = check_gradients(network(activation=activation), residuals=standing(), tolerance=1e-6)
+    assert found.is_right, found
+
+
+@pytest.mark.parametrize("is_standardized", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_loss_is_that_of_plain_residuals(dtype: Any, is_standardized: bool) -> None:
+    """Values, Jacobians and Hessians by `NN` take another way."""
+    net = with_units(network(dtype=dtype), is_standardized)
+    x, y = np.random.default_rng(1).normal(size=(2, 20, 2))
+    expected: Any = Objective(net, x, y[:, :1]).loss_and_gradient(net.parameters)[0]
+    for one in standing():
+        points = one.source.inputs  # type: ignore[attr-defined]
+        u, du, d2u = net.predict(points)[:, 0], net.jacobian(points)[:, 0], net.hessian(points)[:, 0]
+        seconds = [np.array([d2u[s][pair] for pair in one.second]) for s in range(len(points))]
+        parts = list(zip(points, u, du, seconds, strict=True))
+        n_given = one.function.__code__.co_argcount
+        r = [one.function(*given[:n_given]) for given in parts]
+        expected += one.weight * np.mean(np.square(r))
+    loss, _ = Objective(net, x, y[:, :1], residuals=standing()).loss_and_gradient(net.parameters)
+    assert loss == pytest.approx(expected, rel=1e-12 if dtype == np.float64 else 1e-4)
+
+
+def trainer(residuals: list[Residual], data: bool = True, net: NN | None = None, **options: Any) -> Trainer:
+    source = UniformSource(lambda x: np.sin(x[:, 0]), [-1, 0], [1, 2], 10, rng=5) if data else None
+    options = {"optimizer": "adam", "learning_rate": 0.01, **options}
+    return Trainer(network() if net is None else net, source, residuals=residuals, **options)
+
+
+@pytest.mark.parametrize("optimizer", [name for name, rule in OPTIMIZERS.items() if not rule.is_second_order])
+def test_training(optimizer: str) -> None:
+    a_trainer = trainer(equations(), optimizer=optimizer, learning_rate=0.003)
+    history = a_trainer.run(2000)
+    assert history.losses[-100:].mean() < 0.5 * history.losses[:100].mean()
+
+
+@pytest.mark.parametrize("data", [False, True])
+def test_a_step_is_that_of_the_objective(data: bool) -> None:
+    """Of all optimisers, gradient descent shows its gradient."""
+    net = network()
+    x, y = np.random.default_rng(1).normal(size=(2, 20, 2))
+    source = ArraySource(x, y[:, :1], batch_size=20) if data else None
+    given = (x, y[:, :1]) if data else (None, None)
+    loss, gradient = Objective(net, *given, residuals=standing()).loss_and_gradient(net.parameters)
+    before = net.parameters.copy()
+    history = Trainer(net, source, residuals=standing(), learning_rate=0.125).run(1)
+    assert history.losses[0] == pytest.approx(loss, rel=1e-14)
+    np.testing.assert_allclose(net.parameters, before - 0.125 * gradient, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("data", [False, True])
+@pytest.mark.parametrize("make", [equations, standing])
+def test_chunks_do_not_change_the_result(make: Any, data: bool) -> None:
+    runs = [trainer(make(), data, chunk_size=size) for size in (1, 7, None)]
+    losses = [a_trainer.run(40).losses for a_trainer in runs]
+    assert all(np.array_equal(losses[0], other) for other in losses[1:])
+    assert all(np.array_equal(runs[0].net.parameters, other.net.parameters) for other in runs[1:])
+
+
+@pytest.mark.parametrize("data", [False, True])
+def test_a_run_can_be_resumed_bit_for_bit(data: bool, tmp_path: Path) -> None:
+    whole, first = trainer(equations(), data), trainer(equations(), data)
+    losses = whole.run(60).losses
+    first.run(25)
+    first.save_checkpoint(tmp_path / "run.npz")
+    other = trainer(equations(seed=8), data)  # its streams are those of the checkpoint
+    other.load_checkpoint(tmp_path / "run.npz")
+    assert np.array_equal(other.run(35).losses[-35:], losses[25:])
+    assert np.array_equal(other.net.parameters, whole.net.parameters)
+    assert not np.array_equal(trainer(equations(seed=8), data).run(60).losses, losses)
+
+
+def test_runs_that_do_not_fit_a_checkpoint(tmp_path: Path) -> None:
+    one = trainer(equations())
+    one.save_checkpoint(tmp_path / "run.npz")
+    heavier = equations()
+    heavier[2] = Residual(heavier[2].function, 3, source=heavier[2].source)
+    for other in (trainer(heavier), trainer(equations()[:2]), trainer(equations(), data=False)):
+        with pytest.raises(FileFormatError, match=r"is of another run: its (residuals|source) is"):
+            other.load_checkpoint(tmp_path / "run.npz")
+    without = trainer([])
+    with pytest.raises(FileFormatError, match="of another run"):
+        without.load_checkpoint(tmp_path / "run.npz")
+
+
+def test_trainers_share_sources_and_buffers() -> None:
+    residuals, alone = equations(), trainer(equations())
+    one, other = trainer(residuals), trainer(residuals)
+    for _ in range(3):
+        one.run(5)
+        other.run(5)
+        trainer([]).run(5)
+    assert np.array_equal(alone.run(15).losses, one.history.losses)
+    assert np.array_equal(one.net.parameters, other.net.parameters)
+
+
+def test_callbacks_stop_a_run() -> None:
+    a_trainer = trainer(equations(), log_every=10)
+    seen: list[int] = []
+    a_trainer.run(10**9, callbacks=[TimeBudget(0.3), lambda run: seen.append(run.iteration)])
+    assert 0 < a_trainer.iteration < 10**9
+    assert seen == list(range(10, a_trainer.iteration + 1, 10))
+
+
+def test_an_exception_in_an_equation_ends_the_run() -> None:
+    def picky(x: Any, u: Any) -> Any:
+        if u > 1e3:
+            raise ValueError("u is too large")
+        return u - 2000.0
+
+    net = network()
+    a_trainer = trainer([Residual(picky, source=[[0.0, 1.0]])], net=net, optimizer="sgd", learning_rate=0.4)
+    with pytest.raises(ValueError, match="u is too large"):
+        a_trainer.run(1000)
+    assert np.isfinite(net.parameters).all()
+
+
+def test_a_residual_that_is_not_a_number_is_named() -> None:
+    def logarithm(x: Any, u: Any) -> Any:
+        return np.log(u)
+
+    good = Residual(lambda x, u: u - 1, source=[[0.0, 0.0]])
+    bad = Residual(logarithm, source=[[0.0, 1.0]])
+    net = network(init="zeros")
+    a_trainer = trainer([good, bad], net=net, optimizer="sgd", learning_rate=1e-3)
+    with pytest.raises(
+        DivergenceError, match="became inf in iteration 0, by the residual logarithm"
+    ) as caught:
+        a_trainer.run(10)
+    assert caught.value.equation == "logarithm"
+    assert "takes a logarithm" in str(caught.value)
+    assert not net.parameters.any()
+    with pytest.raises(DivergenceError, match="became") as caught:
+        trainer([good], learning_rate=1e200, optimizer="sgd").run(100)
+    skipping = trainer([bad], net=net, on_divergence="skip", optimizer="sgd")
+    assert skipping.run(20).n_iterations == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"residuals": 3}, "residuals must be a sequence of Residual, got 3"),
+        ({"residuals": [one_output]}, r"residuals\[0\] must be a Residual, got"),
+        ({"residuals": []}, "source must be a Source, such as"),
+        (
+            {"optimizer": "levenberg_marquardt"},
+            "optimizer must be one of first order, such as 'adam', with res",
+        ),
+        ({"net": NN(1, [3], 1, rng=1)}, r"source\.in_features must be the network's 1, got 2"),
+    ],
+)
+def test_trainers_that_are_refused(arguments: Any, message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        Trainer(**{"net": network(), "residuals": equations(), **arguments})
+
+
+def test_objectives_that_are_refused() -> None:
+    net = network()
+    with pytest.raises(InvalidArgumentError, match=r"residuals\[0\]\.source must be one that gives the same"):
+        Objective(net, residuals=equations())
+    with pytest.raises(InvalidArgumentError, match="optimizer must be one of first order"):
+        Objective(net, residuals=standing()).minimize(optimizer="levenberg_marquardt")
+    with pytest.raises(InvalidArgumentError, match="sample_weight must be left out without x and y"):
+        Objective(net, residuals=standing(), sample_weight=[1.0])
+    with pytest.raises(InvalidArgumentError, match="x must be an array"):
+        Objective(net)
+
+
+def test_an_oscillator_is_solved() -> None:
+    """u'' = -u with u(0) = 0 and u'(0) = 1."""
+    x = np.linspace(0, np.pi, 30)
+    net = NN(1, [12, 12], 1, rng=1, activation="tanh", init="glorot_uniform")
+    residuals = [
+        Residual(lambda x, u, du, d2u: d2u[0] + u, source=x, second=[(0, 0)]),
+        Residual(lambda x, u: u, source=[0.0]),
+        Residual(lambda x, u, du: du[0] - 1, source=[0.0]),
+    ]
+    found = Objective(net, residuals=residuals).minimize(600)
+    assert found.fun < 1e-6
+    np.testing.assert_allclose(net.predict(x[:, None])[:, 0], np.sin(x), atol=1e-3)
+
+
+def test_equations_are_learned_beside_data_in_their_units() -> None:
+    """u' = 100 u, in units that are far from 1, from one value and the equation."""
+    x, y = np.array([[0.0]]), np.array([5000.0])
+    net = NN(1, [8], 1, rng=1, activation="tanh", init="glorot_uniform")
+    spread = np.array([0.01]), np.array([0.005]), np.array([10_000.0]), np.array([4000.0])
+    net.standardization = Standardization(*spread)
+    decay = Residual(lambda x, u, du: (du[0] - 100 * u) / 1e5, 10, source=np.linspace(0, 0.02, 40))
+    Objective(net, x, y, residuals=[decay]).minimize(1000)
+    expected = 5000 * np.exp(100 * np.linspace(0, 0.02, 9))
+    np.testing.assert_allclose(net.predict(np.linspace(0, 0.02, 9)[:, None])[:, 0], expected, rtol=0.01)

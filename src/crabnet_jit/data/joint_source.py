@@ -23,17 +23,20 @@ class JointSource(Source):
 
     Attributes
     ----------
-    places : list of (int, int)
-        Of each source, its first panel and how many there are.
+    firsts : list of int
+        The first panel of each source.
     """
 
     def __init__(self, targeted: Source | None, others: Sequence[Source]) -> None:
         self._targeted = targeted
         self._sources = [*others] if targeted is None else [targeted, *others]
         counts = [panel_shape(source.batch_size)[0] for source in self._sources]
-        self.places = [(sum(counts[:k]), n) for k, n in enumerate(counts)]
+        self.firsts = [sum(counts[:k]) for k in range(len(counts))]
         self.in_features = self._sources[0].in_features
-        self.out_features = 0 if targeted is None else targeted.out_features
+        self.out_features = 0
+        if targeted is not None:
+            self.out_features, self.has_derivatives = targeted.out_features, targeted.has_derivatives
+            self.known_share = targeted.known_share
         self.batch_size = sum(counts) * panel_shape(1)[1]
         self.is_constant = all(
             check.flag("source.is_constant", source.is_constant) for source in self._sources
@@ -59,9 +62,9 @@ class JointSource(Source):
 
     def fill(self, iteration: int, batches: Batches) -> None:
         """Overwrite the panels with the batches from `iteration` on, see `Source`."""
-        for k, (source, (first, n)) in enumerate(zip(self._sources, self.places, strict=True)):
+        for k, (source, first) in enumerate(zip(self._sources, self.firsts, strict=True)):
             part = self._part(k, iteration, len(batches.x), batches.x.dtype)
-            end = first + n
+            end = first + part.x.shape[1]
             batches.x[:, first:end], batches.weight[:, first:end] = part.x, part.weight
             batches.target[:, first:end] = part.target if source is self._targeted else 0.0
 
@@ -71,7 +74,7 @@ class JointSource(Source):
             return self._constant[k]
         source = self._sources[k]
         n = 1 if source.is_constant else n_iterations
-        part = new_batches(n, source.in_features, source.out_features, source.batch_size, dtype)
+        part = new_batches(n, source.in_features, source.n_targets, source.batch_size, dtype)
         source.fill(iteration, part)
         repeat_sample(part.x, source.batch_size)
         if source.is_constant:

@@ -1,7 +1,9 @@
 """Chunks of iterations: their buffers, and steps that are taken back if they go wrong."""
 
 import copy
+import math
 import threading
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from crabnet_jit import check
@@ -98,23 +100,26 @@ class Chunks:
         settings: Settings,
         state: OptimizerState,
         dropout: Dropout,
+        equations: Sequence[Any] = (),
     ) -> None:
         n_panels, width = panel_shape(source.batch_size)
         self.dropout = dropout
         self._source = source
         # Some schedules remember where they are, which is faster for one run only.
         self._schedule = copy.copy(settings.learning_rate)
+        self._n_equations = len(equations)
         self._rule = Rule(*state)
         self._network = net.kernel_view()
         self._compiled = compiled(
             net,
             settings.loss,
             settings.penalties.numbers(),
-            n_panels,
+            equations[0].first if equations else n_panels,
             net.gradients,
             settings.optimizer.kernel,
             state.numbers,
             derivative_factor=settings.dy_weight / source.known_share if source.has_derivatives else None,
+            equations=equations,
             has_masks=dropout.n_units > 0,
         )
         self._is_constant = check.flag("source.is_constant", source.is_constant)
@@ -219,6 +224,18 @@ class Chunks:
         if first_half < n // 2:
             return first_half
         return first_half + self.run(chunk.part(n // 2, n), interrupt)
+
+    def first_bad_equation(self, chunk: Chunk, k: int) -> int | None:
+        """Which equation is the first whose loss is not finite in iteration k of a chunk; None if all are."""
+        one, parts = chunk.part(k, k + 1), self._compiled
+        terms: Any = parts.criterion
+        for equation in range(-self._n_equations, 0):
+            row = slice(len(terms.table) + equation, len(terms.table) + equation + 1)
+            alone = terms._replace(table=terms.table[row], factors=terms.factors[row])
+            loss = parts.loss_and_gradients(self._network, parts.calls, parts.workspace, one.batches, alone)
+            if not math.isfinite(loss):
+                return self._n_equations + equation
+        return None
 
     def arguments(self, chunk: Chunk, interrupt: Flag = NEVER) -> tuple[Any, ...]:
         """Those of the kernel for a chunk."""

@@ -1,6 +1,7 @@
 """The kernels of a loss and what they take: for values only, or for derivatives of the network, too."""
 
 import importlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from crabnet_jit.arrays import Array
@@ -32,9 +33,10 @@ def compiled(
     gradients: Array,
     *of_update: Any,
     derivative_factor: float | None = None,
+    equations: Sequence[Any] = (),
     has_masks: bool = False,
 ) -> Compiled:
-    """Those for batches of so many panels.
+    """Those for data in so many panels of each batch, and for equations in the panels after these.
 
     Parameters
     ----------
@@ -45,22 +47,24 @@ def compiled(
     penalties : ndarray
         Its numbers (kernels/penalties_and_clipping.py).
     n_panels : int
-        Of a batch.
+        Of the data in a batch; there may be none.
     gradients : ndarray
         To be overwritten.
     *of_update
         The kernel of the update rule and its numbers, if the network is trained.
     derivative_factor : float, optional
         What the mean squared error of first derivatives counts, if there are any.
+    equations : sequence of Term
+        Those of residuals (residuals.py).
     has_masks : bool
         Whether hidden units are dropped.
     """
     criterion = Criterion(loss.constant, penalties)
-    if derivative_factor is None:
+    if derivative_factor is None and not equations:
         calls = net.calls(loss.kernel, penalties, *of_update, has_masks=has_masks)
         workspace = net.workspace(n_panels, gradients)
         return Compiled(train, loss_and_gradients, calls, criterion, workspace)
     terms: Any = importlib.import_module("crabnet_jit.training.terms")
-    data = terms.Term(0, n_panels, net.in_features, (), derivative_factor)
-    made: Compiled = terms.compiled_terms(net, loss, criterion, [data], gradients, *of_update)
+    all_terms = [*terms.of_data(net, n_panels, derivative_factor), *equations]
+    made: Compiled = terms.compiled_terms(net, loss, criterion, all_terms, gradients, *of_update)
     return made

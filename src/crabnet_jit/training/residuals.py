@@ -3,37 +3,26 @@
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
-from crabnet_jit.components.activations import CustomActivation
 from crabnet_jit.data.sources import ArraySource, Source
+from crabnet_jit.kernels.layout import CUSTOM
+from crabnet_jit.kernels.panels import panel_shape
 from crabnet_jit.kernels.residuals import residual_panels
-from crabnet_jit.kernels.structs import Jets
 from crabnet_jit.machine.dual import Dual
 from crabnet_jit.machine.equation import Equation, allocates, unknown_function
 from crabnet_jit.network.network import NN
 from crabnet_jit.summary import brief, counted, summary
+from crabnet_jit.training.terms import Term
 from crabnet_jit.user_functions import Form, shared_entry
 
 _PARTS = "x", "u", "du", "d2u"  # what a function may take, from the left
-_KINKED = {"relu", "leaky_relu", "elu"}
-
-
-class Prepared(NamedTuple):
-    """What training takes of a residual for one network.
-
-    `jets` are the derivatives that go through it, `kernel` computes residuals, and `units` (2, n_in + n_jets
-    n_out) turn what it reads into the units of the data (machine/equation.py).
-    """
-
-    jets: Jets
-    kernel: Any
-    units: Array
+_SMOOTH_ENOUGH = 2  # derivatives of an activation that are continuous, for second derivatives of a network
 
 
 class Residual:
@@ -124,8 +113,8 @@ class Residual:
             "second": [list(pair) for pair in self.second],
         }
 
-    def prepared(self, net: NN) -> Prepared:
-        """What training of this network takes of it; compiles the function.
+    def term(self, net: NN, first: int) -> Term:
+        """The term of the loss of this network, for panels from `first` on; compiles the function.
 
         Raises
         ------
@@ -133,21 +122,34 @@ class Residual:
             If the function cannot be compiled or differentiated, makes arrays, or gives no number; for a
             network of another number of inputs, or with activations that lack the derivatives.
         """
-        n_in, n_out, n_second = net.in_features, net.out_features, len(self.second)
+        n_in, parts = net.in_features, self._parts
         if self.source.in_features != n_in:
             raise check.reject("source.in_features", f"the network's {n_in}", f"{self.source.in_features}")
         self._check_activations(net)
-        equation = Equation(n_in, n_out, len(self._parts), n_second)
-        allowed = (
-            f"a function of {_names(self._parts)} that Numba can compile, giving a number that depends on u"
-        )
+        equation = Equation(n_in, net.out_features, len(parts), len(self.second))
+        allowed = f"a function of {_names(parts)} that Numba can compile, giving a number that depends on u"
         form = Form(equation.types(), (Dual,), allowed, _reason, _refusal)
-        kernel = shared_entry(residual_panels(equation), form, function=self.function)
-        jets = Jets(n_in if "du" in self._parts else 0, np.array(self.second, np.int64).reshape(-1, 2))
-        return Prepared(jets, kernel, self._units(net, equation))
+        return Term(
+            first,
+            panel_shape(self.source.batch_size)[0],
+            n_in if "du" in parts else 0,
+            self.second,
+            self.weight,
+            shared_entry(residual_panels(equation), form, function=self.function),
+            self._units(net, equation),
+        )
+
+    def points(self, net: NN) -> Source:
+        """Those for a trainer of this network."""
+        source = self.source.for_trainer()
+        if net.standardization is None:
+            return source
+        none, one = np.zeros(source.out_features), np.ones(source.out_features)
+        units = net.standardization._replace(y_mean=none, y_std=one)
+        return source.standardized(units, net.dtype)
 
     def _units(self, net: NN, equation: Equation) -> Array:
-        """Factors and summands of inputs, values and derivatives, see `Prepared`."""
+        """What the equation reads in the units of the data (machine/equation.py)."""
         units = np.zeros((2, equation.n_in + equation.n_jets * equation.n_out))
         units[0] = 1.0
         if net.standardization is not None:
@@ -159,22 +161,20 @@ class Residual:
         return units
 
     def _check_activations(self, net: NN) -> None:
-        if "du" not in self._parts:
-            return
-        names = {activation.name for activation in net.activations}
-        if CustomActivation.name in names:
-            raise check.reject(
-                "activation", "one whose derivatives are known here, such as 'tanh'", "a custom one"
-            )
-        if kinked := sorted(names & _KINKED):
-            if self.second:
-                hint = ", whose second derivatives jump or are 0"
-                raise check.reject("activation", "smooth, such as 'tanh'", repr(kinked[0]), hint)
+        for activation in net.activations:
+            if activation.kind == CUSTOM:
+                hint = ": equations need its second and third derivatives, and it has none"
+                raise check.reject("activation", "no custom one with residuals", repr(activation), hint)
+            if self.second and activation.smoothness < _SMOOTH_ENOUGH:
+                hint = ", whose second derivative jumps or is 0"
+                raise check.reject("activation", "a smooth one, such as 'tanh'", repr(activation), hint)
+        jumping = [activation for activation in net.activations if activation.smoothness < 1]
+        if jumping and "du" in self._parts:
             warnings.warn(
-                f"the derivatives of {kinked[0]} jump, and so do those in {brief(self.function)}; smooth "
-                "activations such as tanh suit equations better",
+                f"the slope of {jumping[0]!r} jumps, and so does the network's in {brief(self.function)}; "
+                "smooth activations, such as tanh, suit equations better",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=6,
             )
 
 
