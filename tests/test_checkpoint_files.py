@@ -354,7 +354,7 @@ def test_a_checkpoint_is_no_network(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "run.npz"
     path.write_bytes(content)
     told = (
-        r"\(ValueError: 'crabnet_jit checkpoint', version 1, in place of 'crabnet_jit network', version 2\)"
+        r"\(ValueError: 'crabnet_jit checkpoint', version 1, in place of 'crabnet_jit network', version 3\)"
     )
     with pytest.raises(FileFormatError, match=f"is not a saved network {told}"):
         load(path)

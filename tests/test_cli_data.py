@@ -525,7 +525,10 @@ def test_levenberg_marquardt_needs_no_other_option(run: Run) -> None:
         ("--l1 0.1", "--l1 must be left out for levenberg_marquardt, got 0.1; take l2"),
         ("--clip-norm 1", "--clip-norm must be left out for levenberg_marquardt"),
         ("--dtype float32", "--dtype must be float64 for levenberg_marquardt, got float32"),
-        ("--loss mae", "--loss must be one of mse, huber, log_cosh, binary_cross_entropy, cross_entropy"),
+        (
+            "--loss mae",
+            "--loss must be one of mse, huber, log_cosh, poisson, binary_cross_entropy, cross_entropy",
+        ),
         ("--iterations 0", "--iterations must be an integer of at least 1, got 0"),
     ],
 )
@@ -817,3 +820,50 @@ def test_help_names_the_options(command: str, run: Run) -> None:
     }
     for option in options[command]:
         assert option in out
+
+
+# ---- losses that say what the noise is ----
+
+
+def test_quantiles_of_a_table(run: Run) -> None:
+    run.write("points.csv", points())
+    code, out, _ = run.train(
+        "points.csv", "--loss", "quantile", "--quantiles", "0.1,0.5", "--save", "model.npz"
+    )
+    assert (code, out) == (0, "")
+    net = load("model.npz")
+    assert (net.schema.quantiles, net.out_features) == ((0.1, 0.5), 2)
+    code, out, _ = run("predict", "model.npz", "points.csv")
+    assert (code, out.splitlines()[0]) == (0, "x,y,z,z_predicted")
+    code, _, _ = run.train("points.csv", "--loss", "quantile", "--save", "model.npz")
+    assert (code, load("model.npz").schema.quantiles) == (0, (0.5,))
+
+
+def test_counts_of_a_table(run: Run) -> None:
+    run.write("points.csv", points())
+    assert run.train("points.csv", "--loss", "poisson", "--save", "model.npz")[0] == 0
+    _, out, _ = run("predict", "model.npz", "points.csv")
+    rows = np.array([line.split(",") for line in out.splitlines()[1:]], float)
+    np.testing.assert_allclose(rows[:, 3], rows[:, 2], rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--loss quantile --quantiles 0.5,0.1", "--quantiles must be different quantiles in ascending order"),
+        ("--loss quantile --quantiles 0,0.1", "--quantiles[0] must be a number above 0 and below 1, got 0.0"),
+        ("--loss quantile --quantiles 2", "--quantiles must be a number above 0 and below 1, got 2.0"),
+        ("--quantiles 0.5", "--quantiles must be left out, but for --loss quantile, got --loss auto"),
+        (
+            "--loss mae --quantiles 0.5",
+            "--quantiles must be left out, but for --loss quantile, got --loss mae",
+        ),
+        ("--loss poisson --task classification", "--loss must be auto, or one for a classification"),
+        ("--loss poisson --outputs x --inputs z", "must be at least 0 for the loss poisson, as counts are"),
+        ("--loss pinball", "did you mean 'quantile'?"),
+    ],
+)
+def test_what_is_no_loss_for_a_table(options: str, message: str, run: Run) -> None:
+    run.write("points.csv", points())
+    assert_error(run.train("points.csv", *options.split(), "--save", "new.npz"), 2, message)
+    assert run.files() == ["points.csv"]

@@ -23,7 +23,7 @@ from crabnet_jit.kernels.curvature_entries import loss_curvature
 from crabnet_jit.machine.jit import entry_point
 from crabnet_jit.machine.signals import NEVER
 
-LOSSES = ["mse", "huber", "log_cosh", "binary_cross_entropy", "cross_entropy"]
+LOSSES = ["mse", "huber", "log_cosh", "poisson", "binary_cross_entropy", "cross_entropy"]
 #: Errors of the matrix over its trace. Outliers of the Huber loss have a root of 2^-26 in place of 0.
 ROUNDINGS, OUTLIERS = 5e-14, 1e-7
 
@@ -109,10 +109,12 @@ def test_roots_of_the_curvature(loss: str) -> None:
     y, t = 30 * rng.normal(size=(3, PANEL)), rng.normal(size=(3, PANEL))
     if "cross" in loss:
         t = rng.dirichlet(np.ones(3), PANEL).T.copy()
+    if loss == "poisson":
+        y, t = y / 30, np.abs(t)
     weight = rng.uniform(0.1, 1, (1, PANEL))
     weight[0, ::5] = 0
     roots, means = np.full((3, PANEL), np.nan), np.full((3, PANEL), np.nan)
-    loss_curvature[loss](y, t, weight, 1.0, roots, means)
+    loss_curvature[loss](y, t, weight, np.ones(1), roots, means)
     np.testing.assert_array_equal(roots > 0, np.broadcast_to(weight > 0, roots.shape))
     R = roots.T[:, None, :] * (np.eye(3) - means.T[:, :, None])
     C = of_outputs(loss, y.T, t.T)[2] * weight[0][:, None, None]

@@ -325,7 +325,7 @@ def test_tanh_keeps_the_sign_of_zero() -> None:
 
 # ---- derivatives of formulas ----
 
-LOSS_NAMES = ["mse", "mae", "huber", "log_cosh", "binary_cross_entropy"]
+LOSS_NAMES = ["mse", "mae", "huber", "log_cosh", "quantile", "poisson", "binary_cross_entropy"]
 
 
 def all_of(name: str) -> Any:

@@ -104,7 +104,7 @@ def test_mse_counts_only_the_samples(n_samples: int) -> None:
     dL_dx = np.full_like(x, np.nan)
     weight = np.zeros((1, 16))
     weight[:, :n_samples] = 1.5
-    loss = entry.loss_forward["mse"](x, target, weight, 0.0, dL_dx)
+    loss = entry.loss_forward["mse"](x, target, weight, np.zeros(1), dL_dx)
     error = (x - target)[:, :n_samples]
     assert loss == 0.5 * (error**2).sum()
     np.testing.assert_array_equal(dL_dx[:, :n_samples], error)
@@ -215,7 +215,7 @@ _OUTSIDE = {
     "too few parameters": "predict(network._replace(parameters=ones(104)), None, ones(1, 1, 2, 16), "
     "workspace, ones(1, 1, 1, 16))",
     "too few iterations": "train(network, None, workspace, Batches(ones(2, 1, 2, 16), ones(1, 1, 1, 16), "
-    "ones(2, 1, 1, 16), ones(2, 1, 0, 16)), Criterion(0.0, ones(4)), Rule(ones(0), ones(0)), "
+    "ones(2, 1, 1, 16), ones(2, 1, 0, 16)), Criterion(ones(1), ones(4)), Rule(ones(0), ones(0)), "
     "ones(2), np.zeros(1, np.uint8), ones(2))",
     "too few addresses": "predict(network, array('q', [0] * 5), ones(1, 1, 2, 16), "
     "workspace, ones(1, 1, 1, 16))",

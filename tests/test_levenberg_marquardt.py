@@ -43,7 +43,7 @@ from crabnet_jit import (
 )
 from crabnet_jit.machine import memory
 
-LOSSES = ["mse", "huber", "log_cosh", "binary_cross_entropy", "cross_entropy"]
+LOSSES = ["mse", "huber", "log_cosh", "poisson", "binary_cross_entropy", "cross_entropy"]
 #: It goes on while a step lowers the loss.
 ENDLESS: dict[str, float] = {"gradient_tolerance": 0, "step_tolerance": 0, "loss_tolerance": 0}
 SMALL_GRADIENT = "stopped: the gradient is below gradient_tolerance"
@@ -486,7 +486,7 @@ class OfUsers(MSE):
 
 
 ONES = np.ones((20, 1))
-TAKEN = "one of mse, huber, log_cosh, binary_cross_entropy, cross_entropy for levenberg_marquardt"
+TAKEN = "one of mse, huber, log_cosh, poisson, binary_cross_entropy, cross_entropy for levenberg_marquardt"
 
 
 @pytest.mark.parametrize(
@@ -742,7 +742,7 @@ def test_free_memory_of_this_machine() -> None:
 def test_any_fit_lowers_the_loss(seed: int) -> None:
     """Loss and penalty never rise, and parameters are finite, whatever the data are."""
     rng = np.random.default_rng(seed)
-    loss = LOSSES[rng.integers(5)]
+    loss = LOSSES[rng.integers(6)]
     n, n_in = int(rng.choice([1, 2, 3, 7, 16, 17, 40, 130])), int(rng.integers(1, 5))
     n_out = int(rng.integers(1, 4)) + (loss == "cross_entropy")
     hidden_sizes = [int(width) for width in rng.integers(1, 20, rng.integers(0, 4))]

@@ -20,7 +20,10 @@ _PLACES = {
         "Softplus Tanh"
     ),
     "components.levenberg_marquardt": "BayesianRegularization LevenbergMarquardt",
-    "components.losses": "LOSSES MAE MSE BinaryCrossEntropy CrossEntropy CustomLoss Huber LogCosh Loss",
+    "components.losses": (
+        "LOSSES MAE MSE BinaryCrossEntropy CrossEntropy CustomLoss GaussianNLL Huber LogCosh Loss "
+        "Poisson Quantile"
+    ),
     "components.optimizers": "OPTIMIZERS",
     "components.schedules": "Constant Cosine ExponentialDecay OneCycle StepDecay",
     "components.update_rules": "SGD Adam AdamW Optimizer OptimizerState RMSprop",

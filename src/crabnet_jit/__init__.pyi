@@ -30,9 +30,12 @@ from crabnet_jit.components.losses import (
     BinaryCrossEntropy,
     CrossEntropy,
     CustomLoss,
+    GaussianNLL,
     Huber,
     LogCosh,
     Loss,
+    Poisson,
+    Quantile,
 )
 from crabnet_jit.components.optimizers import OPTIMIZERS
 from crabnet_jit.components.schedules import Constant, Cosine, ExponentialDecay, OneCycle, StepDecay
@@ -97,6 +100,7 @@ __all__ = [
     "ExponentialDecay",
     "FileFormatError",
     "FitHistory",
+    "GaussianNLL",
     "GradientCheck",
     "History",
     "Huber",
@@ -113,8 +117,10 @@ __all__ = [
     "OneCycle",
     "Optimizer",
     "OptimizerState",
+    "Poisson",
     "Posterior",
     "ProgressBar",
+    "Quantile",
     "RMSprop",
     "ReLU",
     "Residual",

@@ -139,9 +139,10 @@ def number(name: str, value: object, low: float, high: float = math.inf, *, open
     return _number(name, value, allowed, lambda v: (v > low if open_low else v >= low) and v <= high)
 
 
-def fraction(name: str, value: object) -> float:
-    """`value` as a float of at least 0 and below 1."""
-    return _number(name, value, "a number of at least 0 and below 1", lambda v: 0 <= v < 1)
+def fraction(name: str, value: object, *, open_low: bool = False) -> float:
+    """`value` as a float of at least 0 and below 1, but not 0 itself if `open_low`."""
+    allowed = f"a number {'above 0' if open_low else 'of at least 0'} and below 1"
+    return _number(name, value, allowed, lambda v: 0 < v < 1 or (v == 0 and not open_low))
 
 
 def finite(name: str, value: object) -> float:
@@ -206,10 +207,15 @@ def array(
 
 
 def samples(
-    name: str, values: ArrayLike, n_features: int | None = None, dtype: DTypeLike = np.float64
+    name: str,
+    values: ArrayLike,
+    n_features: int | None = None,
+    dtype: DTypeLike = np.float64,
+    *,
+    allow_nan: bool = False,
 ) -> NDArray[Any]:
     """A batch: finite numbers of shape (n_samples, n_features), one sample a row."""
-    return _batch(name, array(name, values, dtype), n_features)
+    return _batch(name, array(name, values, dtype, allow_nan=allow_nan), n_features)
 
 
 def _batch(name: str, result: NDArray[Any], n_features: int | None) -> NDArray[Any]:
@@ -241,18 +247,26 @@ def rows(
 
 
 def pairs(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Inputs (n_samples, n_in) and targets (n_samples, n_out); those of shape (n_samples,) are a feature."""
-    inputs, targets = rows("x", x), rows("y", y)
+    """Inputs (n_samples, n_in) and targets (n_samples, n_out); those of shape (n_samples,) are a feature.
+
+    Targets that are NaN are unknown.
+    """
+    inputs, targets = rows("x", x), rows("y", y, allow_nan=True)
     if targets.shape[0] != inputs.shape[0]:
         raise reject("y", f"of as many samples as x, {inputs.shape[0]}", f"{targets.shape[0]}")
     return inputs, targets
 
 
 def same_shape(
-    name: str, values: ArrayLike, shape: tuple[int, ...], dtype: DTypeLike = np.float64
+    name: str,
+    values: ArrayLike,
+    shape: tuple[int, ...],
+    dtype: DTypeLike = np.float64,
+    *,
+    allow_nan: bool = False,
 ) -> NDArray[Any]:
     """Finite numbers of exactly this shape."""
-    result = array(name, values, dtype)
+    result = array(name, values, dtype, allow_nan=allow_nan)
     if result.shape != shape:
         raise reject(name, f"of shape {shape}", f"shape {result.shape}")
     return result

@@ -43,11 +43,35 @@ def log_cosh(x: Any, target: Any) -> Any:
     return error + functional.softplus(-2.0 * error, threshold=NO_THRESHOLD) - torch.log(two)
 
 
+QUANTILES = torch.tensor([0.1, 0.5, 0.75])
+
+
+def quantile(x: Any, target: Any) -> Any:
+    """Of three quantiles of one target."""
+    error = target - x
+    return torch.maximum(QUANTILES * error, (QUANTILES - 1) * error)
+
+
+def gaussian_nll(x: Any, target: Any) -> Any:
+    """Of means of two targets, then logarithms of standard deviations; PyTorch's would be bounded below."""
+    variance = torch.exp(2 * x[:, 2:])
+    return functional.gaussian_nll_loss(x[:, :2], target, variance, eps=1e-300, reduction="none")
+
+
+def poisson(x: Any, target: Any) -> Any:
+    """Half the deviance of each element: over the least loss that its target can have."""
+    least = target - torch.xlogy(target, target)
+    return functional.poisson_nll_loss(x, target, log_input=True, reduction="none") - least
+
+
 LOSSES: dict[str, Callable[[Any, Any], Any]] = {  # of each sample
     "mse": lambda x, t: functional.mse_loss(x, t, reduction="none").mean(1),
     "mae": lambda x, t: functional.l1_loss(x, t, reduction="none").mean(1),
     "huber": lambda x, t: functional.huber_loss(x, t, reduction="none", delta=0.7).mean(1),
     "log_cosh": lambda x, t: log_cosh(x, t).mean(1),
+    "quantile": lambda x, t: quantile(x, t).mean(1),
+    "poisson": lambda x, t: poisson(x, t).mean(1),
+    "gaussian_nll": lambda x, t: gaussian_nll(x, t).mean(1),
     "binary_cross_entropy": lambda x, t: functional.binary_cross_entropy_with_logits(
         x, t, reduction="none"
     ).mean(1),
@@ -98,15 +122,28 @@ def losses() -> dict[str, Any]:
         + torch.tensor([[0.1, -0.6, 0.8], [25.0, -3.0, 0.0], [1e-3, 2, -2], [-0.7, 0.3, 1e-5], [1, -1, 0.5]]),
         "probabilities": torch.tensor([[0.0, 1, 0.5], [1, 0.25, 0], [0.5, 0, 1], [0, 1, 0.9], [0.3, 0.6, 1]]),
         "classes": torch.tensor([[0.2, 0.3, 0.5], [0, 1, 0], [1, 0, 0], [0.25, 0.5, 0.25], [0.7, 0.2, 0.1]]),
+        "counts": torch.tensor([[0.0, 1, 12], [7.0, 0, 1], [2, 0.25, 3], [0, 60, 1], [4, 1, 1e-3]]),
+        "two": torch.tensor([[0.1, 0.2], [-3.0, 5.0], [0.7, 0.7], [2.5, -1e3], [1.2, 0.0]]),
+        "one": torch.tensor([[0.1], [-3.0], [0.7], [2.5], [1.2]]),
     }
-    kinds = {"binary_cross_entropy": "probabilities", "cross_entropy": "classes"}
+    kinds = {
+        "binary_cross_entropy": "probabilities",
+        "cross_entropy": "classes",
+        "poisson": "counts",
+        "quantile": "one",
+        "gaussian_nll": "two",
+    }
+    fourth = torch.tensor([[-0.4], [1.0], [0.0], [5.0], [-3.0]])
     weights = {"unweighted": torch.ones(5), "weighted": torch.tensor([1.0, 0.5, 3.0, 0.0, 2.5])}
-    result: dict[str, Any] = {"x": predictions.tolist(), "w": weights["weighted"].tolist()}
+    result: dict[str, Any] = {"w": weights["weighted"].tolist()}
     for name, function in LOSSES.items():
         target = targets[kinds.get(name, "numbers")]
         result[name] = {"target": target.tolist()}
+        four = torch.cat([predictions.clamp(-4.0, 4.0), fourth], 1)
+        points = four if name == "gaussian_nll" else predictions
+        result[name]["x"] = points.tolist()
         for kind, w in weights.items():
-            x = predictions.clone().requires_grad_()
+            x = points.clone().requires_grad_()
             loss = (w * function(x, target)).sum() / w.sum()
             loss.backward()
             result[name][kind] = {"loss": loss.item(), "dL_dx": x.grad.tolist()}
@@ -200,6 +237,7 @@ def curvature() -> dict[str, Any]:
     weight = torch.tensor([1.0, 0.5, 3.0, 0.0, 2.5, 1.0, 1.5])
     numbers = torch.randn(7, 3)
     targets = {"binary_cross_entropy": torch.rand(7, 3), "cross_entropy": torch.softmax(torch.randn(7, 3), 1)}
+    targets["poisson"] = torch.tensor([3.0, 0.0, 1.0])[torch.arange(21).reshape(7, 3) % 3]
 
     def network(flat: Any, x: Any) -> Any:
         parts = torch.split(flat, [math.prod(shape) for shape in shapes])
@@ -208,7 +246,7 @@ def curvature() -> dict[str, Any]:
 
     result: dict[str, Any] = {"parameters": flat.tolist(), "x": x.tolist(), "v": v.tolist()}
     result["w"] = weight.tolist()
-    for name in ("mse", "huber", "log_cosh", "binary_cross_entropy", "cross_entropy"):
+    for name in ("mse", "huber", "log_cosh", "poisson", "binary_cross_entropy", "cross_entropy"):
         target = targets.get(name, numbers)
         H, gradient = torch.zeros(flat.numel(), flat.numel()), torch.zeros(flat.numel())
         for one, t, share in zip(x, target, weight / weight.sum(), strict=True):

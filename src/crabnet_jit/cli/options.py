@@ -318,14 +318,20 @@ def _add_fit(fit: Parser) -> None:
         "--missing",
         default="error",
         metavar="WHAT",
-        help="what to do with missing values: error, drop (leave their rows out), mean (take that of the "
-        "training data, which the network keeps)",
+        help="what to do with missing inputs: error, drop (leave their rows out), mean (take that of the "
+        "training data, which the network keeps); missing outputs are unknown, and do not count",
     )
     fit.add_argument(
         "--loss",
         default="auto",
         metavar="NAME",
         help=f"what is minimised: auto (what the task asks for), {', '.join(LOSSES)}",
+    )
+    fit.add_argument(
+        "--quantiles",
+        type=_numbers,
+        metavar="NUMBERS",
+        help="for --loss quantile, with commas: 0.05,0.5,0.95; by default 0.5, the median",
     )
     fit.add_argument(
         "--l1", type=float, default=0.0, metavar="FACTOR", help="penalty on the sizes of the parameters"

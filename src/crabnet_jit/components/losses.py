@@ -1,11 +1,14 @@
 """Losses, as objects over their kernels.
 
-Each is a mean over samples of a loss of predictions x and targets, both (n_samples, n_features). With
-sample weights w, which are scaled to a mean of 1, it is the weighted mean: sum(w_s L_s) / sum(w_s).
+Each is a mean over samples of a loss of predictions x and targets, both (n_samples, n_features), unless a
+target has several predictions. With sample weights w, which are scaled to a mean of 1, it is the weighted
+mean: sum(w_s L_s) / sum(w_s). A target that is NaN is unknown. Both sums are then over the others, of all
+samples and targets.
 A trainer takes them as objects or by their names, see `LOSSES`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,20 +34,42 @@ class Loss(Component):
         The gradient of the last `forward`; None before.
     """
 
-    is_regression: ClassVar[bool] = True  # targets have units, and may be standardised
+    is_regression: ClassVar[bool] = True  # targets are numbers, no classes
+    heads: ClassVar[str] = "values"  # what predictions are, see HEADS (network/schema.py)
+    takes_whole_samples: ClassVar[bool] = False  # one unknown target makes the sample unknown
 
     @check.keywords
     def __init__(self) -> None:
-        self._constant = 0.0
+        self._constants: tuple[float, ...] = (0.0,)
         self.dL_dx: Array | None = None
 
     @property
-    def constant(self) -> float:
-        """The number in its formula, if there is one."""
-        return self._constant
+    def constants(self) -> Array:
+        """The numbers in its formula, for kernels; 0 if there are none."""
+        return np.array(self._constants)
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """Those that it predicts; () if it predicts something else."""
+        return ()
+
+    @property
+    def n_heads(self) -> int:
+        """How many predictions each target has: k n_targets + i is number k of target i."""
+        return 1
+
+    def n_targets(self, name: str, n_outputs: int) -> int:
+        """How many targets so many predictions, which are called `name`, have."""
+        if n_outputs % self.n_heads != 0:
+            allowed = f"a multiple of {self.n_heads} for {self!r}"
+            raise check.reject(name, allowed, repr(n_outputs))
+        return n_outputs // self.n_heads
 
     def get_output(self, x: ArrayLike, target: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """The loss of predictions x against targets, both (n_samples, n_features); keeps nothing."""
+        """The loss of predictions x against targets, both (n_samples, n_features); keeps nothing.
+
+        Targets that are NaN are unknown, and do not count.
+        """
         return self._values(x, target, sample_weight)[0]
 
     def forward(self, x: ArrayLike, target: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
@@ -66,19 +91,28 @@ class Loss(Component):
         self, x: ArrayLike, target: ArrayLike, sample_weight: ArrayLike | None
     ) -> tuple[float, Array]:
         predictions = check.samples("x", x)
-        targets = check.same_shape("target", target, predictions.shape)
+        n_targets = self.n_targets("the number of columns of x", predictions.shape[1])
+        targets = check.same_shape("target", target, (len(predictions), n_targets), allow_nan=True)
         self.check_targets("target", targets)
         n_samples = predictions.shape[0]
         weights = np.ones(n_samples)
         if sample_weight is not None:
             weights = check.sample_weights("sample_weight", sample_weight, n_samples)
-        panel, shares = pack_one(predictions), pack_one(weights[:, None] / n_samples, padding=0.0)
+        panel, wanted = pack_one(predictions), pack_one(targets)
+        shares = pack_one(weights[:, None] / n_samples, padding=0.0)
+        has_gaps = bool(np.isnan(targets).any())
+        if has_gaps:
+            known = wanted[None, None], 0, n_targets
+            entries.share_among_known(*known, shares[None, None], 0, self.takes_whole_samples)
         dL_dx = np.empty_like(panel)
-        loss = self.kernel(panel, pack_one(targets), shares, self.constant, dL_dx)
+        loss = self.kernel_for(has_gaps)(panel, wanted, shares, self.constants, dL_dx)
         return float(loss), unpack_one(dL_dx, n_samples)
 
     def check_targets(self, name: str, targets: Array) -> None:
-        """Reject targets for which the loss is not defined."""
+        """Reject targets for which the loss is not defined, or of which none is known."""
+        is_known = ~np.isnan(targets)
+        if not (is_known.all(axis=1) if self.takes_whole_samples else is_known).any():
+            raise check.reject(name, "known for some sample", "NaN for all of them")
 
     @property
     def kernel(self) -> Any:
@@ -86,6 +120,10 @@ class Loss(Component):
         if self.name not in entries.loss_forward:
             raise check.reject("loss", "one that has a formula, such as MSE()", repr(self))
         return entries.loss_forward[self.name]
+
+    def kernel_for(self, has_gaps: bool) -> Any:
+        """The same, for targets that may be unknown."""
+        return entries.loss_with_gaps.get(self.name, self.kernel) if has_gaps else self.kernel
 
 
 class MSE(Loss):
@@ -142,12 +180,12 @@ class Huber(Loss):
     @check.keywords
     def __init__(self, delta: float = 1.0) -> None:
         super().__init__()
-        self._constant = check.number("delta", delta, 0.0, open_low=True)
+        self._constants = (check.number("delta", delta, 0.0, open_low=True),)
 
     @property
     def delta(self) -> float:
         """The error at which the loss turns from quadratic to linear."""
-        return self.constant
+        return self._constants[0]
 
 
 class LogCosh(Loss):
@@ -161,6 +199,130 @@ class LogCosh(Loss):
     """
 
     name = "log_cosh"
+
+
+class Quantile(Loss):
+    """The mean of max(q e, (q - 1) e), e = target - x, which is least for the q-quantile of targets [1]_.
+
+    Each target has a prediction for each of the quantiles: for two targets a and b, columns of x are the
+    first quantile of a and of b, then the second ones, and so on. So a network for n_targets targets has
+    n_targets times as many outputs as there are quantiles; `fit` makes it so.
+
+    Parameters
+    ----------
+    q : float or sequence of float, default 0.5
+        One quantile, or several different ones in ascending order, each above 0 and below 1.
+
+    References
+    ----------
+    .. [1] R. Koenker and G. Bassett, "Regression quantiles", 1978.
+
+    Examples
+    --------
+    >>> from crabnet_jit import Quantile
+    >>> Quantile(0.9).get_output([[1.0], [2.0]], [[2.0], [1.0]])
+    0.5
+    >>> round(Quantile([0.1, 0.9]).get_output([[1.0, 3.0]], [[2.0]]), 3)
+    0.1
+    """
+
+    name = "quantile"
+    heads = "quantiles"
+
+    @check.keywords
+    def __init__(self, q: float | Iterable[float] = 0.5) -> None:
+        super().__init__()
+        self._constants = quantiles_of("q", q)
+
+    @property
+    def q(self) -> float | tuple[float, ...]:
+        """The quantile, or all of them."""
+        return self._constants[0] if self.n_heads == 1 else self._constants
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """All of them, as a tuple also if there is only one."""
+        return self._constants
+
+    @property
+    def n_heads(self) -> int:
+        """How many predictions each target has: one for each quantile."""
+        return len(self._constants)
+
+
+def quantiles_of(name: str, given: Any) -> tuple[float, ...]:
+    """One or several different quantiles in ascending order, each above 0 and below 1."""
+    several = check.is_iterable(given) and not isinstance(given, (str, bytes))
+    values = list(given) if several else [given]
+    if not values:
+        raise check.reject(name, "at least one quantile", "none")
+    quantiles = []
+    for k, value in enumerate(values):
+        called = f"{name}[{k}]" if several else name
+        quantiles.append(check.fraction(called, value, open_low=True))
+    for k, (low, high) in enumerate(pairwise(quantiles)):
+        if not low < high:
+            came = f"{high} at index {k + 1}, after {low}"
+            raise check.reject(name, "different quantiles in ascending order", came)
+    return tuple(quantiles)
+
+
+class Poisson(Loss):
+    """The mean of exp(x) - t - t (x - log(t)), t being the target: half the deviance of counts.
+
+    x is the logarithm of the mean that counts are expected to have. The loss is exp(x) - t x, the negative
+    logarithm of the Poisson distribution [1]_, over the least that it can be for t; with t = 0 it is exp(x).
+    Targets are at least 0; `fit` leaves them in their own units, and its networks predict means, exp(x).
+
+    References
+    ----------
+    .. [1] P. McCullagh and J. Nelder, "Generalized linear models", 1989, chapter 6.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from crabnet_jit import Poisson
+    >>> Poisson().get_output([[np.log(2.0)], [0.0]], [[2.0], [0.0]])
+    0.5
+    """
+
+    name = "poisson"
+    heads = "log_means"
+
+    def check_targets(self, name: str, targets: Array) -> None:
+        """Reject targets below 0, or of which none is known."""
+        super().check_targets(name, targets)
+        _check_range(name, targets, "at least 0 for the loss poisson, as counts are", 0.0)
+
+
+class GaussianNLL(Loss):
+    """The mean of log(s) + (m - t)^2 / (2 s^2), for normal targets t of mean m and standard deviation s [1]_.
+
+    It is the negative logarithm of their density, without log(2 pi) / 2, so it may be below 0. Each target
+    has two predictions: the columns of x are m of all targets, then log(s) of all of them. So a network has
+    two outputs for each target; `fit` makes it so, and its networks predict m, and s with
+    `predict(x, return_std=True)`.
+
+    References
+    ----------
+    .. [1] D. Nix and A. Weigend, "Estimating the mean and variance of the target probability distribution",
+       1994.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from crabnet_jit import GaussianNLL
+    >>> GaussianNLL().get_output([[1.0, 0.0]], [[3.0]])
+    2.0
+    """
+
+    name = "gaussian_nll"
+    heads = "means_and_log_stds"
+
+    @property
+    def n_heads(self) -> int:
+        """Two predictions for each target."""
+        return 2
 
 
 class BinaryCrossEntropy(Loss):
@@ -179,8 +341,9 @@ class BinaryCrossEntropy(Loss):
     is_regression = False
 
     def check_targets(self, name: str, targets: Array) -> None:
-        """Reject targets that are not probabilities."""
-        _check_probabilities(name, targets)
+        """Reject targets that are not probabilities, or of which none is known."""
+        super().check_targets(name, targets)
+        _check_range(name, targets, "from 0 to 1", 0.0, 1.0)
 
 
 class CrossEntropy(Loss):
@@ -198,10 +361,12 @@ class CrossEntropy(Loss):
 
     name = "cross_entropy"
     is_regression = False
+    takes_whole_samples = True
 
     def check_targets(self, name: str, targets: Array) -> None:
-        """Reject targets that are not probabilities with a sum of 1."""
-        _check_probabilities(name, targets)
+        """Reject targets that are not probabilities with a sum of 1, or no sample of which is known."""
+        super().check_targets(name, targets)
+        _check_range(name, targets, "from 0 to 1", 0.0, 1.0)
         sums = targets.sum(axis=1)
         wrong = np.abs(sums - 1) > 1e-6
         if wrong.any():
@@ -209,11 +374,11 @@ class CrossEntropy(Loss):
             raise check.reject(name, "probabilities with a sum of 1 in each row", f"{sums[at]} in row {at}")
 
 
-def _check_probabilities(name: str, targets: Array) -> None:
-    wrong = (targets < 0) | (targets > 1)
+def _check_range(name: str, targets: Array, allowed: str, low: float, high: float = np.inf) -> None:
+    wrong = (targets < low) | (targets > high)
     if wrong.any():
         at = tuple(int(k) for k in np.argwhere(wrong)[0])
-        raise check.reject(name, "from 0 to 1", f"{targets[at]} at index {at}")
+        raise check.reject(name, allowed, f"{targets[at]} at index {at}")
 
 
 class CustomLoss(Loss):
@@ -264,7 +429,8 @@ class CustomLoss(Loss):
 
 #: The losses that have a name.
 LOSSES: dict[str, type[Loss]] = {
-    kind.name: kind for kind in (MSE, MAE, Huber, LogCosh, BinaryCrossEntropy, CrossEntropy)
+    kind.name: kind
+    for kind in (MSE, MAE, Huber, LogCosh, Quantile, GaussianNLL, Poisson, BinaryCrossEntropy, CrossEntropy)
 }
 
 

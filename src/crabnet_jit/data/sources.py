@@ -16,14 +16,15 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array, aligned_zeros
-from crabnet_jit.data.derivatives import Derivative, joined, known_derivatives, parted, share_of_known
+from crabnet_jit.data.derivatives import Derivative, check_known, joined, known_derivatives, parted
+from crabnet_jit.data.known import check_outputs, has_known, known_samples, share
 from crabnet_jit.data.random import SAMPLES, RngState, StdRng, as_rng, interval_scale
 from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.data.targets import Target, as_target
 from crabnet_jit.kernels.chacha import whole_groups
 from crabnet_jit.kernels.entries import fill_minibatches, fill_uniform
 from crabnet_jit.kernels.minibatch import permutation_draws
-from crabnet_jit.kernels.panels import panel_shape, plain_weights, unpack, without_weight
+from crabnet_jit.kernels.panels import panel_shape, plain_weights, repeat_sample, unpack, without_weight
 from crabnet_jit.kernels.structs import Batches
 from crabnet_jit.kernels.uniform import buffer_size
 from crabnet_jit.summary import brief, counted, listed, summary
@@ -46,12 +47,12 @@ class Source(ABC):
         Whether it gives the same batch always; it is then asked once.
     has_weights : bool
         Whether it may write `weight`, see `fill`; if not, one row of weights serves all iterations.
+    has_gaps : bool
+        Whether targets may be NaN, for unknown: a loss is then the mean over those that are known.
     stream : dict or None
         Where its draws begin, as in `StdRng.state`, if it takes draws; checkpoints keep it and assign it.
     has_derivatives : bool
         Whether it gives the derivatives of the targets with respect to the inputs, too, see `fill`.
-    known_share : float
-        Of the derivatives, the share that is known, by weight; above 0.
     configuration : dict or str
         What else its batches depend on, as plain values; a run can be resumed only if they are equal.
 
@@ -76,8 +77,8 @@ class Source(ABC):
     batch_size: int
     is_constant: bool = False
     has_weights: bool = True
+    has_gaps: bool = False
     has_derivatives: bool = False
-    known_share: float = 1.0
     stream: RngState | None = None
 
     def __repr__(self) -> str:
@@ -112,6 +113,24 @@ class Source(ABC):
     def n_targets(self) -> int:
         """Rows of `target` in a batch."""
         return self.out_features * (1 + self.in_features if self.has_derivatives else 1)
+
+    def fill_for_kernels(self, first: int, batches: Batches, *, are_whole: bool) -> None:
+        """The same for kernels: with shares among the known targets, and all columns filled.
+
+        With `are_whole`, a sample with an unknown target is unknown as a whole. With derivatives, their
+        shares are a second row of weights, which `fill` does not see.
+        """
+        shares = batches.weight
+        if self.has_derivatives:
+            shares = plain_weights(len(batches.x), self.batch_size, shares.dtype)
+        elif self.has_gaps:  # their shares are those of the batches before
+            shares[:] = plain_weights(1, self.batch_size, shares.dtype)
+        self.fill(first, batches._replace(weight=shares))
+        if self.has_derivatives:
+            batches.weight[:] = shares
+        if self.has_gaps or self.has_derivatives:
+            share(batches, self.out_features, are_whole)
+        repeat_sample(batches.x, self.batch_size)
 
     def for_trainer(self) -> "Source":
         """What a trainer uses in its place: itself, unless it takes draws, which trainers must not share."""
@@ -191,13 +210,14 @@ def new_batches(
     dtype: DTypeLike = np.float64,
     *,
     has_weights: bool = True,
+    n_weights: int = 1,
 ) -> Batches:
-    """Panels for a source to fill, without masks; with the weights of a plain mean, each or once."""
+    """Panels for a source to fill, without masks; with rows of the weights of a plain mean, each or once."""
     n_panels, width = panel_shape(batch_size)
     return Batches(
         aligned_zeros(n_iterations, n_panels, in_features, width, dtype=dtype),
         aligned_zeros(n_iterations, n_panels, n_targets, width, dtype=dtype),
-        plain_weights(n_iterations if has_weights else 1, batch_size, dtype),
+        plain_weights(n_iterations if has_weights else 1, batch_size, dtype, n_weights),
         aligned_zeros(0, n_panels, 0, width, dtype=dtype),
     )
 
@@ -342,7 +362,8 @@ class ArraySource(_Drawn):
     x : array_like of shape (n_samples, in_features)
         Inputs.
     y : array_like of shape (n_samples, out_features) or (n_samples,), or None
-        Targets. With None there are points only, of a `Residual`, and `out_features` is 0.
+        Targets; NaN where one is unknown, which then does not count. A sample of which none is known is left
+        out. With None there are points only, of a `Residual`, and `out_features` is 0.
     batch_size : int, default 32
         Samples in an iteration, at least 1; with more than n_samples, every iteration takes them all. The
         last batch of an epoch has those that are left, and is a mean over them.
@@ -381,16 +402,22 @@ class ArraySource(_Drawn):
         rng: StdRng | int | None = None,
         dy: ArrayLike | None = None,
     ) -> None:
-        inputs, targets = _points(x) if y is None else check.pairs(x, y)
-        n_samples = inputs.shape[0]
-        weights = np.ones(n_samples)
-        if sample_weight is not None:
-            weights = check.sample_weights("sample_weight", sample_weight, n_samples)
+        inputs, targets = check.pairs(x, y) if y is not None else _points(x)
+        slopes = None
+        if dy is not None:
+            slopes = known_derivatives(dy, len(inputs), targets.shape[1], inputs.shape[1])[has_known(targets)]
+        if y is not None:
+            inputs, targets, weights = known_samples(inputs, targets, sample_weight)
+            check_outputs(targets, weights)
+        else:
+            given = np.ones(len(inputs)) if sample_weight is None else sample_weight
+            weights = check.sample_weights("sample_weight", given, len(inputs))
+        n_samples = len(inputs)
         size = min(check.integer("batch_size", batch_size, 1), n_samples)
         super().__init__(inputs.shape[1], targets.shape[1], size, as_rng("rng", rng, SAMPLES))
-        if dy is not None:
-            slopes = known_derivatives(dy, n_samples, targets.shape[1], inputs.shape[1])
-            self.has_derivatives, self.known_share = True, share_of_known(slopes, weights)
+        self.has_gaps, self.has_derivatives = bool(np.isnan(targets).any()), slopes is not None
+        if slopes is not None:
+            check_known(slopes, weights)
             targets = joined(targets, slopes)
         inputs, targets = without_weight(inputs, weights), without_weight(targets, weights)
         self._data = inputs.copy(), targets.copy(), weights
@@ -411,6 +438,8 @@ class ArraySource(_Drawn):
             facts.append("in order")
         if (self._data[2] != 1).any():
             facts.append("weighted")
+        if self.has_gaps:
+            facts.append(counted(int(np.isnan(self.targets).sum()), "unknown target"))
         return summary(self, *facts)
 
     @property
@@ -428,7 +457,7 @@ class ArraySource(_Drawn):
 
     @property
     def n_samples(self) -> int:
-        """Samples of the data set."""
+        """Samples of the data set, that have a known target."""
         return int(self._data[0].shape[0])
 
     @property
@@ -438,7 +467,7 @@ class ArraySource(_Drawn):
 
     @property
     def targets(self) -> Array:
-        """Targets of the data set (n_samples, out_features); not to be changed."""
+        """Targets of the data set (n_samples, out_features), NaN where unknown; not to be changed."""
         return self._data[1][:, : self.out_features]
 
     @property
@@ -497,8 +526,8 @@ class StandardizedSource(Source):
         self._units = units
         self.in_features, self.out_features = source.in_features, source.out_features
         self.batch_size, self.is_constant = source.batch_size, source.is_constant
-        self.has_weights = source.has_weights
-        self.has_derivatives, self.known_share = source.has_derivatives, source.known_share
+        self.has_weights, self.has_gaps = source.has_weights, source.has_gaps
+        self.has_derivatives = source.has_derivatives
 
     @property
     def stream(self) -> RngState | None:

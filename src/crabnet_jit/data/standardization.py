@@ -12,7 +12,8 @@ from crabnet_jit.summary import fields, summary
 class Standardization(NamedTuple):
     """Means and standard deviations by which inputs and targets were standardised.
 
-    Each an array with one number for each feature.
+    Each an array with one number for each feature. Where each target has several outputs, these all have
+    units; those of the targets are those of the first outputs.
     """
 
     x_mean: Array
@@ -28,16 +29,17 @@ class Standardization(NamedTuple):
         return _standardized(x, self.x_mean, self.x_std)
 
     def targets(self, y: Array) -> Array:
-        """(y - y_mean) / y_std for y (…, out_features)."""
-        return _standardized(y, self.y_mean, self.y_std)
+        """(y - y_mean) / y_std for y (…, n_targets)."""
+        n_targets = y.shape[-1]
+        return _standardized(y, self.y_mean[:n_targets], self.y_std[:n_targets])
 
     def finite_inputs(self, x: Array, dtype: "np.dtype[Any]") -> Array:
         """The same in this type, where all must be finite."""
         return check.array("x, standardised,", self.inputs(x), dtype)
 
     def finite_targets(self, y: Array, dtype: "np.dtype[Any]") -> Array:
-        """The same in this type, where all must be finite."""
-        return check.array("y, standardised,", self.targets(y), dtype)
+        """The same in this type, where all must be finite, but for those that are unknown: NaN."""
+        return check.array("y, standardised,", self.targets(y), dtype, allow_nan=True)
 
     def derivatives(self, dy: Array) -> Array:
         """dy * x_std / y_std, for derivatives of targets dy (…, out_features, in_features)."""

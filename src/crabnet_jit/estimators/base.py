@@ -6,10 +6,11 @@ from os import PathLike
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
@@ -17,7 +18,7 @@ from crabnet_jit.components.activations import Activation
 from crabnet_jit.components.losses import Loss
 from crabnet_jit.components.schedules import Schedule
 from crabnet_jit.components.update_rules import Optimizer, OptimizerState
-from crabnet_jit.data.columns import Column, Columns
+from crabnet_jit.data.columns import Column, Columns, missing_targets
 from crabnet_jit.data.derivatives import known_derivatives
 from crabnet_jit.estimators.training import Samples, fit_network, new_network, train_one_pass
 from crabnet_jit.fitting.data_set import weights_of
@@ -28,7 +29,7 @@ from crabnet_jit.network.schema import Schema
 from crabnet_jit.training.run import Callback
 
 #: What makes probabilities of the outputs, by the name of the loss.
-_OUT_ACTIVATIONS = {"binary_cross_entropy": "logistic", "cross_entropy": "softmax"}
+_OUT_ACTIVATIONS = {"binary_cross_entropy": "logistic", "cross_entropy": "softmax", "poisson": "exp"}
 
 
 class NNEstimator(BaseEstimator, ABC):
@@ -106,7 +107,22 @@ class NNEstimator(BaseEstimator, ABC):
 
     @abstractmethod
     def _labels(self, X: ArrayLike, y: ArrayLike, *, is_first: bool) -> tuple[Array, Any]:
-        """Inputs and targets, checked, in the manner of scikit-learn."""
+        """Inputs and targets, checked, in the manner of scikit-learn; NaN and None among targets."""
+
+    def _checked(self, X: ArrayLike, y: ArrayLike, *, is_first: bool) -> tuple[Array, Any]:
+        """What scikit-learn makes of inputs and targets, where it lets targets be missing."""
+        of_targets = {
+            "dtype": None,
+            "ensure_2d": False,
+            "ensure_all_finite": "allow-nan",
+            "accept_sparse": "csr",
+        }
+        both = validate_data(
+            self, X, y, validate_separately=({"dtype": np.float64}, of_targets), reset=is_first
+        )
+        check_consistent_length(*both)
+        inputs, targets = both
+        return inputs, targets.toarray() if issparse(targets) else targets
 
     @abstractmethod
     def _encode(self, y: Any, weights: Array) -> tuple[Array, Array]:
@@ -128,7 +144,7 @@ class NNEstimator(BaseEstimator, ABC):
         X : array_like of shape (n_samples, n_features)
             Inputs.
         y : array_like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets.
+            Targets; NaN where one is unknown, which then does not count.
         sample_weight : array_like of shape (n_samples,), optional
             At least 0, not all 0; only their ratios count. A sample of weight 0 is left out. One of weight 2
             counts as if it were there twice, without minibatches, dropout and validation. Predictions then
@@ -148,16 +164,11 @@ class NNEstimator(BaseEstimator, ABC):
         start = self.net_ if self.warm_start and self.__sklearn_is_fitted__() else None
         if start is None:
             self._forget()
-        samples = self._samples(X, y, sample_weight, is_first=start is None)
+        samples, counted = self._samples(X, y, sample_weight, is_first=start is None)
         loss, seed = self._criterion(), self._new_seed()
         if dy is not None:
-            n_samples, n_in, n_out = (
-                len(check.as_array("y", y)),
-                samples.inputs.shape[1],
-                samples.targets.shape[1],
-            )
-            counted = weights_of(sample_weight, n_samples) > 0
-            options["dy"] = known_derivatives(dy, n_samples, n_out, n_in)[counted]
+            widths = samples.targets.shape[1], samples.inputs.shape[1]
+            options["dy"] = known_derivatives(dy, counted.size, *widths)[counted]
         net = fit_network(self, samples, loss, seed, start, **options)
         assert net.fit_history is not None
         net.schema = self._schema()
@@ -174,7 +185,8 @@ class NNEstimator(BaseEstimator, ABC):
         if self.validation is not None:
             raise ValueError("partial_fit does not support validation; set it to None")
         is_first = not self.__sklearn_is_fitted__()
-        samples, loss = self._samples(X, y, sample_weight, is_first=is_first), self._criterion()
+        samples, _ = self._samples(X, y, sample_weight, is_first=is_first)
+        loss = self._criterion()
         if is_first:
             self._seed = self._new_seed()
             self.net_ = new_network(self, samples, loss, self._seed)
@@ -191,13 +203,15 @@ class NNEstimator(BaseEstimator, ABC):
 
     def _samples(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, *, is_first: bool
-    ) -> Samples:
-        """What the network learns, without samples of weight 0."""
+    ) -> tuple[Samples, NDArray[np.bool_]]:
+        """What the network learns: samples of weight above 0 and known targets; and a flag for each."""
         inputs, labels = self._labels(X, y, is_first=is_first)
         weights = weights_of(sample_weight, len(inputs))
-        counted = weights > 0
+        counted = (weights > 0) & ~missing_targets(labels)
+        if not counted.any():
+            raise check.reject("y", "known for some sample of weight above 0", "NaN for all of them")
         targets, weights = self._encode(labels[counted], weights[counted])
-        return Samples(inputs[counted], targets, weights)
+        return Samples(inputs[counted], targets, weights), counted
 
     def _new_seed(self) -> int:
         return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
@@ -232,5 +246,5 @@ class NNEstimator(BaseEstimator, ABC):
 
     @property
     def n_outputs_(self) -> int:
-        """Outputs of the network."""
-        return self.net_.out_features
+        """Targets."""
+        return self.net_.n_targets

@@ -12,7 +12,7 @@ from crabnet_jit.components.optimizers import as_optimizer
 from crabnet_jit.components.update_rules import OptimizerState
 from crabnet_jit.data.random import DROPOUT, StdRng
 from crabnet_jit.data.sources import ArraySource
-from crabnet_jit.fitting.data_set import units_of
+from crabnet_jit.fitting.data_set import set_up
 from crabnet_jit.fitting.fit import fit
 from crabnet_jit.fitting.step_options import AUTO, batch_size_of, steps_of
 from crabnet_jit.network.history import History
@@ -67,7 +67,7 @@ def fit_network(
         validation = check.fraction("validation", validation)
     if start is not None:  # which knows labels, where these samples are numbers
         start = copy.copy(start)
-        start.schema = Schema()
+        start.schema = Schema(heads=start.schema.heads, quantiles=start.schema.quantiles)
     return fit(
         samples.inputs,
         samples.targets,
@@ -88,14 +88,13 @@ def new_network(estimator: Any, samples: Samples, loss: Loss, seed: int) -> NN:
     net = NN(
         samples.inputs.shape[1],
         estimator.hidden_sizes,
-        samples.targets.shape[1],
+        samples.targets.shape[1] * loss.n_heads,
         seed,
         activation=estimator.activation,
         init=init_for(estimator.init, estimator.activation),
         dtype=estimator.dtype,
     )
-    if check.flag("standardize", estimator.standardize):
-        net.standardization = units_of(samples, loss)
+    set_up(net, loss, samples, estimator.standardize)
     return net
 
 

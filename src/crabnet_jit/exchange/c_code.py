@@ -23,7 +23,7 @@ from crabnet_jit.exchange.c_formulas import (
 )
 from crabnet_jit.exchange.common import Layer, formula, layers_of, scale_in_type
 from crabnet_jit.exchange.self_test import samples_of
-from crabnet_jit.kernels.structs import AS_THEY_ARE, SIGMOID, SOFTMAX, TWO_CLASSES
+from crabnet_jit.kernels.structs import SIGMOID, SOFTMAX, TWO_CLASSES
 from crabnet_jit.network.network import NN
 
 _IDENTIFIER = re.compile(r"[A-Za-z](_?[A-Za-z0-9]){0,39}")
@@ -62,7 +62,7 @@ def c_source(net: NN, prefix: str, header: str | None = None) -> str:
         LINEAR.strip(),
         BACKWARD.strip() if len(layers) > 1 else "",
     ]
-    if link != AS_THEY_ARE:
+    if link in PROBABILITIES:
         parts += [
             _function("void probabilities(const double *z, double *y)", PROBABILITIES[link].format(**shape)),
             _function(
@@ -109,7 +109,7 @@ def describe_names(net: NN) -> Iterator[str]:
         yield f"x[{k}]  {one_line(name)}"
     classes = net.classes
     if classes is None:
-        for k, name in enumerate(net.output_names):
+        for k, name in enumerate(net.schema.names_of_values(net.out_features)):
             yield f"y[{k}]  {one_line(name)}"
     else:
         for k, label in enumerate(classes.tolist()):
@@ -181,7 +181,7 @@ def mean_and_rest(mean: Array, dtype: "np.dtype[np.floating]") -> tuple[Array, A
 
 
 def _has_units_of_y(net: NN) -> bool:
-    return net.standardization is not None and net.schema.link(net.out_features) == AS_THEY_ARE
+    return net.standardization is not None and net.schema.labels is None
 
 
 def _function(head: str, body: str) -> str:
@@ -202,10 +202,11 @@ def _has_number(name: str) -> bool:
     return re.search(r"\ba\b", FORMULAS[name]) is not None
 
 
-def _loop(letter: str, n: int, *body: str) -> list[str]:
+def _loop(letter: str, n: int, *body: str, first: int = 0) -> list[str]:
+    head = f"for (int {letter} = {first}; {letter} < {n}; {letter}++)"
     if len(body) == 1:
-        return [f"for (int {letter} = 0; {letter} < {n}; {letter}++)", f"    {body[0]}"]
-    return [f"for (int {letter} = 0; {letter} < {n}; {letter}++) {{", *(f"    {line}" for line in body), "}"]
+        return [head, f"    {body[0]}"]
+    return [f"{head} {{", *(f"    {line}" for line in body), "}"]
 
 
 def _forward(net: NN, layers: Sequence[Layer], slope: str) -> Iterator[str]:
@@ -223,11 +224,18 @@ def _forward(net: NN, layers: Sequence[Layer], slope: str) -> Iterator[str]:
         if name != "identity":
             a = f"{hexadecimal(layer.activation.constant)}, " if _has_number(name) else ""
             yield from _loop("i", n, f"h{k}[i] = activate_{name}(h{k}[i], {a}&{slope.format(k)});")
-    if net.schema.link(n_out) != AS_THEY_ARE:
+    if net.schema.labels is not None:
         yield f"probabilities(h{last}, y);"
     else:
-        units = f"h{last}[k] * y_std[k] + y_mean[k]" if _has_units_of_y(net) else f"h{last}[k]"
-        yield from _loop("k", n_out, f"y[k] = {units};")
+        value = f"h{last}[k] * y_std[k] + y_mean[k]" if _has_units_of_y(net) else f"h{last}[k]"
+        yield from _loop("k", n_out, f"y[k] = {value};")
+        yield from _of_powers(net, "y[k] = exp(y[k]);")
+
+
+def _of_powers(net: NN, *body: str) -> list[str]:
+    """The same for each value that is a power."""
+    first = net.schema.first_power(net.out_features)
+    return _loop("k", net.out_features, *body, first=first) if first < net.out_features else []
 
 
 def _predict(net: NN, layers: Sequence[Layer], prefix: str) -> str:
@@ -270,8 +278,9 @@ def _jacobian(net: NN, layers: Sequence[Layer], prefix: str) -> str:
         y_std = " * y_std[k]" if _has_units_of_y(net) else ""
         back += _loop("j", n_in, f"dz_dx[j] = dz_dx[j]{y_std} / x_std[j];")
     body += _loop("k", n_out, *back)
+    body += _of_powers(net, *_loop("j", n_in, f"dy_dx[k * {n_in} + j] *= y[k];"))
     link = net.schema.link(n_out)
-    if link != AS_THEY_ARE:
+    if link in PROBABILITIES:
         source = _source(link).replace("z", f"h{last}")
         body.append(f"derivatives_of_probabilities({source}, dy_dx);")
     head = f"void {prefix}_jacobian(const double *x, double *y, double *dy_dx)"

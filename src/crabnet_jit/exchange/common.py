@@ -63,6 +63,13 @@ def scale_in_type(name: str, std: Array, dtype: "np.dtype[Any]") -> Array:
     return scale
 
 
+def refuse_powers(net: NN, program: str) -> None:
+    """Accept a network whose predictions are its outputs, for a program that makes no powers of them."""
+    if net.schema.first_power(net.out_features) < net.out_features:
+        allowed = f"one without logarithms among its outputs, for {program}"
+        raise check.reject("net", allowed, f"one whose outputs are {net.schema.heads}")
+
+
 def formula(activation: Activation) -> str:
     """The name of its formula: that of KINDS (kernels/layout.py), where each GELU has one of its own."""
     return KINDS[activation.kind]

@@ -122,10 +122,11 @@ class _Maker:
             h = [activation(self, self.linear(w, h, b), a) for w, b in zip(layer.W, layer.b, strict=True)]
         if net.classes is not None:
             return self.probabilities(net.schema, h)
-        if units is None:
-            return h
-        scales = zip(h, units.y_std, units.y_mean, strict=True)
-        return [self.linear([std], [y], mean) for y, std, mean in scales]
+        if units is not None:
+            scales = zip(h, units.y_std, units.y_mean, strict=True)
+            h = [self.linear([std], [y], mean) for y, std, mean in scales]
+        first = net.schema.first_power(net.out_features)
+        return [*h[:first], *(self.call("exp", v) for v in h[first:])]
 
     def probabilities(self, schema: Schema, z: Sequence[Any]) -> list[Any]:
         """Those of the classes, from their logits."""

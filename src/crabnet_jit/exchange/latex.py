@@ -127,13 +127,13 @@ class _Writer:
 
     def _scaled(self, net: NN, values: Iterable[str]) -> Iterator[str]:
         """Outputs in the units of the data."""
-        units = net.standardization
+        units, first_power = net.standardization, net.schema.first_power(net.out_features)
         for k, value in enumerate(values):
-            if units is None:
-                yield value
-            else:
+            scaled = value
+            if units is not None:
                 std, mean = self._number(units.y_std[k]), self._added(units.y_mean[k])
-                yield f"{std} \\left({value}\\right){mean}"
+                scaled = f"{std} \\left({value}\\right){mean}"
+            yield f"\\exp\\left({scaled}\\right)" if k >= first_power else scaled
 
     def _classes(self, net: NN, values: Iterable[str]) -> Iterator[str]:
         """Logits, and the probabilities of classes."""
@@ -165,8 +165,9 @@ def _labels(net: NN) -> list[str]:
 
 
 def _outputs(net: NN) -> list[str]:
-    names = net.schema.output_names
-    return _indexed("y", net.out_features) if names is None else [_text(name) for name in names]
+    if net.schema.output_names is None:
+        return _indexed("y", net.out_features)
+    return [_text(name) for name in net.schema.names_of_values(net.out_features)]
 
 
 def _indexed(letter: str, n: int) -> list[str]:

@@ -89,7 +89,18 @@ def computed(net: NN, graph: Graph) -> dict[str, Value]:
         h = h * scale_in_type("y_std", std, net.dtype) + check.array(
             "net.standardization.y_mean", mean, net.dtype
         )
-    return {"y": h}
+    return {"y": _with_powers(h, net)}
+
+
+def _with_powers(h: Value, net: NN) -> Value:
+    """The values of outputs, some or all of which are logarithms."""
+    first, n, graph = net.schema.first_power(net.out_features), net.out_features, h.graph
+    if first in (0, n):
+        return graph.node("Exp", h) if first == 0 else h
+    parts = [
+        graph.node("Gather", h, graph.constant(np.arange(*ends)), axis=1) for ends in ((0, first), (first, n))
+    ]
+    return graph.node("Concat", parts[0], graph.node("Exp", parts[1]), axis=1)
 
 
 def _standardized(x: Value, net: NN) -> Value:
@@ -177,7 +188,8 @@ def _tensor(helper: Any, name: str, dtype: "np.dtype[Any]", width: int | None, m
 
 
 def _summary(net: NN) -> str:
-    inputs, outputs = (", ".join(map(check.shown, names)) for names in (net.input_names, net.output_names))
+    of_outputs = net.schema.names_of_values(net.out_features)
+    inputs, outputs = (", ".join(map(check.shown, names)) for names in (net.input_names, of_outputs))
     return check.shortened(f"x: {inputs}. {net.schema.task}: {outputs}.", _MANY_NAMES)
 
 
@@ -185,7 +197,7 @@ def _metadata(net: NN) -> dict[str, str]:
     classes, domain = net.classes, net.domain
     values = {
         "input_names": net.input_names,
-        "output_names": net.output_names,
+        "output_names": net.schema.names_of_values(net.out_features),
         "classes": None if classes is None else classes.tolist(),
         "task": net.schema.task,
         "domain": None if domain is None else {"low": domain.low.tolist(), "high": domain.high.tolist()},

@@ -85,6 +85,14 @@ def sine(v):
     """Return sin(v), and NaN for what is not finite."""
     return math.sin(v) if math.isfinite(v) else math.nan
 ''',
+    "exponential": '''
+def exponential(v):
+    """Return exp(v), infinity if that is too large for a float."""
+    try:
+        return math.exp(v)
+    except OverflowError:
+        return math.inf
+''',
     "softmax": '''
 def softmax(z):
     """Return exp(z) divided by their sum."""
@@ -198,7 +206,7 @@ def _data(net: NN, layers: Sequence[Layer]) -> Iterator[str]:
     """Names, units and parameters, as assignments."""
     units, classes = net.standardization, net.classes
     yield _assignment("INPUT_NAMES", net.input_names)
-    yield _assignment("OUTPUT_NAMES", net.output_names)
+    yield _assignment("OUTPUT_NAMES", net.schema.names_of_values(net.out_features))
     if classes is not None:
         yield _assignment("LABELS", classes.tolist())
     if net.domain is not None:
@@ -251,6 +259,8 @@ def _outputs(net: NN, layers: Sequence[Layer]) -> str:
         lines.append(f"    h = {sums}" if name == "identity" else f"    h = [{expression} for v in {sums}]")
     if net.standardization is not None and not is_classifier:
         lines.append("    h = [v * std + mean for v, std, mean in zip(h, Y_STD, Y_MEAN)]")
+    if (first := net.schema.first_power(net.out_features)) < net.out_features:
+        lines.append(f"    h = h[:{first}] + [exponential(v) for v in h[{first}:]]")
     return "\n".join(["", *lines, "    return h", ""])
 
 

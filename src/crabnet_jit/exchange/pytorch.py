@@ -32,7 +32,8 @@ def to_torch(net: NN) -> Any:
     Raises
     ------
     InvalidArgumentError
-        For a `CustomActivation`, or parameters that are not finite.
+        For a `CustomActivation`, parameters that are not finite, or a network with logarithms among its
+        outputs, of `Poisson` and `GaussianNLL`.
     ImportError
         Without PyTorch: `pip install "crabnet-jit[torch]"`.
 

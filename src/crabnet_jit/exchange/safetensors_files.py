@@ -45,7 +45,7 @@ def safetensors_file(net: NN) -> bytes:
         "format": "pt",
         "activations": json.dumps([activation.name for activation in net.activations]),
         "input_names": json.dumps(net.input_names),
-        "output_names": json.dumps(net.output_names),
+        "output_names": json.dumps(net.schema.names_of_values(net.out_features)),
         _DESCRIPTION: described(net),
     }
     header: dict[str, Any] = {"__metadata__": metadata}

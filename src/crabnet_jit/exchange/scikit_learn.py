@@ -13,7 +13,7 @@ from crabnet_jit.components.activations import Identity, as_activation
 from crabnet_jit.data.columns import Column, Columns
 from crabnet_jit.data.labels import Labels, label_array
 from crabnet_jit.data.standardization import Standardization
-from crabnet_jit.exchange.common import Layer, assembled
+from crabnet_jit.exchange.common import Layer, assembled, refuse_powers
 from crabnet_jit.network.folding import folded_layers
 from crabnet_jit.network.network import NN
 from crabnet_jit.network.schema import Schema, different_texts
@@ -92,6 +92,7 @@ def to_sklearn(net: NN, classes: Iterable[object] | None = None) -> Any:
     array(['left', 'right'], dtype='<U5')
     """
     check.instance("net", net, NN, "an NN")
+    refuse_powers(net, "scikit-learn")
     labels = net.classes if classes is None else _labels(classes, net.out_features)
     activation = _hidden_activation(net)
     _check_output(net, labels)

@@ -8,7 +8,7 @@ import numpy as np
 from crabnet_jit.arrays import Array
 from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.exchange.common import exportable
-from crabnet_jit.kernels.structs import AS_THEY_ARE, SOFTMAX, TWO_CLASSES
+from crabnet_jit.kernels.structs import SOFTMAX, TWO_CLASSES
 from crabnet_jit.network.network import NN
 from crabnet_jit.network.schema import probabilities
 
@@ -68,9 +68,9 @@ def values(net: NN, x: Array) -> Array:
         h = x if units is None else units.inputs(x)
         for layer, activation in zip(net.layers, net.activations, strict=True):
             h = activation._forward(layer._forward(h))
-        if link != AS_THEY_ARE:
+        if net.schema.labels is not None:
             return probabilities(link, h)
-        return h if units is None else units.outputs(h)
+        return net.schema.meanings(h if units is None else units.outputs(h))
 
 
 def derivatives(net: NN, x: Array, eps: float = 0.0, rng: np.random.Generator | None = None) -> Array:
@@ -88,8 +88,11 @@ def derivatives(net: NN, x: Array, eps: float = 0.0, rng: np.random.Generator | 
     for layer, activation in zip(net.layers, net.activations, strict=True):
         h, slopes = activation._values(layer._forward(h))
         dh_dx = rounded(slopes)[:, :, None] * (layer.W @ dh_dx)
-    if link == AS_THEY_ARE:
-        return dh_dx if units is None else dh_dx * units.y_std[:, None]
+    if net.schema.labels is None:
+        dy_dx = dh_dx if units is None else dh_dx * units.y_std[:, None]
+        first = net.schema.first_power(net.out_features)
+        y = net.schema.meanings(h if units is None else units.outputs(h))[:, first:]
+        return np.hstack([dy_dx[:, :first], rounded(y, y)[:, :, None] * dy_dx[:, first:]])
     p = probabilities(link, h)
     if link == SOFTMAX:
         p = rounded(p, p)[:, :, None]

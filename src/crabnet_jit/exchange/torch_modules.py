@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from crabnet_jit.exchange.common import Layer, exportable, formula, layers_of
+from crabnet_jit.exchange.common import Layer, exportable, formula, layers_of, refuse_powers
 from crabnet_jit.network.network import NN
 
 
@@ -79,6 +79,7 @@ _ACTIVATIONS: dict[str, Callable[[float], nn.Module]] = {
 
 def sequential(net: NN) -> nn.Sequential:
     """The module of a network: layers named by numbers, in the middle of its standardisation."""
+    refuse_powers(net, "PyTorch")
     net = exportable(net)
     children: OrderedDict[str, nn.Module] = OrderedDict()
     units = net.standardization

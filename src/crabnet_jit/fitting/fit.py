@@ -20,9 +20,16 @@ from crabnet_jit.components.schedules import Schedule
 from crabnet_jit.components.update_rules import Optimizer
 from crabnet_jit.data.columns import HANDLE_UNKNOWN, MISSING, targets_of
 from crabnet_jit.data.domain import Domain
+from crabnet_jit.data.known import check_outputs
 from crabnet_jit.data.random import DROPOUT, StdRng, as_rng
 from crabnet_jit.data.sources import ArraySource
-from crabnet_jit.fitting.data_set import Samples, set_aside, targets_for, units_of
+from crabnet_jit.fitting.data_set import (
+    Samples,
+    check_heads,
+    set_aside,
+    set_up,
+    targets_for,
+)
 from crabnet_jit.fitting.slopes import derivatives_for
 from crabnet_jit.fitting.step_options import batch_size_of, steps_of
 from crabnet_jit.fitting.understanding import understood, with_means
@@ -84,7 +91,9 @@ def fit(
         in any order. Booleans become 0 and 1; a column of texts or categories becomes one input for each
         category, which is 1 for that category and 0 otherwise.
     y : array_like of shape (n_samples, out_features) or (n_samples,), or a data frame or one of its columns
-        Targets, or labels of classes: integers, texts, booleans or categories. See `loss`.
+        Targets, or labels of classes: integers, texts, booleans or categories. See `loss`. NaN, None, or what
+        the data frame calls missing, is a target that is unknown: that output of that sample does not count.
+        A sample of which none is known is left out.
     hidden_sizes : sequence of int, default (32, 32)
         Widths of the hidden layers.
     activation, dtype
@@ -97,7 +106,8 @@ def fit(
         "cross_entropy". With that, the network becomes a classifier, with an output for each class. With
         "binary_cross_entropy" it has one output for labels of two classes; or y has a column for each of
         several classes, 1 where it holds and 0 otherwise, and each has an output. `predict` then gives
-        labels and `predict_proba` probabilities.
+        labels and `predict_proba` probabilities. "poisson" is for counts, "gaussian_nll" learns the
+        standard deviation of the noise beside the mean, and `Quantile([0.05, 0.5, 0.95])` these quantiles.
     optimizer
         As in `Trainer`.
     learning_rate : float or callable, default "auto"
@@ -111,17 +121,17 @@ def fit(
     sample_weight
         As in `ArraySource`.
     standardize : bool, default True
-        Whether inputs, and the targets of losses that are no cross entropies, are brought to mean 0 and
-        standard deviation 1. The network keeps how, and `predict` undoes it.
+        Whether inputs, and targets that are neither classes nor counts, are brought to mean 0 and standard
+        deviation 1. The network keeps how, and `predict` undoes it.
     handle_unknown : {"error", "ignore"}, default "error"
         What `predict` does with a category that was not in x: an error, or 0 for all categories of its
         column.
     missing : {"error", "drop", "mean"}, default "error"
-        What to do with missing values: NaN, None, or what the data frame calls missing. With "drop",
-        samples with one are left out. With "mean", a missing input is the weighted mean of the samples
-        trained on (of a column of texts: the share of each category), which the network keeps for
-        `predict`; samples whose target or weight is missing are left out. In compiled code and in other
-        programs a missing value gives NaN.
+        What to do with missing inputs: NaN, None, or what the data frame calls missing. With "drop",
+        samples with one are left out. With "mean", it is the weighted mean of the samples trained on (of a
+        column of texts: the share of each category), which the network keeps for `predict`. With both,
+        samples whose weight is missing are left out. In compiled code and in other programs a missing value
+        gives NaN.
     validation : float, (x, y) or (x, y, sample_weight), optional
         A data set, or the share of samples that is set aside for one, between 0 and 1. The network gets the
         parameters of its least validation loss, out of up to 51 taken on the way; with a method of second
@@ -196,17 +206,18 @@ def fit(
     check.function("on_check", on_check)
     check.choice("handle_unknown", handle_unknown, HANDLE_UNKNOWN)
     check.choice("missing", missing, MISSING)
+    check.flag("standardize", standardize)
     data = understood(x, y, sample_weight, loss, handle_unknown, missing, start)
     schema, criterion, inputs, targets, weights, is_kept = data
     rule = as_optimizer("optimizer", optimizer)
     steps = steps_of(rule, n_iterations, batch_size, learning_rate)
     rng = as_rng("seed", seed).copy()
-    widths = inputs.shape[1], targets.shape[1]
+    widths = inputs.shape[1], targets.shape[1] * criterion.n_heads
     if start is None:
         init = init_for(init, activation)
         net = NN(widths[0], hidden_sizes, widths[1], rng, activation=activation, init=init, dtype=dtype)
     else:
-        net = _copy_of(start, *widths)
+        net = _copy_of(start, criterion, *widths)
     net.schema = schema
 
     def encoded(x: Any, y: Any) -> tuple[Array, Array]:
@@ -215,9 +226,10 @@ def fit(
 
     parts = with_means(set_aside(validation, (inputs, targets, weights), rng, encoded), net)
     (inputs, targets, weights), validation_set = parts.training, parts.validation
+    check_outputs(targets, weights, net.output_names)
     net.domain = Domain.of(inputs, weights, None if start is None else start.domain)
-    if check.flag("standardize", standardize) and start is None:
-        net.standardization = units_of((inputs, targets, weights), criterion)
+    if start is None:
+        set_up(net, criterion, parts.training, standardize)
     size = batch_size_of(rule, steps, len(inputs))
     slopes = None if dy is None else derivatives_for(dy, data, parts)
     source = ArraySource(inputs, targets, size, sample_weight=weights, rng=rng, dy=slopes)
@@ -247,13 +259,7 @@ def fit(
         checks.append(_Report(every, on_check, stopping))
     if resume is not None:
         trainer.load_checkpoint(check.path("resume", resume))
-    called = as_callbacks(callbacks, every)
-    try:
-        trainer.run(max(0, steps.n_iterations - trainer.iteration), callbacks=[*checks, *called])
-    except OSError as error:
-        if not any(isinstance(callback, Checkpoint) and callback.error is error for callback in called):
-            raise
-        warnings.warn(f"no checkpoint at the end: {error}", RuntimeWarning, stacklevel=3)
+    _train(trainer, max(0, steps.n_iterations - trainer.iteration), checks, as_callbacks(callbacks, every))
     if stopping is not None and stopping.best_parameters is None:
         raise FloatingPointError("no validation loss is finite; a smaller learning_rate may help")
     validated = ([], []) if stopping is None else (stopping.iterations, stopping.losses)
@@ -262,6 +268,16 @@ def fit(
     net.posterior = _posterior(trainer, has_best=stopping is not None)
     net.fit_history = FitHistory(trainer.history, *validated, *rows)
     return net
+
+
+def _train(trainer: Trainer, n: int, checks: list[Callback], called: list[Callback]) -> None:
+    """Take n iterations; that a checkpoint cannot be written at the end loses no network."""
+    try:
+        trainer.run(n, callbacks=[*checks, *called])
+    except OSError as error:
+        if not any(isinstance(callback, Checkpoint) and callback.error is error for callback in called):
+            raise
+        warnings.warn(f"no checkpoint at the end: {error}", RuntimeWarning, stacklevel=4)
 
 
 def _posterior(trainer: Trainer, *, has_best: bool) -> Posterior | None:
@@ -321,8 +337,9 @@ class _Report(Callback):
             self(run)
 
 
-def _copy_of(start: NN, in_features: int, out_features: int) -> NN:
-    """A network like another one, for data of these widths."""
+def _copy_of(start: NN, loss: Loss, in_features: int, out_features: int) -> NN:
+    """A network like another one, for data of these widths and this loss."""
+    check_heads(start, loss)
     for name, width in (("in_features", in_features), ("out_features", out_features)):
         if getattr(start, name) != width:
             raise check.reject(f"start.{name}", f"that of the data, {width}", repr(getattr(start, name)))

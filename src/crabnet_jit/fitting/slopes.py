@@ -42,7 +42,7 @@ def _warn_of_other_units(inputs: Array, targets: Array, derivatives: Array, weig
     apart for that, nothing is said.
     """
     for o in range(targets.shape[1]):
-        is_known = ~np.isnan(derivatives[:, o]).any(axis=1) & (weights > 0)
+        is_known = ~np.isnan(derivatives[:, o]).any(axis=1) & ~np.isnan(targets[:, o]) & (weights > 0)
         n_known, n_in = int(is_known.sum()), inputs.shape[1]
         if n_known < _PAIRS_FOR_EACH * n_in:
             continue

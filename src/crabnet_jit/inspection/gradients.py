@@ -90,7 +90,7 @@ def check_gradients(
     x : array_like of shape (n_samples, in_features), optional
         Some inputs; few are enough.
     y : array_like of shape (n_samples, out_features) or (n_samples,), optional
-        Targets. x and y may be left out if there are residuals.
+        Targets; NaN where unknown. x and y may be left out if there are residuals.
     loss : Loss or str, default "mse"
         As in `Trainer`.
     tolerance : float, default 1e-4

@@ -3,8 +3,8 @@
     activation  (z, a, y, dy_dz)                              panels, a number, panels
     jets        (z, a, y, first, second, third)               panels, a number, panels
     residuals   (x, jets, weight, units, factor, r, dr_djets) groups, a matrix of float64, a number, groups
-    loss        (y, target, weight, a, dL_dy)                 panels, a number, a panel
-    curvature   (y, target, weight, a, roots, means)          panels, a number, panels
+    loss        (y, target, weight, constants, dL_dy)         panels, float64, a panel
+    curvature   (y, target, weight, constants, roots, means)  panels, float64, panels
     penalty     (parameters, gradients, penalties)            flat buffers, float64
     update      (parameters, gradients, state, numbers, rate) flat buffers, float64, a number
 
@@ -50,13 +50,13 @@ def _residuals_address(kernel: Any, dtype: "np.dtype[Any]") -> int:
 @by_kernel
 def _loss_address(kernel: Any, dtype: "np.dtype[Any]") -> int:
     panel = array_type(dtype, 2)
-    return address_of(kernel, panel, panel, panel, types.float64, panel)
+    return address_of(kernel, panel, panel, panel, _NUMBERS, panel)
 
 
 @by_kernel
 def _curvature_address(kernel: Any, dtype: "np.dtype[Any]") -> int:
     panel = array_type(dtype, 2)
-    return address_of(kernel, panel, panel, panel, types.float64, panel, panel)
+    return address_of(kernel, panel, panel, panel, _NUMBERS, panel, panel)
 
 
 @by_kernel

@@ -34,7 +34,7 @@ def fill_roots(problem: Problem, first: Number, n_panels: Number) -> None:
         target, weight = panel(batches.target, 0, first + p), panel(batches.weight, 0, first + p)
         roots, means = _of_outputs(curvature.roots, y, p), _of_outputs(curvature.means, y, p)
         kernel = address(problem.calls, CURVATURE)
-        call(kernel, (panel_of(y, p), target, weight, problem.criterion.constant, roots, means))
+        call(kernel, (panel_of(y, p), target, weight, problem.criterion.constants, roots, means))
 
 
 @kernel

@@ -11,7 +11,7 @@ variances = entry_point(laplace.variances, "variances")
 loss_curvature = {
     **{
         name: entry_point(losses.mean_curvature(getattr(losses, name)), f"{name}_curvature")
-        for name in ("mse", "huber", "log_cosh", "binary_cross_entropy")
+        for name in ("mse", "huber", "log_cosh", "poisson", "binary_cross_entropy")
     },
     "cross_entropy": entry_point(losses.cross_entropy_curvature, "cross_entropy_curvature"),
 }

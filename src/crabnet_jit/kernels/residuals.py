@@ -23,14 +23,16 @@ def residual_panels(equation: Equation) -> Any:
 
             They are the residuals at the points x (n, n_in, width), times sqrt(factor weight), and their
             derivatives with respect to jets, the outputs' values and derivatives there (kernels/jets.py);
-            0 where weight (n, 1, width) is 0. units turn points and jets into the units of the data.
+            0 where weight (n, n_rows, width) is 0 in its first row. units turn points and jets into the
+            units of the data.
             """
             n, of_x, of_jets, of_weight = x.shape[0], rows_of(x), rows_of(jets), rows_of(weight)
             of_r, of_derivatives = rows_of(r), rows_of(dr_djets)
             for p in range(n):
                 for s in range(of_weight.shape[1]):
-                    root = math.sqrt(factor * of_weight[p, s])
-                    if of_weight[p, s] > 0.0:
+                    share = of_weight[p * weight.shape[1], s]
+                    root = math.sqrt(factor * share)
+                    if share > 0.0:
                         residual = root * function(*arguments(of_x, of_jets, units, n, p, s))
                     else:
                         residual = 0.0

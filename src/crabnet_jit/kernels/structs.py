@@ -83,9 +83,9 @@ class Batches(NamedTuple):
 
 
 class Criterion(NamedTuple):
-    """The constant in the loss, and penalties and limits (penalties_and_clipping.py)."""
+    """The constants in the loss, and penalties and limits (penalties_and_clipping.py)."""
 
-    constant: Number
+    constants: Flat
     penalties: Flat
 
 
@@ -97,7 +97,7 @@ class Terms(NamedTuple):
     loss of values. `units` are those of all residuals (residuals.py), one after the other.
     """
 
-    constant: Number
+    constants: Flat
     penalties: Flat
     table: Matrix
     seconds: Flat
@@ -166,4 +166,4 @@ class Stream(NamedTuple):
 LOSS, PENALIZE, UPDATE, CURVATURE, ACTIVATIONS = range(5)
 
 # What makes values of the outputs of a fitted network.
-AS_THEY_ARE, TWO_CLASSES, SIGMOID, SOFTMAX = range(4)
+AS_THEY_ARE, TWO_CLASSES, SIGMOID, SOFTMAX, EXPONENTIAL, MEANS_AND_STDS = range(6)

@@ -65,8 +65,8 @@ def panel_loss(
 ) -> Number:
     """The loss of one panel; overwrites dL_dy."""
     if calls is not None and address(calls, LOSS) != INLINED:
-        return call(address(calls, LOSS), (y, target, weight, criterion.constant, dL_dy))
-    return mse_forward(y, target, weight, criterion.constant, dL_dy)
+        return call(address(calls, LOSS), (y, target, weight, criterion.constants, dL_dy))
+    return mse_forward(y, target, weight, criterion.constants, dL_dy)
 
 
 @kernel

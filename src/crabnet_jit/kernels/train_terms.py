@@ -12,7 +12,7 @@ A term's row in `Terms.table` (structs.py):
 A term of an equation is its factor times the weighted mean of the residual's squares.
 A term of data is the loss of the values, plus its factor times the mean squared error of the first
 derivatives, if it has any. Their targets are the rows after those of the values, output by output; NaN means
-unknown.
+unknown. Their weights are the second row.
 """
 
 import numpy as np
@@ -20,12 +20,13 @@ import numpy as np
 from crabnet_jit.arrays import Calls, Group, Number, Panel
 from crabnet_jit.kernels.jets import jet_count, jets_backward, jets_forward, panels_together
 from crabnet_jit.kernels.layout import outputs
+from crabnet_jit.kernels.losses import is_known
 from crabnet_jit.kernels.structs import Batches, Jets, JetWorkspace, Network, Terms
 from crabnet_jit.kernels.train import loss_of_all, panel_loss, training_run
 from crabnet_jit.machine.address import address, call
 from crabnet_jit.machine.interrupt import is_set
 from crabnet_jit.machine.jit import kernel
-from crabnet_jit.machine.vector import absolute, fma, lanes, load, splat, store, sum_lanes, where
+from crabnet_jit.machine.vector import fma, lanes, load, splat, store, sum_lanes, where
 from crabnet_jit.machine.view import group, matrix, panel, panel_of, panels, rows_of
 
 FIRST, N_PANELS, N_FIRSTS, SECOND, N_SECONDS, RESIDUAL, UNITS = range(7)
@@ -140,10 +141,9 @@ def _slope_loss(
         y_k, dL_dy_k = panel_of(y, (1 + k) * n + p), panel_of(dL_dy, (1 + k) * n + p)
         for o in range(n_out):
             for s in range(0, y_k.shape[1], lanes(y_k)):
-                share = load(weight, 0, s) * (factor / (n_out * jets.n_firsts))
+                share = load(weight, 1, s) * (factor / (n_out * jets.n_firsts))
                 t = load(target, n_out + o * jets.n_firsts + k, s)
-                is_known = absolute(t) > -1.0  # which NaN is not
-                error = where(share > 0.0, where(is_known, load(y_k, o, s) - t, 0.0), 0.0)
+                error = where(share > 0.0, where(is_known(t), load(y_k, o, s) - t, 0.0), 0.0)
                 total = fma(share * error, error, total)
                 store(dL_dy_k, o, s, 2.0 * share * error)
     return np.float64(sum_lanes(total))

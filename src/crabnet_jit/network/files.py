@@ -2,7 +2,8 @@
 
 A file holds the flat parameters, the standardisation if there is one, and a text, JSON, with the format's
 version, the sizes, the activations with their options, the schema, and a digest of the numbers; where the
-inputs of the fit lay, and the posterior, if there is one. Version 1 had names in place of a schema.
+inputs of the fit lay, and the posterior, if there is one. Version 1 had names in place of a schema, version 2
+no heads in it.
 """
 
 from dataclasses import replace
@@ -21,7 +22,7 @@ from crabnet_jit.network.schema import Schema, different_texts
 from crabnet_jit.network.spec import Spec
 
 _KIND = "network"
-_VERSIONS = 1, 2
+_VERSIONS = 1, 2, 3
 
 
 @check.keywords
@@ -115,7 +116,7 @@ def from_contents(values: dict[str, Any], arrays: dict[str, Array]) -> NN:
 def _renamed(net: NN, names: dict[str, list[str]]) -> Schema:
     """The schema of a network with other names of its features."""
     check.instance("names", names, dict, "a dict")
-    schema, counts = net.schema, {"inputs": net.in_features, "outputs": net.out_features}
+    schema, counts = net.schema, {"inputs": net.in_features, "outputs": net.n_targets}
     for key, given in names.items():
         count = counts[check.choice("a key of names", key, counts)]
         texts = different_texts(f"names[{key!r}]", given, count)

@@ -297,8 +297,13 @@ class NN:
 
     @property
     def output_names(self) -> list[str]:
-        """What the outputs are called."""
+        """What is predicted: the targets, or classes."""
         return self.schema.names_of_outputs(self.out_features)
+
+    @property
+    def n_targets(self) -> int:
+        """How many targets it predicts, each by one output, or by several."""
+        return self.schema.n_targets(self.out_features)
 
     @property
     def domain(self) -> Domain | None:
@@ -418,8 +423,8 @@ class NN:
     def get_output(self, x: ArrayLike) -> Array:
         """What the last layer gives (n_samples, out_features) for x as in `predict`; keeps nothing.
 
-        For a classifier these are the logits; for a regression the targets, standardised if `standardization`
-        is not None.
+        For a classifier these are the logits; for a regression what it has learned of the targets (values,
+        quantiles, logarithms), standardised if `standardization` is not None.
         """
         if self._standardization is None and (output := self._of_few_rows(x)) is not None:
             return output
@@ -447,6 +452,9 @@ class NN:
     def predict(self, x: Any, outside: str = "ignore", return_std: bool = False) -> Any:
         """What x leads to, in the units of the data; of a classifier the labels.
 
+        After a fit with `Quantile`, predictions are those of the quantile next to the median; after one with
+        `Poisson` or `GaussianNLL`, means.
+
         Parameters
         ----------
         x : array_like of shape (n_samples, in_features), or a data frame
@@ -458,12 +466,13 @@ class NN:
         return_std : bool, default False
             Whether to give the standard deviations of new observations, too: those of the noise and of the
             network together, in the shape and units of the predictions. The network needs a `posterior`,
-            which a fit with `BayesianRegularization` has found.
+            which a fit with `BayesianRegularization` has found. After a fit with `GaussianNLL`, they are
+            those of the noise.
 
         Returns
         -------
         ndarray, or two of them
-            Of the shape of the y of the fit: (n_samples,) or (n_samples, out_features). For a classifier one
+            Of the shape of the y of the fit: (n_samples,) or (n_samples, n_targets). For a classifier one
             of `classes` for each sample, (n_samples,); or for each class 1 if it holds and 0 if not,
             (n_samples, n_classes).
 
@@ -483,16 +492,29 @@ class NN:
         if schema.labels is not None:
             chosen = values[:, 0] > 0.5 if self.out_features == 1 else values.argmax(axis=1)
             return schema.labels.values[chosen.astype(np.intp)]
+        values = self._of_targets(values)
         return values[:, 0] if schema.is_flat else values
+
+    def _of_targets(self, values: Array) -> Array:
+        """Of the values of all outputs the predictions (n_samples, n_targets)."""
+        first = self.schema.middle * self.n_targets
+        return values[:, first : first + self.n_targets]
+
+    def predictions(self, x: Any) -> Array:
+        """Predictions of a regression (n_samples, n_targets), or what `response` gives of a classifier."""
+        values = self.response(x)
+        return values if self.schema.labels is not None else self._of_targets(values)
 
     def _standard_deviations(self, x: Any) -> Array:
         std = self.standard_deviations(self.encode(x))
         return std[:, 0] if self.schema.is_flat else std
 
     def standard_deviations(self, rows: Array) -> Array:
-        """Those of new observations (n_samples, out_features), as `predict` has them, for encoded inputs."""
+        """Those of new observations (n_samples, n_targets), as `predict` has them, for encoded inputs."""
+        if self.schema.heads == "means_and_log_stds":
+            return self.response(rows)[:, self.n_targets :]
         if (posterior := self.posterior) is None:
-            hint = "; optimizer='bayesian_regularization' finds them"
+            hint = "; optimizer='bayesian_regularization' finds them, and loss='gaussian_nll' learns them"
             raise check.reject("return_std", "False for a network without error bars", "True", hint)
         workspace = self.workspace(1, self.gradients)
         inputs = self.standardize(rows)
@@ -549,8 +571,15 @@ class NN:
         return probabilities(self.schema.link(self.out_features), self.get_output(x))
 
     def __call__(self, x: Any) -> Array:
-        """The same as `predict` for a regression, and as `predict_proba` for a classifier."""
-        return self.predict(x) if self.schema.labels is None else self.predict_proba(x)
+        """What a call in compiled code gives: predictions, or probabilities of a classifier.
+
+        As `predict` for a regression with one output for each target, as `predict_proba` for a classifier.
+        With several outputs for each, (n_samples, out_features): the first quantiles of all targets, then the
+        second ones, …; or the means of all targets, then the standard deviations.
+        """
+        if self.schema.labels is not None:
+            return self.predict_proba(x)
+        return self.predict(x) if self.schema.n_heads == 1 else self.response(x)
 
     def _of_few_rows(self, x: Any) -> Array | None:
         """Outputs in the units of the data, if x are few samples that a kernel takes as they are; or None."""
@@ -575,23 +604,24 @@ class NN:
         return entries.predict_few_rows[self.dtype]
 
     def response(self, x: Any) -> Array:
-        """Numbers (n_samples, out_features): predictions in the units of the data, or probabilities.
+        """Numbers (n_samples, out_features): what outputs mean in the units of the data, or probabilities.
 
         A classifier of two classes with one output gives the probability of the second one.
         """
-        if self._schema.labels is None and (values := self._of_few_rows(x)) is not None:
-            return values
-        output = self.get_output(x)
-        if self.schema.labels is not None:
-            shares = probabilities(self.schema.link(self.out_features), output)
+        if self._schema.labels is not None:
+            shares = probabilities(self._schema.link(self.out_features), self.get_output(x))
             return shares[:, -self.out_features :]  # of two classes, the second
-        return output if self.standardization is None else self.standardization.outputs(output)
+        values = self._of_few_rows(x)
+        if values is None:
+            output = self.get_output(x)
+            values = output if self.standardization is None else self.standardization.outputs(output)
+        return self._schema.meanings(values)
 
     def gradient(self, x: Any) -> Array:
         """dy/dx (n_samples, in_features) of a network with one output, for x as in `predict`.
 
-        In the units of the data; of a classifier, y is the logit. In compiled code `net.gradient(x0, x1, …)`
-        is a tuple.
+        In the units of the data; of a classifier, y is the logit, of counts the logarithm of their mean. In
+        compiled code `net.gradient(x0, x1, …)` is a tuple.
 
         Raises
         ------
@@ -611,8 +641,8 @@ class NN:
     def jacobian(self, x: Any) -> Array:
         """dy/dx (n_samples, out_features, in_features), for x as in `predict`.
 
-        In the units of the data; of a classifier, y are the logits. In compiled code
-        `net.jacobian_into(x, J)` fills J.
+        In the units of the data; of a classifier, y are the logits; logarithms of means and of standard
+        deviations stay logarithms. In compiled code `net.jacobian_into(x, J)` fills J.
 
         Examples
         --------
@@ -627,9 +657,9 @@ class NN:
     def hessian(self, x: Any) -> Array:
         """d2y/dx2 (n_samples, out_features, in_features, in_features), for x as in `predict`.
 
-        In the units of the data; of a classifier, y are the logits. Where an activation has a kink, such as
-        ReLU, the second derivative is taken as 0, as it is on both sides. In compiled code
-        `net.hessian_into(x, H)` fills H.
+        In the units of the data; of a classifier, y are the logits; logarithms of means and of standard
+        deviations stay logarithms. Where an activation has a kink, such as ReLU, the second derivative is
+        taken as 0, as it is on both sides. In compiled code `net.hessian_into(x, H)` fills H.
 
         Raises
         ------
@@ -673,7 +703,7 @@ class NN:
             The function's arguments: x (in_features,) and y; and dy/dx, of shape (in_features,) or
             (out_features, in_features); and the second derivatives (out_features, in_features, in_features).
             It overwrites all but x. y are predictions, or probabilities of classes; derivatives are those of
-            the outputs, which are logits of a classifier.
+            the outputs, which are logits of a classifier; logarithms stay logarithms.
 
         Returns
         -------
@@ -778,10 +808,13 @@ class NN:
         return self.standardization.finite_inputs(self.encode(x), self.dtype)
 
     def standardize_targets(self, y: ArrayLike) -> Array:
-        """Targets (n_samples, out_features) in the units of the data, as the outputs of the layers are."""
+        """Targets (n_samples, n_targets) in the units of the data, as the first outputs of the layers are.
+
+        There are as many as outputs, unless the loss needs several outputs for each. NaN, for unknown, stays.
+        """
         if self.standardization is None:
-            return check.samples("y", y, self.out_features, self.dtype)
-        return self.standardization.finite_targets(check.samples("y", y, self.out_features), self.dtype)
+            return check.samples("y", y, None, self.dtype, allow_nan=True)
+        return self.standardization.finite_targets(check.samples("y", y, allow_nan=True), self.dtype)
 
     def standardize_derivatives(self, dy: Array) -> Array:
         """Derivatives (n_samples, out_features, in_features) as those of the layers are; NaN stays."""

@@ -9,11 +9,21 @@ import numpy as np
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.activations import Sigmoid
+from crabnet_jit.components.losses import quantiles_of
 from crabnet_jit.data.columns import MISSING, Columns, is_frame
 from crabnet_jit.data.labels import Labels
-from crabnet_jit.kernels.structs import AS_THEY_ARE, SIGMOID, SOFTMAX, TWO_CLASSES
+from crabnet_jit.kernels.structs import (
+    AS_THEY_ARE,
+    EXPONENTIAL,
+    MEANS_AND_STDS,
+    SIGMOID,
+    SOFTMAX,
+    TWO_CLASSES,
+)
 
 TASKS = ("regression", "classification", "multilabel")
+HEADS = ("values", "quantiles", "log_means", "means_and_log_stds")
+_LINKS = {"log_means": EXPONENTIAL, "means_and_log_stds": MEANS_AND_STDS}
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,11 @@ class Schema:
         What missing values of inputs mean: an error; a sample that is left out; or the mean, see `means`.
     means : tuple of float, or None
         For each input the mean of the samples of the fit, which stands for missing values.
+    heads : {"values", "quantiles", "log_means", "means_and_log_stds"}
+        What the outputs of a regression are: values of its targets; quantiles of all targets, one quantile
+        after the other; logarithms of the means of counts; means, then logarithms of standard deviations.
+    quantiles : tuple of float
+        Those of the heads, in ascending order; else ().
     """
 
     columns: Columns | None = None
@@ -49,14 +64,24 @@ class Schema:
     label_name: str | None = None
     missing: str = "error"
     means: tuple[float, ...] | None = None
+    heads: str = "values"
+    quantiles: tuple[float, ...] = ()
 
     def check(self, in_features: int, out_features: int) -> None:
         """Raise a ValueError unless it fits a network of these widths."""
         check.choice("task", self.task, TASKS)
         if self.columns is not None and len(self.columns.encoded_names) != in_features:
             raise ValueError(f"{len(self.columns.encoded_names)} columns for {in_features} inputs")
-        if self.output_names is not None and len(self.output_names) != out_features:
-            raise ValueError(f"{len(self.output_names)} names for {out_features} outputs")
+        check.choice("heads", self.heads, HEADS)
+        if (self.heads == "quantiles") != bool(self.quantiles):
+            raise ValueError(f"{len(self.quantiles)} quantiles for heads that are {self.heads}")
+        if self.heads != "values" and self.task != "regression":
+            raise ValueError(f"heads that are {self.heads} for a {self.task}")
+        if out_features % self.n_heads != 0:
+            raise ValueError(f"{out_features} outputs for {self.n_heads} heads")
+        n_targets = self.n_targets(out_features)
+        if self.output_names is not None and len(self.output_names) != n_targets:
+            raise ValueError(f"{len(self.output_names)} names for {n_targets} targets")
         if (self.labels is None) != (self.task == "regression"):
             raise ValueError(f"a {self.task} {'without' if self.labels is None else 'with'} classes")
         is_binary = self.task == "classification" and out_features == 1
@@ -65,8 +90,23 @@ class Schema:
         check.choice("missing", self.missing, MISSING)
         if self.means is not None and (self.missing != "mean" or len(self.means) != in_features):
             raise ValueError(f"{len(self.means)} means for {in_features} inputs and missing={self.missing!r}")
-        if self.is_flat and (self.task != "regression" or out_features != 1):
-            raise ValueError(f"a flat y of {out_features} outputs")
+        if self.is_flat and (self.task != "regression" or n_targets != 1):
+            raise ValueError(f"a flat y of {n_targets} targets")
+
+    @property
+    def n_heads(self) -> int:
+        """Outputs for each target."""
+        return 2 if self.heads == "means_and_log_stds" else max(1, len(self.quantiles))
+
+    def n_targets(self, out_features: int) -> int:
+        """Targets of so many outputs."""
+        return out_features // self.n_heads
+
+    @property
+    def middle(self) -> int:
+        """The head that predictions are of: that of the quantile next to the median, of two the lower one."""
+        distances = [round(abs(q - 0.5), 12) for q in self.quantiles]
+        return distances.index(min(distances)) if distances else 0
 
     def is_softmax(self, out_features: int) -> bool:
         """Whether so many outputs are the logits of as many classes, of which one holds."""
@@ -79,10 +119,23 @@ class Schema:
     def link(self, out_features: int) -> int:
         """What makes values of so many outputs (kernels/point.py)."""
         if self.task == "regression":
-            return AS_THEY_ARE
+            return _LINKS.get(self.heads, AS_THEY_ARE)
         if self.task == "multilabel":
             return SIGMOID
         return TWO_CLASSES if out_features == 1 else SOFTMAX
+
+    def first_power(self, out_features: int) -> int:
+        """From which of so many outputs on values are powers of e; the outputs are their logarithms."""
+        first = {EXPONENTIAL: 0, MEANS_AND_STDS: self.n_targets(out_features)}
+        return first.get(self.link(out_features), out_features)
+
+    def meanings(self, outputs: Array) -> Array:
+        """What the outputs of a regression mean (n_samples, out_features), in the units of the data."""
+        n = outputs.shape[1]
+        if (first := self.first_power(n)) == n:
+            return outputs
+        with np.errstate(over="ignore"):
+            return np.hstack([outputs[:, :first], np.exp(outputs[:, first:])])
 
     def encode(self, x: Any, in_features: int | None) -> Array:
         """Inputs (n_samples, in_features) of an array or a data frame, means in place of missing values."""
@@ -100,12 +153,21 @@ class Schema:
         return check.rows("x", x, in_features, allow_nan=allow_missing)
 
     def names_of_outputs(self, out_features: int) -> list[str]:
-        """Those of the columns of y, or the classes, or y0, y1, … ."""
+        """Those of what is predicted: the columns of y, or the classes, or y0, y1, … ."""
         if self.output_names is not None:
             return list(self.output_names)
         if self.labels is not None and self.task == "classification":
             return [str(label) for label in self.labels.values[-out_features:].tolist()]
-        return default_names("y", out_features)
+        return default_names("y", self.n_targets(out_features))
+
+    def names_of_values(self, out_features: int) -> list[str]:
+        """Those of the outputs, where each target has one for each of its heads."""
+        names = self.names_of_outputs(out_features)
+        if self.heads == "means_and_log_stds":
+            return [*names, *(f"{name}, standard deviation" for name in names)]
+        if self.n_heads == 1:
+            return names
+        return [f"{name}, quantile {q:g}" for q in self.quantiles for name in names]
 
     def values(self) -> dict[str, Any]:
         """For files, of what JSON has; `from_values` reads it."""
@@ -118,6 +180,8 @@ class Schema:
             "label_name": self.label_name,
             "missing": self.missing,
             "means": None if self.means is None else list(self.means),
+            "heads": self.heads,
+            "quantiles": list(self.quantiles),
         }
 
     @classmethod
@@ -133,6 +197,8 @@ class Schema:
             None if values["label_name"] is None else check.text("label_name", values["label_name"]),
             values["missing"],
             _means(values["means"]),
+            values.get("heads", HEADS[0]),  # which files of version 2 do not have
+            quantiles_of("quantiles", values["quantiles"]) if values.get("quantiles") else (),
         )
 
 

@@ -85,8 +85,8 @@ def point(name: str, given: ArrayLike | None, default: Array) -> Array:
 
 
 def outputs(net: NN, rows: Array) -> Array:
-    """What a network predicts (n_samples, out_features), if it can be drawn."""
-    return drawable("outputs of net", net.response(rows))
+    """What a network predicts (n_samples, n_targets), if it can be drawn."""
+    return drawable("outputs of net", net.predictions(rows))
 
 
 class View:
@@ -124,7 +124,7 @@ class View:
         if len(chosen) != 2 or chosen[0] == chosen[1]:
             raise check.reject("inputs", "two different ones", repr(chosen))
         first, second = chosen
-        self._output = check.integer("output", output, 0, net.out_features - 1)
+        self._output = check.integer("output", output, 0, net.n_targets - 1)
         n = check.integer("n_points", n_points, 2, _MAX_POINTS)
         lows, highs = box(net, low, high)
         self.x = np.linspace(lows[first], highs[first], n)

@@ -11,7 +11,7 @@ from crabnet_jit.arrays import Array, aligned_zeros
 from crabnet_jit.components.schedules import rates_of
 from crabnet_jit.components.update_rules import OptimizerState
 from crabnet_jit.data.sources import Source, new_batches
-from crabnet_jit.kernels.panels import panel_shape, plain_weights, repeat_sample
+from crabnet_jit.kernels.panels import panel_shape, plain_weights
 from crabnet_jit.kernels.structs import Batches, Rule
 from crabnet_jit.machine.signals import NEVER, Flag
 from crabnet_jit.network.network import NN
@@ -108,6 +108,8 @@ class Chunks:
         # Some schedules remember where they are, which is faster for one run only.
         self._schedule = copy.copy(settings.learning_rate)
         self._n_equations = len(equations)
+        has_gaps = check.flag("source.has_gaps", source.has_gaps)
+        has_derivatives = check.flag("source.has_derivatives", source.has_derivatives)
         self._rule = Rule(*state)
         self._network = net.kernel_view()
         self._compiled = compiled(
@@ -118,19 +120,24 @@ class Chunks:
             net.gradients,
             settings.optimizer.kernel,
             state.numbers,
-            derivative_factor=settings.dy_weight / source.known_share if source.has_derivatives else None,
+            has_gaps=has_gaps,
+            dy_weight=settings.dy_weight if has_derivatives else None,
             equations=equations,
             has_masks=dropout.n_units > 0,
         )
         self._is_constant = check.flag("source.is_constant", source.is_constant)
-        self._has_weights = check.flag("source.has_weights", source.has_weights)
+        has_weights = check.flag("source.has_weights", source.has_weights)
+        self._has_weights = has_weights or has_gaps or has_derivatives
+        self._takes_whole_samples = settings.loss.takes_whole_samples
         rows = dropout.n_units + (0 if self._is_constant else net.in_features + source.n_targets + 1)
         n_columns = n_panels * width * self._compiled.n_jets
         fitting = _fitting_size(net, n_panels * width * rows, n_columns)
         self.size = n = fitting if settings.chunk_size is None else settings.chunk_size
+        self._n_weights = 2 if has_derivatives else 1
         self._sizes = source.batch_size, n_panels, net.in_features, source.n_targets, width, net.dtype
         self._constant = self._new_batches(1) if self._is_constant else None
-        self._shape = repr((n, self._is_constant, self._has_weights, dropout.n_units, *self._sizes))
+        kind = self._is_constant, self._has_weights, self._n_weights, dropout.n_units
+        self._shape = repr((n, *kind, *self._sizes))
         self._owner = object()
         self._is_large = n * (n_panels * width * rows + 1) > _FREE_NUMBERS
         self._large: Buffers | None = None
@@ -152,7 +159,8 @@ class Chunks:
     def _new_batches(self, n: int) -> Batches:
         """Panels for n batches, with the weights that a source may leave as they are; without masks."""
         batch_size, _, n_in, n_targets, _, dtype = self._sizes
-        return new_batches(n, n_in, n_targets, batch_size, dtype, has_weights=self._has_weights)
+        sizes = n, n_in, n_targets, batch_size
+        return new_batches(*sizes, dtype, has_weights=self._has_weights, n_weights=self._n_weights)
 
     def _buffers(self) -> Buffers:
         """Free ones of this thread, or new ones."""
@@ -183,8 +191,7 @@ class Chunks:
             _free.give_back(self._shape, buffers)
 
     def _fill(self, first: int, batches: Batches) -> None:
-        self._source.fill(first, batches)
-        repeat_sample(batches.x, self._source.batch_size)
+        self._source.fill_for_kernels(first, batches, are_whole=self._takes_whole_samples)
 
     def prepare(self, first: int, n: int, rate_scale: float = 1.0) -> Chunk:
         """Fill the buffers for n iterations from `first` on; what users wrote is called here."""

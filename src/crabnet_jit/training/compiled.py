@@ -32,7 +32,8 @@ def compiled(
     n_panels: int,
     gradients: Array,
     *of_update: Any,
-    derivative_factor: float | None = None,
+    has_gaps: bool = False,
+    dy_weight: float | None = None,
     equations: Sequence[Any] = (),
     has_masks: bool = False,
 ) -> Compiled:
@@ -52,19 +53,21 @@ def compiled(
         To be overwritten.
     *of_update
         The kernel of the update rule and its numbers, if the network is trained.
-    derivative_factor : float, optional
+    has_gaps : bool
+        Whether targets may be unknown.
+    dy_weight : float, optional
         What the mean squared error of first derivatives counts, if there are any.
     equations : sequence of Term
         Those of residuals (residuals.py).
     has_masks : bool
         Whether hidden units are dropped.
     """
-    criterion = Criterion(loss.constant, penalties)
-    if derivative_factor is None and not equations:
-        calls = net.calls(loss.kernel, penalties, *of_update, has_masks=has_masks)
+    criterion, kernel = Criterion(loss.constants, penalties), loss.kernel_for(has_gaps)
+    if dy_weight is None and not equations:
+        calls = net.calls(kernel, penalties, *of_update, has_masks=has_masks)
         workspace = net.workspace(n_panels, gradients)
         return Compiled(train, loss_and_gradients, calls, criterion, workspace)
     terms: Any = importlib.import_module("crabnet_jit.training.terms")
-    all_terms = [*terms.of_data(net, n_panels, derivative_factor), *equations]
-    made: Compiled = terms.compiled_terms(net, loss, criterion, all_terms, gradients, *of_update)
+    all_terms = [*terms.of_data(net, n_panels, dy_weight), *equations]
+    made: Compiled = terms.compiled_terms(net, kernel, criterion, all_terms, gradients, *of_update)
     return made

@@ -19,8 +19,8 @@ def check_dy_weight(dy_weight: float, *, has_derivatives: bool) -> float:
 
 def check_derivatives(net: NN, loss: Loss, rule: Optimizer | None = None) -> None:
     """Accept what is to learn derivatives, too; warn where those of the network jump."""
-    if not loss.is_regression:
-        raise check.reject("loss", "one of numbers, such as 'mse', with derivatives", repr(loss))
+    if not loss.is_regression or loss.heads != "values":
+        raise check.reject("loss", "one of values, such as 'mse', with derivatives", repr(loss))
     if rule is not None and rule.is_second_order:
         raise check.reject("optimizer", "one of first order, such as 'adam', with derivatives", repr(rule))
     for activation in net.activations:

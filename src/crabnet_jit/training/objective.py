@@ -14,7 +14,8 @@ from crabnet_jit.components.losses import Loss, as_loss
 from crabnet_jit.components.optimizers import OPTIMIZERS
 from crabnet_jit.components.penalties_and_clipping import Penalties
 from crabnet_jit.components.update_rules import Optimizer
-from crabnet_jit.data.derivatives import joined, known_derivatives, share_of_known
+from crabnet_jit.data.derivatives import check_known, joined, known_derivatives
+from crabnet_jit.data.known import has_known, known_samples, share
 from crabnet_jit.kernels.panels import pack, panel_shape, without_weight
 from crabnet_jit.kernels.structs import Batches, JetWorkspace, Workspace
 from crabnet_jit.machine.signals import Interruptible
@@ -47,7 +48,8 @@ class Objective:
     x : array_like of shape (n_samples, in_features), optional
         Inputs, in the units of the data.
     y : array_like of shape (n_samples, out_features) or (n_samples,), optional
-        Targets, in the units of the data. For a network with a `standardization`, the loss is that of
+        Targets, in the units of the data; fewer columns if the loss needs several outputs for each; NaN where
+        one is unknown, which then does not count. For a network with a `standardization`, the loss is that of
         standardised targets. x and y may be left out if there are residuals.
     residuals : sequence of Residual, default ()
         Equations that the network has to fulfil, at points that stay.
@@ -98,15 +100,14 @@ class Objective:
         self.net = net
         self.loss = as_loss("loss", loss)
         self._residuals = as_residuals(residuals)
-        weight = check_dy_weight(dy_weight, has_derivatives=dy is not None)
-        self._n_samples = 0
-        batches, factor = None, None
+        dy_weight = check_dy_weight(dy_weight, has_derivatives=dy is not None)
+        batches, self._n_samples, has_gaps = None, 0, False
         if x is not None or y is not None or not self._residuals:
-            self._n_samples, batches, factor = self._data(x, y, sample_weight, dy, weight)
+            batches, self._n_samples, has_gaps = self._data(x, y, sample_weight, dy)
         elif sample_weight is not None or dy is not None:
             name = "dy" if sample_weight is None else "sample_weight"
             raise check.reject(name, "left out without x and y", "an array")
-        self._batches, equations = with_equations(net, batches, self._residuals)
+        self._batches, equations = with_equations(net, batches, self._residuals, self.loss)
         self._penalties = Penalties(l1, l2)
         self._theta = aligned_zeros(net.parameters.size, dtype=net.dtype)
         self._network = net.kernel_view()._replace(parameters=self._theta)
@@ -117,7 +118,8 @@ class Objective:
             self._penalties.numbers(),
             0 if batches is None else batches.x.shape[1],
             gradients,
-            derivative_factor=factor,
+            has_gaps=has_gaps,
+            dy_weight=None if dy is None else dy_weight,
             equations=equations,
         )
         n_columns = self._batches.x.shape[1] * self._batches.x.shape[3]
@@ -125,28 +127,31 @@ class Objective:
         self._has_derivatives = dy is not None
 
     def _data(
-        self, x: Any, y: Any, sample_weight: ArrayLike | None, dy: ArrayLike | None, dy_weight: float
-    ) -> tuple[int, Batches, float | None]:
-        """How many samples there are, their only batch, and what their derivatives count."""
+        self, x: Any, y: Any, sample_weight: ArrayLike | None, dy: ArrayLike | None
+    ) -> tuple[Batches, int, bool]:
+        """The batch of all samples, how many there are, and whether some of their targets are unknown."""
         net = self.net
         inputs, targets = check.pairs(net.encode(x), y)
-        self.loss.check_targets("y", check.samples("y", targets, net.out_features))
+        n_targets = self.loss.n_targets("net.out_features", net.out_features)
+        self.loss.check_targets("y", check.samples("y", targets, n_targets, allow_nan=True))
         inputs, targets = net.standardize(inputs), net.standardize_targets(targets)
-        n_samples = inputs.shape[0]
-        weights = np.ones(n_samples)
-        if sample_weight is not None:
-            weights = check.sample_weights("sample_weight", sample_weight, n_samples)
-        factor = None
+        slopes = None
         if dy is not None:
             check_derivatives(net, self.loss)
-            slopes = known_derivatives(dy, n_samples, net.out_features, net.in_features)
-            factor = dy_weight / share_of_known(slopes, weights)
+            slopes = known_derivatives(dy, len(inputs), n_targets, net.in_features)[has_known(targets)]
+        inputs, targets, weights = known_samples(inputs, targets, sample_weight)
+        n_samples, has_gaps = len(inputs), bool(np.isnan(targets).any())
+        if slopes is not None:
+            check_known(slopes, weights)
             targets = joined(targets, net.standardize_derivatives(slopes))
-        shares = (weights / n_samples)[:, None].astype(net.dtype)
+        shares = np.tile((weights / n_samples)[:, None], 1 if slopes is None else 2).astype(net.dtype)
         n_panels, width = panel_shape(n_samples)
         masks = np.empty((1, n_panels, 0, width), net.dtype)
         inputs, targets = without_weight(inputs, weights), without_weight(targets, weights)
-        return n_samples, Batches(pack(inputs), pack(targets), pack(shares, padding=0.0), masks), factor
+        batches = Batches(pack(inputs), pack(targets), pack(shares, padding=0.0), masks)
+        if has_gaps or slopes is not None:
+            share(batches, n_targets, self.loss.takes_whole_samples)
+        return batches, n_samples, has_gaps
 
     def __repr__(self) -> str:
         counts = [(self.net.in_features, "input"), (self.net.out_features, "output")]

@@ -47,7 +47,7 @@ class Steps:
     ) -> None:
         self._net = net
         self._residuals = residuals
-        self._samples, self._equations = joined(net, source, residuals)
+        self._samples, self._equations = joined(net, source, residuals, settings.loss)
         self.history = History(settings.log_every, settings.keep_losses, settings.learning_rate)
         self.optimizer_state = settings.optimizer.init(net.parameters)
         panels = panel_shape(self._samples.batch_size)

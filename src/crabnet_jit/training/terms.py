@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from crabnet_jit.arrays import Array, aligned_zeros
-from crabnet_jit.components.losses import Loss
 from crabnet_jit.kernels.abi import jet_calls_of
 from crabnet_jit.kernels.jet_entries import activation_jets, loss_and_gradients_of_terms, train_terms
 from crabnet_jit.kernels.jets import panels_together
@@ -45,22 +44,22 @@ class Term(NamedTuple):
         return min(self.n_panels, int(panels_together.py_func(self.n_jets)))
 
 
-def of_data(net: NN, n_panels: int, derivative_factor: float | None) -> list[Term]:
-    """The term of data in the first panels; the factor is that of its derivatives, if it has any."""
+def of_data(net: NN, n_panels: int, dy_weight: float | None) -> list[Term]:
+    """The term of data in the first panels, if there are any; dy_weight is None without derivatives."""
     if n_panels == 0:
         return []
-    if derivative_factor is None:
+    if dy_weight is None:
         return [Term(0, n_panels, 0, (), 0.0)]
-    return [Term(0, n_panels, net.in_features, (), derivative_factor)]
+    return [Term(0, n_panels, net.in_features, (), dy_weight)]
 
 
 def compiled_terms(
-    net: NN, loss: Loss, criterion: Criterion, terms: Sequence[Term], gradients: Array, *of_update: Any
+    net: NN, loss: Any, criterion: Criterion, terms: Sequence[Term], gradients: Array, *of_update: Any
 ) -> Compiled:
-    """The kernels for a sum of terms, and what they take."""
+    """The kernels for a sum of terms, and what they take; `loss` is the kernel of that of values."""
     kernels = [activation_jets[KINDS[activation.kind]] for activation in net.activations]
     residuals = [term.residual for term in terms if term.residual is not None]
-    of_run = loss.kernel, criterion.penalties, *of_update
+    of_run = loss, criterion.penalties, *of_update
     calls = jet_calls_of(net.dtype, kernels, *of_run, residuals=residuals)
     seconds: list[tuple[int, int]] = []
     units: list[Array] = [np.empty(0)]

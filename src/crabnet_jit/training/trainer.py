@@ -22,7 +22,7 @@ from crabnet_jit.summary import brief, summary
 from crabnet_jit.training.derivatives import check_derivatives, check_dy_weight
 from crabnet_jit.training.loop import train_until_end
 from crabnet_jit.training.run import Callback, Run, as_callbacks, keyed
-from crabnet_jit.training.sampling import as_residuals, check_rule, check_source
+from crabnet_jit.training.sampling import as_residuals, check_rule, check_source, check_widths
 from crabnet_jit.training.settings import Settings
 from crabnet_jit.training.state import Saved, TrainerState, read_checkpoint, write_checkpoint
 from crabnet_jit.training.steps import Steps
@@ -138,7 +138,7 @@ class Trainer:
     ) -> None:
         check.instance("net", net, NN, "an NN")
         self._residuals = as_residuals(residuals)
-        check_source(net, source, self._residuals)
+        check_source(source, self._residuals)
         self._net = net
         self._source = source
         self._standardization = net.standardization
@@ -165,6 +165,7 @@ class Trainer:
         if self._has_derivatives:
             check_derivatives(net, self.loss, self.optimizer)
         check_rule(self.optimizer, self._residuals)
+        check_widths(net, source, self.loss)
         if isinstance(source, ArraySource):
             self.loss.check_targets("y", source.targets)
         self._steps = Steps(net, source, self._settings, self._residuals)
