@@ -328,6 +328,24 @@ def test_a_step_is_that_of_the_objective(data: bool) -> None:
     np.testing.assert_allclose(net.parameters, before - 0.125 * gradient, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("with_slopes", [False, True])
+def test_unknown_targets_and_derivatives_beside_equations(with_slopes: bool) -> None:
+    """The loss is the sum of both; points of equations all count."""
+    net, rng = network(2), np.random.default_rng(1)
+    x, y, dy = rng.normal(size=(20, 2)), rng.normal(size=(20, 2)), rng.normal(size=(20, 2, 2))
+    y[3, 0], y[7], dy[2, 1, 0] = np.nan, np.nan, np.nan
+    more = {"dy": dy} if with_slopes else {}
+    theta = net.parameters.copy()
+    parts = Objective(net, x, y, **more), Objective(net, residuals=standing(2))
+    (loss, gradient), (other, more_gradient) = (part.loss_and_gradient(theta) for part in parts)
+    history = Trainer(net, ArraySource(x, y, 20, **more), residuals=standing(2), learning_rate=0.125).run(1)
+    assert history.losses[0] == pytest.approx(loss + other, rel=1e-13)
+    expected = theta - 0.125 * (gradient + more_gradient)
+    np.testing.assert_allclose(net.parameters, expected, rtol=1e-12, atol=1e-14)
+    batches = Trainer(network(2), ArraySource(x, y, 7, rng=1, **more), residuals=equations(2))
+    assert np.isfinite(batches.run(50).losses).all()
+
+
 @pytest.mark.parametrize("data", [False, True])
 @pytest.mark.parametrize("make", [equations, standing])
 def test_chunks_do_not_change_the_result(make: Any, data: bool) -> None:
