@@ -334,7 +334,7 @@ def test_unknown_targets_and_derivatives_beside_equations(with_slopes: bool) -> 
     net, rng = network(2), np.random.default_rng(1)
     x, y, dy = rng.normal(size=(20, 2)), rng.normal(size=(20, 2)), rng.normal(size=(20, 2, 2))
     y[3, 0], y[7], dy[2, 1, 0] = np.nan, np.nan, np.nan
-    more = {"dy": dy} if with_slopes else {}
+    more: dict[str, Any] = {"dy": dy} if with_slopes else {}
     theta = net.parameters.copy()
     parts = Objective(net, x, y, **more), Objective(net, residuals=standing(2))
     (loss, gradient), (other, more_gradient) = (part.loss_and_gradient(theta) for part in parts)
