@@ -50,6 +50,7 @@ _PLACES = {
     "network.posterior": "Posterior",
     "training.divergence": "DivergenceError",
     "training.objective": "Objective",
+    "training.residuals": "Residual",
     "training.run": "Callback Every Run",
     "training.trainer": "Trainer",
     "warming": "warmup",
