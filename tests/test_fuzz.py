@@ -62,6 +62,7 @@ from crabnet_jit import (
     Optimizer,
     OptimizerState,
     Poisson,
+    Population,
     ProgressBar,
     Quantile,
     ReLU,
@@ -83,6 +84,7 @@ from crabnet_jit import (
     diagnose,
     export,
     fit,
+    fit_many,
     from_onnx,
     from_safetensors,
     from_sklearn,
@@ -654,6 +656,25 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
                 "log_every": 2,
             },
         ),
+        "fit_many": lambda: Call(
+            lambda **arguments: fit_many(**arguments)[0],
+            {
+                "specs": [{"seed": 1}],
+                "x": X,
+                "y": Y,
+                "n_threads": 1,
+                "progress": False,
+                "checkpoint_seconds": 1.0,
+                "hidden_sizes": [3],
+                "n_iterations": 5,
+                "learning_rate": 0.01,
+            },
+        ),
+        "fit_many, a spec": lambda: Call(
+            lambda **spec: fit_many([spec], X, Y)[0], {"seed": 1, "n_iterations": 5, "learning_rate": 0.01}
+        ),
+        "Population": lambda: Call(lambda trainers: Population(trainers).run(1), {"trainers": [trainer()]}),
+        "Population.run": lambda: called(Population([trainer()]), "run", n_iterations=1, n_threads=1),
         "fit, a validation set": lambda: Call(
             lambda x, y, labels: fit(X, labels, validation=(x, y), n_iterations=5),
             {"x": X, "y": Y, "labels": Y},
@@ -1086,6 +1107,7 @@ def test_all_that_is_public_is_called() -> None:
         "Diagnosis",
         "LayerDiagnosis",
         "GradientCheck",
+        "Fits",
     }
     shown |= {
         "FitHistory",

@@ -51,6 +51,8 @@ from crabnet_jit.exchange.pytorch import from_torch, to_torch
 from crabnet_jit.exchange.safetensors_files import from_safetensors
 from crabnet_jit.exchange.scikit_learn import from_sklearn, to_sklearn
 from crabnet_jit.fitting.fit import fit
+from crabnet_jit.fitting.fit_many import fit_many
+from crabnet_jit.fitting.fits import Fits
 from crabnet_jit.fitting.scores import ClassScores, Scores, score
 from crabnet_jit.inspection.diagnosis import Diagnosis, LayerDiagnosis, diagnose
 from crabnet_jit.inspection.gradients import GradientCheck, check_gradients
@@ -62,6 +64,7 @@ from crabnet_jit.network.network import NN
 from crabnet_jit.network.posterior import Posterior
 from crabnet_jit.training.divergence import DivergenceError
 from crabnet_jit.training.objective import Objective
+from crabnet_jit.training.population import Population
 from crabnet_jit.training.run import Callback, Every, Run
 from crabnet_jit.training.trainer import Trainer
 from crabnet_jit.warming import warmup
@@ -98,6 +101,7 @@ __all__ = [
     "ExponentialDecay",
     "FileFormatError",
     "FitHistory",
+    "Fits",
     "GradientCheck",
     "History",
     "Huber",
@@ -115,6 +119,7 @@ __all__ = [
     "Optimizer",
     "OptimizerState",
     "Poisson",
+    "Population",
     "Posterior",
     "ProgressBar",
     "Quantile",
@@ -141,6 +146,7 @@ __all__ = [
     "diagnose",
     "export",
     "fit",
+    "fit_many",
     "from_onnx",
     "from_safetensors",
     "from_sklearn",

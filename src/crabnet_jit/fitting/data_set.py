@@ -22,6 +22,7 @@ from crabnet_jit.data.labels import Labels, is_labels, label_array
 from crabnet_jit.data.moments import moments
 from crabnet_jit.data.random import StdRng
 from crabnet_jit.data.standardization import Standardization
+from crabnet_jit.fitting.shared import Shared, once
 from crabnet_jit.network.network import NN
 
 Samples = tuple[Array, Array, Array]  # x, y, weights
@@ -137,23 +138,28 @@ def weights_of(sample_weight: ArrayLike | None, n_samples: int) -> Array:
     return check.sample_weights("sample_weight", sample_weight, n_samples)
 
 
-def _units_of(samples: Samples, loss: Loss) -> Standardization:
+def _units_of(samples: Samples, loss: Loss, shared: Shared | None) -> Standardization:
     """Those in which inputs, and the targets of a regression, have mean 0 and standard deviation 1.
 
     Counts stay as they are.
     """
     inputs, targets, weights = samples
     has_units = loss.is_regression and loss.heads != "log_means"
-    of_targets = _mean_and_std(targets if has_units else np.zeros_like(targets), weights)
+    n_targets = targets.shape[1]
+    of_targets = (
+        once(shared, _mean_and_std, targets, weights)
+        if has_units
+        else (np.zeros(n_targets), np.ones(n_targets))
+    )
     return Standardization(
-        *_mean_and_std(inputs, weights), *(np.tile(part, loss.n_heads) for part in of_targets)
+        *once(shared, _mean_and_std, inputs, weights), *(np.tile(part, loss.n_heads) for part in of_targets)
     )
 
 
-def set_up(net: NN, loss: Loss, samples: Samples, standardize: bool) -> None:
+def set_up(net: NN, loss: Loss, samples: Samples, standardize: bool, shared: Shared | None = None) -> None:
     """Give a new network the units of samples, and let logarithms of means begin at those of the targets."""
     if check.flag("standardize", standardize):
-        net.standardization = _units_of(samples, loss)
+        net.standardization = _units_of(samples, loss, shared)
     if loss.heads == "log_means":
         _, targets, weights = samples
         means = np.average(targets, axis=0, weights=weights)

@@ -29,6 +29,7 @@ from crabnet_jit.fitting.data_set import (
     set_up,
     targets_for,
 )
+from crabnet_jit.fitting.shared import Shared, once
 from crabnet_jit.fitting.step_options import batch_size_of, steps_of
 from crabnet_jit.fitting.understanding import understood, with_means
 from crabnet_jit.network.history import FitHistory
@@ -205,12 +206,14 @@ def fit(
         return rows, targets_for(criterion, targets_of(y)[1], schema.labels).values
 
     parts = with_means(set_aside(validation, (inputs, targets, weights), rng, encoded), net)
+    is_whole = parts.training[0] is inputs
     (inputs, targets, weights), validation_set = parts.training, parts.validation
-    net.domain = Domain.of(inputs, weights, None if start is None else start.domain)
+    shared = x if is_whole and isinstance(x, Shared) else None
+    net.domain = once(shared, Domain.of, inputs, weights, None if start is None else start.domain)
     if start is None:
-        set_up(net, criterion, parts.training, standardize)
+        set_up(net, criterion, parts.training, standardize, shared)
     size = batch_size_of(rule, steps, len(inputs))
-    source = ArraySource(inputs, targets, size, sample_weight=weights, rng=rng)
+    source = once(shared, _source, inputs, targets, weights, size).drawn_by(rng)
     every = -(-steps.n_iterations // _CHECKS)
     if keep_losses is not None:
         keep_losses = max(every, check.integer("keep_losses", keep_losses, 0))
@@ -237,20 +240,31 @@ def fit(
     if resume is not None:
         trainer.load_checkpoint(check.path("resume", resume))
     called = as_callbacks(callbacks, every)
-    try:
-        trainer.run(max(0, steps.n_iterations - trainer.iteration), callbacks=[*checks, *called])
-    except OSError as error:
-        if not any(isinstance(callback, Checkpoint) and callback.error is error for callback in called):
-            raise
-        warnings.warn(f"no checkpoint at the end: {error}", RuntimeWarning, stacklevel=3)
+    _run(trainer, steps.n_iterations, checks, called)
     if stopping is not None and stopping.best_parameters is None:
         raise FloatingPointError("no validation loss is finite; a smaller learning_rate may help")
     validated = ([], []) if stopping is None else (stopping.iterations, stopping.losses)
-    kept_rows = np.flatnonzero(is_kept)
-    rows = kept_rows[parts.training_rows], kept_rows[parts.validation_rows]
+    kept_rows = once(shared, np.flatnonzero, is_kept)
+    rows = kept_rows if is_whole else kept_rows[parts.training_rows], kept_rows[parts.validation_rows]
     net.posterior = _posterior(trainer, has_best=stopping is not None)
     net.fit_history = FitHistory(trainer.history, *validated, *rows)
     return net
+
+
+def _run(trainer: Trainer, n_iterations: int, checks: list[Callback], called: list[Callback]) -> None:
+    """Train until so many iterations are done; a last checkpoint that cannot be written is a warning."""
+    try:
+        trainer.run(max(0, n_iterations - trainer.iteration), callbacks=[*checks, *called])
+    except OSError as error:
+        if not any(isinstance(callback, Checkpoint) and callback.error is error for callback in called):
+            raise
+        warnings.warn(f"no checkpoint at the end: {error}", RuntimeWarning, stacklevel=4)
+    trainer.history.trim()
+
+
+def _source(inputs: Array, targets: Array, weights: Array, batch_size: int) -> ArraySource:
+    """Minibatches of these samples, by draws of no generator yet."""
+    return ArraySource(inputs, targets, batch_size, sample_weight=weights, rng=0)
 
 
 def _posterior(trainer: Trainer, *, has_best: bool) -> Posterior | None:
