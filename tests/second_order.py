@@ -52,8 +52,15 @@ def softmax(y: Array) -> Array:
 
 
 def of_outputs(loss: str, y: Array, t: Array) -> tuple[Array, Array, Array]:
-    """Each sample's loss (n,), its gradient (n, k) and its second derivatives (n, k, k), for outputs y."""
+    """Each sample's loss (n,), its gradient (n, k) and its second derivatives (n, k, k), for outputs y.
+
+    Targets that are NaN do not count.
+    """
     k = y.shape[1]
+    known = ~np.isnan(t)
+    if loss == "cross_entropy":
+        known = np.broadcast_to(known.all(axis=1, keepdims=True), t.shape)
+    t = np.where(known, t, 0)
     error = y - t
     if loss == "cross_entropy":
         p, total = softmax(y), t.sum(axis=1)
@@ -77,6 +84,7 @@ def of_outputs(loss: str, y: Array, t: Array) -> tuple[Array, Array, Array]:
     else:
         p = 1 / (1 + np.exp(-y))
         value, slope, second = np.logaddexp(0, y) - t * y, p - t, p * (1 - p)
+    value, slope, second = (np.where(known, part, 0) for part in (value, slope, second))
     return value.mean(axis=1), slope / k, second[:, :, None] * np.eye(k) / k
 
 
@@ -130,7 +138,7 @@ class Plain(NamedTuple):
         _, _, J, C = self.equations(theta)
         if self.loss == "cross_entropy":
             p = softmax(self.outputs(theta))
-            r = np.sqrt(self.weight * self.y.sum(axis=1))[:, None] * np.sqrt(p)
+            r = np.sqrt(self.weight * np.nan_to_num(self.y.sum(axis=1)))[:, None] * np.sqrt(p)
             return np.asarray(r[:, :, None] * (J - np.einsum("nk,nka->na", p, J)[:, None]))
         return np.asarray(np.sqrt(np.einsum("nkk->nk", C))[:, :, None] * J)
 

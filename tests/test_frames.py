@@ -231,8 +231,9 @@ def test_bad_columns_are_named(column: Any, message: str) -> None:
     frame, y = column.rename("c").to_frame(), np.arange(len(column))
     with pytest.raises(InvalidArgumentError, match=rf"^column 'c' of x must be .*{message}"):
         quick(frame, y)
-    with pytest.raises(InvalidArgumentError, match=r"^(column 'c' of y|y) must be"):
-        quick(y, frame)
+    if "missing" not in message and "nan" not in message:  # of y these are unknown
+        with pytest.raises(InvalidArgumentError, match=r"^(column 'c' of y|y) must be"):
+            quick(y, frame)
 
 
 @pytest.mark.parametrize(

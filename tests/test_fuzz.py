@@ -47,6 +47,7 @@ from crabnet_jit import (
     Every,
     ExponentialDecay,
     FileFormatError,
+    GaussianNLL,
     History,
     Huber,
     Identity,
@@ -431,6 +432,9 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
         "Huber.forward": lambda: called(Huber(), "forward", x=X, target=X, sample_weight=np.ones(12)),
         "Quantile.forward": lambda: called(
             Quantile([0.2, 0.8]), "forward", x=X, target=np.ones((12, 1)), sample_weight=np.ones(12)
+        ),
+        "GaussianNLL.forward": lambda: called(
+            GaussianNLL(), "forward", x=X, target=np.ones((12, 1)), sample_weight=np.ones(12)
         ),
         "Poisson.forward": lambda: called(Poisson(), "forward", x=X, target=X**2, sample_weight=np.ones(12)),
         "BinaryCrossEntropy.forward": lambda: called(

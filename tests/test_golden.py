@@ -72,7 +72,7 @@ def of_losses(golden: Any, name: str, kind: str) -> tuple[Any, Any, Any, Any]:
     """Predictions, targets, weights and what comes out."""
     data = golden["losses"]
     weight = data["w"] if kind == "weighted" else None
-    return np.array(data["x"]), np.array(data[name]["target"]), weight, data[name][kind]
+    return np.array(data[name]["x"]), np.array(data[name]["target"]), weight, data[name][kind]
 
 
 def a_loss(name: str) -> Any:
@@ -132,13 +132,14 @@ def test_loss_and_gradient_in_float32(golden: Any, name: str, kind: str) -> None
     weight = np.ones(len(x)) if weight is None else np.array(weight)
     total = 0.0
     for s, share in enumerate(weight / weight.sum()):
-        zero = [(np.zeros((3, 1)), x[s])]
-        net = NN(1, [], 3, init=zero, dtype=np.float32)
+        n_out = x.shape[1]
+        zero = [(np.zeros((n_out, 1)), x[s])]
+        net = NN(1, [], n_out, init=zero, dtype=np.float32)
         value, gradient = Objective(net, [[0.0]], target[s : s + 1], loss=a_loss(name)).loss_and_gradient(
             net.parameters
         )
         total += share * value
-        np.testing.assert_allclose(share * gradient[3:], expected["dL_dx"][s], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(share * gradient[n_out:], expected["dL_dx"][s], rtol=1e-5, atol=1e-6)
     assert total == pytest.approx(expected["loss"], rel=1e-5)
 
 
@@ -161,7 +162,7 @@ def test_steps_of_an_optimizer(golden: Any, name: str, dtype: Any, tolerance: fl
 # ---- second derivatives of losses ----
 
 
-@pytest.mark.parametrize("name", [name for name in LOSSES if name not in ("mae", "quantile")])
+@pytest.mark.parametrize("name", [name for name in LOSSES if name not in ("mae", "quantile", "gaussian_nll")])
 def test_second_derivatives_and_gradient(golden: Any, name: str) -> None:
     data = golden["curvature"]
     net = NN(3, [5, 4], 3, activation="tanh", init=data["parameters"])

@@ -80,6 +80,8 @@ def data(n: int, loss: str = "mse") -> tuple[Any, Any, Any]:
     if loss in ("binary_cross_entropy", "cross_entropy"):
         y = rng.uniform(0, 1, (n, 2))
         y /= y.sum(axis=1, keepdims=True)
+    if loss == "gaussian_nll":
+        y = y[:, :1]
     return x, np.abs(y) if loss == "poisson" else y, w
 
 

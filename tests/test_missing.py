@@ -204,8 +204,9 @@ def test_the_network_is_that_of_fit(task: str, missing: str, validation: float |
         **QUICK,
     )
     assert same(load("net.npz"), expected)
-    assert "missing values: 'age' 2, 'kind' 2, 'y' 1; " in err
-    assert f"{4 if missing == 'drop' else 1} of {N} rows are left out" in err
+    done = f"3 of {N} rows are left out" if missing == "drop" else "inputs are taken as their mean"
+    assert f"missing values: 'age' 2, 'kind' 2; {done}\n" in err
+    assert f"unknown outputs: 'y' 1; 1 of {N} rows are left out\n" in err
     if task == "classification":
         assert "task: classification of 'y', 2 classes: big, small" in err
 

@@ -1,4 +1,4 @@
-"""Losses that say what the noise is: quantiles and counts."""
+"""Losses that say what the noise is: quantiles, standard deviations and counts."""
 
 import ctypes
 import pickle
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numba import njit
+from scipy.stats import norm
 from sklearn.base import clone
 
 from crabnet_jit import (
@@ -21,6 +22,7 @@ from crabnet_jit import (
     Checkpoint,
     CrossEntropy,
     FileFormatError,
+    GaussianNLL,
     InvalidArgumentError,
     Objective,
     Poisson,
@@ -75,6 +77,11 @@ def of_quantiles() -> NN:
 
 
 @pytest.fixture(scope="module")
+def of_noise() -> NN:
+    return fit(*waves(2000), loss="gaussian_nll", n_iterations=6000)
+
+
+@pytest.fixture(scope="module")
 def of_counts() -> NN:
     return fit(*counts(1000), loss="poisson", n_iterations=3000)
 
@@ -124,7 +131,7 @@ def test_poisson_is_half_the_deviance() -> None:
     np.testing.assert_allclose(loss.backward(), (mean - target) / 4, rtol=1e-14)
 
 
-@pytest.mark.parametrize("loss", [Quantile(), Quantile(0.2), Quantile([0.1, 0.9]), Poisson()])
+@pytest.mark.parametrize("loss", [Quantile(), Quantile(0.2), Quantile([0.1, 0.9]), GaussianNLL(), Poisson()])
 def test_they_are_plain_components(loss: Any) -> None:
     for same in (eval(repr(loss)), pickle.loads(pickle.dumps(loss)), type(loss)(**loss.options())):
         assert same == loss
@@ -167,7 +174,7 @@ def test_negative_counts_are_named(use: str) -> None:
         uses[use]()
 
 
-@pytest.mark.parametrize("loss", [Quantile(LEVELS), Poisson()])
+@pytest.mark.parametrize("loss", [Quantile(LEVELS), GaussianNLL(), Poisson()])
 def test_labels_are_no_numbers(loss: Any) -> None:
     with pytest.raises(InvalidArgumentError, match=f"y must be numbers for the loss {loss.name}"):
         fit([0.0, 1.0, 2.0], ["a", "b", "a"], loss=loss)
@@ -236,6 +243,86 @@ def test_all_quantiles_come_from_compiled_code(of_quantiles: NN) -> None:
     np.testing.assert_allclose(values(of_quantiles, 0.7), expected, rtol=1e-13)
     np.testing.assert_allclose(of_quantiles.freeze()(0.7), expected, rtol=1e-13)
     assert of_quantiles.jacobian([0.7]).shape == (1, 3, 1)
+
+
+# ---- standard deviations ----
+
+
+def test_gaussian_nll_is_the_density_of_normal_variables() -> None:
+    rng = np.random.default_rng(0)
+    mean, log_std, target = (rng.normal(size=(9, 2)) for _ in range(3))
+    loss = GaussianNLL()
+    expected = -norm.logpdf(target, mean, np.exp(log_std)).mean() - np.log(2 * np.pi) / 2
+    assert loss.forward(np.hstack([mean, log_std]), target) == pytest.approx(expected, rel=1e-13)
+    z = (mean - target) / np.exp(log_std)
+    np.testing.assert_allclose(loss.backward(), np.hstack([z / np.exp(log_std), 1 - z**2]) / 18, rtol=1e-12)
+
+
+def test_standard_deviations_are_those_of_the_noise(of_noise: NN) -> None:
+    x = np.linspace(-2.8, 2.8, 57)
+    mean, std = of_noise.predict(x, return_std=True)
+    assert mean.shape == std.shape == (57,)
+    assert np.abs(mean - np.sin(x)).mean() < 0.05
+    assert np.abs(std / noise_at(x) - 1).mean() < 0.1
+    np.testing.assert_array_equal(of_noise.predict(x), mean)
+    np.testing.assert_array_equal(of_noise(x), np.column_stack([mean, std]))
+    assert score(of_noise, *waves(500, seed=1)).rmse[0] < 0.5
+
+
+def test_means_and_standard_deviations_have_the_units_of_their_targets() -> None:
+    x, y = waves(500)
+    both = np.column_stack([y, 1e6 - 1000 * y])
+    options: dict[str, Any] = {"loss": "gaussian_nll", "hidden_sizes": [8], "n_iterations": 3000}
+    net = fit(x, both, **options)
+    assert net.out_features == 4
+    mean, std = net.predict(x, return_std=True)
+    assert mean.shape == std.shape == (500, 2)
+    np.testing.assert_allclose(std[:, 1] / std[:, 0], 1000, rtol=0.5)
+    assert np.abs(mean - both)[:, 1].mean() < 500
+    assert net.standardization is not None
+    np.testing.assert_allclose(net.standardization.y_mean[2:], np.log(both.std(axis=0)))
+    np.testing.assert_array_equal(net.standardization.y_std[2:], [1, 1])
+    scaled = fit(x, 2.0**10 * both, **options)
+    np.testing.assert_allclose(scaled.predict(x, return_std=True)[1], 2.0**10 * std, rtol=1e-6)
+    raw = fit(x, y, standardize=False, **options)
+    assert 0.05 < raw.predict(x, return_std=True)[1].mean() < 1
+
+
+def test_without_inputs_they_are_those_of_the_sample() -> None:
+    y = np.random.default_rng(0).normal(7.0, 3.0, size=200)
+    net = fit(np.zeros(200), y, hidden_sizes=[], loss="gaussian_nll", batch_size=200)
+    mean, std = net.predict([0.0], return_std=True)
+    assert (mean[0], std[0]) == (pytest.approx(y.mean(), rel=1e-6), pytest.approx(y.std(), rel=1e-6))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("y", [np.sin(np.linspace(0, 6, 300)), np.full(300, 5.0)])
+def test_data_without_noise_do_no_harm(y: Any, dtype: str) -> None:
+    x = np.linspace(0, 6, 300)
+    net = fit(x, y, loss="gaussian_nll", dtype=dtype, n_iterations=3000)
+    mean, std = net.predict(x, return_std=True)
+    assert np.abs(mean - y).mean() < 0.1
+    assert 0 < std.mean() < 0.1
+
+
+def test_values_in_compiled_code_are_means_and_standard_deviations(of_noise: NN) -> None:
+    @njit  # type: ignore[untyped-decorator]
+    def values(net: Any, x: float) -> Any:
+        return net(x)
+
+    expected = of_noise([0.7])[0]
+    np.testing.assert_allclose(values(of_noise, 0.7), expected, rtol=1e-12)
+    np.testing.assert_allclose(of_noise.freeze()(0.7), expected, rtol=1e-12)
+    point, y = (ctypes.c_double * 1)(0.7), (ctypes.c_double * 2)()
+    of_noise.cfunc().ctypes(point, y)
+    np.testing.assert_allclose(y[:], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", ["levenberg_marquardt", "bayesian_regularization"])
+@pytest.mark.parametrize("loss", ["gaussian_nll", Quantile(LEVELS)])
+def test_what_has_no_curvature_is_named(loss: Any, optimizer: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"loss must be .*mse.* for \w+, got (Gauss|Quant)"):
+        fit(*waves(20), loss=loss, optimizer=optimizer)
 
 
 # ---- counts ----
@@ -343,7 +430,7 @@ def exports(net: NN, folder: Path, only: str = "") -> list[Callable[[Any], Any]]
     return functions
 
 
-@pytest.mark.parametrize("loss", [Quantile(LEVELS), Poisson()])
+@pytest.mark.parametrize("loss", [Quantile(LEVELS), GaussianNLL(), Poisson()])
 def test_other_programs_give_the_same(loss: Any, tmp_path: Path) -> None:
     x, y = counts(200)
     net = fit(x, y, loss=loss, hidden_sizes=[4], n_iterations=300)
@@ -359,16 +446,22 @@ def test_names_of_exported_outputs(of_quantiles: NN, of_counts: NN, tmp_path: Pa
     assert r"y_{0} &= \exp\left(1 \left(" in to_latex(of_counts)
 
 
-def test_programs_that_make_no_powers(of_counts: NN, of_quantiles: NN) -> None:
-    with pytest.raises(InvalidArgumentError, match="for scikit-learn, got one of counts"):
-        to_sklearn(of_counts)
+def test_programs_that_make_no_powers(of_counts: NN, of_noise: NN) -> None:
+    message = (
+        "net must be one without logarithms among its outputs, for scikit-learn, got one whose outputs are "
+    )
+    for net, heads in ((of_counts, "log_means"), (of_noise, "means_and_log_stds")):
+        with pytest.raises(InvalidArgumentError, match=message + heads):
+            to_sklearn(net)
     narrow = fit(*waves(50), loss=Quantile(LEVELS), n_iterations=5, hidden_sizes=[3])
     np.testing.assert_allclose(to_sklearn(narrow).predict([[0.5]]), narrow([0.5]), rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["quantiles", "counts"])
-def test_files_keep_what_outputs_mean(kind: str, of_quantiles: NN, of_counts: NN, tmp_path: Path) -> None:
-    net = of_quantiles if kind == "quantiles" else of_counts
+@pytest.mark.parametrize("kind", ["quantiles", "noise", "counts"])
+def test_files_keep_what_outputs_mean(
+    kind: str, of_quantiles: NN, of_noise: NN, of_counts: NN, tmp_path: Path
+) -> None:
+    net = {"quantiles": of_quantiles, "noise": of_noise, "counts": of_counts}[kind]
     save(net, tmp_path / "net.npz")
     for same in (load(tmp_path / "net.npz"), pickle.loads(pickle.dumps(net))):
         assert same.schema == net.schema
@@ -384,6 +477,7 @@ def test_files_keep_what_outputs_mean(kind: str, of_quantiles: NN, of_counts: NN
         {"heads": "quantiles", "quantiles": "0.5"},
         {"heads": "values", "quantiles": LEVELS},
         {"heads": "log_means", "quantiles": LEVELS},
+        {"heads": "means_and_log_stds", "quantiles": []},
         {"heads": "no"},
         {"heads": None},
         {"heads": "values", "quantiles": []},
@@ -408,7 +502,7 @@ def test_files_of_version_2_have_values() -> None:
 # ---- runs ----
 
 
-@pytest.mark.parametrize("loss", [Quantile(LEVELS), Quantile(0.3), Poisson()])
+@pytest.mark.parametrize("loss", [Quantile(LEVELS), Quantile(0.3), GaussianNLL(), Poisson()])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_chunks_make_no_difference(loss: Any, dtype: str) -> None:
     x, y = counts(70)
@@ -421,10 +515,10 @@ def test_chunks_make_no_difference(loss: Any, dtype: str) -> None:
     assert runs[0] == runs[1] == runs[2]
 
 
-@pytest.mark.parametrize("loss", [Quantile(LEVELS), Poisson()])
+@pytest.mark.parametrize("loss", [Quantile(LEVELS), GaussianNLL(), Poisson()])
 def test_runs_are_resumed(loss: Any, tmp_path: Path) -> None:
     x, y = counts(100)
-    options: dict[str, Any] = {"hidden_sizes": [4], "n_iterations": 100, "validation": 0.2}
+    options: Any = {"hidden_sizes": [4], "n_iterations": 100, "validation": 0.2}
     whole = fit(x, y, loss=loss, **options)
     path = tmp_path / "run.npz"
 
@@ -434,15 +528,23 @@ def test_runs_are_resumed(loss: Any, tmp_path: Path) -> None:
         x, y, loss=loss, callbacks=[Checkpoint(path, every=20), _StopAt(1000)], resume=path, **options
     )
     np.testing.assert_array_equal(again.parameters, whole.parameters)
-    other: Any = Quantile([0.1, 0.5, 0.9]) if loss.n_heads == 3 else "mse"
+    others: dict[int, Any] = {1: "mse", 2: Quantile([0.1, 0.9]), 3: Quantile([0.1, 0.5, 0.9])}
     with pytest.raises(FileFormatError, match="is of another run: its loss is"):
-        fit(x, y, loss=other, callbacks=[Checkpoint(path, every=20), _StopAt(1000)], resume=path, **options)
+        fit(
+            x,
+            y,
+            loss=others[loss.n_heads],
+            callbacks=[Checkpoint(path, every=20), _StopAt(1000)],
+            resume=path,
+            **options,
+        )
 
 
-def test_a_fit_goes_on_with_the_loss_of_its_start(of_quantiles: NN, of_counts: NN) -> None:
+def test_a_fit_goes_on_with_the_loss_of_its_start(of_quantiles: NN, of_noise: NN, of_counts: NN) -> None:
     x, y = waves(50)
     again = fit(x, y, start=of_quantiles, n_iterations=2)
     assert again.schema.quantiles == tuple(LEVELS)
+    assert fit(x, y, start=of_noise, n_iterations=2).schema.heads == "means_and_log_stds"
     counted = fit(*counts(50), start=of_counts, n_iterations=2)
     assert counted.schema.heads == "log_means"
     message = r"loss must be one for the outputs of start, Quantile\(q=\(0.05, 0.5, 0.95\)\), got "
@@ -483,7 +585,7 @@ def test_a_regressor_of_quantiles_and_of_counts() -> None:
     np.testing.assert_allclose(of_counts.predict(z[:, None]), h, rtol=1e-10)
 
 
-@pytest.mark.parametrize("loss", [Quantile(LEVELS), "poisson"])
+@pytest.mark.parametrize("loss", [Quantile(LEVELS), "gaussian_nll", "poisson"])
 def test_regressors_go_on(loss: Any) -> None:
     x, y = counts(100)
     X, y = x[:, None], y[:, 0]

@@ -1340,7 +1340,7 @@ def test_inputs_that_can_only_be_read_once() -> None:
         (lambda: plot_fit(constant(1, 2), LINE, LINE), r"x must be of shape \(n_samples, 2\)"),
         (lambda: plot_fit(constant(1, 1), LINE, LINE[:3]), "y must be of as many samples as x, 9, got 3"),
         (lambda: plot_fit(constant(1, 1), LINE, np.ones((9, 2))), r"y must be of shape \(n_samples, 1\)"),
-        (lambda: plot_fit(constant(1, 1), LINE, [np.nan] * 9), "y must be finite"),
+        (lambda: plot_fit(constant(1, 1), LINE, [np.nan] * 9), "y must be known for some sample"),
         (lambda: plot_fit(constant(1, 1), np.empty((0, 1)), []), "x must be a batch of at least one"),
         (lambda: plot_fit(constant(1, 1), "abc", LINE), "x must be an array of real numbers"),
         (lambda: plot_fit(constant(1, 1), LINE, LINE, output=1), "output must be an integer from 0 to 0"),

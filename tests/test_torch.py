@@ -19,11 +19,13 @@ from crabnet_jit import (
     ELU,
     GELU,
     NN,
+    ArraySource,
     CustomActivation,
     InvalidArgumentError,
     LeakyReLU,
     Sine,
     Standardization,
+    Trainer,
     fit,
     from_safetensors,
     from_torch,
@@ -588,6 +590,48 @@ def test_levenberg_marquardt_in_pytorch_gets_near_the_target(monkeypatch: pytest
     seconds, outputs = least_squares.torch_eager()(60, 1)
     assert seconds > 0
     assert grid_error(outputs) < 3e-5
+
+
+#: Losses of each output, or of each sample.
+MASKED: dict[str, Callable[[Any, Any], Any]] = {
+    "mse": lambda y, t: nn.functional.mse_loss(y, t, reduction="none"),
+    "mae": lambda y, t: nn.functional.l1_loss(y, t, reduction="none"),
+    "huber": lambda y, t: nn.functional.huber_loss(y, t, reduction="none"),
+    "log_cosh": lambda y, t: torch.log(torch.cosh(y - t)),
+    "binary_cross_entropy": lambda y, t: nn.functional.binary_cross_entropy_with_logits(
+        y, t, reduction="none"
+    ),
+    "cross_entropy": lambda y, t: nn.functional.cross_entropy(y, t, reduction="none"),
+}
+
+
+@pytest.mark.parametrize("loss", MASKED)
+def test_unknown_targets_are_those_of_a_masked_mean(loss: str) -> None:
+    """Losses and parameters of 30 steps of Adam on all samples, some of whose targets are NaN."""
+    rng = np.random.default_rng(2)
+    x, y, weights = rng.normal(size=(50, 3)), rng.dirichlet(np.ones(2), 50), rng.uniform(0.1, 2, 50)
+    y[rng.random(y.shape) < 0.3] = np.nan
+    y[np.isnan(y).all(axis=1), 0] = 0.5
+    net = NN(3, [8], 2, 1, activation="tanh", init="glorot_uniform")
+    module = to_torch(net)
+    adam = torch.optim.Adam(module.parameters(), 0.01)
+    known = ~np.isnan(y)
+    if loss == "cross_entropy":
+        known = np.asarray(known.all(axis=1))
+    wanted, mask = torch.tensor(np.nan_to_num(y)), torch.tensor(known)
+    shares = torch.tensor(weights if known.ndim == 1 else np.stack([weights] * 2, axis=1))
+    losses = []
+    for _ in range(30):
+        adam.zero_grad()
+        value = (MASKED[loss](module(torch.tensor(x)), wanted) * shares)[mask].sum() / shares[mask].sum()
+        value.backward()
+        adam.step()
+        losses.append(value.item())
+    source = ArraySource(x, y, 50, sample_weight=weights)
+    trainer = Trainer(net, source, loss=loss, optimizer="adam", learning_rate=0.01)
+    np.testing.assert_allclose(trainer.run(30).losses, losses, rtol=1e-12)
+    theirs = torch.cat([part.detach().ravel() for part in module.parameters()]).numpy()
+    np.testing.assert_allclose(net.parameters, theirs, rtol=1e-9, atol=1e-11)
 
 
 # ---- derivatives with respect to inputs ----

@@ -21,7 +21,8 @@ _PLACES = {
     ),
     "components.levenberg_marquardt": "BayesianRegularization LevenbergMarquardt",
     "components.losses": (
-        "LOSSES MAE MSE BinaryCrossEntropy CrossEntropy CustomLoss Huber LogCosh Loss Poisson Quantile"
+        "LOSSES MAE MSE BinaryCrossEntropy CrossEntropy CustomLoss GaussianNLL Huber LogCosh Loss "
+        "Poisson Quantile"
     ),
     "components.optimizers": "OPTIMIZERS",
     "components.schedules": "Constant Cosine ExponentialDecay OneCycle StepDecay",

@@ -207,10 +207,15 @@ def array(
 
 
 def samples(
-    name: str, values: ArrayLike, n_features: int | None = None, dtype: DTypeLike = np.float64
+    name: str,
+    values: ArrayLike,
+    n_features: int | None = None,
+    dtype: DTypeLike = np.float64,
+    *,
+    allow_nan: bool = False,
 ) -> NDArray[Any]:
     """A batch: finite numbers of shape (n_samples, n_features), one sample a row."""
-    return _batch(name, array(name, values, dtype), n_features)
+    return _batch(name, array(name, values, dtype, allow_nan=allow_nan), n_features)
 
 
 def _batch(name: str, result: NDArray[Any], n_features: int | None) -> NDArray[Any]:
@@ -242,18 +247,26 @@ def rows(
 
 
 def pairs(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Inputs (n_samples, n_in) and targets (n_samples, n_out); those of shape (n_samples,) are a feature."""
-    inputs, targets = rows("x", x), rows("y", y)
+    """Inputs (n_samples, n_in) and targets (n_samples, n_out); those of shape (n_samples,) are a feature.
+
+    Targets that are NaN are unknown.
+    """
+    inputs, targets = rows("x", x), rows("y", y, allow_nan=True)
     if targets.shape[0] != inputs.shape[0]:
         raise reject("y", f"of as many samples as x, {inputs.shape[0]}", f"{targets.shape[0]}")
     return inputs, targets
 
 
 def same_shape(
-    name: str, values: ArrayLike, shape: tuple[int, ...], dtype: DTypeLike = np.float64
+    name: str,
+    values: ArrayLike,
+    shape: tuple[int, ...],
+    dtype: DTypeLike = np.float64,
+    *,
+    allow_nan: bool = False,
 ) -> NDArray[Any]:
     """Finite numbers of exactly this shape."""
-    result = array(name, values, dtype)
+    result = array(name, values, dtype, allow_nan=allow_nan)
     if result.shape != shape:
         raise reject(name, f"of shape {shape}", f"shape {result.shape}")
     return result

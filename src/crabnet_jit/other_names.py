@@ -65,6 +65,8 @@ _VALUES = {
     "levenberg_marquardt": "lm trainlm levenberg-marquardt levenbergmarquardt marquardt levmar "
     "gauss_newton gauss-newton gaussnewton",
     "quantile": "pinball quantile_loss quantileloss check tilted",
+    "gaussian_nll": "gaussian normal gaussiannllloss gaussian_nll_loss nll negative_log_likelihood "
+    "heteroscedastic",
     "poisson": "poisson_nll poissonnllloss poisson_deviance count counts reg:poisson count:poisson",
     "mse": "mean_squared_error squared_error l2 mseloss",
     "mae": "mean_absolute_error absolute_error l1 l1loss",

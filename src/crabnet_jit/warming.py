@@ -50,6 +50,7 @@ def everything() -> Iterator[tuple[str, Callable[[], object]]]:
             yield f"{activation!r}, {dtype}", partial(_predict, activation, dtype)
         for loss in (kind() for kind in LOSSES.values()):
             yield f"{loss!r}, {dtype}", partial(_train, dtype, _ONE_PANEL, loss=loss)
+            yield f"{loss!r}, unknown targets, {dtype}", partial(_train_with_gaps, dtype, loss)
         for optimizer in (kind() for kind in OPTIMIZERS.values()):
             if not optimizer.is_second_order:
                 yield f"{optimizer!r}, {dtype}", partial(_train, dtype, _ONE_PANEL, optimizer=optimizer)
@@ -86,6 +87,13 @@ def _train(dtype: str, batch_size: int, activation: str = "relu", **options: Any
     StandardGaussian()([[0.0, 0.0]])
     loss = options.get("loss", "mse")
     Objective(net, x[:batch_size], y[:batch_size], loss=loss).loss_and_gradient(net.parameters)
+
+
+def _train_with_gaps(dtype: str, loss: Loss) -> None:
+    """With targets of which some are unknown."""
+    y = np.array([[1.0, 0.0], [1.0, np.nan]])  # right for every loss
+    net = NN(1, [2], 2, rng=1, dtype=dtype)
+    Trainer(net, ArraySource([0.0, 1.0], y, 2, rng=1), loss=loss).compile()
 
 
 def _train_second_order(loss: Loss) -> None:

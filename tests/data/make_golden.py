@@ -52,6 +52,12 @@ def quantile(x: Any, target: Any) -> Any:
     return torch.maximum(QUANTILES * error, (QUANTILES - 1) * error)
 
 
+def gaussian_nll(x: Any, target: Any) -> Any:
+    """Of means of two targets, then logarithms of standard deviations; PyTorch's would be bounded below."""
+    variance = torch.exp(2 * x[:, 2:])
+    return functional.gaussian_nll_loss(x[:, :2], target, variance, eps=1e-300, reduction="none")
+
+
 def poisson(x: Any, target: Any) -> Any:
     """Half the deviance of each element: over the least loss that its target can have."""
     least = target - torch.xlogy(target, target)
@@ -65,6 +71,7 @@ LOSSES: dict[str, Callable[[Any, Any], Any]] = {  # of each sample
     "log_cosh": lambda x, t: log_cosh(x, t).mean(1),
     "quantile": lambda x, t: quantile(x, t).mean(1),
     "poisson": lambda x, t: poisson(x, t).mean(1),
+    "gaussian_nll": lambda x, t: gaussian_nll(x, t).mean(1),
     "binary_cross_entropy": lambda x, t: functional.binary_cross_entropy_with_logits(
         x, t, reduction="none"
     ).mean(1),
@@ -116,6 +123,7 @@ def losses() -> dict[str, Any]:
         "probabilities": torch.tensor([[0.0, 1, 0.5], [1, 0.25, 0], [0.5, 0, 1], [0, 1, 0.9], [0.3, 0.6, 1]]),
         "classes": torch.tensor([[0.2, 0.3, 0.5], [0, 1, 0], [1, 0, 0], [0.25, 0.5, 0.25], [0.7, 0.2, 0.1]]),
         "counts": torch.tensor([[0.0, 1, 12], [7.0, 0, 1], [2, 0.25, 3], [0, 60, 1], [4, 1, 1e-3]]),
+        "two": torch.tensor([[0.1, 0.2], [-3.0, 5.0], [0.7, 0.7], [2.5, -1e3], [1.2, 0.0]]),
         "one": torch.tensor([[0.1], [-3.0], [0.7], [2.5], [1.2]]),
     }
     kinds = {
@@ -123,14 +131,19 @@ def losses() -> dict[str, Any]:
         "cross_entropy": "classes",
         "poisson": "counts",
         "quantile": "one",
+        "gaussian_nll": "two",
     }
+    fourth = torch.tensor([[-0.4], [1.0], [0.0], [5.0], [-3.0]])
     weights = {"unweighted": torch.ones(5), "weighted": torch.tensor([1.0, 0.5, 3.0, 0.0, 2.5])}
-    result: dict[str, Any] = {"x": predictions.tolist(), "w": weights["weighted"].tolist()}
+    result: dict[str, Any] = {"w": weights["weighted"].tolist()}
     for name, function in LOSSES.items():
         target = targets[kinds.get(name, "numbers")]
         result[name] = {"target": target.tolist()}
+        four = torch.cat([predictions.clamp(-4.0, 4.0), fourth], 1)
+        points = four if name == "gaussian_nll" else predictions
+        result[name]["x"] = points.tolist()
         for kind, w in weights.items():
-            x = predictions.clone().requires_grad_()
+            x = points.clone().requires_grad_()
             loss = (w * function(x, target)).sum() / w.sum()
             loss.backward()
             result[name][kind] = {"loss": loss.item(), "dL_dx": x.grad.tolist()}

@@ -59,8 +59,7 @@ def fit(options: argparse.Namespace) -> None:
     if both := set(options.outputs).intersection(options.inputs):
         raise check.reject("--outputs", "columns that are no inputs", min(both))
     table = read_table(options.file, reading_of(options))
-    names = [*options.inputs, *options.outputs, *([options.weights] if options.weights else [])]
-    about_missing = _missing(table, names, options)
+    about_missing = _missing(table, options)
     x, y = table.select(options.inputs), _outputs(table, options.outputs)
     loss, about_task = _loss(options, [table.column(name) for name in options.outputs])
     weights = _weights(table, options.weights)
@@ -88,7 +87,7 @@ def fit(options: argparse.Namespace) -> None:
             dtype=options.dtype,
             on_check=on_check,
             patience=options.patience,
-            callbacks=[*watch.callbacks, _SayFirst(about_missing, about_task)],
+            callbacks=[*watch.callbacks, _SayFirst(*about_missing, about_task)],
             resume=options.resume,
             on_divergence=options.on_divergence,
             l1=options.l1,
@@ -137,28 +136,45 @@ class _SayFirst(Callback):
             say(line)
 
 
-def _missing(table: Table, names: Sequence[str], options: argparse.Namespace) -> str:
+def _missing(table: Table, options: argparse.Namespace) -> list[str]:
     """What is to be said of missing values; an error if there may be none, or too many."""
     check.choice("--missing", options.missing, MISSING)
-    columns = [table.column(name) for name in names]
-    missing = {cells.name: int(cells.is_missing.sum()) for cells in columns if cells.is_missing.any()}
-    if not missing:
-        return ""
-    counts = ", ".join(f"{check.shown(name)} {n}" for name, n in missing.items())
-    if options.missing == "error":
-        place = _first_missing(table, columns)
-        raise TableError(f"{place}: the value is missing, as in other cells ({counts}){_HINT}")
-    unusable = columns if options.missing == "drop" else columns[len(options.inputs) :]
-    n_unusable = int(np.any([cells.is_missing for cells in unusable], axis=0).sum())
-    if n_unusable == table.n_rows:
+    inputs, outputs = ([table.column(name) for name in names] for names in (options.inputs, options.outputs))
+    weights = [table.column(options.weights)] if options.weights else []
+    ruled = [*inputs, *weights]
+    if options.missing == "error" and any(cells.is_missing.any() for cells in ruled):
+        place = _first_missing(table, ruled)
+        raise TableError(f"{place}: the value is missing, as in other cells ({_counts(ruled)}){_HINT}")
+    needed = ruled if options.missing == "drop" else weights
+    is_unusable = np.any([np.zeros(table.n_rows, bool), *(cells.is_missing for cells in needed)], axis=0)
+    is_unknown = np.all([cells.is_missing for cells in outputs], axis=0)
+    if (is_unusable | is_unknown).all():
+        counts = _counts([*ruled, *outputs])
         raise TableError(f"{table.source}: must have rows without missing values, has none ({counts})")
-    for cells in columns:
+    for cells in (*ruled, *outputs):
         if cells.is_missing.all():
             raise TableError(f"{table.source}, column {check.shown(cells.name)}: has no value in any row")
-    done = [f"{n_unusable} of {table.n_rows} rows are left out"] if n_unusable > 0 else []
-    if options.missing == "mean" and any(cells.is_missing.any() for cells in columns[: len(options.inputs)]):
-        done.append("inputs are taken as their mean")
-    return f"missing values: {counts}; {', '.join(done)}"
+    said = []
+    if counts := _counts(ruled):
+        done = [_left_out(is_unusable)] if is_unusable.any() else []
+        if options.missing == "mean" and _counts(inputs):
+            done.append("inputs are taken as their mean")
+        said.append(f"missing values: {counts}; {', '.join(done)}")
+    if counts := _counts(outputs):
+        done = ["they do not count"] if len(outputs) > 1 else []
+        done += [_left_out(is_unknown)] if is_unknown.any() else []
+        said.append(f"unknown outputs: {counts}; {', '.join(done)}")
+    return said
+
+
+def _counts(columns: Sequence[Cells]) -> str:
+    """How many values are missing in which columns."""
+    missing = {cells.name: int(cells.is_missing.sum()) for cells in columns}
+    return ", ".join(f"{check.shown(name)} {n}" for name, n in missing.items() if n > 0)
+
+
+def _left_out(is_unusable: NDArray[np.bool_]) -> str:
+    return f"{is_unusable.sum()} of {is_unusable.size} rows are left out"
 
 
 def _first_missing(table: Table, columns: Sequence[Cells]) -> str:

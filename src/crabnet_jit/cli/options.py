@@ -318,8 +318,8 @@ def _add_fit(fit: Parser) -> None:
         "--missing",
         default="error",
         metavar="WHAT",
-        help="what to do with missing values: error, drop (leave their rows out), mean (take that of the "
-        "training data, which the network keeps)",
+        help="what to do with missing inputs: error, drop (leave their rows out), mean (take that of the "
+        "training data, which the network keeps); missing outputs are unknown, and do not count",
     )
     fit.add_argument(
         "--loss",

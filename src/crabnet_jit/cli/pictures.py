@@ -10,7 +10,7 @@ import numpy as np
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.callbacks.snapshots import Snapshots
-from crabnet_jit.data.columns import missing_targets
+from crabnet_jit.data.columns import missing_cells, missing_targets
 from crabnet_jit.data.table import Cells, Table, TableError
 from crabnet_jit.data.targets import StandardGaussian
 from crabnet_jit.network import files
@@ -96,7 +96,7 @@ class Pictures:
                 animate_surface(net, self._snapshots, self._films["animate"], target, **names)
 
     def draw_fit(self, net: NN, x: Array, y: Any, inputs: list[str], outputs: list[str]) -> None:
-        """The fit of these samples, for each of the first outputs, and the losses."""
+        """The fit of these samples, for each of the first outputs that have values there, and the losses."""
         if not self.need_losses:
             return
         from crabnet_jit.plotting import plot_fit, plot_history
@@ -105,11 +105,13 @@ class Pictures:
         assert net.fit_history is not None
         width, height = figure_size(net.in_features if net.classes is None else 1)
         is_one = net.schema.task == "classification"  # a picture shows all classes
-        heights = [height] * (1 if is_one else min(net.n_targets, MAX_OUTPUTS)) + [_HISTORY_HEIGHT]
+        has_values = ~missing_cells(y).all(axis=0)
+        shown = [0] if is_one else np.flatnonzero(has_values)[:MAX_OUTPUTS].tolist()
+        heights = [height] * len(shown) + [_HISTORY_HEIGHT]
         names = _names(inputs, outputs) if net.n_targets == len(outputs) else {}
         with _drawing(self._file, self._is_shown, (width, sum(heights))) as figure:
             parts = figure.subfigures(len(heights), 1, height_ratios=heights)
-            for output, part in enumerate(parts[:-1]):
+            for output, part in zip(shown, parts[:-1], strict=True):
                 plot_fit(net, x, y, output=output, figure=part, **names)
             plot_history(net.fit_history, ax=parts[-1].add_subplot())
 
@@ -204,7 +206,7 @@ def _data(net: NN, table: Table, *, has_outputs: bool) -> tuple[Array, Any]:
         y = table.select(net.output_names) if label is None else table.column(label)
     is_kept = np.ones(table.n_rows, bool) if y is None else ~missing_targets(y)
     if net.schema.missing == "drop":
-        is_kept &= ~missing_targets(x)
+        is_kept &= ~missing_cells(x).any(axis=1)
     if not is_kept.any():
         raise TableError(f"{table.source}: must have rows without missing values, has none")
     return net.encode(x.take(is_kept)), None if y is None else y.take(is_kept)

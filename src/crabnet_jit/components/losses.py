@@ -2,7 +2,8 @@
 
 Each is a mean over samples of a loss of predictions x and targets, both (n_samples, n_features), unless a
 target has several predictions. With sample weights w, which are scaled to a mean of 1, it is the weighted
-mean: sum(w_s L_s) / sum(w_s).
+mean: sum(w_s L_s) / sum(w_s). A target that is NaN is unknown. Both sums are then over the others, of all
+samples and targets.
 A trainer takes them as objects or by their names, see `LOSSES`.
 """
 
@@ -35,6 +36,7 @@ class Loss(Component):
 
     is_regression: ClassVar[bool] = True  # targets are numbers, no classes
     heads: ClassVar[str] = "values"  # what predictions are, see HEADS (network/schema.py)
+    takes_whole_samples: ClassVar[bool] = False  # one unknown target makes the sample unknown
 
     @check.keywords
     def __init__(self) -> None:
@@ -64,7 +66,10 @@ class Loss(Component):
         return n_outputs // self.n_heads
 
     def get_output(self, x: ArrayLike, target: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """The loss of predictions x against targets, both (n_samples, n_features); keeps nothing."""
+        """The loss of predictions x against targets, both (n_samples, n_features); keeps nothing.
+
+        Targets that are NaN are unknown, and do not count.
+        """
         return self._values(x, target, sample_weight)[0]
 
     def forward(self, x: ArrayLike, target: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
@@ -87,19 +92,26 @@ class Loss(Component):
     ) -> tuple[float, Array]:
         predictions = check.samples("x", x)
         n_targets = self.n_targets("the number of columns of x", predictions.shape[1])
-        targets = check.same_shape("target", target, (len(predictions), n_targets))
+        targets = check.same_shape("target", target, (len(predictions), n_targets), allow_nan=True)
         self.check_targets("target", targets)
         n_samples = predictions.shape[0]
         weights = np.ones(n_samples)
         if sample_weight is not None:
             weights = check.sample_weights("sample_weight", sample_weight, n_samples)
-        panel, shares = pack_one(predictions), pack_one(weights[:, None] / n_samples, padding=0.0)
+        panel, wanted = pack_one(predictions), pack_one(targets)
+        shares = pack_one(weights[:, None] / n_samples, padding=0.0)
+        has_gaps = bool(np.isnan(targets).any())
+        if has_gaps:
+            entries.share_among_known(wanted[None, None], shares[None, None], self.takes_whole_samples)
         dL_dx = np.empty_like(panel)
-        loss = self.kernel(panel, pack_one(targets), shares, self.constants, dL_dx)
+        loss = self.kernel_for(has_gaps)(panel, wanted, shares, self.constants, dL_dx)
         return float(loss), unpack_one(dL_dx, n_samples)
 
     def check_targets(self, name: str, targets: Array) -> None:
-        """Reject targets for which the loss is not defined."""
+        """Reject targets for which the loss is not defined, or of which none is known."""
+        is_known = ~np.isnan(targets)
+        if not (is_known.all(axis=1) if self.takes_whole_samples else is_known).any():
+            raise check.reject(name, "known for some sample", "NaN for all of them")
 
     @property
     def kernel(self) -> Any:
@@ -107,6 +119,10 @@ class Loss(Component):
         if self.name not in entries.loss_forward:
             raise check.reject("loss", "one that has a formula, such as MSE()", repr(self))
         return entries.loss_forward[self.name]
+
+    def kernel_for(self, has_gaps: bool) -> Any:
+        """The same, for targets that may be unknown."""
+        return entries.loss_with_gaps.get(self.name, self.kernel) if has_gaps else self.kernel
 
 
 class MSE(Loss):
@@ -273,8 +289,39 @@ class Poisson(Loss):
     heads = "log_means"
 
     def check_targets(self, name: str, targets: Array) -> None:
-        """Reject targets below 0."""
+        """Reject targets below 0, or of which none is known."""
+        super().check_targets(name, targets)
         _check_range(name, targets, "at least 0 for the loss poisson, as counts are", 0.0)
+
+
+class GaussianNLL(Loss):
+    """The mean of log(s) + (m - t)^2 / (2 s^2), for normal targets t of mean m and standard deviation s [1]_.
+
+    It is the negative logarithm of their density, without log(2 pi) / 2, so it may be below 0. Each target
+    has two predictions: the columns of x are m of all targets, then log(s) of all of them. So a network has
+    two outputs for each target; `fit` makes it so, and its networks predict m, and s with
+    `predict(x, return_std=True)`.
+
+    References
+    ----------
+    .. [1] D. Nix and A. Weigend, "Estimating the mean and variance of the target probability distribution",
+       1994.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from crabnet_jit import GaussianNLL
+    >>> GaussianNLL().get_output([[1.0, 0.0]], [[3.0]])
+    2.0
+    """
+
+    name = "gaussian_nll"
+    heads = "means_and_log_stds"
+
+    @property
+    def n_heads(self) -> int:
+        """Two predictions for each target."""
+        return 2
 
 
 class BinaryCrossEntropy(Loss):
@@ -293,7 +340,8 @@ class BinaryCrossEntropy(Loss):
     is_regression = False
 
     def check_targets(self, name: str, targets: Array) -> None:
-        """Reject targets that are not probabilities."""
+        """Reject targets that are not probabilities, or of which none is known."""
+        super().check_targets(name, targets)
         _check_range(name, targets, "from 0 to 1", 0.0, 1.0)
 
 
@@ -312,9 +360,11 @@ class CrossEntropy(Loss):
 
     name = "cross_entropy"
     is_regression = False
+    takes_whole_samples = True
 
     def check_targets(self, name: str, targets: Array) -> None:
-        """Reject targets that are not probabilities with a sum of 1."""
+        """Reject targets that are not probabilities with a sum of 1, or no sample of which is known."""
+        super().check_targets(name, targets)
         _check_range(name, targets, "from 0 to 1", 0.0, 1.0)
         sums = targets.sum(axis=1)
         wrong = np.abs(sums - 1) > 1e-6
@@ -379,7 +429,7 @@ class CustomLoss(Loss):
 #: The losses that have a name.
 LOSSES: dict[str, type[Loss]] = {
     kind.name: kind
-    for kind in (MSE, MAE, Huber, LogCosh, Quantile, Poisson, BinaryCrossEntropy, CrossEntropy)
+    for kind in (MSE, MAE, Huber, LogCosh, Quantile, GaussianNLL, Poisson, BinaryCrossEntropy, CrossEntropy)
 }
 
 

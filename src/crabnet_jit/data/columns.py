@@ -4,7 +4,6 @@ Frames of pandas, polars, pyarrow and others are read through narwhals, which is
 """
 
 import importlib
-import math
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
-from crabnet_jit.data.labels import is_labels
+from crabnet_jit.data.labels import are_missing, is_labels
 from crabnet_jit.data.table import Cells, Table
 
 HANDLE_UNKNOWN = ("error", "ignore")
@@ -315,36 +314,44 @@ def _listed(names: Sequence[str]) -> str:
     return check.shortened(", ".join(check.shown(name) for name in names))
 
 
+def missing_cells(y: Any) -> NDArray[np.bool_]:
+    """Which cells of a table, a frame or an array are missing: None, NaN, or a cell without a value."""
+    if not is_frame(y):
+        return are_missing(_given_targets(y))
+    return np.stack([_missing_in(cells) for cells in series_of("y", y)], axis=1)
+
+
+def _missing_in(cells: Cells) -> NDArray[np.bool_]:
+    return cells.is_missing | np.isnan(cells.values) if cells.values.dtype.kind == "f" else cells.is_missing
+
+
 def missing_targets(y: Any) -> NDArray[np.bool_]:
-    """For each sample whether any of its targets is missing: None, NaN, or a cell without a value."""
-    if is_frame(y):
-        return np.asarray(np.any([_is_missing(cells) for cells in series_of("y", y)], axis=0))
+    """For each sample whether all of its targets are missing."""
+    cells = missing_cells(y)
+    if cells.size == 0 or cells.ndim == 0:
+        return np.zeros(cells.shape[0] if cells.ndim > 0 else 0, bool)
+    return np.asarray(cells.all(axis=tuple(range(1, cells.ndim))))
+
+
+def _given_targets(y: Any) -> NDArray[Any]:
+    """Targets that are no frame as an array; numbers with None among them as numbers with NaN."""
     given = check.as_array("y", y)
-    if given.ndim == 0 or given.dtype.kind not in "fO":
-        return np.zeros(len(given) if given.ndim > 0 else 0, bool)
-    is_missing = np.isnan(given) if given.dtype.kind == "f" else np.frompyfunc(_is_none_or_nan, 1, 1)(given)
-    return np.asarray(is_missing.astype(bool).reshape(len(given), -1).any(axis=1))
-
-
-def _is_missing(cells: Cells) -> NDArray[np.bool_]:
-    if cells.values.dtype.kind == "f":
-        return np.asarray(cells.is_missing | np.isnan(cells.values))
-    return cells.is_missing
-
-
-def _is_none_or_nan(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    if given.dtype.kind == "U" and isinstance(y, (list, tuple)):
+        given = np.array(y, dtype=object)  # NumPy would make texts of the numbers among them
+    if given.dtype == object and (is_gap := are_missing(given)).any():
+        there = given[~is_gap].tolist()
+        if all(isinstance(v, numbers.Real) and not isinstance(v, (bool, np.bool_)) for v in there):
+            return np.where(is_gap, np.nan, given).astype(float)
+    return given
 
 
 def targets_of(y: Any, rows: NDArray[np.bool_] | None = None) -> tuple[list[str] | None, Any]:
     """Names of the columns of y, if it is a table, a frame or a column, and the values as an array.
 
-    Of all rows, or of those that are flagged.
+    Of all rows, or of those that are flagged. Where a value is missing there is NaN, or None among labels.
     """
     if not is_frame(y):
-        given = check.as_array("y", y)
-        if given.dtype.kind == "U" and isinstance(y, (list, tuple)):
-            given = np.array(y, dtype=object)  # NumPy would make texts of the numbers among them
+        given = _given_targets(y)
         return None, given if rows is None else given[rows]
     series = [cells if rows is None else cells.take(rows) for cells in series_of("y", y)]
     names = [cells.name for cells in series]
@@ -355,10 +362,11 @@ def targets_of(y: Any, rows: NDArray[np.bool_] | None = None) -> tuple[list[str]
 
 def _label_or_numbers(cells: Cells) -> Any:
     """Values of a column of y; those of texts, categories and objects as they are."""
+    has_gaps = bool(cells.is_missing.any())
     if cells.kind in ("text", "boolean", "object"):
-        _check_complete("y", cells)
         values = cells.values if cells.labels is None else cells.labels
         if cells.kind != "object" or is_labels(values):
-            return values
-    values = _numbers("y", cells)
-    return values.astype(np.int64) if cells.kind == "integer" else values  # labels stay integers
+            return _objects(values.tolist(), cells.is_missing, None) if has_gaps else values
+    values = _numbers("y", cells, allow_missing=True)
+    is_whole = cells.kind == "integer" and not has_gaps
+    return values.astype(np.int64) if is_whole else values  # labels stay integers

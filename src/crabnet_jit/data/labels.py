@@ -14,11 +14,29 @@ _MANY_CLASSES = 100  # beyond this, labels that are almost all different are tak
 _ALLOWED = "labels: integers, texts or booleans"
 
 
+def is_missing(value: Any) -> bool:
+    """Whether an object stands for a missing value: None, NaN, or what pandas has for it."""
+    is_nan = isinstance(value, float) and math.isnan(value)
+    return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")
+
+
+def are_missing(given: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which values of an array are missing, in its shape."""
+    if given.dtype.kind == "f":
+        return np.asarray(np.isnan(given))
+    if given.dtype.kind not in "OT" or given.size == 0:
+        return np.zeros(given.shape, bool)
+    return np.asarray(np.frompyfunc(is_missing, 1, 1)(given.astype(object)), bool)
+
+
 def is_labels(given: NDArray[Any]) -> bool:
-    """Whether the values of this array can only be labels: texts, booleans, or integers that are objects."""
+    """Whether the values of this array can only be labels: texts, booleans, or integers that are objects.
+
+    Missing values do not count.
+    """
     if given.dtype != object:
         return given.dtype.kind in "UTb"
-    values = given.ravel().tolist()
+    values = given[~are_missing(given)].tolist()
     return any(isinstance(v, (str, bool, np.bool_)) for v in values) or all(
         isinstance(v, (int, np.integer)) for v in values
     )
@@ -49,8 +67,7 @@ def _of_one_type(name: str, given: NDArray[Any]) -> NDArray[Any]:
     """An array of objects as one of texts, booleans or numbers."""
     kinds: dict[type, int] = {}
     for at, value in enumerate(given):
-        is_nan = isinstance(value, float) and math.isnan(value)
-        if value is None or is_nan or type(value).__name__ in ("NAType", "NaTType"):
+        if is_missing(value):
             raise check.reject(name, "labels without missing ones", f"{value!r} at index {at}")
         for kind in (str, bool, np.bool_, int, np.integer, float, np.floating):
             if isinstance(value, kind):

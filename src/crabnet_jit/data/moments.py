@@ -25,10 +25,12 @@ def moments(values: Array, weights: Array | None = None) -> Moments:
     A feature is constant if its values differ by no more than the rounding of the values themselves, 4 units
     in the last place of the largest. Values are taken relative to the first one and scaled before they are
     squared: so a small variation around a large mean counts, samples of weight 0 do not, and neither 1e-200
-    nor 1e200 is too much.
+    nor 1e200 is too much. Values that are NaN are unknown, and do not count.
     """
     if weights is not None:
         values, weights = values[weights > 0], weights[weights > 0]
+    if np.isnan(values).any():
+        return _of_known(values, weights)
     largest = np.abs(values).max(axis=0)
     scale = np.where(largest > 0, largest, 1.0)
     relative = values / scale
@@ -42,6 +44,18 @@ def moments(values: Array, weights: Array | None = None) -> Moments:
     std = np.where(is_constant, 0.0, std * spread * scale)
     is_constant |= std == 0  # it may be too small for a number
     return Moments((offset + np.where(is_constant, 0.0, mean * spread)) * scale, std, is_constant)
+
+
+def _of_known(values: Array, weights: Array | None) -> Moments:
+    """Feature by feature, of the values that are known; NaN of a feature without any."""
+    parts = []
+    for column in values.T:
+        is_known = ~np.isnan(column)
+        if is_known.any():
+            parts.append(moments(column[is_known, None], None if weights is None else weights[is_known]))
+        else:
+            parts.append(Moments(np.full(1, np.nan), np.full(1, np.nan), np.ones(1, bool)))
+    return Moments(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def root_mean_square(values: Array, weights: Array | None = None) -> Array:

@@ -16,13 +16,14 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array, aligned_zeros
+from crabnet_jit.data.known import check_outputs, known_samples
 from crabnet_jit.data.random import SAMPLES, RngState, StdRng, as_rng, interval_scale
 from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.data.targets import Target, as_target
 from crabnet_jit.kernels.chacha import whole_groups
-from crabnet_jit.kernels.entries import fill_minibatches, fill_uniform
+from crabnet_jit.kernels.entries import fill_minibatches, fill_uniform, share_among_known
 from crabnet_jit.kernels.minibatch import permutation_draws
-from crabnet_jit.kernels.panels import panel_shape, plain_weights, unpack, without_weight
+from crabnet_jit.kernels.panels import panel_shape, plain_weights, repeat_sample, unpack, without_weight
 from crabnet_jit.kernels.structs import Batches
 from crabnet_jit.kernels.uniform import buffer_size
 from crabnet_jit.summary import brief, counted, listed, summary
@@ -45,6 +46,8 @@ class Source(ABC):
         Whether it gives the same batch always; it is then asked once.
     has_weights : bool
         Whether it may write `weight`, see `fill`; if not, one row of weights serves all iterations.
+    has_gaps : bool
+        Whether targets may be NaN, for unknown: a loss is then the mean over those that are known.
     stream : dict or None
         Where its draws begin, as in `StdRng.state`, if it takes draws; checkpoints keep it and assign it.
     configuration : dict or str
@@ -71,6 +74,7 @@ class Source(ABC):
     batch_size: int
     is_constant: bool = False
     has_weights: bool = True
+    has_gaps: bool = False
     stream: RngState | None = None
 
     def __repr__(self) -> str:
@@ -105,6 +109,19 @@ class Source(ABC):
     def standardized(self, units: Standardization, dtype: "np.dtype[Any]") -> "Source":
         """The same batches in standardised units, for a network of this type."""
         return StandardizedSource(self, units)
+
+
+def fill_batches(source: Source, first: int, batches: Batches, *, are_whole: bool) -> None:
+    """Let a source fill panels, for kernels: with shares among the known targets, and all columns filled.
+
+    With `are_whole`, a sample with an unknown target is unknown as a whole.
+    """
+    if source.has_gaps:  # their shares are those of the batches before
+        batches.weight[:] = plain_weights(1, source.batch_size, batches.weight.dtype)
+    source.fill(first, batches)
+    if source.has_gaps:
+        share_among_known(batches.target, batches.weight, are_whole)
+    repeat_sample(batches.x, source.batch_size)
 
 
 class _Drawn(Source):
@@ -291,7 +308,8 @@ class ArraySource(_Drawn):
     x : array_like of shape (n_samples, in_features)
         Inputs.
     y : array_like of shape (n_samples, out_features) or (n_samples,)
-        Targets.
+        Targets; NaN where one is unknown, which then does not count. A sample of which none is known is left
+        out.
     batch_size : int, default 32
         Samples in an iteration, at least 1; with more than n_samples, every iteration takes them all. The
         last batch of an epoch has those that are left, and is a mean over them.
@@ -326,14 +344,14 @@ class ArraySource(_Drawn):
         rng: StdRng | int | None = None,
     ) -> None:
         inputs, targets = check.pairs(x, y)
-        n_samples = inputs.shape[0]
-        weights = np.ones(n_samples)
-        if sample_weight is not None:
-            weights = check.sample_weights("sample_weight", sample_weight, n_samples)
+        inputs, targets, weights = known_samples(inputs, targets, sample_weight)
+        check_outputs(targets, weights)
+        n_samples = len(inputs)
         size = min(check.integer("batch_size", batch_size, 1), n_samples)
         super().__init__(inputs.shape[1], targets.shape[1], size, as_rng("rng", rng, SAMPLES))
         inputs, targets = without_weight(inputs, weights), without_weight(targets, weights)
         self._data: tuple[Array, ...] = inputs.copy(), targets.copy(), weights
+        self.has_gaps = bool(np.isnan(targets).any())
         # The data in the last units that a trainer asked for: all copies of a source share them.
         self._in_units: list[tuple[Standardization, np.dtype[Any], tuple[Array, ...]]] = []
         self.is_constant = self.n_batches == 1
@@ -351,6 +369,8 @@ class ArraySource(_Drawn):
             facts.append("in order")
         if (self._data[2] != 1).any():
             facts.append("weighted")
+        if self.has_gaps:
+            facts.append(counted(int(np.isnan(self.targets).sum()), "unknown target"))
         return summary(self, *facts)
 
     @property
@@ -368,7 +388,7 @@ class ArraySource(_Drawn):
 
     @property
     def n_samples(self) -> int:
-        """Samples of the data set."""
+        """Samples of the data set, that have a known target."""
         return int(self._data[0].shape[0])
 
     @property
@@ -378,7 +398,7 @@ class ArraySource(_Drawn):
 
     @property
     def targets(self) -> Array:
-        """Targets of the data set (n_samples, out_features); not to be changed."""
+        """Targets of the data set (n_samples, out_features), NaN where unknown; not to be changed."""
         return self._data[1]
 
     @property
@@ -436,7 +456,7 @@ class StandardizedSource(Source):
         self._units = units
         self.in_features, self.out_features = source.in_features, source.out_features
         self.batch_size, self.is_constant = source.batch_size, source.is_constant
-        self.has_weights = source.has_weights
+        self.has_weights, self.has_gaps = source.has_weights, source.has_gaps
 
     @property
     def stream(self) -> RngState | None:

@@ -38,8 +38,8 @@ class Standardization(NamedTuple):
         return check.array("x, standardised,", self.inputs(x), dtype)
 
     def finite_targets(self, y: Array, dtype: "np.dtype[Any]") -> Array:
-        """The same in this type, where all must be finite."""
-        return check.array("y, standardised,", self.targets(y), dtype)
+        """The same in this type, where all must be finite, but for those that are unknown: NaN."""
+        return check.array("y, standardised,", self.targets(y), dtype, allow_nan=True)
 
     def outputs(self, z: Array) -> Array:
         """Targets in the units of the data, z * y_std + y_mean."""

@@ -7,9 +7,10 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
@@ -17,7 +18,7 @@ from crabnet_jit.components.activations import Activation
 from crabnet_jit.components.losses import Loss
 from crabnet_jit.components.schedules import Schedule
 from crabnet_jit.components.update_rules import Optimizer, OptimizerState
-from crabnet_jit.data.columns import Column, Columns
+from crabnet_jit.data.columns import Column, Columns, missing_targets
 from crabnet_jit.estimators.training import Samples, fit_network, new_network, train_one_pass
 from crabnet_jit.fitting.data_set import weights_of
 from crabnet_jit.fitting.fit import OnCheck
@@ -105,7 +106,22 @@ class NNEstimator(BaseEstimator, ABC):
 
     @abstractmethod
     def _labels(self, X: ArrayLike, y: ArrayLike, *, is_first: bool) -> tuple[Array, Any]:
-        """Inputs and targets, checked, in the manner of scikit-learn."""
+        """Inputs and targets, checked, in the manner of scikit-learn; NaN and None among targets."""
+
+    def _checked(self, X: ArrayLike, y: ArrayLike, *, is_first: bool) -> tuple[Array, Any]:
+        """What scikit-learn makes of inputs and targets, where it lets targets be missing."""
+        of_targets = {
+            "dtype": None,
+            "ensure_2d": False,
+            "ensure_all_finite": "allow-nan",
+            "accept_sparse": "csr",
+        }
+        both = validate_data(
+            self, X, y, validate_separately=({"dtype": np.float64}, of_targets), reset=is_first
+        )
+        check_consistent_length(*both)
+        inputs, targets = both
+        return inputs, targets.toarray() if issparse(targets) else targets
 
     @abstractmethod
     def _encode(self, y: Any, weights: Array) -> tuple[Array, Array]:
@@ -127,7 +143,7 @@ class NNEstimator(BaseEstimator, ABC):
         X : array_like of shape (n_samples, n_features)
             Inputs.
         y : array_like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets.
+            Targets; NaN where one is unknown, which then does not count.
         sample_weight : array_like of shape (n_samples,), optional
             At least 0, not all 0; only their ratios count. A sample of weight 0 is left out. One of weight 2
             counts as if it were there twice, without minibatches, dropout and validation. Predictions then
@@ -177,10 +193,12 @@ class NNEstimator(BaseEstimator, ABC):
     def _samples(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, *, is_first: bool
     ) -> Samples:
-        """What the network learns, without samples of weight 0."""
+        """What the network learns, without samples of weight 0 or unknown targets."""
         inputs, labels = self._labels(X, y, is_first=is_first)
         weights = weights_of(sample_weight, len(inputs))
-        counted = weights > 0
+        counted = (weights > 0) & ~missing_targets(labels)
+        if not counted.any():
+            raise check.reject("y", "known for some sample of weight above 0", "NaN for all of them")
         targets, weights = self._encode(labels[counted], weights[counted])
         return Samples(inputs[counted], targets, weights)
 

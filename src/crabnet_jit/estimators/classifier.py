@@ -6,12 +6,10 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
-from scipy.sparse import issparse
 from scipy.special import log_expit, log_softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
-from sklearn.utils.validation import validate_data
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
@@ -19,7 +17,7 @@ from crabnet_jit.components.activations import Activation
 from crabnet_jit.components.losses import BinaryCrossEntropy, CrossEntropy, Loss, as_loss
 from crabnet_jit.components.schedules import Schedule
 from crabnet_jit.components.update_rules import Optimizer
-from crabnet_jit.data.labels import Labels, label_array
+from crabnet_jit.data.labels import Labels, are_missing, label_array
 from crabnet_jit.estimators.base import NNEstimator
 from crabnet_jit.fitting.fit import OnCheck
 from crabnet_jit.network.schema import Schema
@@ -158,18 +156,18 @@ class NNClassifier(ClassifierMixin, NNEstimator):
             del self.classes_
 
     def _labels(self, X: ArrayLike, y: ArrayLike, *, is_first: bool) -> tuple[Array, Any]:
-        inputs, labels = validate_data(self, X, y, dtype=np.float64, multi_output=True, reset=is_first)
-        check_classification_targets(labels)
-        kind = type_of_target(labels)
+        inputs, labels = self._checked(X, y, is_first=is_first)
+        is_gap = are_missing(labels)
+        known = labels[~is_gap] if labels.ndim == 1 else np.where(is_gap, 0, labels)
+        check_classification_targets(known)
+        kind = type_of_target(known)
         if kind == "multiclass-multioutput":
             raise ValueError(f"Unknown label type: {kind}; an indicator matrix has zeros and ones")
         is_multilabel = kind == "multilabel-indicator"
         if not is_first and is_multilabel != self._is_multilabel:
             raise ValueError("y must be an indicator matrix if it was one before, and only then")
         self._is_multilabel = is_multilabel
-        if self._is_multilabel:
-            return inputs, labels.toarray() if issparse(labels) else labels
-        return inputs, column_or_1d(labels, warn=True)
+        return inputs, labels if self._is_multilabel else column_or_1d(labels, warn=True)
 
     def _encode(self, y: Any, weights: Array) -> tuple[Array, Array]:
         present = np.arange(y.shape[1]) if self._is_multilabel else np.unique(y)

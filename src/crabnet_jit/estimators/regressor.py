@@ -5,12 +5,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
-from sklearn.utils.validation import validate_data
+from sklearn.metrics import r2_score
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.losses import Loss, as_loss
 from crabnet_jit.estimators.base import NNEstimator
+from crabnet_jit.fitting.data_set import weights_of
 from crabnet_jit.network.schema import Schema
 
 
@@ -29,8 +30,9 @@ class NNRegressor(RegressorMixin, NNEstimator):
     init : str, default "auto"
         Initial parameters, as in `fit`.
     loss : Loss or str, default "mse"
-        What is minimised, as in `Trainer`; not a cross entropy. "poisson" is for counts; with several
-        quantiles, see `Quantile`, `predict` gives the one next to the median.
+        What is minimised, as in `Trainer`; not a cross entropy. "poisson" is for counts; "gaussian_nll"
+        also learns the noise; of several quantiles, see `Quantile`, `predict` gives the one next to the
+        median.
     optimizer : Optimizer or str, default "adam"
         As in `Trainer`.
     learning_rate : float or callable, default "auto"
@@ -99,7 +101,7 @@ class NNRegressor(RegressorMixin, NNEstimator):
     coefs_ : list of ndarray, each of shape (n_in, n_out)
         Weights of each layer for inputs and targets in their own units, whatever `standardize` says: with
         h = X and h = activation(h @ coef + intercept) layer by layer, in the last one with `out_activation_`,
-        h is what `predict` gives, or all quantiles.
+        h is what `predict` gives, or all outputs.
     intercepts_ : list of ndarray, each of shape (n_out,)
         Biases of each layer, likewise.
 
@@ -125,14 +127,12 @@ class NNRegressor(RegressorMixin, NNEstimator):
     """
 
     def _labels(self, X: ArrayLike, y: ArrayLike, *, is_first: bool) -> tuple[Array, Any]:
-        inputs, targets = validate_data(
-            self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, reset=is_first
-        )
-        return inputs, targets
+        inputs, targets = self._checked(X, y, is_first=is_first)
+        return inputs, targets.astype(np.float64) if targets.dtype == object else targets
 
     def _encode(self, y: Any, weights: Array) -> tuple[Array, Array]:
         self._is_flat = y.ndim == 1
-        return check.array("y", y.reshape(len(y), -1)), weights
+        return check.array("y", y.reshape(len(y), -1), allow_nan=True), weights
 
     def _schema(self) -> Schema:
         loss = self._criterion()
@@ -178,7 +178,7 @@ class NNRegressor(RegressorMixin, NNEstimator):
             Inputs.
         return_std : bool, default False
             Whether to give the standard deviations of new observations, too, in the shape and units of the
-            predictions; after a fit with the optimizer "bayesian_regularization".
+            predictions; after a fit with the loss "gaussian_nll" or the optimizer "bayesian_regularization".
 
         Returns
         -------
@@ -187,6 +187,35 @@ class NNRegressor(RegressorMixin, NNEstimator):
         """
         inputs = self._inputs(X)
         return self.net_.predict(inputs, return_std=return_std)
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """The coefficient of determination, R^2, of the predictions for X; the mean of those of all outputs.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+            Inputs.
+        y : array_like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets; NaN where one is unknown, which then does not count.
+        sample_weight : array_like of shape (n_samples,), optional
+            Weights.
+
+        Returns
+        -------
+        float
+        """
+        inputs, targets = self._inputs(X), np.asarray(y, dtype=np.float64)
+        is_known = ~np.isnan(targets)
+        if is_known.all():
+            return float(super().score(X, y, sample_weight))
+        weights, predictions = weights_of(sample_weight, len(inputs)), self.predict(X)
+        columns = [part.reshape(len(inputs), -1).T for part in (targets, predictions, is_known)]
+        of_outputs = [
+            r2_score(true[known], predicted[known], sample_weight=weights[known])
+            for true, predicted, known in zip(*columns, strict=True)
+            if known.any()
+        ]
+        return float(np.mean(of_outputs))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

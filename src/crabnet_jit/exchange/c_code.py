@@ -23,7 +23,7 @@ from crabnet_jit.exchange.c_formulas import (
 )
 from crabnet_jit.exchange.common import Layer, formula, layers_of, scale_in_type
 from crabnet_jit.exchange.self_test import samples_of
-from crabnet_jit.kernels.structs import EXPONENTIAL, SIGMOID, SOFTMAX, TWO_CLASSES
+from crabnet_jit.kernels.structs import SIGMOID, SOFTMAX, TWO_CLASSES
 from crabnet_jit.network.network import NN
 
 _IDENTIFIER = re.compile(r"[A-Za-z](_?[A-Za-z0-9]){0,39}")
@@ -202,10 +202,11 @@ def _has_number(name: str) -> bool:
     return re.search(r"\ba\b", FORMULAS[name]) is not None
 
 
-def _loop(letter: str, n: int, *body: str) -> list[str]:
+def _loop(letter: str, n: int, *body: str, first: int = 0) -> list[str]:
+    head = f"for (int {letter} = {first}; {letter} < {n}; {letter}++)"
     if len(body) == 1:
-        return [f"for (int {letter} = 0; {letter} < {n}; {letter}++)", f"    {body[0]}"]
-    return [f"for (int {letter} = 0; {letter} < {n}; {letter}++) {{", *(f"    {line}" for line in body), "}"]
+        return [head, f"    {body[0]}"]
+    return [f"{head} {{", *(f"    {line}" for line in body), "}"]
 
 
 def _forward(net: NN, layers: Sequence[Layer], slope: str) -> Iterator[str]:
@@ -227,8 +228,14 @@ def _forward(net: NN, layers: Sequence[Layer], slope: str) -> Iterator[str]:
         yield f"probabilities(h{last}, y);"
     else:
         value = f"h{last}[k] * y_std[k] + y_mean[k]" if _has_units_of_y(net) else f"h{last}[k]"
-        is_power = net.schema.link(n_out) == EXPONENTIAL
-        yield from _loop("k", n_out, f"y[k] = {f'exp({value})' if is_power else value};")
+        yield from _loop("k", n_out, f"y[k] = {value};")
+        yield from _of_powers(net, "y[k] = exp(y[k]);")
+
+
+def _of_powers(net: NN, *body: str) -> list[str]:
+    """The same for each value that is a power."""
+    first = net.schema.first_power(net.out_features)
+    return _loop("k", net.out_features, *body, first=first) if first < net.out_features else []
 
 
 def _predict(net: NN, layers: Sequence[Layer], prefix: str) -> str:
@@ -270,10 +277,9 @@ def _jacobian(net: NN, layers: Sequence[Layer], prefix: str) -> str:
     if net.standardization is not None:
         y_std = " * y_std[k]" if _has_units_of_y(net) else ""
         back += _loop("j", n_in, f"dz_dx[j] = dz_dx[j]{y_std} / x_std[j];")
-    link = net.schema.link(n_out)
-    if link == EXPONENTIAL:
-        back += _loop("j", n_in, "dz_dx[j] *= y[k];")
     body += _loop("k", n_out, *back)
+    body += _of_powers(net, *_loop("j", n_in, f"dy_dx[k * {n_in} + j] *= y[k];"))
+    link = net.schema.link(n_out)
     if link in PROBABILITIES:
         source = _source(link).replace("z", f"h{last}")
         body.append(f"derivatives_of_probabilities({source}, dy_dx);")

@@ -11,7 +11,6 @@ from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.activations import Activation
 from crabnet_jit.kernels.layout import CUSTOM, KINDS
-from crabnet_jit.kernels.structs import EXPONENTIAL
 from crabnet_jit.network.files import contents, from_contents
 from crabnet_jit.network.network import NN
 from crabnet_jit.network.spec import Spec
@@ -66,9 +65,9 @@ def scale_in_type(name: str, std: Array, dtype: "np.dtype[Any]") -> Array:
 
 def refuse_powers(net: NN, program: str) -> None:
     """Accept a network whose predictions are its outputs, for a program that makes no powers of them."""
-    if net.schema.link(net.out_features) == EXPONENTIAL:
-        allowed = f"one whose outputs are what it predicts, for {program}"
-        raise check.reject("net", allowed, "one of counts, with logarithms of means as outputs")
+    if net.schema.first_power(net.out_features) < net.out_features:
+        allowed = f"one without logarithms among its outputs, for {program}"
+        raise check.reject("net", allowed, f"one whose outputs are {net.schema.heads}")
 
 
 def formula(activation: Activation) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 
 from crabnet_jit import check
 from crabnet_jit.exchange.common import exportable, formula, layers_of
-from crabnet_jit.kernels.structs import EXPONENTIAL
 from crabnet_jit.network.network import NN
 from crabnet_jit.network.schema import Schema
 
@@ -126,9 +125,8 @@ class _Maker:
         if units is not None:
             scales = zip(h, units.y_std, units.y_mean, strict=True)
             h = [self.linear([std], [y], mean) for y, std, mean in scales]
-        if net.schema.link(net.out_features) == EXPONENTIAL:
-            h = [self.call("exp", v) for v in h]
-        return h
+        first = net.schema.first_power(net.out_features)
+        return [*h[:first], *(self.call("exp", v) for v in h[first:])]
 
     def probabilities(self, schema: Schema, z: Sequence[Any]) -> list[Any]:
         """Those of the classes, from their logits."""

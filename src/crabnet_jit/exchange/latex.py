@@ -5,7 +5,6 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from crabnet_jit import check
 from crabnet_jit.components.activations import Activation
 from crabnet_jit.exchange.common import Layer, exportable, formula, layers_of
-from crabnet_jit.kernels.structs import EXPONENTIAL
 from crabnet_jit.network.network import NN
 
 #: Activations of {v}; and those that need a definition, with {a}, the number in their formula.
@@ -128,13 +127,13 @@ class _Writer:
 
     def _scaled(self, net: NN, values: Iterable[str]) -> Iterator[str]:
         """Outputs in the units of the data."""
-        units, is_power = net.standardization, net.schema.link(net.out_features) == EXPONENTIAL
+        units, first_power = net.standardization, net.schema.first_power(net.out_features)
         for k, value in enumerate(values):
             scaled = value
             if units is not None:
                 std, mean = self._number(units.y_std[k]), self._added(units.y_mean[k])
                 scaled = f"{std} \\left({value}\\right){mean}"
-            yield f"\\exp\\left({scaled}\\right)" if is_power else scaled
+            yield f"\\exp\\left({scaled}\\right)" if k >= first_power else scaled
 
     def _classes(self, net: NN, values: Iterable[str]) -> Iterator[str]:
         """Logits, and the probabilities of classes."""

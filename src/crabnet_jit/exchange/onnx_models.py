@@ -9,7 +9,6 @@ import crabnet_jit
 from crabnet_jit import check
 from crabnet_jit.exchange.common import described, formula, layers_of, scale_in_type
 from crabnet_jit.exchange.onnx_graphs import CONSTANT, FORMULAS, INPUT, Graph, Value, sigmoid
-from crabnet_jit.kernels.structs import EXPONENTIAL
 from crabnet_jit.network.network import NN
 
 DESCRIPTION = "crabnet_jit"  # the entry of the metadata that has all but the parameters
@@ -90,9 +89,18 @@ def computed(net: NN, graph: Graph) -> dict[str, Value]:
         h = h * scale_in_type("y_std", std, net.dtype) + check.array(
             "net.standardization.y_mean", mean, net.dtype
         )
-    if net.schema.link(net.out_features) == EXPONENTIAL:
-        h = graph.node("Exp", h)
-    return {"y": h}
+    return {"y": _with_powers(h, net)}
+
+
+def _with_powers(h: Value, net: NN) -> Value:
+    """The values of outputs, some or all of which are logarithms."""
+    first, n, graph = net.schema.first_power(net.out_features), net.out_features, h.graph
+    if first in (0, n):
+        return graph.node("Exp", h) if first == 0 else h
+    parts = [
+        graph.node("Gather", h, graph.constant(np.arange(*ends)), axis=1) for ends in ((0, first), (first, n))
+    ]
+    return graph.node("Concat", parts[0], graph.node("Exp", parts[1]), axis=1)
 
 
 def _standardized(x: Value, net: NN) -> Value:

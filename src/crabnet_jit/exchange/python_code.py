@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Sequence
 
 from crabnet_jit.exchange.common import Layer, formula, layers_of
-from crabnet_jit.kernels.structs import EXPONENTIAL
 from crabnet_jit.network.network import NN
 
 _WIDTH, _SHORT = 110, 80  # of a line, and of a tuple that stands on the line of its name
@@ -260,8 +259,8 @@ def _outputs(net: NN, layers: Sequence[Layer]) -> str:
         lines.append(f"    h = {sums}" if name == "identity" else f"    h = [{expression} for v in {sums}]")
     if net.standardization is not None and not is_classifier:
         lines.append("    h = [v * std + mean for v, std, mean in zip(h, Y_STD, Y_MEAN)]")
-    if net.schema.link(net.out_features) == EXPONENTIAL:
-        lines.append("    h = [exponential(v) for v in h]")
+    if (first := net.schema.first_power(net.out_features)) < net.out_features:
+        lines.append(f"    h = h[:{first}] + [exponential(v) for v in h[{first}:]]")
     return "\n".join(["", *lines, "    return h", ""])
 
 

@@ -32,8 +32,8 @@ def to_torch(net: NN) -> Any:
     Raises
     ------
     InvalidArgumentError
-        For a `CustomActivation`, parameters that are not finite, or a network of counts (`Poisson`), whose
-        predictions are powers of its outputs.
+        For a `CustomActivation`, parameters that are not finite, or a network with logarithms among its
+        outputs, of `Poisson` and `GaussianNLL`.
     ImportError
         Without PyTorch: `pip install "crabnet-jit[torch]"`.
 

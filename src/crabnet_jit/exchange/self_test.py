@@ -8,9 +8,9 @@ import numpy as np
 from crabnet_jit.arrays import Array
 from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.exchange.common import exportable
-from crabnet_jit.kernels.structs import EXPONENTIAL, SOFTMAX, TWO_CLASSES
+from crabnet_jit.kernels.structs import SOFTMAX, TWO_CLASSES
 from crabnet_jit.network.network import NN
-from crabnet_jit.network.schema import meanings, probabilities
+from crabnet_jit.network.schema import probabilities
 
 _N_RANDOM = 32
 _MOST_CORNERS = 16
@@ -70,7 +70,7 @@ def values(net: NN, x: Array) -> Array:
             h = activation._forward(layer._forward(h))
         if net.schema.labels is not None:
             return probabilities(link, h)
-        return meanings(link, h if units is None else units.outputs(h))
+        return net.schema.meanings(h if units is None else units.outputs(h))
 
 
 def derivatives(net: NN, x: Array, eps: float = 0.0, rng: np.random.Generator | None = None) -> Array:
@@ -90,10 +90,9 @@ def derivatives(net: NN, x: Array, eps: float = 0.0, rng: np.random.Generator | 
         dh_dx = rounded(slopes)[:, :, None] * (layer.W @ dh_dx)
     if net.schema.labels is None:
         dy_dx = dh_dx if units is None else dh_dx * units.y_std[:, None]
-        if link == EXPONENTIAL:
-            y = meanings(link, h if units is None else units.outputs(h))
-            dy_dx = rounded(y, y)[:, :, None] * dy_dx
-        return dy_dx
+        first = net.schema.first_power(net.out_features)
+        y = net.schema.meanings(h if units is None else units.outputs(h))[:, first:]
+        return np.hstack([dy_dx[:, :first], rounded(y, y)[:, :, None] * dy_dx[:, first:]])
     p = probabilities(link, h)
     if link == SOFTMAX:
         p = rounded(p, p)[:, :, None]

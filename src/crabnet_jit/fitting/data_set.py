@@ -12,13 +12,15 @@ from crabnet_jit.components.losses import (
     MSE,
     BinaryCrossEntropy,
     CrossEntropy,
+    GaussianNLL,
     Loss,
     Poisson,
     Quantile,
     as_loss,
 )
 from crabnet_jit.data.columns import targets_of
-from crabnet_jit.data.labels import Labels, is_labels, label_array
+from crabnet_jit.data.known import has_known
+from crabnet_jit.data.labels import Labels, are_missing, is_labels, label_array
 from crabnet_jit.data.moments import moments
 from crabnet_jit.data.random import StdRng
 from crabnet_jit.data.standardization import Standardization
@@ -44,8 +46,8 @@ class Parts(NamedTuple):
 class Targets(NamedTuple):
     """What y means to a loss.
 
-    `values` are targets (n_samples, n_targets): numbers, or probabilities of classes. `labels`, `task` and
-    `is_flat` are as in `Schema`.
+    `values` are targets (n_samples, n_targets): numbers, or probabilities of classes; NaN where unknown.
+    `labels`, `task` and `is_flat` are as in `Schema`.
     """
 
     values: Array
@@ -67,8 +69,10 @@ def loss_for(loss: Loss | str, y: Any, start: NN | None) -> Loss:
         return as_loss("loss", loss)
     if start is not None and start.schema.labels is not None:
         return CrossEntropy() if start.schema.is_softmax(start.out_features) else BinaryCrossEntropy()
+    if start is not None and start.schema.quantiles:
+        return Quantile(start.schema.quantiles)
     if start is not None and start.schema.heads != "values":
-        return Poisson() if start.schema.heads == "log_means" else Quantile(start.schema.quantiles)
+        return Poisson() if start.schema.heads == Poisson.heads else GaussianNLL()
     if is_labels(y):
         return CrossEntropy() if _is_column(y) else BinaryCrossEntropy()
     return MSE()
@@ -78,20 +82,25 @@ def targets_for(loss: Loss, y: Any, known: Labels | None = None) -> Targets:
     """Targets of y, whose labels must be `known`, if any are."""
     if isinstance(loss, CrossEntropy) and _is_column(y):
         labels, codes = _labels(y, known)
-        return Targets(np.eye(len(labels))[codes], labels, "classification", False)
+        rows = np.vstack([np.eye(len(labels)), np.full(len(labels), np.nan)])
+        return Targets(rows[codes], labels, "classification", False)
     if isinstance(loss, BinaryCrossEntropy) and _is_column(y) and not _are_shares(y):
         labels, codes = _labels(y, known)
         if len(labels) != 2:
             allowed = "labels of two classes for binary_cross_entropy"
             raise check.reject("y", allowed, f"{len(labels)}; cross_entropy takes more")
-        return Targets(codes[:, None].astype(float), labels, "classification", False)
+        values = np.where(codes < 0, np.nan, codes)[:, None]
+        return Targets(values, labels, "classification", False)
     if loss.is_regression and is_labels(y):
         allowed = f"numbers for the loss {loss.name} and for networks that were fitted to numbers"
         raise check.reject("y", allowed, "labels", "; fit a network to these with the loss 'cross_entropy'")
+    is_gap = are_missing(y)
+    if is_gap.any() and all(isinstance(value, (bool, np.bool_)) for value in y[~is_gap].tolist()):
+        y = np.where(is_gap, np.nan, y).astype(float)
     if is_labels(y) and y.dtype.kind != "b":
         allowed = "a single column of labels, or numbers or booleans for each class"
         raise check.reject("y", allowed, f"labels of shape {y.shape}")
-    values = check.rows("y", y)
+    values = check.rows("y", y, allow_nan=True)
     if known is not None and values.shape[1] != max(1, len(known)) and values.shape[1] > 1:
         raise check.reject("y", f"labels, or of shape (n_samples, {len(known)})", f"shape {values.shape}")
     loss.check_targets("y", values)
@@ -104,19 +113,26 @@ def targets_for(loss: Loss, y: Any, known: Labels | None = None) -> Targets:
 
 
 def labels_of(net: NN, y: Any) -> NDArray[np.intp]:
-    """The numbers of the classes in y (n_samples,); or (n_samples, n_classes), 1 where a class holds."""
-    targets = targets_for(loss_for("auto", y, net), targets_of(y)[1], net.schema.labels)
+    """The numbers of the classes in y (n_samples,); or (n_samples, n_classes), 1 where a class holds.
+
+    They are -1 where y is unknown.
+    """
+    values = targets_for(loss_for("auto", y, net), targets_of(y)[1], net.schema.labels).values
+    is_unknown = np.isnan(values)
     if net.schema.is_softmax(net.out_features):
-        return np.asarray(targets.values.argmax(axis=1))
-    codes: NDArray[np.intp] = (targets.values > 0.5).astype(np.intp)
+        return np.where(is_unknown.any(axis=1), -1, values.argmax(axis=1))
+    codes: NDArray[np.intp] = np.where(is_unknown, -1, values > 0.5).astype(np.intp)
     return codes if net.schema.task == "multilabel" else codes[:, 0]
 
 
 def _labels(y: Any, known: Labels | None) -> tuple[Labels, NDArray[np.intp]]:
-    """The classes, and the number of each sample's."""
-    values = label_array("y", y)
+    """The classes, and the number of each sample's; -1 where it is unknown."""
+    is_known = ~are_missing(y).reshape(len(y))
+    values = label_array("y", y[is_known])
     labels = known or Labels.of("y", values)
-    return labels, labels.codes("y", values)
+    codes = np.full(len(y), -1)
+    codes[is_known] = labels.codes("y", values)
+    return labels, codes
 
 
 def _is_column(y: Any) -> bool:
@@ -127,8 +143,7 @@ def _is_column(y: Any) -> bool:
 
 def _are_shares(y: Any) -> bool:
     """Whether y are probabilities, not labels: numbers that are not all whole."""
-    values = np.asarray(y)
-    return values.dtype.kind == "f" and bool((values != np.floor(values)).any())
+    return y.dtype.kind == "f" and bool(((y != np.floor(y)) & ~np.isnan(y)).any())
 
 
 def weights_of(sample_weight: ArrayLike | None, n_samples: int) -> Array:
@@ -141,19 +156,19 @@ def weights_of(sample_weight: ArrayLike | None, n_samples: int) -> Array:
 def _units_of(samples: Samples, loss: Loss, shared: Shared | None) -> Standardization:
     """Those in which inputs, and the targets of a regression, have mean 0 and standard deviation 1.
 
-    Counts stay as they are.
+    Counts stay as they are. Standard deviations have the unit of their target.
     """
     inputs, targets, weights = samples
     has_units = loss.is_regression and loss.heads != "log_means"
     n_targets = targets.shape[1]
-    of_targets = (
-        once(shared, _mean_and_std, targets, weights)
-        if has_units
-        else (np.zeros(n_targets), np.ones(n_targets))
-    )
-    return Standardization(
-        *once(shared, _mean_and_std, inputs, weights), *(np.tile(part, loss.n_heads) for part in of_targets)
-    )
+    mean, std = np.zeros(n_targets), np.ones(n_targets)
+    if has_units:
+        mean, std = once(shared, _mean_and_std, targets, weights)
+    if loss.heads == "means_and_log_stds":
+        mean, std = np.concatenate([mean, np.log(std)]), np.concatenate([std, np.ones_like(std)])
+    else:
+        mean, std = np.tile(mean, loss.n_heads), np.tile(std, loss.n_heads)
+    return Standardization(*once(shared, _mean_and_std, inputs, weights), mean, std)
 
 
 def set_up(net: NN, loss: Loss, samples: Samples, standardize: bool, shared: Shared | None = None) -> None:
@@ -215,6 +230,8 @@ def set_aside(
             raise check.reject("validation", allowed, f"{len(validation)} items")
         try:
             x, y = encoded(*validation[:2])
+            if not has_known(y).any():
+                raise check.reject("y", "known for some sample", "NaN for all of them")
             if len(x) != len(y):
                 raise check.reject("y", f"of as many samples as x, {len(x)}", f"{len(y)}")
             aside = x, y, weights_of(validation[2] if len(validation) > 2 else None, len(x))

@@ -20,6 +20,7 @@ from crabnet_jit.components.schedules import Schedule
 from crabnet_jit.components.update_rules import Optimizer
 from crabnet_jit.data.columns import HANDLE_UNKNOWN, MISSING, targets_of
 from crabnet_jit.data.domain import Domain
+from crabnet_jit.data.known import check_outputs
 from crabnet_jit.data.random import DROPOUT, StdRng, as_rng
 from crabnet_jit.data.sources import ArraySource
 from crabnet_jit.fitting.data_set import (
@@ -88,7 +89,9 @@ def fit(
         in any order. Booleans become 0 and 1; a column of texts or categories becomes one input for each
         category, which is 1 for that category and 0 otherwise.
     y : array_like of shape (n_samples, out_features) or (n_samples,), or a data frame or one of its columns
-        Targets, or labels of classes: integers, texts, booleans or categories. See `loss`.
+        Targets, or labels of classes: integers, texts, booleans or categories. See `loss`. NaN, None, or what
+        the data frame calls missing, is a target that is unknown: that output of that sample does not count.
+        A sample of which none is known is left out.
     hidden_sizes : sequence of int, default (32, 32)
         Widths of the hidden layers.
     activation, dtype
@@ -101,8 +104,8 @@ def fit(
         "cross_entropy". With that, the network becomes a classifier, with an output for each class. With
         "binary_cross_entropy" it has one output for labels of two classes; or y has a column for each of
         several classes, 1 where it holds and 0 otherwise, and each has an output. `predict` then gives
-        labels and `predict_proba` probabilities. "poisson" is for counts, and `Quantile([0.05, 0.5, 0.95])`
-        makes a network with an output for each of these quantiles.
+        labels and `predict_proba` probabilities. "poisson" is for counts, "gaussian_nll" learns the
+        standard deviation of the noise beside the mean, and `Quantile([0.05, 0.5, 0.95])` these quantiles.
     optimizer
         As in `Trainer`.
     learning_rate : float or callable, default "auto"
@@ -122,11 +125,11 @@ def fit(
         What `predict` does with a category that was not in x: an error, or 0 for all categories of its
         column.
     missing : {"error", "drop", "mean"}, default "error"
-        What to do with missing values: NaN, None, or what the data frame calls missing. With "drop",
-        samples with one are left out. With "mean", a missing input is the weighted mean of the samples
-        trained on (of a column of texts: the share of each category), which the network keeps for
-        `predict`; samples whose target or weight is missing are left out. In compiled code and in other
-        programs a missing value gives NaN.
+        What to do with missing inputs: NaN, None, or what the data frame calls missing. With "drop",
+        samples with one are left out. With "mean", it is the weighted mean of the samples trained on (of a
+        column of texts: the share of each category), which the network keeps for `predict`. With both,
+        samples whose weight is missing are left out. In compiled code and in other programs a missing value
+        gives NaN.
     validation : float, (x, y) or (x, y, sample_weight), optional
         A data set, or the share of samples that is set aside for one, between 0 and 1. The network gets the
         parameters of its least validation loss, out of up to 51 taken on the way; with a method of second
@@ -208,6 +211,7 @@ def fit(
     parts = with_means(set_aside(validation, (inputs, targets, weights), rng, encoded), net)
     is_whole = parts.training[0] is inputs
     (inputs, targets, weights), validation_set = parts.training, parts.validation
+    check_outputs(targets, weights, net.output_names)
     shared = x if is_whole and isinstance(x, Shared) else None
     net.domain = once(shared, Domain.of, inputs, weights, None if start is None else start.domain)
     if start is None:
@@ -239,8 +243,7 @@ def fit(
         checks.append(_Report(every, on_check, stopping))
     if resume is not None:
         trainer.load_checkpoint(check.path("resume", resume))
-    called = as_callbacks(callbacks, every)
-    _run(trainer, steps.n_iterations, checks, called)
+    _train(trainer, max(0, steps.n_iterations - trainer.iteration), checks, as_callbacks(callbacks, every))
     if stopping is not None and stopping.best_parameters is None:
         raise FloatingPointError("no validation loss is finite; a smaller learning_rate may help")
     validated = ([], []) if stopping is None else (stopping.iterations, stopping.losses)
@@ -251,10 +254,10 @@ def fit(
     return net
 
 
-def _run(trainer: Trainer, n_iterations: int, checks: list[Callback], called: list[Callback]) -> None:
-    """Train until so many iterations are done; a last checkpoint that cannot be written is a warning."""
+def _train(trainer: Trainer, n: int, checks: list[Callback], called: list[Callback]) -> None:
+    """Take n iterations; that a checkpoint cannot be written at the end loses no network."""
     try:
-        trainer.run(max(0, n_iterations - trainer.iteration), callbacks=[*checks, *called])
+        trainer.run(n, callbacks=[*checks, *called])
     except OSError as error:
         if not any(isinstance(callback, Checkpoint) and callback.error is error for callback in called):
             raise

@@ -1,6 +1,5 @@
 """How well a network predicts a data set."""
 
-import functools
 import math
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.losses import MSE
 from crabnet_jit.data.columns import targets_of
+from crabnet_jit.data.known import has_known
 from crabnet_jit.data.moments import moments, root_mean_square
 from crabnet_jit.fitting.data_set import loss_for, targets_for, weights_of
 from crabnet_jit.network.network import NN
@@ -20,7 +20,8 @@ from crabnet_jit.summary import fields, summary
 class Scores(NamedTuple):
     """How well a network predicts a data set, in the targets' own units.
 
-    rmse, mae and r2 have a number for each target. r2 is NaN for a target that is constant.
+    rmse, mae and r2 have a number for each target, over the samples where it is known. All are NaN for a
+    target that is known for none, and r2 for one that is constant. n_samples have a known target.
     """
 
     n_samples: int
@@ -35,11 +36,10 @@ class Scores(NamedTuple):
 class ClassScores(NamedTuple):
     """How well a classifier predicts the labels of a data set.
 
-    `accuracy` is the share of samples whose predicted labels are right; where each sample has several, all of
-    them must be. `log_loss` is the mean of -log(p), p being the probability of the right label; of several,
-    the sum of theirs divided by their number. `roc_auc` is the probability that a sample of the second class
-    gets a higher probability for it than a sample of the first; NaN unless there are two classes, and samples
-    of both.
+    `accuracy` is the share of samples whose predicted labels are right; where each sample has several, all
+    that are known must be. `log_loss` is the mean of -log(p), p being the probability of the right label,
+    over all known labels. `roc_auc` is the probability that a sample of the second class gets a higher
+    probability for it than a sample of the first; NaN unless there are two classes, and samples of both.
 
     Examples
     --------
@@ -63,7 +63,8 @@ def score(net: NN, x: Any, y: Any, sample_weight: ArrayLike | None = None) -> An
     For a regression: root mean squared error, mean absolute error and coefficient of determination,
     r2 = 1 - sum(w (y - prediction)^2) / sum(w (y - mean(y))^2), for each target. For a classifier, y being
     labels as in `fit`: accuracy, log loss and ROC AUC. The weights w are 1 unless `sample_weight`
-    (n_samples,) is given, at least 0 and not all 0.
+    (n_samples,) is given, at least 0 and not all 0. Where y is NaN or missing, it is unknown, and does not
+    count.
 
     Returns
     -------
@@ -84,33 +85,50 @@ def score(net: NN, x: Any, y: Any, sample_weight: ArrayLike | None = None) -> An
     labels = net.schema.labels
     wanted = targets_for(MSE() if labels is None else loss_for("auto", y, net), y, labels)
     rows, targets = check.pairs(net.encode(x), wanted.values)
-    targets = check.samples("y", targets, net.n_targets)
+    targets = check.samples("y", targets, net.n_targets, allow_nan=True)
     weights = weights_of(sample_weight, len(targets))
-    counted = weights > 0
+    is_whole = labels is not None and net.schema.is_softmax(net.out_features)
+    counted = (weights > 0) & (~np.isnan(targets).any(axis=1) if is_whole else has_known(targets))
+    if not counted.any():
+        raise check.reject("y", "known for some sample of weight above 0", "NaN for all of them")
     rows, targets, weights = rows[counted], targets[counted], weights[counted]
     if labels is not None:
         return _class_scores(net, net.response(rows), targets, weights)
     with np.errstate(over="ignore", invalid="ignore"):  # infinite, then
-        errors = targets - net.predictions(rows)
-        rmse = root_mean_square(errors, weights)
-        _, std, is_constant = moments(targets, weights)
-        r2 = 1 - (rmse / np.where(is_constant, np.nan, std)) ** 2
-        return Scores(len(targets), rmse, np.average(np.abs(errors), axis=0, weights=weights), r2)
+        pairs = zip(targets.T, net.predictions(rows).T, strict=True)
+        of_targets = [_of_one_target(*pair, weights) for pair in pairs]
+    return Scores(len(targets), *map(np.array, zip(*of_targets, strict=True)))
+
+
+def _of_one_target(targets: Array, predictions: Array, weights: Array) -> tuple[float, float, float]:
+    """RMSE, MAE and r2 of targets and predictions (n_samples,)."""
+    is_known = ~np.isnan(targets)
+    if not is_known.any():
+        return math.nan, math.nan, math.nan
+    true, weights = targets[is_known, None], weights[is_known]
+    errors = true - predictions[is_known, None]
+    rmse = float(root_mean_square(errors, weights)[0])
+    _, std, is_constant = moments(true, weights)
+    r2 = math.nan if is_constant[0] else float(1 - (rmse / std[0]) ** 2)
+    return rmse, float(np.average(np.abs(errors[:, 0]), weights=weights)), r2
 
 
 def _class_scores(net: NN, probabilities: Array, targets: Array, weights: Array) -> ClassScores:
     """Of probabilities and targets (n_samples, out_features)."""
     schema = net.schema
+    of_labels = weights
     if schema.is_softmax(net.out_features):
         is_right = probabilities.argmax(axis=1) == targets.argmax(axis=1)
         losses = -(targets * _log(probabilities)).sum(axis=1)
     else:
-        is_right = ((probabilities > 0.5) == (targets > 0.5)).all(axis=1)
-        losses = -(targets * _log(probabilities) + (1 - targets) * _log(1 - probabilities)).mean(axis=1)
+        is_known = ~np.isnan(targets)
+        is_right = (((probabilities > 0.5) == (targets > 0.5)) | ~is_known).all(axis=1)
+        losses = -(targets * _log(probabilities) + (1 - targets) * _log(1 - probabilities))[is_known]
+        of_labels = np.broadcast_to(weights[:, None], is_known.shape)[is_known]
     has_two = schema.task == "classification" and schema.labels is not None and len(schema.labels) == 2
     auc = _roc_auc(probabilities[:, -1], targets[:, -1] > 0.5, weights) if has_two else math.nan
-    average = functools.partial(np.average, weights=weights)
-    return ClassScores(len(targets), float(average(is_right)), float(average(losses)), auc)
+    accuracy, log_loss = np.average(is_right, weights=weights), np.average(losses, weights=of_labels)
+    return ClassScores(len(targets), float(accuracy), float(log_loss), auc)
 
 
 def _log(probabilities: Array) -> Array:

@@ -21,7 +21,8 @@ from crabnet_jit.network.schema import Schema, filled
 class Data(NamedTuple):
     """Inputs, targets and weights of the samples that are kept, what they mean, and the loss that fits them.
 
-    Inputs are NaN where they are missing; `is_kept` has a flag for each sample that was given.
+    Inputs are NaN where they are missing, targets where they are unknown; `is_kept` has a flag for each
+    sample that was given.
     """
 
     schema: Schema
@@ -50,12 +51,10 @@ def understood(
     if known.columns is None and is_frame(x):
         known = replace(known, columns=Columns.of(x, handle_unknown))
     inputs = known.rows(x, None, allow_missing=allow_missing)
-    weights, is_kept = np.ones(len(inputs)), np.ones(len(inputs), bool)
-    if allow_missing:
-        is_kept = _kept(inputs, y, known.missing)
-        if sample_weight is not None:
-            weights = _weights_with_gaps(sample_weight, len(inputs))
-            is_kept &= ~np.isnan(weights)
+    weights, is_kept = np.ones(len(inputs)), _kept(inputs, y, known.missing)
+    if sample_weight is not None and allow_missing:
+        weights = _weights_with_gaps(sample_weight, len(inputs))
+        is_kept &= ~np.isnan(weights)
     elif sample_weight is not None:
         weights = weights_of(sample_weight, len(inputs))
     names, y = targets_of(y, None if is_kept.all() else is_kept)
@@ -97,14 +96,17 @@ def _weights_with_gaps(sample_weight: Any, n_samples: int) -> Array:
 
 
 def _kept(inputs: Array, y: Any, missing: str) -> NDArray[np.bool_]:
-    """Samples with a target, and with "drop", with all inputs."""
+    """Samples with a known target, and with "drop", with all inputs."""
     has_target = ~missing_targets(y)
+    if has_target.all() and missing == "error":
+        return np.ones(len(inputs), bool)
     if len(has_target) != len(inputs):
         raise check.reject("y", f"of as many samples as x, {len(inputs)}", f"{len(has_target)}")
     is_kept = has_target & ~np.isnan(inputs).any(axis=1) if missing == "drop" else has_target
+    if not has_target.any():
+        raise check.reject("y", "known for some sample", "none: each misses a target")
     if not is_kept.any():
-        what = "a target" if not has_target.any() else "a value"
-        raise check.reject("x and y", "a sample without missing values", f"none: each misses {what}")
+        raise check.reject("x and y", "a sample without missing values", "none: each misses a value")
     return is_kept
 
 

@@ -86,8 +86,8 @@ def diagnose(net: NN, x: ArrayLike, y: ArrayLike | None = None, loss: Loss | str
     x : array_like of shape (n_samples, in_features)
         In the units of the data.
     y : array_like of shape (n_samples, out_features) or (n_samples,), optional
-        Targets, in the units of the data, for the loss whose gradients are taken; without them, gradients are
-        those of the mean of all outputs.
+        Targets, in the units of the data, for the loss whose gradients are taken; NaN where unknown. Without
+        them, gradients are those of the mean of all outputs.
     loss : Loss or str, default "mse"
         Used with y.
 
@@ -120,7 +120,7 @@ def diagnose(net: NN, x: ArrayLike, y: ArrayLike | None = None, loss: Loss | str
         _, targets = check.pairs(net.encode(x), y)
         criterion = as_loss("loss", loss)
         n_targets = criterion.n_targets("net.out_features", net.out_features)
-        criterion.check_targets("y", check.samples("y", targets, n_targets))
+        criterion.check_targets("y", check.samples("y", targets, n_targets, allow_nan=True))
         criterion.forward(outputs.astype(np.float64), net.standardize_targets(targets))
         dL_dy = criterion.backward()
     layers: list[LayerDiagnosis] = []

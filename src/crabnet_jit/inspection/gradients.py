@@ -81,7 +81,7 @@ def check_gradients(
     x : array_like of shape (n_samples, in_features)
         Some inputs; few are enough.
     y : array_like of shape (n_samples, out_features) or (n_samples,)
-        Targets.
+        Targets; NaN where unknown.
     loss : Loss or str, default "mse"
         As in `Trainer`.
     tolerance : float, default 1e-4

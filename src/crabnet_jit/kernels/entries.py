@@ -9,6 +9,7 @@ from crabnet_jit.kernels import (
     activations,
     chacha,
     dropout,
+    known,
     linear,
     losses,
     minibatch,
@@ -26,6 +27,7 @@ from crabnet_jit.machine.jit import entry_point
 fill_groups = entry_point(chacha.fill_groups, "fill_groups")
 fill_uniform = entry_point(uniform.fill_uniform, "fill_uniform")
 fill_minibatches = entry_point(minibatch.fill_minibatches, "fill_minibatches")
+share_among_known = entry_point(known.share_among_known, "share_among_known")
 fill_masks = entry_point(dropout.fill_masks, "fill_masks")
 gaussian_panels = entry_point(targets.gaussian_panels, "gaussian_panels")
 
@@ -50,7 +52,16 @@ loss_forward = {
         for name in ("mae", "huber", "log_cosh", "poisson", "binary_cross_entropy")
     },
     "quantile": entry_point(losses.mean_loss(losses.quantile, has_heads=True), "quantile"),
+    "gaussian_nll": entry_point(losses.gaussian_nll_forward, "gaussian_nll"),
     "cross_entropy": entry_point(losses.cross_entropy_forward, "cross_entropy"),
+}
+#: For targets that may be unknown; the others take them, too.
+loss_with_gaps = {
+    name: entry_point(
+        losses.mean_loss(losses.with_gaps(getattr(losses, name)), has_heads=name == "quantile"),
+        f"{name}_with_gaps",
+    )
+    for name in ("mse", "mae", "huber", "log_cosh", "quantile", "poisson", "binary_cross_entropy")
 }
 update = {
     name: entry_point(getattr(optimizers, f"{name}_update"), f"{name}_update")

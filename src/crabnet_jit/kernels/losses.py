@@ -6,6 +6,9 @@ the constants in its formula (float64, at least one). It overwrites dL_dx, with 
 returns the loss. There are as many outputs as targets, or for each target several, its heads: output
 head n_targets + i belongs to target i.
 
+A target that is NaN is unknown: in the kernels that take such targets (entries.py) its loss and gradient are
+0. The shares say then that the mean is over the others (known.py).
+
 Formulas of a prediction x and its target return the loss and its first and second derivatives with respect
 to x.
 """
@@ -97,6 +100,25 @@ def quantile(x: Vector, target: Vector, a: Number) -> tuple[Vector, Vector, Vect
     return slope * error, where(absolute(error) > 0.0, -slope, error), splat(x, 0.0)
 
 
+@kernel
+def is_known(target: Vector) -> Any:
+    """Where a target is a number: no comparison with NaN holds."""
+    return absolute(target) > -1.0
+
+
+def with_gaps(formula: Any) -> Any:
+    """The same formula, with 0 for targets that are unknown."""
+
+    def formula_with_gaps(x: Vector, target: Vector, a: Number) -> tuple[Vector, Vector, Vector]:
+        known = is_known(target)
+        value, derivative, second = formula(x, target, a)
+        return where(known, value, 0.0), where(known, derivative, 0.0), where(known, second, 0.0)
+
+    # Symbols of machine code have this name, which must be another one for each formula (machine/jit.py).
+    formula_with_gaps.__qualname__ = f"{formula.__name__}_with_gaps"
+    return kernel(formula_with_gaps)
+
+
 def mean_loss(formula: Any, *, has_heads: bool = False) -> Any:
     """The kernel for a loss that is a mean over the outputs of a formula of each.
 
@@ -129,13 +151,15 @@ def mean_curvature(formula: Any) -> Any:
         """Overwrite roots r and means m (n_out, width); return 0.
 
         The second derivatives of a sample's loss with respect to x are R R^T, R_jk = r_k ((j = k) - m_j).
-        Where they are as good as 0, r is a little larger: it is divided by.
+        Where they are as good as 0, r is a little larger: it is divided by. For unknown targets it is 0.
         """
         for s in range(0, x.shape[1], lanes(x)):
             share = load(weight, 0, s) * (1.0 / x.shape[0])
             for i in range(x.shape[0]):
-                _, _, second = formula(load(x, i, s), load(target, i, s), constants[0])
-                store(roots, i, s, square_root(share * maximum(_LEAST_CURVATURE, second)))
+                t = load(target, i, s)
+                _, _, second = formula(load(x, i, s), t, constants[0])
+                root = square_root(share * maximum(_LEAST_CURVATURE, second))
+                store(roots, i, s, where(is_known(t), root, 0.0))
                 store(means, i, s, splat(x, 0.0))
         return 0.0
 
@@ -143,14 +167,14 @@ def mean_curvature(formula: Any) -> Any:
 
 
 def custom_loss(value: Any, derivative: Any) -> Any:
-    """The same for two compiled functions of a prediction and a target."""
+    """The same for two compiled functions of a prediction and a target, which may be unknown."""
 
     def loss_forward(x: Panel, target: Panel, weight: Panel, constants: Flat, dL_dx: Panel) -> Number:
         total = 0.0
         for i in range(x.shape[0]):
             for s in range(x.shape[1]):
                 share = weight[0, s] / x.shape[0]
-                if share > 0.0:
+                if share > 0.0 and target[i, s] == target[i, s]:
                     total += share * value(x[i, s], target[i, s])
                     dL_dx[i, s] = share * derivative(x[i, s], target[i, s])
                 else:
@@ -164,12 +188,33 @@ mse_forward = mean_loss(mse)
 
 
 @kernel
+def gaussian_nll_forward(x: Panel, target: Panel, weight: Panel, constants: Flat, dL_dx: Panel) -> Number:
+    """log(s) + (m - target)^2 / (2 s^2), a mean over the targets; x are all m, then all log(s)."""
+    n_targets = target.shape[0]
+    total = splat(x, 0.0)
+    for s in range(0, x.shape[1], lanes(x)):
+        for i in range(n_targets):
+            t = load(target, i, s)
+            share = where(is_known(t), load(weight, 0, s) * (1.0 / n_targets), 0.0)
+            inside = share > 0.0
+            log_std = load(x, n_targets + i, s)
+            inverse = exp(-log_std)
+            z = (load(x, i, s) - t) * inverse
+            total = fma(share, where(inside, log_std + 0.5 * z * z, 0.0), total)
+            store(dL_dx, i, s, share * where(inside, z * inverse, 0.0))
+            store(dL_dx, n_targets + i, s, share * where(inside, 1.0 - z * z, 0.0))
+    return np.float64(sum_lanes(total))
+
+
+@kernel
 def cross_entropy_forward(x: Panel, target: Panel, weight: Panel, constants: Flat, dL_dx: Panel) -> Number:
-    """-sum(target log(p)) over the outputs of each sample, with p = exp(x) / sum(exp(x))."""
+    """-sum(target log(p)) over the outputs of each sample, with p = exp(x) / sum(exp(x)).
+
+    A sample with an unknown target is unknown as a whole.
+    """
     total = splat(x, 0.0)
     for s in range(0, x.shape[1], lanes(x)):
         share = load(weight, 0, s)
-        inside = share > 0.0
         largest = load(x, 0, s)
         for i in range(1, x.shape[0]):
             largest = maximum(largest, load(x, i, s))
@@ -182,6 +227,8 @@ def cross_entropy_forward(x: Panel, target: Panel, weight: Panel, constants: Fla
             product = where(t > 0.0, fma(t, v, product), product)  # v may be -infinity
             store(dL_dx, i, s, e)
         value = fma(log(sum_exp), sum_target, -product)
+        share = where(is_known(sum_target), share, 0.0)
+        inside = share > 0.0
         total = fma(share, where(inside, value, 0.0), total)
         scale = sum_target / sum_exp
         for i in range(x.shape[0]):
@@ -194,7 +241,7 @@ def cross_entropy_forward(x: Panel, target: Panel, weight: Panel, constants: Fla
 def cross_entropy_curvature(
     x: Panel, target: Panel, weight: Panel, constants: Flat, roots: Panel, means: Panel
 ) -> float:
-    """The same for the cross entropy: r^2 = sum(target) p, m = p."""
+    """The same for the cross entropy: r^2 = sum(target) p, m = p; for unknown samples r = 0."""
     for s in range(0, x.shape[1], lanes(x)):
         share = load(weight, 0, s)
         largest = load(x, 0, s)
@@ -209,5 +256,6 @@ def cross_entropy_curvature(
         for i in range(x.shape[0]):
             p = load(means, i, s) / sum_exp
             store(means, i, s, p)
-            store(roots, i, s, square_root(share * maximum(_LEAST_CURVATURE, sum_target * p)))
+            root = square_root(share * maximum(_LEAST_CURVATURE, sum_target * p))
+            store(roots, i, s, where(is_known(sum_target), root, 0.0))
     return 0.0

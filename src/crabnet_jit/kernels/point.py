@@ -15,7 +15,7 @@ from crabnet_jit.arrays import Flat, Matrix, Number
 from crabnet_jit.kernels.activations import relu, sigmoid
 from crabnet_jit.kernels.elementary import exp
 from crabnet_jit.kernels.layout import B_START, KIND, N_IN, N_OUT, RELU, W_START
-from crabnet_jit.kernels.structs import AS_THEY_ARE, EXPONENTIAL, SOFTMAX, TWO_CLASSES
+from crabnet_jit.kernels.structs import AS_THEY_ARE, EXPONENTIAL, MEANS_AND_STDS, SOFTMAX, TWO_CLASSES
 from crabnet_jit.machine.address import INLINED, call
 from crabnet_jit.machine.flat import (
     LANES,
@@ -205,20 +205,20 @@ def values(link: Number, n_out: Number, y_units: Flat, h: Flat, start: Number, y
         for k in range(y.size):
             y[k] = np.nan
         return
-    if link in (AS_THEY_ARE, EXPONENTIAL):
+    if link in (AS_THEY_ARE, EXPONENTIAL, MEANS_AND_STDS):
         for k in range(n_out):
             y[k] = h[start + k] * y_units[n_out + k] + y_units[k]
-        if link == EXPONENTIAL:
-            _powers(n_out, y)
+        if link != AS_THEY_ARE:
+            _powers(0 if link == EXPONENTIAL else n_out // 2, y)
         return
     _probabilities(link, n_out, h, start, y)
 
 
 @kernel
-def _powers(n_out: Number, y: Flat) -> None:
-    """Overwrite y with exp(y)."""
+def _powers(first: Number, y: Flat) -> None:
+    """Overwrite y with exp(y), from the first of these on."""
     power = stack(y, LANES)
-    for k in range(n_out):
+    for k in range(first, y.size):
         store_part(power, 0, exp(load_part(y, k, 1)))
         y[k] = power[0]
 

@@ -149,4 +149,4 @@ class Stream(NamedTuple):
 LOSS, PENALIZE, UPDATE, CURVATURE, ACTIVATIONS = range(5)
 
 # What makes values of the outputs of a fitted network.
-AS_THEY_ARE, TWO_CLASSES, SIGMOID, SOFTMAX, EXPONENTIAL = range(5)
+AS_THEY_ARE, TWO_CLASSES, SIGMOID, SOFTMAX, EXPONENTIAL, MEANS_AND_STDS = range(6)

@@ -38,7 +38,7 @@ from crabnet_jit.network.history import FitHistory
 from crabnet_jit.network.initializers import INITIALIZERS, LayerPlace
 from crabnet_jit.network.layers import Buffer, LinearLayer
 from crabnet_jit.network.posterior import Posterior, standard_deviations
-from crabnet_jit.network.schema import Schema, default_names, meanings, probabilities
+from crabnet_jit.network.schema import Schema, default_names, probabilities
 from crabnet_jit.network.spec import Spec
 from crabnet_jit.other_names import known_attributes, with_hints
 from crabnet_jit.summary import counted, listed, summary
@@ -302,7 +302,7 @@ class NN:
 
     @property
     def n_targets(self) -> int:
-        """How many targets it predicts; that many outputs, or for several quantiles more."""
+        """How many targets it predicts, each by one output, or by several."""
         return self.schema.n_targets(self.out_features)
 
     @property
@@ -424,7 +424,7 @@ class NN:
         """What the last layer gives (n_samples, out_features) for x as in `predict`; keeps nothing.
 
         For a classifier these are the logits; for a regression what it has learned of the targets (values,
-        quantiles, logarithms of counts), standardised if `standardization` is not None.
+        quantiles, logarithms), standardised if `standardization` is not None.
         """
         if self._standardization is None and (output := self._of_few_rows(x)) is not None:
             return output
@@ -453,7 +453,7 @@ class NN:
         """What x leads to, in the units of the data; of a classifier the labels.
 
         After a fit with `Quantile`, predictions are those of the quantile next to the median; after one with
-        `Poisson`, the means of counts.
+        `Poisson` or `GaussianNLL`, means.
 
         Parameters
         ----------
@@ -466,7 +466,8 @@ class NN:
         return_std : bool, default False
             Whether to give the standard deviations of new observations, too: those of the noise and of the
             network together, in the shape and units of the predictions. The network needs a `posterior`,
-            which a fit with `BayesianRegularization` has found.
+            which a fit with `BayesianRegularization` has found. After a fit with `GaussianNLL`, they are
+            those of the noise.
 
         Returns
         -------
@@ -509,9 +510,11 @@ class NN:
         return std[:, 0] if self.schema.is_flat else std
 
     def standard_deviations(self, rows: Array) -> Array:
-        """Those of new observations (n_samples, out_features), as `predict` has them, for encoded inputs."""
+        """Those of new observations (n_samples, n_targets), as `predict` has them, for encoded inputs."""
+        if self.schema.heads == "means_and_log_stds":
+            return self.response(rows)[:, self.n_targets :]
         if (posterior := self.posterior) is None:
-            hint = "; optimizer='bayesian_regularization' finds them"
+            hint = "; optimizer='bayesian_regularization' finds them, and loss='gaussian_nll' learns them"
             raise check.reject("return_std", "False for a network without error bars", "True", hint)
         workspace = self.workspace(1, self.gradients)
         inputs = self.standardize(rows)
@@ -568,10 +571,11 @@ class NN:
         return probabilities(self.schema.link(self.out_features), self.get_output(x))
 
     def __call__(self, x: Any) -> Array:
-        """What a call in compiled code gives: predictions, or all quantiles; probabilities of a classifier.
+        """What a call in compiled code gives: predictions, or probabilities of a classifier.
 
         As `predict` for a regression with one output for each target, as `predict_proba` for a classifier.
-        All quantiles are (n_samples, out_features), for all targets the first one, then the second one, ...
+        With several outputs for each, (n_samples, out_features): the first quantiles of all targets, then the
+        second ones, …; or the means of all targets, then the standard deviations.
         """
         if self.schema.labels is not None:
             return self.predict_proba(x)
@@ -604,15 +608,14 @@ class NN:
 
         A classifier of two classes with one output gives the probability of the second one.
         """
-        link = self._schema.link(self.out_features)
         if self._schema.labels is not None:
-            shares = probabilities(link, self.get_output(x))
+            shares = probabilities(self._schema.link(self.out_features), self.get_output(x))
             return shares[:, -self.out_features :]  # of two classes, the second
         values = self._of_few_rows(x)
         if values is None:
             output = self.get_output(x)
             values = output if self.standardization is None else self.standardization.outputs(output)
-        return meanings(link, values)
+        return self._schema.meanings(values)
 
     def gradient(self, x: Any) -> Array:
         """dy/dx (n_samples, in_features) of a network with one output, for x as in `predict`.
@@ -638,8 +641,8 @@ class NN:
     def jacobian(self, x: Any) -> Array:
         """dy/dx (n_samples, out_features, in_features), for x as in `predict`.
 
-        In the units of the data; of a classifier, y are the logits, of counts the logarithms. In compiled
-        code `net.jacobian_into(x, J)` fills J.
+        In the units of the data; of a classifier, y are the logits; logarithms of means and of standard
+        deviations stay logarithms. In compiled code `net.jacobian_into(x, J)` fills J.
 
         Examples
         --------
@@ -654,9 +657,9 @@ class NN:
     def hessian(self, x: Any) -> Array:
         """d2y/dx2 (n_samples, out_features, in_features, in_features), for x as in `predict`.
 
-        In the units of the data; of a classifier, y are the logits, of counts the logarithms. Where an
-        activation has a kink, such as ReLU, the second derivative is taken as 0, as it is on both sides. In
-        compiled code `net.hessian_into(x, H)` fills H.
+        In the units of the data; of a classifier, y are the logits; logarithms of means and of standard
+        deviations stay logarithms. Where an activation has a kink, such as ReLU, the second derivative is
+        taken as 0, as it is on both sides. In compiled code `net.hessian_into(x, H)` fills H.
 
         Raises
         ------
@@ -700,7 +703,7 @@ class NN:
             The function's arguments: x (in_features,) and y; and dy/dx, of shape (in_features,) or
             (out_features, in_features); and the second derivatives (out_features, in_features, in_features).
             It overwrites all but x. y are predictions, or probabilities of classes; derivatives are those of
-            the outputs, which are logits of a classifier, of counts the logarithms.
+            the outputs, which are logits of a classifier; logarithms stay logarithms.
 
         Returns
         -------
@@ -807,11 +810,11 @@ class NN:
     def standardize_targets(self, y: ArrayLike) -> Array:
         """Targets (n_samples, n_targets) in the units of the data, as the first outputs of the layers are.
 
-        There are as many as outputs, unless the loss needs several outputs for each.
+        There are as many as outputs, unless the loss needs several outputs for each. NaN, for unknown, stays.
         """
         if self.standardization is None:
-            return check.samples("y", y, None, self.dtype)
-        return self.standardization.finite_targets(check.samples("y", y), self.dtype)
+            return check.samples("y", y, None, self.dtype, allow_nan=True)
+        return self.standardization.finite_targets(check.samples("y", y, allow_nan=True), self.dtype)
 
     def forward(self, x: ArrayLike) -> Array:
         """Output (n_samples, out_features) for x (n_samples, in_features), layer by layer.

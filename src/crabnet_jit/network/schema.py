@@ -12,10 +12,18 @@ from crabnet_jit.components.activations import Sigmoid
 from crabnet_jit.components.losses import quantiles_of
 from crabnet_jit.data.columns import MISSING, Columns, is_frame
 from crabnet_jit.data.labels import Labels
-from crabnet_jit.kernels.structs import AS_THEY_ARE, EXPONENTIAL, SIGMOID, SOFTMAX, TWO_CLASSES
+from crabnet_jit.kernels.structs import (
+    AS_THEY_ARE,
+    EXPONENTIAL,
+    MEANS_AND_STDS,
+    SIGMOID,
+    SOFTMAX,
+    TWO_CLASSES,
+)
 
 TASKS = ("regression", "classification", "multilabel")
-HEADS = ("values", "quantiles", "log_means")
+HEADS = ("values", "quantiles", "log_means", "means_and_log_stds")
+_LINKS = {"log_means": EXPONENTIAL, "means_and_log_stds": MEANS_AND_STDS}
 
 
 @dataclass(frozen=True)
@@ -41,9 +49,9 @@ class Schema:
         What missing values of inputs mean: an error; a sample that is left out; or the mean, see `means`.
     means : tuple of float, or None
         For each input the mean of the samples of the fit, which stands for missing values.
-    heads : {"values", "quantiles", "log_means"}
+    heads : {"values", "quantiles", "log_means", "means_and_log_stds"}
         What the outputs of a regression are: values of its targets; quantiles of all targets, one quantile
-        after the other; logarithms of the means of counts.
+        after the other; logarithms of the means of counts; means, then logarithms of standard deviations.
     quantiles : tuple of float
         Those of the heads, in ascending order; else ().
     """
@@ -88,7 +96,7 @@ class Schema:
     @property
     def n_heads(self) -> int:
         """Outputs for each target."""
-        return max(1, len(self.quantiles))
+        return 2 if self.heads == "means_and_log_stds" else max(1, len(self.quantiles))
 
     def n_targets(self, out_features: int) -> int:
         """Targets of so many outputs."""
@@ -111,10 +119,23 @@ class Schema:
     def link(self, out_features: int) -> int:
         """What makes values of so many outputs (kernels/point.py)."""
         if self.task == "regression":
-            return EXPONENTIAL if self.heads == "log_means" else AS_THEY_ARE
+            return _LINKS.get(self.heads, AS_THEY_ARE)
         if self.task == "multilabel":
             return SIGMOID
         return TWO_CLASSES if out_features == 1 else SOFTMAX
+
+    def first_power(self, out_features: int) -> int:
+        """From which of so many outputs on values are powers of e; the outputs are their logarithms."""
+        first = {EXPONENTIAL: 0, MEANS_AND_STDS: self.n_targets(out_features)}
+        return first.get(self.link(out_features), out_features)
+
+    def meanings(self, outputs: Array) -> Array:
+        """What the outputs of a regression mean (n_samples, out_features), in the units of the data."""
+        n = outputs.shape[1]
+        if (first := self.first_power(n)) == n:
+            return outputs
+        with np.errstate(over="ignore"):
+            return np.hstack([outputs[:, :first], np.exp(outputs[:, first:])])
 
     def encode(self, x: Any, in_features: int | None) -> Array:
         """Inputs (n_samples, in_features) of an array or a data frame, means in place of missing values."""
@@ -142,6 +163,8 @@ class Schema:
     def names_of_values(self, out_features: int) -> list[str]:
         """Those of the outputs, where each target has one for each of its heads."""
         names = self.names_of_outputs(out_features)
+        if self.heads == "means_and_log_stds":
+            return [*names, *(f"{name}, standard deviation" for name in names)]
         if self.n_heads == 1:
             return names
         return [f"{name}, quantile {q:g}" for q in self.quantiles for name in names]
@@ -209,15 +232,6 @@ def different_texts(name: str, texts: Any, count: int | None = None) -> list[str
 def default_names(letter: str, n: int) -> list[str]:
     """Of n features: the letter and their number, from 0 on."""
     return [f"{letter}{k}" for k in range(n)]
-
-
-def meanings(link: int, outputs: Array) -> Array:
-    """What the outputs of a regression mean (n_samples, out_features), in the units of the data."""
-    if link != EXPONENTIAL:
-        return outputs
-    with np.errstate(over="ignore"):
-        means: Array = np.exp(outputs)
-    return means
 
 
 def probabilities(link: int, logits: Array) -> Array:

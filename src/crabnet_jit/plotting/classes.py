@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from numpy.typing import NDArray
 
+from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.base import stored
 from crabnet_jit.fitting.data_set import labels_of
@@ -33,6 +34,9 @@ def plot_classes(
         true, probabilities = true[:, output], probabilities[:, [output]]
         probabilities = np.hstack([1 - probabilities, probabilities])
         names = [f"not {names[output]}", names[output]]
+    true, probabilities = true[true >= 0], probabilities[true >= 0]
+    if true.size == 0:
+        raise check.reject("y", "known for some sample, of the label that is shown", "only NaN")
     figure = own_or_new(figure, _SIZE)
     matrix, reliability = figure.subplots(1, 2)
     _draw_confusion(matrix, confusion(true, probabilities.argmax(axis=1), len(names)), names)

@@ -54,7 +54,8 @@ def plot_fit(
     net : NN
         From `fit`, or any other.
     x, y
-        Inputs and targets, or labels, in the units of the data, as in `fit`.
+        Inputs and targets, or labels, in the units of the data, as in `fit`. Samples whose target is unknown
+        are not shown.
     output : int, default 0
         Which output is shown.
     at : array_like of shape (in_features,), optional
@@ -102,7 +103,11 @@ def plot_fit(
         return plot_classes(net, x, y, output, names, figure)
     rows, targets = check.pairs(net.encode(x), targets_of(y)[1])
     drawable("x", rows)
-    true = drawable("y", check.samples("y", targets, net.n_targets))[:, output]
+    true = check.samples("y", targets, net.n_targets, allow_nan=True)[:, output]
+    is_known = ~np.isnan(true)
+    if not is_known.any():
+        raise check.reject("y", "known for some sample, of the output that is shown", "only NaN")
+    rows, targets, true = rows[is_known], targets[is_known], drawable("y", true[is_known])
     names = feature_names("input_names", input_names, net.input_names)
     name = feature_names("output_names", output_names, net.output_names)[output]
     predicted = outputs(net, rows)[:, output]

@@ -8,9 +8,9 @@ from crabnet_jit import check
 from crabnet_jit.arrays import Array, aligned_zeros
 from crabnet_jit.components.schedules import rates_of
 from crabnet_jit.components.update_rules import OptimizerState
-from crabnet_jit.data.sources import Source, new_batches
+from crabnet_jit.data.sources import Source, fill_batches, new_batches
 from crabnet_jit.kernels.entries import train
-from crabnet_jit.kernels.panels import panel_shape, plain_weights, repeat_sample
+from crabnet_jit.kernels.panels import panel_shape, plain_weights
 from crabnet_jit.kernels.structs import Batches, Criterion, Rule
 from crabnet_jit.machine.signals import NEVER, Flag
 from crabnet_jit.network.network import NN
@@ -108,14 +108,15 @@ class Chunks:
         self._rule = Rule(*state)
         self._network = net.kernel_view()
         self._calls = net.calls(
-            settings.loss.kernel,
+            settings.loss.kernel_for(check.flag("source.has_gaps", source.has_gaps)),
             self._criterion.penalties,
             settings.optimizer.kernel,
             state.numbers,
             has_masks=dropout.n_units > 0,
         )
         self._is_constant = check.flag("source.is_constant", source.is_constant)
-        self._has_weights = check.flag("source.has_weights", source.has_weights)
+        self._has_weights = check.flag("source.has_weights", source.has_weights) or source.has_gaps
+        self._takes_whole_samples = settings.loss.takes_whole_samples
         fitting = _fitting_size(net, n_panels * width, dropout.n_units, self._is_constant)
         self.size = n = fitting if settings.chunk_size is None else settings.chunk_size
         self._sizes = source.batch_size, n_panels, net.in_features, source.out_features, width, net.dtype
@@ -175,8 +176,7 @@ class Chunks:
             _free.give_back(self._shape, buffers)
 
     def _fill(self, first: int, batches: Batches) -> None:
-        self._source.fill(first, batches)
-        repeat_sample(batches.x, self._source.batch_size)
+        fill_batches(self._source, first, batches, are_whole=self._takes_whole_samples)
 
     def prepare(self, first: int, n: int, rate_scale: float = 1.0) -> Chunk:
         """Fill the buffers for n iterations from `first` on; what users wrote is called here."""

@@ -34,7 +34,8 @@ class EvidenceChunks(SecondOrderChunks):
 
     def __init__(self, net: NN, source: Source, settings: Settings, state: OptimizerState) -> None:
         super().__init__(net, source, settings, state)
-        self._n_residuals = net.out_features * int(np.count_nonzero(self._batches.weight))
+        is_known = (self._batches.weight > 0) & ~np.isnan(self._batches.target)
+        self._n_residuals = int(np.count_nonzero(is_known))
         self._numbers = state.numbers
         self._first, self._best = state.buffers.reshape(2, -1)
         self._tolerance = float(state.numbers[LOSS_TOLERANCE])

@@ -13,6 +13,7 @@ from crabnet_jit.components.losses import Loss, as_loss
 from crabnet_jit.components.optimizers import OPTIMIZERS
 from crabnet_jit.components.penalties_and_clipping import Penalties
 from crabnet_jit.components.update_rules import Optimizer
+from crabnet_jit.data.known import known_samples
 from crabnet_jit.kernels import entries
 from crabnet_jit.kernels.panels import pack, panel_shape, without_weight
 from crabnet_jit.kernels.structs import Batches, Criterion, Workspace
@@ -41,8 +42,9 @@ class Objective:
     x : array_like of shape (n_samples, in_features)
         Inputs, in the units of the data.
     y : array_like of shape (n_samples, out_features) or (n_samples,)
-        Targets, in the units of the data; fewer columns if the loss needs several outputs for each. For a
-        network with a `standardization`, the loss is that of standardised targets.
+        Targets, in the units of the data; fewer columns if the loss needs several outputs for each; NaN where
+        one is unknown, which then does not count. For a network with a `standardization`, the loss is that of
+        standardised targets.
     loss : Loss or str, default "mse"
         A name from `LOSSES` or an object like `Huber(0.1)`.
     sample_weight : array_like of shape (n_samples,), optional
@@ -84,22 +86,24 @@ class Objective:
         self.loss = as_loss("loss", loss)
         inputs, targets = check.pairs(net.encode(x), y)
         n_targets = self.loss.n_targets("net.out_features", net.out_features)
-        self.loss.check_targets("y", check.samples("y", targets, n_targets))
+        self.loss.check_targets("y", check.samples("y", targets, n_targets, allow_nan=True))
         inputs, targets = net.standardize(inputs), net.standardize_targets(targets)
-        n_samples = inputs.shape[0]
-        weights = np.ones(n_samples)
-        if sample_weight is not None:
-            weights = check.sample_weights("sample_weight", sample_weight, n_samples)
+        inputs, targets, weights = known_samples(inputs, targets, sample_weight)
+        n_samples = len(inputs)
         shares = (weights / n_samples)[:, None].astype(net.dtype)
         n_panels, width = panel_shape(n_samples)
         masks = np.empty((1, n_panels, 0, width), net.dtype)
         inputs, targets = without_weight(inputs, weights), without_weight(targets, weights)
         self._batches = Batches(pack(inputs), pack(targets), pack(shares, padding=0.0), masks)
+        has_gaps = bool(np.isnan(targets).any())
+        if has_gaps:
+            are_whole = self.loss.takes_whole_samples
+            entries.share_among_known(self._batches.target, self._batches.weight, are_whole)
         self._penalties = Penalties(l1, l2)
         self._criterion = Criterion(self.loss.constants, self._penalties.numbers())
         self._theta = aligned_zeros(net.parameters.size, dtype=net.dtype)
         self._network = net.kernel_view()._replace(parameters=self._theta)
-        self._calls = net.calls(self.loss.kernel, self._criterion.penalties)
+        self._calls = net.calls(self.loss.kernel_for(has_gaps), self._criterion.penalties)
         self._n_samples = n_samples
         self._is_long = is_long(n_panels * width, net)
         self._workspace = net.workspace(n_panels, aligned_zeros(self._theta.size, dtype=net.dtype))

@@ -11,12 +11,12 @@ from crabnet_jit.components.levenberg_marquardt import LevenbergMarquardt
 from crabnet_jit.components.losses import LOSSES, Loss
 from crabnet_jit.components.penalties_and_clipping import Penalties
 from crabnet_jit.components.update_rules import OptimizerState
-from crabnet_jit.data.sources import Source, new_batches
+from crabnet_jit.data.sources import Source, fill_batches, new_batches
 from crabnet_jit.kernels import levenberg_marquardt as method
 from crabnet_jit.kernels.curvature_entries import fill_posterior, levenberg_marquardt, loss_curvature
 from crabnet_jit.kernels.entries import loss_forward
 from crabnet_jit.kernels.gauss_newton import block_shape
-from crabnet_jit.kernels.panels import GROUP, repeat_sample
+from crabnet_jit.kernels.panels import GROUP
 from crabnet_jit.kernels.penalties_and_clipping import L2
 from crabnet_jit.kernels.structs import Batches, Criterion, Curvature, Problem, Workspace
 from crabnet_jit.machine import memory
@@ -86,12 +86,13 @@ class SecondOrder:
         n_panels = batches.x.shape[1]
         sizes = Sizes.of(net, n_panels, may_be_dual=not rule.has_evidence)
         _check_memory(net, sizes, rule)
+        has_gaps = bool(np.isnan(batches.target).any())
         self.numbers = numbers
         self._dual = n_panels if sizes.is_dual else None
         group = n_panels if sizes.is_dual else min(n_panels, GROUP)
         self._problem = Problem(
             net.kernel_view(),
-            net.calls(loss.kernel, None, None, None, loss_curvature[loss.name]),
+            net.calls(loss.kernel_for(has_gaps), None, None, None, loss_curvature[loss.name]),
             _workspace(net, group, n_panels),
             batches._replace(masks=aligned_zeros(1, n_panels, 0, PANEL)),  # none, for one iteration
             Criterion(loss.constants, penalties.numbers()),
@@ -163,7 +164,7 @@ class SecondOrderChunks:
                 "dropout", f"0 for {settings.optimizer.name}", repr(max(settings.dropout)), hint
             )
         rule: Any = settings.optimizer
-        self._net, self._source = net, source
+        self._net, self._source, self._loss = net, source, settings.loss
         n_in, n_out = net.in_features, net.out_features
         self._batches = new_batches(1, n_in, n_out, source.batch_size, net.dtype)
         self.fill_constant()
@@ -173,8 +174,7 @@ class SecondOrderChunks:
 
     def fill_constant(self) -> None:
         """Take the batch of the source."""
-        self._source.fill(0, self._batches)
-        repeat_sample(self._batches.x, self._source.batch_size)
+        fill_batches(self._source, 0, self._batches, are_whole=self._loss.takes_whole_samples)
 
     def prepare(self, first: int, n: int, rate_scale: float = 1.0) -> Iterations:
         """Room for n iterations."""
