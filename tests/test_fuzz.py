@@ -44,6 +44,7 @@ from crabnet_jit import (
     CustomLoss,
     DivergenceError,
     EarlyStopping,
+    Ensemble,
     Every,
     ExponentialDecay,
     FileFormatError,
@@ -678,6 +679,11 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
             lambda **spec: fit_many([spec], X, Y)[0], {"seed": 1, "n_iterations": 5, "learning_rate": 0.01}
         ),
         "Population": lambda: Call(lambda trainers: Population(trainers).run(1), {"trainers": [trainer()]}),
+        "Ensemble": lambda: Call(lambda networks: Ensemble(networks).predict(X), {"networks": [network()]}),
+        "Ensemble.calibrate": lambda: called(Ensemble([network()]), "calibrate", x=X, y=Y),
+        "Ensemble.interval": lambda: called(
+            Ensemble([network()]).calibrate(X, Y), "interval", x=X, level=0.5
+        ),
         "Population.run": lambda: called(Population([trainer()]), "run", n_iterations=1, n_threads=1),
         "fit, a validation set": lambda: Call(
             lambda x, y, labels: fit(X, labels, validation=(x, y), n_iterations=5),

@@ -44,6 +44,7 @@ _PLACES = {
     "fitting.scores": "ClassScores Scores score",
     "inspection.diagnosis": "Diagnosis LayerDiagnosis diagnose",
     "inspection.gradients": "GradientCheck check_gradients",
+    "network.ensemble": "Ensemble",
     "network.files": "load save",
     "network.history": "FitHistory History",
     "network.initializers": "INITIALIZERS",

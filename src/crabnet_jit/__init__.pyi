@@ -57,6 +57,7 @@ from crabnet_jit.fitting.fits import Fits
 from crabnet_jit.fitting.scores import ClassScores, Scores, score
 from crabnet_jit.inspection.diagnosis import Diagnosis, LayerDiagnosis, diagnose
 from crabnet_jit.inspection.gradients import GradientCheck, check_gradients
+from crabnet_jit.network.ensemble import Ensemble
 from crabnet_jit.network.files import load, save
 from crabnet_jit.network.history import FitHistory, History
 from crabnet_jit.network.initializers import INITIALIZERS
@@ -98,6 +99,7 @@ __all__ = [
     "Diagnosis",
     "DivergenceError",
     "EarlyStopping",
+    "Ensemble",
     "Every",
     "ExponentialDecay",
     "FileFormatError",

@@ -26,6 +26,7 @@ from crabnet_jit.data.random import StdRng
 from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.fitting.shared import Shared, once
 from crabnet_jit.network.network import NN
+from crabnet_jit.network.predictor import Predictor
 
 Samples = tuple[Array, Array, Array]  # x, y, weights
 
@@ -63,7 +64,7 @@ def check_start(start: NN | None) -> None:
         check.instance("start", start, NN, hint)
 
 
-def loss_for(loss: Loss | str, y: Any, start: NN | None) -> Loss:
+def loss_for(loss: Loss | str, y: Any, start: Predictor | None) -> Loss:
     """The loss; "auto" is that of the network to start from, or the one that the type of y asks for."""
     if not isinstance(loss, str) or loss != "auto":
         return as_loss("loss", loss)
@@ -112,7 +113,7 @@ def targets_for(loss: Loss, y: Any, known: Labels | None = None) -> Targets:
     return Targets(values, known or Labels.numbered(n_classes), task, False)
 
 
-def labels_of(net: NN, y: Any) -> NDArray[np.intp]:
+def labels_of(net: Predictor, y: Any) -> NDArray[np.intp]:
     """The numbers of the classes in y (n_samples,); or (n_samples, n_classes), 1 where a class holds.
 
     They are -1 where y is unknown.

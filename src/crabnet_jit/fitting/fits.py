@@ -13,6 +13,15 @@ class Fits(list[NN | None]):
     ----------
     errors : dict of int to FloatingPointError
         Of those that diverged, by their places.
+
+    Examples
+    --------
+    >>> from crabnet_jit import fit_many
+    >>> fits = fit_many([{"seed": 1}, {"seed": 2}], [0.0, 1.0, 2.0], [0.0, 1.0, 4.0], n_iterations=10)
+    >>> fits
+    Fits(2 networks)
+    >>> len(fits.networks), fits.errors
+    (2, {})
     """
 
     def __init__(self, networks: Iterable[NN | None], errors: dict[int, FloatingPointError]) -> None:

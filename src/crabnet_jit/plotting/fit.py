@@ -13,7 +13,8 @@ from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.data.columns import targets_of
 from crabnet_jit.fitting.scores import score
-from crabnet_jit.network.network import NN
+from crabnet_jit.network.ensemble import Ensemble
+from crabnet_jit.network.predictor import Predictor
 from crabnet_jit.plotting.classes import plot_classes
 from crabnet_jit.plotting.domain import drawable, feature_names, input_numbers, outputs, point, widened
 from crabnet_jit.plotting.figures import BLUE, ERRORS, GREY, ink, own_or_new
@@ -28,7 +29,7 @@ _DENSE_SAMPLES = 300  # number of samples above which points become more transpa
 
 @check.keywords
 def plot_fit(
-    net: NN,
+    net: Predictor,
     x: Any,
     y: Any,
     *,
@@ -46,12 +47,14 @@ def plot_fit(
 
     For one input, the function is a curve with the data. For two inputs, the residuals are shown at their
     places instead. For more, there are slices: each varies one input over the range of the data, while the
-    others stay at a point. All slices share one scale, and small ticks show where the data are. A network
-    with a `posterior` has a band around the function, in which it expects nine of ten new data.
+    others stay at a point. All slices share one scale, and small ticks show where the data are. Around the
+    function there is a band, in which nine of ten new data are expected: of a network that knows its standard
+    deviations, and of an ensemble that knows them or is calibrated. One that does neither has a band of 1.645
+    standard deviations of its members.
 
     Parameters
     ----------
-    net : NN
+    net : NN or Ensemble
         From `fit`, or any other.
     x, y
         Inputs and targets, or labels, in the units of the data, as in `fit`. Samples whose target is unknown
@@ -96,7 +99,7 @@ def plot_fit(
     >>> len(plot_fit(net, x, np.sin(x), input_names=["t"]).axes)
     3
     """
-    check.instance("net", net, NN, "an NN")
+    check.instance("net", net, Predictor, "an NN or an Ensemble")
     check.integer("output", output, 0, net.n_targets - 1)
     if net.schema.labels is not None:
         names = feature_names("output_names", output_names, net.output_names)
@@ -156,15 +159,18 @@ def figure_size(in_features: int, n_slices: int = _MAX_SLICES) -> tuple[float, f
 
 
 class _Slice(NamedTuple):
-    """An output along one input; and half the width of the band of nine of ten new data, if known."""
+    """An output along one input; half the width of a band around it, if there is one, and what it is."""
 
     varied: int
     along: Array
     values: Array
     width: Array | None
+    band: str
 
 
-def _slices(net: NN, rows: Array, centre: Array, output: int, inputs: Iterable[int] | None) -> list[_Slice]:
+def _slices(
+    net: Predictor, rows: Array, centre: Array, output: int, inputs: Iterable[int] | None
+) -> list[_Slice]:
     """The slices along the given inputs; by default along all or the most important ones, in order."""
     if inputs is not None:
         chosen = input_numbers(inputs, net.in_features)
@@ -176,14 +182,28 @@ def _slices(net: NN, rows: Array, centre: Array, output: int, inputs: Iterable[i
     return sorted(slices[:_MAX_SLICES], key=lambda cut: cut.varied)
 
 
-def _slice(net: NN, rows: Array, centre: Array, output: int, varied: int) -> _Slice:
+def _slice(net: Predictor, rows: Array, centre: Array, output: int, varied: int) -> _Slice:
     along = _range(rows[:, varied])
     points = np.tile(centre, (along.size, 1))
     points[:, varied] = along
-    width = None
-    if net.posterior is not None:
-        width = _NINE_OF_TEN * net.standard_deviations(points)[:, output]
-    return _Slice(varied, along, outputs(net, points)[:, output], width)
+    width = _half_width(net, points)
+    band = "spread of members" if isinstance(net, Ensemble) and not _has_coverage(net) else "90 % of new data"
+    values = outputs(net, points)[:, output]
+    return _Slice(varied, along, values, None if width is None else width[:, output], band)
+
+
+def _half_width(net: Predictor, points: Array) -> Array | None:
+    """Of a band around predictions (n_samples, n_targets); None if there is none."""
+    if isinstance(net, Ensemble) and net.is_calibrated:
+        low, high = (ends.reshape(len(points), -1) for ends in net.interval(points, 0.9))
+        half: Array = (high - low) / 2
+        return half
+    return _NINE_OF_TEN * net.standard_deviations(points) if net.has_std else None
+
+
+def _has_coverage(ensemble: Ensemble) -> bool:
+    """Whether its bands stand for a share of new data, not for the disagreement of members only."""
+    return ensemble.is_calibrated or ensemble.knows_noise
 
 
 def _range(values: Array) -> Array:
@@ -202,7 +222,7 @@ def _draw_slice(axes: Axes, cut: _Slice, values: Array, centre: float) -> None:
 def _draw_band(axes: Axes, cut: _Slice) -> None:
     if cut.width is not None:
         band = cut.values - cut.width, cut.values + cut.width
-        axes.fill_between(cut.along, *band, color=BLUE, alpha=0.2, linewidth=0, label="90 % of new data")
+        axes.fill_between(cut.along, *band, color=BLUE, alpha=0.2, linewidth=0, label=cut.band)
 
 
 def _draw_curve(axes: Axes, curve: _Slice, values: Array, true: Array) -> None:
