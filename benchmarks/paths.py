@@ -32,8 +32,8 @@ structs = _first("kernels.structs", "kernels.network")
 optimizers = _first("kernels.optimizers")
 targets = _first("kernels.targets", "kernels.gaussian")
 uniform = _first("kernels.uniform")
-# The module that calls the training kernel.
-steps = _first("training.chunks", "training.steps", "chunks", "trainer")
+# The module that chooses the training kernel.
+steps = _first("training.compiled", "training.chunks", "training.steps", "chunks", "trainer")
 
 
 entry_point = jit.entry_point if hasattr(jit, "entry_point") else jit.entry

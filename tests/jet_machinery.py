@@ -8,7 +8,7 @@ from crabnet_jit import NN
 from crabnet_jit.arrays import aligned_zeros
 from crabnet_jit.kernels.abi import jet_calls_of
 from crabnet_jit.kernels.jet_entries import activation_jets
-from crabnet_jit.kernels.jets import jets_backward, jets_forward, panels_together
+from crabnet_jit.kernels.jets import jet_count, jets_backward, jets_forward, panels_together
 from crabnet_jit.kernels.layout import KINDS, outputs
 from crabnet_jit.kernels.panels import pack
 from crabnet_jit.kernels.structs import Jets, JetWorkspace
@@ -23,7 +23,7 @@ def _run(
     network: Any, calls: Any, x: Any, masks: Any, jets: Any, workspace: Any, seeds: Any, results: Any
 ) -> None:
     """Overwrite results (1, n_panels, K n_out, PANEL); the gradients are those of seeds times jets."""
-    together = panels_together(jets)
+    together = panels_together(jet_count(jets))
     layout = network.layout
     for first in range(0, x.shape[1], together):
         n = min(together, x.shape[1] - first)

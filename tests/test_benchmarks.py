@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import benchmarks
-from benchmarks import least_squares, noisy
+from benchmarks import derivatives, least_squares, noisy
 from benchmarks.bench_levenberg_marquardt import LevenbergMarquardt
 from benchmarks.gaussian import grid_error
 from crabnet_jit import NN
@@ -90,3 +90,17 @@ def test_every_program_learns_from_noisy_samples() -> None:
     assert {name for name, scores in found.items() if not 0.75 < scores.mean < 0.91} == set()
     assert {name for name, scores in found.items() if not 0 < scores.error < 0.1} == set()
     assert {noisy.OURS, *noisy.REFERENCES} < set(found)
+
+
+@pytest.mark.parametrize("name", derivatives.FUNCTIONS)
+def test_derivatives_of_the_functions_are_those_of_their_values(name: str) -> None:
+    function = derivatives.FUNCTIONS[name]
+    x, _, dy = derivatives.samples(function, 200, seed=1)
+    for k, step in enumerate(1e-5 * np.eye(2)):
+        slopes = (function.values(x + step) - function.values(x - step)) / 2e-5
+        np.testing.assert_allclose(dy[:, k], slopes, rtol=1e-5, atol=1e-5 * np.abs(dy).max())
+
+
+def test_derivatives_lower_the_error_five_times() -> None:
+    without, with_them = derivatives.errors(derivatives.FUNCTIONS["gaussian"], 100, 1, n_iterations=8000)
+    assert with_them < without / 5

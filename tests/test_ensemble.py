@@ -16,6 +16,7 @@ from crabnet_jit import (
     Ensemble,
     FileFormatError,
     InvalidArgumentError,
+    Quantile,
     export,
     fit,
     fit_many,
@@ -77,6 +78,12 @@ def test_members_own_noise_is_part_of_the_standard_deviation() -> None:
 def test_quantiles_and_counts() -> None:
     nets = ensemble(loss="quantile")
     assert np.allclose(nets.predict(X), np.mean([net.predict(X) for net in nets], axis=0), rtol=1e-14)
+    nets = ensemble(loss=Quantile([0.05, 0.5, 0.95]))
+    assert nets.interval_level == 0.9
+    ends = np.mean([net.interval(X) for net in nets], axis=1 - 1)
+    assert np.allclose(nets.interval(X), ends, rtol=1e-3)  # each member sorts its own
+    low, high = nets.calibrate(X[:9], Y[:9]).interval(X[9:], 0.9)
+    assert np.allclose(low + high, 2 * nets.predict(X[9:]))
     counts = np.round(np.exp(X[:, 0]))
     nets = ensemble(counts, loss="poisson")
     assert np.allclose(nets.predict(X), np.mean([net.predict(X) for net in nets], axis=0), rtol=1e-14)
@@ -200,7 +207,7 @@ def test_unknown_targets_and_several_targets_are_calibrated_each() -> None:
 
 def test_no_interval_before_a_calibration() -> None:
     nets = ensemble()
-    with pytest.raises(InvalidArgumentError, match="ensemble must be calibrated"):
+    with pytest.raises(InvalidArgumentError, match="net must be one that knows the noise"):
         nets.interval(X)
     for level in (0.0, 1.0, -1, "x"):
         with pytest.raises(InvalidArgumentError, match="level must be"):
@@ -312,7 +319,7 @@ def test_one_file(tmp_path: Path) -> None:
         assert np.array_equal(again.predict(X), nets.predict(X))
         assert [net.dtype for net in again] == [net.dtype for net in nets]
         assert again.is_calibrated == nets.is_calibrated
-        if nets.has_std:
+        if nets.schema.labels is None:
             assert np.array_equal(again.predict(X, return_std=True)[1], nets.predict(X, return_std=True)[1])
         if nets.is_calibrated:
             assert np.array_equal(again.interval(X), nets.interval(X))

@@ -33,6 +33,7 @@ from crabnet_jit import (
     BinaryCrossEntropy,
     Checkpoint,
     Constant,
+    InvalidArgumentError,
     StepDecay,
     Trainer,
     fit,
@@ -114,6 +115,9 @@ def test_all_options_of_fit_are_parameters(kind: Any) -> None:
         "handle_unknown",
         "missing",
     }  # in scikit-learn, other estimators encode texts, and fill gaps
+    if kind is NNClassifier:
+        elsewhere |= {"output_activation", "output_range"}  # probabilities have one
+    elsewhere |= {"dy", "dy_weight"}  # arguments of NNRegressor.fit
     parameters = kind().get_params().keys()
     assert inspect.signature(fit).parameters.keys() - parameters == elsewhere
     assert parameters >= {"random_state", "warm_start"}
@@ -132,7 +136,8 @@ def test_docstrings_say_the_defaults(kind: Any) -> None:
 
 def test_the_classifier_has_the_regressors_defaults_but_for_three() -> None:
     both = NNRegressor().get_params(), NNClassifier().get_params()
-    assert {name for name in both[0] if both[0][name] != both[1][name]} == {"loss", "l2"}
+    common = both[0].keys() & both[1].keys()
+    assert {name for name in common if both[0][name] != both[1][name]} == {"loss", "l2"}
     assert both[1].keys() - both[0].keys() == {"class_weight"}
 
 
@@ -370,7 +375,8 @@ def test_a_fit_that_fails_leaves_nothing_of_another_one() -> None:
 
 @pytest.mark.parametrize("loss", sorted(LOSSES.keys() - CROSS_ENTROPIES))
 def test_a_regressor_takes_other_losses(loss: str) -> None:
-    assert NNRegressor(loss=loss, random_state=0).fit(X, Y).score(X, Y) > 0.9
+    y = Y - Y.min()  # counts are not below 0
+    assert NNRegressor(loss=loss, random_state=0).fit(X, y).score(X, y) > 0.9
 
 
 def test_a_loss_may_be_an_object() -> None:
@@ -632,3 +638,20 @@ def test_notebooks_show_it(kind: Any) -> None:
     assert kind.__name__ in html
     assert "(7, 5)" in html
     assert repr(kind(l2=0.5)) == f"{kind.__name__}(l2=0.5)"
+
+
+def test_derivatives_of_targets_are_learned() -> None:
+    """Also where samples of weight 0 are left out."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-2, 2, (30, 2))
+    y, weights = np.sin(2 * X[:, 0]) * X[:, 1], np.ones(30)
+    dy = np.stack([2 * np.cos(2 * X[:, 0]) * X[:, 1], np.sin(2 * X[:, 0])], axis=1)
+    weights[3], dy[3] = 0.0, 1e9
+    regressor = NNRegressor(n_iterations=2000, l2=0.0, random_state=0)
+    regressor.fit(X, y, sample_weight=weights, dy=dy, dy_weight=0.5)
+    used = weights > 0
+    np.testing.assert_allclose(regressor.net_.jacobian(X[used])[:, 0], dy[used], atol=0.1)
+    with pytest.raises(InvalidArgumentError, match="dy must be of shape"):
+        regressor.fit(X, y, dy=dy[1:])
+    with pytest.raises(InvalidArgumentError, match="dy_weight must be left out"):
+        regressor.fit(X, y, dy_weight=2.0)

@@ -102,9 +102,11 @@ from crabnet_jit import (
 )
 from crabnet_jit.exchange.onnx_models import onnx_model
 from crabnet_jit.exchange.safetensors_files import safetensors_file
+from crabnet_jit.network.schema import Schema
 
 X = np.random.default_rng(0).normal(size=(12, 2))
 Y = X[:, :1] * X[:, 1:]
+DY = X[:, ::-1].copy()  # its derivatives
 SEED = 20
 
 
@@ -316,6 +318,12 @@ class Call(NamedTuple):
     objects: tuple[Any, ...] = ()
 
 
+def of_quantiles() -> NN:
+    net = NN(2, [4], 2, rng=1)
+    net.schema = Schema(heads="quantiles", quantiles=(0.1, 0.9))
+    return net
+
+
 def source() -> UniformSource:
     return UniformSource(StandardGaussian(), batch_size=4, rng=2)
 
@@ -471,6 +479,9 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
         "NN.get_output": lambda: called(network(), "get_output", x=X),
         "NN.predict": lambda: called(network(), "predict", x=X),
         "NN.predict, standardised": lambda: called(standardized(), "predict", x=X),
+        "NN.interval": lambda: called(of_quantiles(), "interval", x=X, level=0.8, sort=True),
+        "NN.predict_quantiles": lambda: called(of_quantiles(), "predict_quantiles", x=X, sort=True),
+        "NN.count_crossings": lambda: called(of_quantiles(), "count_crossings", x=X),
         "NN.forward": lambda: called(network(), "forward", x=X),
         "NN.backward": lambda: called(forwarded(network(), X), "backward", dL_dy=np.ones((12, 1))),
         "NN.sgd": lambda: called(forwarded(network(), X), "sgd", learning_rate=0.1),
@@ -546,6 +557,20 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
             ArraySource,
             {"x": X, "y": Y, "batch_size": 4, "shuffle": True, "sample_weight": np.ones(12), "rng": 1},
         ),
+        "ArraySource, with derivatives": lambda: Call(
+            lambda **arguments: ArraySource(**arguments).derivatives(0),
+            {"x": X, "y": Y, "batch_size": 4, "dy": DY, "rng": 1},
+        ),
+        "UniformSource, with derivatives": lambda: Call(
+            lambda **arguments: UniformSource(**arguments).derivatives(1),
+            {
+                "target": lambda x: x[:, 0],
+                "derivative": np.ones_like,
+                "low": [-1, 0],
+                "high": [1, 2],
+                "rng": 1,
+            },
+        ),
         "NN": lambda: Call(
             NN,
             {
@@ -608,6 +633,10 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
                 "l1": 0.1,
                 "l2": 0.1,
             },
+        ),
+        "Objective, with derivatives": lambda: Call(
+            lambda **arguments: Objective(**arguments).loss_and_gradient(np.ones(13)),
+            {"net": network(), "x": X, "y": Y, "dy": DY, "dy_weight": 0.5},
         ),
         "Objective, its loss": lambda: Call(
             lambda **arguments: Objective(**arguments).loss_and_gradient(np.ones(13)),
@@ -685,6 +714,9 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
             Ensemble([network()]).calibrate(X, Y), "interval", x=X, level=0.5
         ),
         "Population.run": lambda: called(Population([trainer()]), "run", n_iterations=1, n_threads=1),
+        "fit, with derivatives": lambda: Call(
+            fit, {"x": X, "y": Y, "n_iterations": 5, "dy": DY, "dy_weight": 0.5, "sample_weight": np.ones(12)}
+        ),
         "fit, a validation set": lambda: Call(
             lambda x, y, labels: fit(X, labels, validation=(x, y), n_iterations=5),
             {"x": X, "y": Y, "labels": Y},
@@ -713,6 +745,9 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
         "diagnose": lambda: Call(diagnose, {"net": network(), "x": X, "y": Y, "loss": "mse"}),
         "check_gradients": lambda: Call(
             check_gradients, {"net": network(), "x": X, "y": Y, "loss": "mse", "tolerance": 1e-4}
+        ),
+        "check_gradients, with derivatives": lambda: Call(
+            check_gradients, {"net": network(), "x": X, "y": Y, "dy": DY, "dy_weight": 0.5}
         ),
         "save": lambda: Call(save, {"net": network(), "path": file, "names": {"inputs": ["a", "b"]}}),
         "load": lambda: Call(load, {"path": saved(folder / "net.npz")}),

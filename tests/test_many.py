@@ -23,7 +23,7 @@ from crabnet_jit.training import threads
 GENERATOR = np.random.default_rng(1)
 X = GENERATOR.uniform(-2, 2, (200, 2))
 Y = np.sin(X[:, 0]) * X[:, 1] + 5
-COUNTS = np.round(np.exp(X[:, 0]))
+DY = np.column_stack([np.cos(X[:, 0]) * X[:, 1], np.sin(X[:, 0])])
 SHARED: dict[str, Any] = {"n_iterations": 300, "hidden_sizes": (4,)}
 SPECS: list[dict[str, Any]] = [
     {"seed": 1},
@@ -34,6 +34,8 @@ SPECS: list[dict[str, Any]] = [
     {"loss": "huber", "dtype": "float32", "standardize": False, "keep_losses": 0},
     {"sample_weight": np.arange(200.0), "l2": 0.01, "batch_size": 200},
     {"on_divergence": "skip", "hidden_sizes": (), "loss": "quantile", "batch_size": 33},
+    {"dy": DY, "dy_weight": 0.5, "learning_rate": 0.01},
+    {"output_range": (0.0, 20.0), "validation": 0.2, "dy": DY},
 ]
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -106,6 +108,12 @@ def test_labels_gaps_and_starts() -> None:
         assert np.array_equal(
             net.predict_proba(gaps), fit(gaps, labels, **spec, **options).predict_proba(gaps)
         )
+
+
+def test_what_is_doubtful_about_shared_data_is_said_once() -> None:
+    with pytest.warns(RuntimeWarning, match="dy with respect to input 0 looks like 0.01 times") as said:
+        fit_many([{"seed": k} for k in range(4)], X, Y, dy=100 * DY, **SHARED)
+    assert len(said) == 1
 
 
 def test_data_frames() -> None:

@@ -54,10 +54,10 @@ from crabnet_jit import (
     fit,
 )
 from crabnet_jit.kernels.curvature_entries import levenberg_marquardt
-from crabnet_jit.kernels.entries import train
 from crabnet_jit.machine.signals import Interruptible
 from crabnet_jit.training import second_order
 from crabnet_jit.training import trainer as trainer_module
+from crabnet_jit.training.chunks import Chunks
 
 
 def examples(n: int) -> settings:
@@ -402,7 +402,10 @@ def run_with_alarm_in_kernels(trainer: Trainer, n_iterations: int, callbacks: li
         return run
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("crabnet_jit.training.chunks.train", ticking(train))
+        chunks = trainer._steps.chunks
+        if isinstance(chunks, Chunks):
+            kernels = chunks._compiled
+            patch.setattr(chunks, "_compiled", kernels._replace(train=ticking(kernels.train)))
         patch.setattr(second_order, "levenberg_marquardt", ticking(levenberg_marquardt))
         trainer.run(n_iterations, callbacks=callbacks)
 

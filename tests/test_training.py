@@ -31,7 +31,6 @@ from crabnet_jit import (
     Trainer,
     UniformSource,
 )
-from crabnet_jit.kernels.entries import train
 
 
 @pytest.fixture(scope="module")
@@ -171,13 +170,16 @@ def test_interrupt_in_the_compiled_call_loses_nothing(monkeypatch: pytest.Monkey
     whole.run(1000)
     cut.run(300)
 
+    chunks = cut._steps.chunks
+    kernels = chunks._compiled
+
     def interrupted(*arguments: Any) -> Any:
-        result = train(*arguments)
+        result = kernels.train(*arguments)
         signal.raise_signal(signal.SIGINT)
         return result
 
     with monkeypatch.context() as patch:
-        patch.setattr("crabnet_jit.training.chunks.train", interrupted)
+        patch.setattr(chunks, "_compiled", kernels._replace(train=interrupted))
         with pytest.raises(KeyboardInterrupt):
             cut.run(700)
     assert cut.history.losses.size == 600

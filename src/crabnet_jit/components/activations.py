@@ -4,6 +4,7 @@ Each works on single numbers, keeps the derivative in `forward`, and multiplies 
 A network takes them as objects or by their names, see `ACTIVATIONS`.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -89,6 +90,11 @@ class Activation(Component):
         """What computes it for a panel."""
         return entries.activation_forward[KINDS[self.kind]]
 
+    @property
+    def smoothness(self) -> float:
+        """How many of its derivatives are continuous."""
+        return math.inf
+
     def twin(self) -> "Activation":
         """A new activation like this one, which has kept nothing."""
         return type(self)(**self.options())
@@ -125,6 +131,11 @@ class ReLU(Activation):
 
     name = "relu"
 
+    @property
+    def smoothness(self) -> float:
+        """Its slope jumps at 0."""
+        return 0.0
+
 
 class LeakyReLU(Activation):
     """y = x where x > 0, else negative_slope * x [1]_.
@@ -151,6 +162,11 @@ class LeakyReLU(Activation):
     def __init__(self, negative_slope: float = 0.01) -> None:
         super().__init__()
         self._constant = check.finite("negative_slope", negative_slope)
+
+    @property
+    def smoothness(self) -> float:
+        """Its slope jumps at 0."""
+        return 0.0
 
     @property
     def negative_slope(self) -> float:
@@ -183,6 +199,11 @@ class ELU(Activation):
     def __init__(self, alpha: float = 1.0) -> None:
         super().__init__()
         self._constant = check.finite("alpha", alpha)
+
+    @property
+    def smoothness(self) -> float:
+        """Its second derivative jumps at 0, and its slope unless alpha is 1."""
+        return 1.0 if self.alpha == 1.0 else 0.0
 
     @property
     def alpha(self) -> float:

@@ -102,7 +102,8 @@ class Loss(Component):
         shares = pack_one(weights[:, None] / n_samples, padding=0.0)
         has_gaps = bool(np.isnan(targets).any())
         if has_gaps:
-            entries.share_among_known(wanted[None, None], shares[None, None], self.takes_whole_samples)
+            known = wanted[None, None], 0, n_targets
+            entries.share_among_known(*known, shares[None, None], 0, self.takes_whole_samples)
         dL_dx = np.empty_like(panel)
         loss = self.kernel_for(has_gaps)(panel, wanted, shares, self.constants, dL_dx)
         return float(loss), unpack_one(dL_dx, n_samples)

@@ -7,6 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
+from crabnet_jit.kernels.entries import share_among_known
+from crabnet_jit.kernels.structs import Batches
 
 
 def has_known(targets: Array) -> NDArray[np.bool_]:
@@ -35,3 +37,11 @@ def check_outputs(targets: Array, weights: Array, names: Sequence[str] | None = 
         k = int(is_unknown.argmax())
         name = f"column {k}" if names is None else check.shown(names[k])
         raise check.reject("y", "known for some sample to train on, in each column", f"only NaN in {name}")
+
+
+def share(batches: Batches, n_targets: int, are_whole: bool) -> None:
+    """Let weights be shares among what is known: the first row of targets, a second row of derivatives."""
+    target, weight = batches.target, batches.weight
+    share_among_known(target, 0, n_targets, weight, 0, are_whole)
+    if weight.shape[2] > 1:
+        share_among_known(target, n_targets, target.shape[2] - n_targets, weight, 1, False)

@@ -16,12 +16,13 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array, aligned_zeros
-from crabnet_jit.data.known import check_outputs, known_samples
+from crabnet_jit.data.derivatives import Derivative, check_known, joined, known_derivatives, parted
+from crabnet_jit.data.known import check_outputs, has_known, known_samples, share
 from crabnet_jit.data.random import SAMPLES, RngState, StdRng, as_rng, interval_scale
 from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.data.targets import Target, as_target
 from crabnet_jit.kernels.chacha import whole_groups
-from crabnet_jit.kernels.entries import fill_minibatches, fill_uniform, share_among_known
+from crabnet_jit.kernels.entries import fill_minibatches, fill_uniform
 from crabnet_jit.kernels.minibatch import permutation_draws
 from crabnet_jit.kernels.panels import panel_shape, plain_weights, repeat_sample, unpack, without_weight
 from crabnet_jit.kernels.structs import Batches
@@ -50,6 +51,8 @@ class Source(ABC):
         Whether targets may be NaN, for unknown: a loss is then the mean over those that are known.
     stream : dict or None
         Where its draws begin, as in `StdRng.state`, if it takes draws; checkpoints keep it and assign it.
+    has_derivatives : bool
+        Whether it gives the derivatives of the targets with respect to the inputs, too, see `fill`.
     configuration : dict or str
         What else its batches depend on, as plain values; a run can be resumed only if they are equal.
 
@@ -75,6 +78,7 @@ class Source(ABC):
     is_constant: bool = False
     has_weights: bool = True
     has_gaps: bool = False
+    has_derivatives: bool = False
     stream: RngState | None = None
 
     def __repr__(self) -> str:
@@ -100,7 +104,15 @@ class Source(ABC):
             after panel; columns after these need not be filled. `weight` (…, 1, …) holds each sample's share
             of the batch's mean, 1 / batch_size, and 0 after the batch: a source leaves it, or overwrites all
             of it. `masks` is not for sources.
+
+            With derivatives, `target` has out_features * (1 + in_features) rows: the targets, then the
+            derivatives of the first one with respect to all inputs, of the second one, …; NaN means unknown.
         """
+
+    @property
+    def n_targets(self) -> int:
+        """Rows of `target` in a batch."""
+        return self.out_features * (1 + self.in_features if self.has_derivatives else 1)
 
     def for_trainer(self) -> "Source":
         """What a trainer uses in its place: itself, unless it takes draws, which trainers must not share."""
@@ -114,13 +126,19 @@ class Source(ABC):
 def fill_batches(source: Source, first: int, batches: Batches, *, are_whole: bool) -> None:
     """Let a source fill panels, for kernels: with shares among the known targets, and all columns filled.
 
-    With `are_whole`, a sample with an unknown target is unknown as a whole.
+    With `are_whole`, a sample with an unknown target is unknown as a whole. With derivatives, their shares
+    are a second row of weights, which the source does not see.
     """
-    if source.has_gaps:  # their shares are those of the batches before
-        batches.weight[:] = plain_weights(1, source.batch_size, batches.weight.dtype)
-    source.fill(first, batches)
-    if source.has_gaps:
-        share_among_known(batches.target, batches.weight, are_whole)
+    shares = batches.weight
+    if source.has_derivatives:
+        shares = plain_weights(len(batches.x), source.batch_size, shares.dtype)
+    elif source.has_gaps:  # their shares are those of the batches before
+        shares[:] = plain_weights(1, source.batch_size, shares.dtype)
+    source.fill(first, batches._replace(weight=shares))
+    if source.has_derivatives:
+        batches.weight[:] = shares
+    if source.has_gaps or source.has_derivatives:
+        share(batches, source.out_features, are_whole)
     repeat_sample(batches.x, source.batch_size)
 
 
@@ -169,8 +187,20 @@ class _Drawn(Source):
 
     def batch(self, iteration: int) -> tuple[Array, Array]:
         """Inputs (n, in_features) and targets (n, out_features) of one iteration, at least 0."""
+        inputs, rows = self._batch(iteration)
+        return inputs, np.ascontiguousarray(rows[:, : self.out_features])
+
+    def derivatives(self, iteration: int) -> Array:
+        """Derivatives (n, out_features, in_features) of those targets; NaN where they are unknown."""
+        _, rows = self._batch(iteration)
+        if not self.has_derivatives:
+            raise check.reject("source", "one with derivatives", repr(self))
+        return parted(rows, self.out_features)[1]
+
+    def _batch(self, iteration: int) -> tuple[Array, Array]:
+        """Inputs and rows of `target` of one iteration."""
         check.integer("iteration", iteration, 0)
-        batches = new_batches(1, self.in_features, self.out_features, self.batch_size)
+        batches = new_batches(1, self.in_features, self.n_targets, self.batch_size)
         self.fill(iteration, batches)
         n = self._n_samples(iteration)
         return unpack(batches.x, n), unpack(batches.target, n)
@@ -182,18 +212,19 @@ class _Drawn(Source):
 def new_batches(
     n_iterations: int,
     in_features: int,
-    out_features: int,
+    n_targets: int,
     batch_size: int,
     dtype: DTypeLike = np.float64,
     *,
     has_weights: bool = True,
+    n_weights: int = 1,
 ) -> Batches:
-    """Panels for a source to fill, without masks; with the weights of a plain mean, each or once."""
+    """Panels for a source to fill, without masks; with rows of the weights of a plain mean, each or once."""
     n_panels, width = panel_shape(batch_size)
     return Batches(
         aligned_zeros(n_iterations, n_panels, in_features, width, dtype=dtype),
-        aligned_zeros(n_iterations, n_panels, out_features, width, dtype=dtype),
-        plain_weights(n_iterations if has_weights else 1, batch_size, dtype),
+        aligned_zeros(n_iterations, n_panels, n_targets, width, dtype=dtype),
+        plain_weights(n_iterations if has_weights else 1, batch_size, dtype, n_weights),
         aligned_zeros(0, n_panels, 0, width, dtype=dtype),
     )
 
@@ -216,6 +247,10 @@ class UniformSource(_Drawn):
         A generator or a seed, which stands for a stream of its own: the same seed for a network is other
         draws. The samples are the draws from the generator's present position on, sample by sample and
         coordinate by coordinate; the generator itself does not move.
+    derivative : callable, optional
+        The derivatives of the function, to be learned beside its values: a NumPy function of an array
+        (n, in_features) that gives (n, out_features, in_features), or (n, in_features) for one output. How
+        much they count is `dy_weight` of `Trainer`.
 
     Raises
     ------
@@ -231,6 +266,12 @@ class UniformSource(_Drawn):
     >>> x, target = source.batch(0)
     >>> x.shape, target.shape
     ((16, 2), (16, 1))
+
+    With derivatives:
+
+    >>> source = UniformSource(lambda x: x[:, 0] ** 2, low=[-1], high=[1], derivative=lambda x: 2 * x, rng=1)
+    >>> source.derivatives(0).shape
+    (16, 1, 1)
     """
 
     has_weights = False
@@ -243,6 +284,7 @@ class UniformSource(_Drawn):
         high: ArrayLike = 3.0,
         batch_size: int = 16,
         rng: StdRng | int | None = None,
+        derivative: Any = None,
     ) -> None:
         lows, highs = _corner("low", low), _corner("high", high)
         if lows.size != highs.size and 1 not in (lows.size, highs.size):
@@ -262,6 +304,10 @@ class UniformSource(_Drawn):
         self._scale = np.array([interval_scale(float(a), float(b)) for a, b in box])
         at_once = max(1, _DRAWS_AT_ONCE // (self.batch_size * self.in_features))
         self._workspace_size = buffer_size(self.batch_size, self.in_features, at_once)
+        self.has_derivatives = derivative is not None
+        if derivative is not None:
+            examples = self._low + np.linspace(0.25, 0.75, 3)[:, None] * (self._high - self._low)
+            self._derivative = Derivative(derivative, examples, out_features)
 
     def __repr__(self) -> str:
         low, high = (listed(corner.tolist()) for corner in (self._low, self._high))
@@ -273,7 +319,8 @@ class UniformSource(_Drawn):
     def configuration(self) -> dict[str, Any]:
         """The box and the sizes."""
         box = {"low": self._low.tolist(), "scale": self._scale.tolist()}
-        return {"kind": "UniformSource", **box, "batch_size": self.batch_size}
+        more = {"has_derivatives": True} if self.has_derivatives else {}
+        return {"kind": "UniformSource", **box, "batch_size": self.batch_size, **more}
 
     @property
     def target(self) -> Target:
@@ -290,7 +337,19 @@ class UniformSource(_Drawn):
         stream = self._rng.kernel_view(self._rng.position + iteration * self.batch_size * self.in_features)
         workspace = np.empty(self._workspace_size, np.uint64)  # of this call: threads may share a source
         fill_uniform(stream, 52, self._scale, self._low, self.batch_size, workspace, batches.x)
-        self._target.fill(batches.x, batches.target, self.batch_size)
+        if not self.has_derivatives:
+            self._target.fill(batches.x, batches.target, self.batch_size)
+            return
+        n, n_panels, _, width = batches.x.shape
+        values = aligned_zeros(n, n_panels, self.out_features, width)
+        self._target.fill(batches.x, values, self.batch_size)
+        batches.target[:, :, : self.out_features] = values
+        rows = batches.x.transpose(0, 1, 3, 2).reshape(n, n_panels * width, self.in_features)
+        inside = np.ascontiguousarray(rows[:, : self.batch_size]).reshape(-1, self.in_features)
+        slopes = np.zeros((n, n_panels * width, self.n_targets - self.out_features))
+        if n > 0:
+            slopes[:, : self.batch_size] = self._derivative.of(inside).reshape(n, self.batch_size, -1)
+        batches.target[:, :, self.out_features :] = slopes.reshape(n, n_panels, width, -1).swapaxes(2, 3)
 
 
 def _corner(name: str, values: ArrayLike) -> Array:
@@ -321,6 +380,10 @@ class ArraySource(_Drawn):
         place of samples of weight 0 stands another one, so that their numbers do no harm.
     rng : StdRng or int, optional
         A generator or a seed. Its position is rounded up to a multiple of 128; it does not move.
+    dy : array_like of shape (n_samples, out_features, in_features), optional
+        Derivatives of the targets with respect to the inputs, to be learned beside the values; of shape
+        (n_samples, in_features) if there is one output. NaN where unknown. How much they count is `dy_weight`
+        of `Trainer`.
 
     Examples
     --------
@@ -342,16 +405,23 @@ class ArraySource(_Drawn):
         shuffle: bool = True,
         sample_weight: ArrayLike | None = None,
         rng: StdRng | int | None = None,
+        dy: ArrayLike | None = None,
     ) -> None:
         inputs, targets = check.pairs(x, y)
+        slopes = None
+        if dy is not None:
+            slopes = known_derivatives(dy, len(inputs), targets.shape[1], inputs.shape[1])[has_known(targets)]
         inputs, targets, weights = known_samples(inputs, targets, sample_weight)
         check_outputs(targets, weights)
         n_samples = len(inputs)
         size = min(check.integer("batch_size", batch_size, 1), n_samples)
         super().__init__(inputs.shape[1], targets.shape[1], size, as_rng("rng", rng, SAMPLES))
+        self.has_gaps, self.has_derivatives = bool(np.isnan(targets).any()), slopes is not None
+        if slopes is not None:
+            check_known(slopes, weights)
+            targets = joined(targets, slopes)
         inputs, targets = without_weight(inputs, weights), without_weight(targets, weights)
         self._data: tuple[Array, ...] = inputs.copy(), targets.copy(), weights
-        self.has_gaps = bool(np.isnan(targets).any())
         # The data in the last units that a trainer asked for: all copies of a source share them.
         self._in_units: list[tuple[Standardization, np.dtype[Any], tuple[Array, ...]]] = []
         self.is_constant = self.n_batches == 1
@@ -364,6 +434,8 @@ class ArraySource(_Drawn):
     def __repr__(self) -> str:
         counts = (self.n_samples, "sample"), (self.in_features, "input"), (self.out_features, "output")
         facts = [counted(n, noun) for n, noun in counts]
+        if self.has_derivatives:
+            facts.append("with derivatives")
         facts.append(f"batch_size={self.batch_size}")
         if self._n_draws == 0:
             facts.append("in order")
@@ -399,7 +471,7 @@ class ArraySource(_Drawn):
     @property
     def targets(self) -> Array:
         """Targets of the data set (n_samples, out_features), NaN where unknown; not to be changed."""
-        return self._data[1]
+        return self._data[1][:, : self.out_features]
 
     @property
     def n_batches(self) -> int:
@@ -413,8 +485,10 @@ class ArraySource(_Drawn):
             if of_dtype == dtype and all(map(np.array_equal, known, units)):
                 data = values
         if data is None:
-            inputs, targets, weights = self._data
-            x, y = units.finite_inputs(inputs, dtype), units.finite_targets(targets, dtype)
+            inputs, rows, weights = self._data
+            x, y = units.finite_inputs(inputs, dtype), units.finite_targets(self.targets, dtype)
+            if self.has_derivatives:
+                y = joined(y, units.finite_derivatives(parted(rows, self.out_features)[1], dtype))
             data = x.astype(np.float64), y.astype(np.float64), weights
             self._in_units[:] = [(units, dtype, data)]
         twin = copy.copy(self)
@@ -457,6 +531,7 @@ class StandardizedSource(Source):
         self.in_features, self.out_features = source.in_features, source.out_features
         self.batch_size, self.is_constant = source.batch_size, source.is_constant
         self.has_weights, self.has_gaps = source.has_weights, source.has_gaps
+        self.has_derivatives = source.has_derivatives
 
     @property
     def stream(self) -> RngState | None:
@@ -477,4 +552,10 @@ class StandardizedSource(Source):
         raw = batches._replace(x=aligned_zeros(*batches.x.shape), target=aligned_zeros(*batches.target.shape))
         self._source.fill(iteration, raw)
         batches.x[:] = self._units.inputs(raw.x.swapaxes(2, 3)).swapaxes(2, 3)
-        batches.target[:] = self._units.targets(raw.target.swapaxes(2, 3)).swapaxes(2, 3)
+        rows = raw.target.swapaxes(2, 3)
+        if self.has_derivatives:
+            values, slopes = parted(rows, self.out_features)
+            scaled = self._units.derivatives(slopes).reshape(*rows.shape[:3], -1)
+            batches.target[:] = np.concatenate([self._units.targets(values), scaled], axis=3).swapaxes(2, 3)
+        else:
+            batches.target[:] = self._units.targets(rows).swapaxes(2, 3)

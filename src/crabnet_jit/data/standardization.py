@@ -41,6 +41,15 @@ class Standardization(NamedTuple):
         """The same in this type, where all must be finite, but for those that are unknown: NaN."""
         return check.array("y, standardised,", self.targets(y), dtype, allow_nan=True)
 
+    def derivatives(self, dy: Array) -> Array:
+        """dy * x_std / y_std, for derivatives of targets dy (…, out_features, in_features)."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return dy * self.x_std / self.y_std[:, None]
+
+    def finite_derivatives(self, dy: Array, dtype: "np.dtype[Any]") -> Array:
+        """The same in this type, where all that are known must be finite."""
+        return check.array("dy, standardised,", self.derivatives(dy), dtype, allow_nan=True)
+
     def outputs(self, z: Array) -> Array:
         """Targets in the units of the data, z * y_std + y_mean."""
         with np.errstate(over="ignore", invalid="ignore"):

@@ -6,7 +6,7 @@ from os import PathLike
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
@@ -19,6 +19,7 @@ from crabnet_jit.components.losses import Loss
 from crabnet_jit.components.schedules import Schedule
 from crabnet_jit.components.update_rules import Optimizer, OptimizerState
 from crabnet_jit.data.columns import Column, Columns, missing_targets
+from crabnet_jit.data.derivatives import known_derivatives
 from crabnet_jit.estimators.training import Samples, fit_network, new_network, train_one_pass
 from crabnet_jit.fitting.data_set import weights_of
 from crabnet_jit.fitting.fit import OnCheck
@@ -28,8 +29,9 @@ from crabnet_jit.network.network import NN
 from crabnet_jit.network.schema import Schema
 from crabnet_jit.training.run import Callback
 
-#: What makes probabilities of the outputs, by the name of the loss.
+#: What makes predictions of the outputs, by the name of the loss; and what scikit-learn calls activations.
 _OUT_ACTIVATIONS = {"binary_cross_entropy": "logistic", "cross_entropy": "softmax", "poisson": "exp"}
+_ACTIVATIONS = {"sigmoid": "logistic"}
 
 
 class NNEstimator(BaseEstimator, ABC):
@@ -50,6 +52,8 @@ class NNEstimator(BaseEstimator, ABC):
         *,
         hidden_sizes: Sequence[int] = (32, 32),
         activation: Activation | str | Sequence[Activation | str] = "silu",
+        output_activation: Activation | str = "auto",
+        output_range: Any = None,
         init: str = "auto",
         loss: Loss | str = "mse",
         optimizer: Optimizer | str = "adam",
@@ -78,6 +82,8 @@ class NNEstimator(BaseEstimator, ABC):
     ) -> None:
         self.hidden_sizes = hidden_sizes
         self.activation = activation
+        self.output_activation = output_activation
+        self.output_range = output_range
         self.init = init
         self.loss = loss
         self.optimizer = optimizer
@@ -159,20 +165,30 @@ class NNEstimator(BaseEstimator, ABC):
         -------
         self
         """
+        return self._fit(X, y, sample_weight)
+
+    def _fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, dy: Any = None, **options: Any
+    ) -> Self:
+        """The same, with derivatives dy of y and more options of `crabnet_jit.fit`."""
         start = self.net_ if self.warm_start and self.__sklearn_is_fitted__() else None
         if start is None:
             self._forget()
-        samples = self._samples(X, y, sample_weight, is_first=start is None)
+        samples, counted = self._samples(X, y, sample_weight, is_first=start is None)
         loss, n_members = self._criterion(), check.integer("n_members", self.n_members, 1)
+        if dy is not None:
+            widths = samples.targets.shape[1], samples.inputs.shape[1]
+            options["dy"] = known_derivatives(dy, counted.size, *widths)[counted]
         seeds = self._new_seeds(n_members)
-        net = fit_network(self, samples, loss, seeds, start)
+        net = fit_network(self, samples, loss, seeds, start, **options)
+        members = list(net) if isinstance(net, Ensemble) else [net]
         histories = []
-        for member in net.members if isinstance(net, Ensemble) else [net]:
+        for member in members:
             member.schema = self._schema()
             assert member.fit_history is not None
             histories.append(member.fit_history)
         self.net_ = net
-        self.out_activation_ = _OUT_ACTIVATIONS.get(loss.name, "identity")
+        self.out_activation_ = _out_activation(members[0], loss)
         self.n_iter_ = max(history.n_iterations for history in histories)
         n_losses = min(len(history.losses) for history in histories)
         curves = [history.losses[:n_losses] for history in histories]
@@ -188,12 +204,13 @@ class NNEstimator(BaseEstimator, ABC):
         if self.n_members != 1:
             raise ValueError("partial_fit does not support several members; set n_members to 1")
         is_first = not self.__sklearn_is_fitted__()
-        samples, loss = self._samples(X, y, sample_weight, is_first=is_first), self._criterion()
+        samples, _ = self._samples(X, y, sample_weight, is_first=is_first)
+        loss = self._criterion()
         if is_first:
             self._seed = self._new_seeds(1)[0]
             self.net_ = new_network(self, samples, loss, self._seed)
             self.net_.schema = self._schema()
-            self.out_activation_ = _OUT_ACTIVATIONS.get(loss.name, "identity")
+            self.out_activation_ = _out_activation(self.net_, loss)
             self.n_iter_, self.loss_curve_, self._optimizer_state = 0, [], None
         seed = self._seed + self.n_iter_  # another one for each pass
         history, self._optimizer_state = train_one_pass(
@@ -205,15 +222,15 @@ class NNEstimator(BaseEstimator, ABC):
 
     def _samples(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, *, is_first: bool
-    ) -> Samples:
-        """What the network learns, without samples of weight 0 or unknown targets."""
+    ) -> tuple[Samples, NDArray[np.bool_]]:
+        """Samples that count: of weight above 0, with known targets; and a flag for each sample given."""
         inputs, labels = self._labels(X, y, is_first=is_first)
         weights = weights_of(sample_weight, len(inputs))
         counted = (weights > 0) & ~missing_targets(labels)
         if not counted.any():
             raise check.reject("y", "known for some sample of weight above 0", "NaN for all of them")
         targets, weights = self._encode(labels[counted], weights[counted])
-        return Samples(inputs[counted], targets, weights)
+        return Samples(inputs[counted], targets, weights), counted
 
     def _new_seeds(self, n: int) -> list[int]:
         generator = check_random_state(self.random_state)
@@ -262,3 +279,9 @@ class NNEstimator(BaseEstimator, ABC):
     def n_outputs_(self) -> int:
         """Targets."""
         return int(self.net_.n_targets)
+
+
+def _out_activation(net: NN, loss: Loss) -> str:
+    """What makes predictions of what the last layer gives, by scikit-learn's name."""
+    last = net.activations[-1].name
+    return _OUT_ACTIVATIONS.get(loss.name, _ACTIVATIONS.get(last, last))

@@ -17,6 +17,7 @@ from crabnet_jit.data.sources import ArraySource
 from crabnet_jit.fitting.data_set import set_up
 from crabnet_jit.fitting.fit import fit
 from crabnet_jit.fitting.fit_many import fit_many
+from crabnet_jit.fitting.output_range import output_range_of
 from crabnet_jit.fitting.step_options import AUTO, batch_size_of, steps_of
 from crabnet_jit.network.ensemble import Ensemble
 from crabnet_jit.network.history import History
@@ -43,6 +44,8 @@ _OF_FITS = (
     *_OF_TRAINERS,
     "hidden_sizes",
     "activation",
+    "output_activation",
+    "output_range",
     "init",
     "n_iterations",
     "standardize",
@@ -65,9 +68,14 @@ class Samples(NamedTuple):
 
 
 def fit_network(
-    estimator: Any, samples: Samples, loss: Loss, seeds: Sequence[int], start: NN | Ensemble | None
+    estimator: Any,
+    samples: Samples,
+    loss: Loss,
+    seeds: Sequence[int],
+    start: NN | Ensemble | None,
+    **more: Any,
 ) -> NN | Ensemble:
-    """A network fitted to the samples with the options of an estimator; an ensemble for several seeds."""
+    """A network fitted to the samples, with the options of an estimator and more; for seeds an ensemble."""
     validation = estimator.validation
     if validation is not None:
         validation = check.fraction("validation", validation)
@@ -77,6 +85,7 @@ def fit_network(
         "learning_rate": _learning_rate(estimator, AUTO),
         "batch_size": len(samples.inputs) if estimator.batch_size is None else estimator.batch_size,
         "validation": validation,
+        **more,
     }
     starts = _starts(start, len(seeds))
     if len(seeds) == 1:
@@ -111,16 +120,20 @@ def _starts(start: NN | Ensemble | None, n: int) -> list[NN | None]:
 
 def new_network(estimator: Any, samples: Samples, loss: Loss, seed: int) -> NN:
     """A network as `fit` begins with, in the units of these samples."""
+    n_targets = samples.targets.shape[1]
+    outputs = output_range_of(estimator.output_activation, estimator.output_range, loss, n_targets)
+    outputs.check_targets("y", samples.targets)
     net = NN(
         samples.inputs.shape[1],
         estimator.hidden_sizes,
-        samples.targets.shape[1] * loss.n_heads,
+        n_targets * loss.n_heads,
         seed,
         activation=estimator.activation,
+        output_activation=outputs.activation,
         init=init_for(estimator.init, estimator.activation),
         dtype=estimator.dtype,
     )
-    set_up(net, loss, samples, estimator.standardize)
+    set_up(net, loss, samples, outputs, estimator.standardize)
     return net
 
 

@@ -7,7 +7,7 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
@@ -24,15 +24,18 @@ from crabnet_jit.data.known import check_outputs
 from crabnet_jit.data.random import DROPOUT, StdRng, as_rng
 from crabnet_jit.data.sources import ArraySource
 from crabnet_jit.fitting.data_set import (
+    Parts,
     Samples,
     check_heads,
     set_aside,
     set_up,
     targets_for,
 )
+from crabnet_jit.fitting.output_range import output_range_of
 from crabnet_jit.fitting.shared import Shared, once
+from crabnet_jit.fitting.slopes import derivatives_for
 from crabnet_jit.fitting.step_options import batch_size_of, steps_of
-from crabnet_jit.fitting.understanding import understood, with_means
+from crabnet_jit.fitting.understanding import Data, understood, with_means
 from crabnet_jit.network.history import FitHistory
 from crabnet_jit.network.initializers import init_for
 from crabnet_jit.network.network import NN
@@ -52,6 +55,8 @@ def fit(
     *,
     hidden_sizes: Sequence[int] = (32, 32),
     activation: Activation | str | Sequence[Activation | str] = "tanh",
+    output_activation: Activation | str = "auto",
+    output_range: Any = None,
     init: str = "auto",
     loss: Loss | str = "auto",
     optimizer: Optimizer | str = "adam",
@@ -78,6 +83,8 @@ def fit(
     on_divergence: str = "raise",
     log_every: int = 10_000,
     keep_losses: int | None = None,
+    dy: ArrayLike | None = None,
+    dy_weight: float = 1.0,
 ) -> NN:
     """A network fitted to a data set.
 
@@ -96,6 +103,14 @@ def fit(
         Widths of the hidden layers.
     activation, dtype
         As in `NN`.
+    output_activation : Activation or str, default "auto"
+        What keeps the outputs in a range: "softplus" makes them positive, "sigmoid" and "tanh" keep them
+        between two ends. "auto" is "sigmoid" or "softplus" if there is an `output_range`, else "identity".
+    output_range : (low, high) or (low, None), optional
+        Ends of the outputs, in the units of y: numbers, or one for each output. Predictions never leave the
+        range, whatever the inputs are; targets may lie on its ends. By default that of the
+        `output_activation`: (0, None), (0, 1) or (-1, 1). The network's `standardization` then maps the
+        values of the activation to the range, also with `standardize=False`. Not for cross entropies.
     init : str, default "auto"
         As in `NN`; "auto" is "siren" with `Sine`, "he_uniform" with `ReLU`, else "glorot_uniform".
     loss : Loss or str, default "auto"
@@ -139,7 +154,8 @@ def fit(
     start : NN, optional
         A network to go on from, such as an earlier fit's; it is not changed. The result is one like it, with
         its sizes, activations and type, its columns and classes, and in its units: `hidden_sizes`,
-        `activation`, `init`, `dtype`, `standardize`, `handle_unknown` and `missing` are ignored then.
+        `activation`, `output_activation`, `init`, `dtype`, `standardize`, `handle_unknown` and `missing` are
+        ignored then, and `output_range` only says where y may lie.
     on_check : callable, optional
         Called after each fiftieth of the iterations, with the number of iterations done, the mean loss since
         the last call, and the validation loss or None.
@@ -153,6 +169,13 @@ def fit(
         As in `Trainer`.
     keep_losses : int, optional
         As in `Trainer`; those that `on_check` needs are kept in any case.
+    dy : array_like of shape (n_samples, out_features, in_features), optional
+        Derivatives of y with respect to x, in units of y per unit of x, to be learned beside the values; of
+        shape (n_samples, in_features) if y is one column. NaN where unknown. A warning tells where the
+        differences of y contradict them. Losses of classes and columns of texts have none. A validation loss
+        is that of values only.
+    dy_weight : float, default 1.0
+        As in `Trainer`: what the mean squared error of derivatives counts beside the loss of values.
 
     Returns
     -------
@@ -186,6 +209,13 @@ def fit(
     >>> net.predict_proba([1.0, 9.0]).round(1)
     array([[0., 1.],
            [1., 0.]])
+
+    Few samples, with their derivatives:
+
+    >>> x = np.linspace(0, 10, 12)
+    >>> net = fit(x, np.sin(x), dy=np.cos(x), n_iterations=5000)
+    >>> bool(abs(net.predict([2.0])[0] - np.sin(2)) < 0.05)
+    True
     """
     check.function("on_check", on_check)
     check.choice("handle_unknown", handle_unknown, HANDLE_UNKNOWN)
@@ -196,10 +226,20 @@ def fit(
     rule = as_optimizer("optimizer", optimizer)
     steps = steps_of(rule, n_iterations, batch_size, learning_rate)
     rng = as_rng("seed", seed).copy()
+    outputs = output_range_of(output_activation, output_range, criterion, targets.shape[1])
+    outputs.check_targets("y", targets, np.flatnonzero(is_kept))
     widths = inputs.shape[1], targets.shape[1] * criterion.n_heads
     if start is None:
-        init = init_for(init, activation)
-        net = NN(widths[0], hidden_sizes, widths[1], rng, activation=activation, init=init, dtype=dtype)
+        net = NN(
+            widths[0],
+            hidden_sizes,
+            widths[1],
+            rng,
+            activation=activation,
+            output_activation=outputs.activation,
+            init=init_for(init, activation),
+            dtype=dtype,
+        )
     else:
         net = _copy_of(start, criterion, *widths)
     net.schema = schema
@@ -209,15 +249,17 @@ def fit(
         return rows, targets_for(criterion, targets_of(y)[1], schema.labels).values
 
     parts = with_means(set_aside(validation, (inputs, targets, weights), rng, encoded), net)
-    is_whole = parts.training[0] is inputs
+    shared = x if isinstance(x, Shared) and parts.training[0] is inputs else None
     (inputs, targets, weights), validation_set = parts.training, parts.validation
     check_outputs(targets, weights, net.output_names)
-    shared = x if is_whole and isinstance(x, Shared) else None
+    if parts.validation is not None:
+        outputs.check_targets("validation y", parts.validation[1])
     net.domain = once(shared, Domain.of, inputs, weights, None if start is None else start.domain)
     if start is None:
-        set_up(net, criterion, parts.training, standardize, shared)
+        set_up(net, criterion, parts.training, outputs, standardize, shared)
+    slopes = None if dy is None else _derivatives(dy, data, parts, shared)
     size = batch_size_of(rule, steps, len(inputs))
-    source = once(shared, _source, inputs, targets, weights, size).drawn_by(rng)
+    source = once(shared, _source, inputs, targets, weights, size, slopes).drawn_by(rng)
     every = -(-steps.n_iterations // _CHECKS)
     if keep_losses is not None:
         keep_losses = max(every, check.integer("keep_losses", keep_losses, 0))
@@ -236,6 +278,7 @@ def fit(
         log_every=log_every,
         keep_losses=keep_losses,
         on_divergence=on_divergence,
+        dy_weight=dy_weight,
     )
     stopping = _stopping(net, validation_set, criterion, patience, 1 if rule.is_second_order else every)
     checks: list[Callback] = [] if stopping is None else [stopping]
@@ -246,11 +289,8 @@ def fit(
     _train(trainer, max(0, steps.n_iterations - trainer.iteration), checks, as_callbacks(callbacks, every))
     if stopping is not None and stopping.best_parameters is None:
         raise FloatingPointError("no validation loss is finite; a smaller learning_rate may help")
-    validated = ([], []) if stopping is None else (stopping.iterations, stopping.losses)
-    kept_rows = once(shared, np.flatnonzero, is_kept)
-    rows = kept_rows if is_whole else kept_rows[parts.training_rows], kept_rows[parts.validation_rows]
     net.posterior = _posterior(trainer, has_best=stopping is not None)
-    net.fit_history = FitHistory(trainer.history, *validated, *rows)
+    net.fit_history = _history(trainer, stopping, parts, is_kept, shared)
     return net
 
 
@@ -265,9 +305,37 @@ def _train(trainer: Trainer, n: int, checks: list[Callback], called: list[Callba
     trainer.history.trim()
 
 
-def _source(inputs: Array, targets: Array, weights: Array, batch_size: int) -> ArraySource:
+def _source(
+    inputs: Array, targets: Array, weights: Array, batch_size: int, slopes: Array | None
+) -> ArraySource:
     """Minibatches of these samples, by draws of no generator yet."""
-    return ArraySource(inputs, targets, batch_size, sample_weight=weights, rng=0)
+    return ArraySource(inputs, targets, batch_size, sample_weight=weights, rng=0, dy=slopes)
+
+
+def _derivatives(dy: Any, data: Data, parts: Parts, shared: Shared | None) -> Array:
+    """Those of the samples to train on; of a shared data set, all samples, once."""
+    if shared is None:
+        return derivatives_for(dy, data, parts)
+    return shared.once(_all_derivatives, dy, data)
+
+
+def _all_derivatives(dy: Any, data: Data) -> Array:
+    samples = data.inputs, data.targets, data.weights
+    return derivatives_for(dy, data, Parts(samples, None, np.arange(len(data.inputs))))
+
+
+def _history(
+    trainer: Trainer,
+    stopping: EarlyStopping | None,
+    parts: Parts,
+    is_kept: NDArray[np.bool_],
+    shared: Shared | None,
+) -> FitHistory:
+    """What happened, and which rows of all were trained on or set aside."""
+    validated = ([], []) if stopping is None else (stopping.iterations, stopping.losses)
+    kept_rows = once(shared, np.flatnonzero, is_kept)
+    rows = kept_rows if shared is not None else kept_rows[parts.training_rows]
+    return FitHistory(trainer.history, *validated, rows, kept_rows[parts.validation_rows])
 
 
 def _posterior(trainer: Trainer, *, has_best: bool) -> Posterior | None:

@@ -191,7 +191,7 @@ class _Many:
 
     def _untrained(self, k: int, rehearsal: "_Rehearsal") -> NN:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as of a search that is not over
+            warnings.filterwarnings("ignore", "the search for", RuntimeWarning)  # which has not begun
             return self._fit(k, rehearsal)
 
     def _fit(self, k: int, *callbacks: Callback) -> NN:

@@ -66,7 +66,14 @@ class GradientCheck(NamedTuple):
 
 @check.keywords
 def check_gradients(
-    net: NN, x: ArrayLike, y: ArrayLike, loss: Loss | str = "mse", *, tolerance: float = 1e-4
+    net: NN,
+    x: ArrayLike,
+    y: ArrayLike,
+    loss: Loss | str = "mse",
+    *,
+    tolerance: float = 1e-4,
+    dy: ArrayLike | None = None,
+    dy_weight: float = 1.0,
 ) -> GradientCheck:
     """Compare the gradient of a loss with finite differences, parameter by parameter.
 
@@ -86,6 +93,8 @@ def check_gradients(
         As in `Trainer`.
     tolerance : float, default 1e-4
         The largest error that still counts as right, above 0.
+    dy, dy_weight
+        As in `Objective`.
 
     Raises
     ------
@@ -109,7 +118,7 @@ def check_gradients(
         spec = dataclasses.replace(net.spec, dtype=np.dtype(np.float64))
         twin = NN.from_spec(spec, net.parameters)
         twin.standardization = net.standardization
-    objective = Objective(twin, x, y, loss=loss)
+    objective = Objective(twin, x, y, loss=loss, dy=dy, dy_weight=dy_weight)
     theta = twin.parameters.copy()
 
     def loss_at(k: int, value: float) -> float:

@@ -35,9 +35,9 @@ def jet_count(jets: Jets) -> Number:
 
 
 @kernel
-def panels_together(jets: Jets) -> Number:
+def panels_together(n_jets: Number) -> Number:
     """Panels that go through a network together: with all their jets about as many as without any."""
-    return max(1, GROUP // jet_count(jets))
+    return max(1, GROUP // n_jets)
 
 
 @kernel

@@ -64,11 +64,12 @@ def unpack_one(panel: Array, n_samples: int) -> Array:
     return np.ascontiguousarray(panel[:, :n_samples].T)
 
 
-def plain_weights(n_iterations: int, n_samples: int, dtype: DTypeLike = np.float64) -> Array:
-    """Panels (n_iterations, n_panels, 1, width) of a plain mean: 1 / n_samples for each sample."""
+def plain_weights(n_iterations: int, n_samples: int, dtype: DTypeLike = np.float64, n_rows: int = 1) -> Array:
+    """Panels (n_iterations, n_panels, n_rows, width) of a plain mean: 1 / n_samples for each sample."""
     n_panels, width = panel_shape(n_samples)
-    weights = aligned_zeros(n_iterations, n_panels, 1, width, dtype=dtype)
-    weights.reshape(n_iterations, -1)[:, :n_samples] = 1.0 / n_samples
+    weights = aligned_zeros(n_iterations, n_panels, n_rows, width, dtype=dtype)
+    weights[:, : n_samples // width] = 1.0 / n_samples
+    weights[:, n_samples // width :, :, : n_samples % width] = 1.0 / n_samples
     return weights
 
 

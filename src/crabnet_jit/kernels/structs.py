@@ -88,6 +88,21 @@ class Criterion(NamedTuple):
     penalties: Flat
 
 
+class Terms(NamedTuple):
+    """What a loss is the sum of (train_terms.py), and what `Criterion` has.
+
+    `table` (n_terms, columns) of integers says which panels of each batch a term is for, and which jets it
+    needs; `seconds` are the pairs of all terms, one after the other, `factors` (n_terms,) of what is not a
+    loss of values.
+    """
+
+    constants: Flat
+    penalties: Flat
+    table: Matrix
+    seconds: Flat
+    factors: Flat
+
+
 class Rule(NamedTuple):
     """What an update rule remembers, and its numbers (optimizers.py)."""
 

@@ -6,6 +6,7 @@ None if nothing is called.
 """
 
 import math
+from typing import Any
 
 from crabnet_jit.arrays import Calls, Flag, Flat, Number, Panel
 from crabnet_jit.kernels.layout import outputs
@@ -83,40 +84,6 @@ def _step(
 
 
 @kernel
-def train(
-    network: Network,
-    calls: Calls,
-    workspace: Workspace,
-    batches: Batches,
-    criterion: Criterion,
-    rule: Rule,
-    learning_rates: Flat,
-    interrupt: Flag,
-    losses: Flat,
-) -> tuple[Number, bool]:
-    """A step for every batch of a chunk; return how many, and if parameters and state are finite then.
-
-    Reads batches and learning_rates (n_iterations,). Updates the parameters and the rule's state,
-    overwrites losses (n_iterations,) with each batch's loss before its step, and leaves the last
-    batch's gradients in the workspace. It ends before the step of a loss that is not finite, and when
-    `interrupt` is set (interrupt.py).
-    """
-    n_done = 0
-    for iteration in range(losses.size):
-        loss = batch_gradients(network, calls, workspace, batches, iteration, criterion)
-        losses[iteration] = loss
-        if is_set(interrupt) or not abs(loss) < math.inf:
-            break
-        rate = learning_rates[iteration]
-        _step(calls, criterion, rule, network.parameters, workspace.gradients, rate)
-        n_done += 1
-    is_finite = _is_finite(network.parameters)
-    if calls is not None and address(calls, UPDATE) != INLINED:  # plain gradient descent has no state
-        is_finite = is_finite and _is_finite(rule.state)
-    return n_done, is_finite
-
-
-@kernel
 def _is_finite(x: Flat) -> bool:
     is_finite = True
     for k in range(x.size):
@@ -124,13 +91,59 @@ def _is_finite(x: Flat) -> bool:
     return is_finite
 
 
-@kernel
-def loss_and_gradients(
-    network: Network, calls: Calls, workspace: Workspace, batches: Batches, criterion: Criterion
-) -> Number:
-    """Return the loss of the first batch with penalties; its gradients are left in the workspace."""
-    loss = batch_gradients(network, calls, workspace, batches, 0, criterion)
-    if calls is not None and address(calls, PENALIZE) != INLINED:
-        call(address(calls, PENALIZE), (network.parameters, workspace.gradients, criterion.penalties))
-        loss += penalty(network.parameters, criterion.penalties)
-    return loss
+def training_run(batch_gradients: Any) -> Any:
+    """The kernel of a run, for a kernel of a batch's loss and gradients."""
+
+    def train(
+        network: Network,
+        calls: Calls,
+        workspace: Workspace,
+        batches: Batches,
+        criterion: Criterion,
+        rule: Rule,
+        learning_rates: Flat,
+        interrupt: Flag,
+        losses: Flat,
+    ) -> tuple[Number, bool]:
+        """A step for every batch of a chunk; return how many, and if parameters and state are finite then.
+
+        Reads batches and learning_rates (n_iterations,). Updates the parameters and the rule's state,
+        overwrites losses (n_iterations,) with each batch's loss before its step, and leaves the last
+        batch's gradients in the workspace. It ends before the step of a loss that is not finite, and when
+        `interrupt` is set (interrupt.py).
+        """
+        n_done = 0
+        for iteration in range(losses.size):
+            loss = batch_gradients(network, calls, workspace, batches, iteration, criterion)
+            losses[iteration] = loss
+            if is_set(interrupt) or not abs(loss) < math.inf:
+                break
+            rate = learning_rates[iteration]
+            _step(calls, criterion, rule, network.parameters, workspace.gradients, rate)
+            n_done += 1
+        is_finite = _is_finite(network.parameters)
+        if calls is not None and address(calls, UPDATE) != INLINED:  # plain gradient descent has no state
+            is_finite = is_finite and _is_finite(rule.state)
+        return n_done, is_finite
+
+    return kernel(train)
+
+
+def loss_of_all(batch_gradients: Any) -> Any:
+    """The kernel of a loss with penalties, for a kernel of a batch's loss and gradients."""
+
+    def loss_and_gradients(
+        network: Network, calls: Calls, workspace: Workspace, batches: Batches, criterion: Criterion
+    ) -> Number:
+        """Return the loss of the first batch with penalties; its gradients are left in the workspace."""
+        loss = batch_gradients(network, calls, workspace, batches, 0, criterion)
+        if calls is not None and address(calls, PENALIZE) != INLINED:
+            call(address(calls, PENALIZE), (network.parameters, workspace.gradients, criterion.penalties))
+            loss += penalty(network.parameters, criterion.penalties)
+        return loss
+
+    return kernel(loss_and_gradients)
+
+
+train = training_run(batch_gradients)
+loss_and_gradients = loss_of_all(batch_gradients)

@@ -14,6 +14,7 @@ from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.data.columns import targets_of
 from crabnet_jit.data.domain import Domain
+from crabnet_jit.network.intervals import NINE_OF_TEN
 from crabnet_jit.network.merging import merged, union
 from crabnet_jit.network.network import NN
 from crabnet_jit.network.predictor import Predictor
@@ -127,14 +128,9 @@ class Ensemble(Predictor):
         return union(self.members)
 
     @property
-    def has_std(self) -> bool:
-        """Whether `predict` has standard deviations, as that of all regressions."""
-        return self.schema.labels is None
-
-    @property
     def knows_noise(self) -> bool:
-        """Whether the standard deviations of a regression have the members' own noise in them."""
-        return any(net.has_std for net in self.members)
+        """Whether members know the noise, so that the standard deviations have it in them."""
+        return any(net.knows_noise for net in self.members)
 
     @property
     def is_calibrated(self) -> bool:
@@ -187,12 +183,12 @@ class Ensemble(Predictor):
         counts = np.sum([vote[:, None] == labels.values for vote in votes], axis=0)
         return np.asarray(labels.values[(counts + 1e-3 * shares).argmax(axis=1)])
 
-    def standard_deviations(self, x: Any) -> Array:
-        """Those of new observations (n_samples, n_targets), for x as in `predict`."""
+    def standard_deviations(self, rows: Array) -> Array:
+        """Those of new observations (n_samples, n_targets), for inputs as in `predict`, encoded or not."""
         if self.schema.labels is not None:
             raise check.reject("return_std", "False for classes, see predict_proba", "True")
-        variance = np.var([net.predictions(x) for net in self.members], axis=0)
-        noises = [net.standard_deviations(x) ** 2 for net in self.members if net.has_std]
+        variance = np.var([net.predictions(rows) for net in self.members], axis=0)
+        noises = [net.standard_deviations(rows) ** 2 for net in self.members if net.knows_noise]
         std: Array = np.sqrt(variance + np.mean(noises, axis=0) if noises else variance)
         return std
 
@@ -203,8 +199,8 @@ class Ensemble(Predictor):
         Parameters
         ----------
         x, y
-            Inputs and targets, as in `fit`, of samples that no member was fitted to, at least 9 for intervals
-            of 90 %. NaN is for targets that are unknown.
+            Inputs and targets, as in `fit`, of samples that no member was fitted to: n of them give intervals
+            up to the level n / (n + 1). NaN is for targets that are unknown.
 
         Raises
         ------
@@ -239,35 +235,26 @@ class Ensemble(Predictor):
         self._scores = np.sort(np.abs(targets - mean) / np.maximum(std, self._least), axis=0)
         return self
 
-    @check.keywords
-    def interval(self, x: Any, level: float = 0.9) -> tuple[Array, Array]:
-        """Lower and upper ends of intervals that hold this share of new observations, see `calibrate`.
+    @property
+    def interval_level(self) -> float | None:
+        """The level of the intervals that scores and pictures show; None if it has no intervals.
 
-        Parameters
-        ----------
-        x
-            As in `predict`.
-        level : float, default 0.9
-            The share, above 0 and below 1. With n samples in the calibration, at most n / (n + 1).
-
-        Returns
-        -------
-        (low, high) : two ndarrays
-            Of the shape of what `predict` gives.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Before `calibrate`; for a level that needs more samples; or as `predict`.
+        Calibrated, it is 0.9, or the largest one if there were fewer samples than that needs.
         """
-        share = check.fraction("level", level, open_low=True)
         if self._scores is None:
-            raise check.reject("ensemble", "calibrated, for intervals, see calibrate", "one that is not")
+            return super().interval_level
+        n = int(np.count_nonzero(~np.isnan(self._scores), axis=0).min())
+        return min(NINE_OF_TEN, n / (n + 1))
+
+    def interval_of(self, rows: Array, level: float, *, sort: bool = True) -> tuple[Array, Array]:
+        """The same as `interval`, (n_samples, n_targets), for encoded inputs."""
+        if self._scores is None:
+            return super().interval_of(rows, level, sort=sort)
+        share = check.fraction("level", level, open_low=True)
         widths = np.array([_quantile(scores, share) for scores in self._scores.T])
-        mean = self.predictions(x)
-        half = widths * np.maximum(self.standard_deviations(x), self._least)
-        low, high = mean - half, mean + half
-        return (low[:, 0], high[:, 0]) if self.schema.is_flat else (low, high)
+        half = widths * np.maximum(self.standard_deviations(rows), self._least)
+        mean = self.predictions(rows)
+        return mean - half, mean + half
 
     def calibration(self) -> dict[str, Array]:
         """What `calibrate` has learned, for files; empty if nothing."""

@@ -423,19 +423,19 @@ class NN(Predictor):
         return Workspace(activations, derivatives, errors, gradients, None, several, pairs)
 
     @property
-    def has_std(self) -> bool:
-        """Whether `predict` has standard deviations: the network has learned them, or has a posterior."""
+    def knows_noise(self) -> bool:
+        """Whether it has standard deviations: it has learned them, or has a posterior."""
         return self.schema.heads == "means_and_log_stds" or self.posterior is not None
 
-    def standard_deviations(self, x: Any) -> Array:
-        """Those of new observations (n_samples, n_targets), for x as in `predict`."""
+    def standard_deviations(self, rows: Array) -> Array:
+        """Those of new observations (n_samples, n_targets), as `predict` has them, for encoded inputs."""
         if self.schema.heads == "means_and_log_stds":
-            return self.response(x)[:, self.n_targets :]
+            return self.response(rows)[:, self.n_targets :]
         if (posterior := self.posterior) is None:
             hint = "; optimizer='bayesian_regularization' finds them, and loss='gaussian_nll' learns them"
             raise check.reject("return_std", "False for a network without error bars", "True", hint)
         workspace = self.workspace(1, self.gradients)
-        inputs = self.standardize(x)
+        inputs = self.standardize(rows)
         std = standard_deviations(posterior, self._network, self._calls_forward, workspace, inputs)
         return std if self.standardization is None else std * self.standardization.y_std
 
@@ -682,6 +682,12 @@ class NN(Predictor):
         if self.standardization is None:
             return check.samples("y", y, None, self.dtype, allow_nan=True)
         return self.standardization.finite_targets(check.samples("y", y, allow_nan=True), self.dtype)
+
+    def standardize_derivatives(self, dy: Array) -> Array:
+        """Derivatives (n_samples, out_features, in_features) as those of the layers are; NaN stays."""
+        if self._standardization is None:
+            return dy.astype(self.dtype)
+        return self._standardization.finite_derivatives(dy, self.dtype)
 
     def forward(self, x: ArrayLike) -> Array:
         """Output (n_samples, out_features) for x (n_samples, in_features), layer by layer.

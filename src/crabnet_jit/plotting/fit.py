@@ -47,10 +47,10 @@ def plot_fit(
 
     For one input, the function is a curve with the data. For two inputs, the residuals are shown at their
     places instead. For more, there are slices: each varies one input over the range of the data, while the
-    others stay at a point. All slices share one scale, and small ticks show where the data are. Around the
-    function there is a band, in which nine of ten new data are expected: of a network that knows its standard
-    deviations, and of an ensemble that knows them or is calibrated. One that does neither has a band of 1.645
-    standard deviations of its members.
+    others stay at a point. All slices share one scale, and small ticks show where the data are. A network
+    that knows the noise (`NN.interval`) has a band around the function, in which it expects nine of ten new
+    data, or as many as its quantiles say. An ensemble has one, too, if it is calibrated; else the band is
+    1.645 standard deviations of its members wide on both sides.
 
     Parameters
     ----------
@@ -159,13 +159,13 @@ def figure_size(in_features: int, n_slices: int = _MAX_SLICES) -> tuple[float, f
 
 
 class _Slice(NamedTuple):
-    """An output along one input; half the width of a band around it, if there is one, and what it is."""
+    """An output along one input; the ends of a band around it, if there is one, and what it is."""
 
     varied: int
     along: Array
     values: Array
-    width: Array | None
-    band: str
+    band: tuple[Array, Array] | None
+    meaning: str
 
 
 def _slices(
@@ -186,24 +186,17 @@ def _slice(net: Predictor, rows: Array, centre: Array, output: int, varied: int)
     along = _range(rows[:, varied])
     points = np.tile(centre, (along.size, 1))
     points[:, varied] = along
-    width = _half_width(net, points)
-    band = "spread of members" if isinstance(net, Ensemble) and not _has_coverage(net) else "90 % of new data"
-    values = outputs(net, points)[:, output]
-    return _Slice(varied, along, values, None if width is None else width[:, output], band)
-
-
-def _half_width(net: Predictor, points: Array) -> Array | None:
-    """Of a band around predictions (n_samples, n_targets); None if there is none."""
-    if isinstance(net, Ensemble) and net.is_calibrated:
-        low, high = (ends.reshape(len(points), -1) for ends in net.interval(points, 0.9))
-        half: Array = (high - low) / 2
-        return half
-    return _NINE_OF_TEN * net.standard_deviations(points) if net.has_std else None
-
-
-def _has_coverage(ensemble: Ensemble) -> bool:
-    """Whether its bands stand for a share of new data, not for the disagreement of members only."""
-    return ensemble.is_calibrated or ensemble.knows_noise
+    band, meaning, values = None, "", outputs(net, points)
+    if net.interval_level is not None:
+        band, meaning = (
+            net.interval_of(points, net.interval_level),
+            f"{100 * net.interval_level:.3g} % of new data",
+        )
+    elif isinstance(net, Ensemble):
+        reach = _NINE_OF_TEN * net.standard_deviations(points)
+        band, meaning = (values - reach, values + reach), "spread of members"
+    ends = None if band is None else (band[0][:, output], band[1][:, output])
+    return _Slice(varied, along, values[:, output], ends, meaning)
 
 
 def _range(values: Array) -> Array:
@@ -220,9 +213,8 @@ def _draw_slice(axes: Axes, cut: _Slice, values: Array, centre: float) -> None:
 
 
 def _draw_band(axes: Axes, cut: _Slice) -> None:
-    if cut.width is not None:
-        band = cut.values - cut.width, cut.values + cut.width
-        axes.fill_between(cut.along, *band, color=BLUE, alpha=0.2, linewidth=0, label=cut.band)
+    if cut.band is not None:
+        axes.fill_between(cut.along, *cut.band, color=BLUE, alpha=0.2, linewidth=0, label=cut.meaning)
 
 
 def _draw_curve(axes: Axes, curve: _Slice, values: Array, true: Array) -> None:

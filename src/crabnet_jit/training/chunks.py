@@ -9,11 +9,11 @@ from crabnet_jit.arrays import Array, aligned_zeros
 from crabnet_jit.components.schedules import rates_of
 from crabnet_jit.components.update_rules import OptimizerState
 from crabnet_jit.data.sources import Source, fill_batches, new_batches
-from crabnet_jit.kernels.entries import train
 from crabnet_jit.kernels.panels import panel_shape, plain_weights
-from crabnet_jit.kernels.structs import Batches, Criterion, Rule
+from crabnet_jit.kernels.structs import Batches, Rule
 from crabnet_jit.machine.signals import NEVER, Flag
 from crabnet_jit.network.network import NN
+from crabnet_jit.training.compiled import compiled
 from crabnet_jit.training.dropout import Dropout
 from crabnet_jit.training.objective import is_long
 from crabnet_jit.training.settings import Settings
@@ -104,31 +104,40 @@ class Chunks:
         self._source = source
         # Some schedules remember where they are, which is faster for one run only.
         self._schedule = copy.copy(settings.learning_rate)
-        self._criterion = Criterion(settings.loss.constants, settings.penalties.numbers())
+        has_gaps = check.flag("source.has_gaps", source.has_gaps)
+        has_derivatives = check.flag("source.has_derivatives", source.has_derivatives)
         self._rule = Rule(*state)
         self._network = net.kernel_view()
-        self._calls = net.calls(
-            settings.loss.kernel_for(check.flag("source.has_gaps", source.has_gaps)),
-            self._criterion.penalties,
+        self._compiled = compiled(
+            net,
+            settings.loss,
+            settings.penalties.numbers(),
+            n_panels,
+            net.gradients,
             settings.optimizer.kernel,
             state.numbers,
+            has_gaps=has_gaps,
+            dy_weight=settings.dy_weight if has_derivatives else None,
             has_masks=dropout.n_units > 0,
         )
         self._is_constant = check.flag("source.is_constant", source.is_constant)
-        self._has_weights = check.flag("source.has_weights", source.has_weights) or source.has_gaps
+        has_weights = check.flag("source.has_weights", source.has_weights)
+        self._has_weights = has_weights or has_gaps or has_derivatives
         self._takes_whole_samples = settings.loss.takes_whole_samples
-        fitting = _fitting_size(net, n_panels * width, dropout.n_units, self._is_constant)
+        rows = dropout.n_units + (0 if self._is_constant else net.in_features + source.n_targets + 1)
+        n_columns = n_panels * width * self._compiled.n_jets
+        fitting = _fitting_size(net, n_panels * width * rows, n_columns)
         self.size = n = fitting if settings.chunk_size is None else settings.chunk_size
-        self._sizes = source.batch_size, n_panels, net.in_features, source.out_features, width, net.dtype
+        self._n_weights = 2 if has_derivatives else 1
+        self._sizes = source.batch_size, n_panels, net.in_features, source.n_targets, width, net.dtype
         self._constant = self._new_batches(1) if self._is_constant else None
-        self._shape = repr((n, self._is_constant, self._has_weights, dropout.n_units, *self._sizes))
+        kind = self._is_constant, self._has_weights, self._n_weights, dropout.n_units
+        self._shape = repr((n, *kind, *self._sizes))
         self._owner = object()
-        rows = dropout.n_units + (0 if self._is_constant else net.in_features + net.out_features + 1)
         self._is_large = n * (n_panels * width * rows + 1) > _FREE_NUMBERS
         self._large: Buffers | None = None
         self.fill_constant()
-        self._workspace = net.workspace(n_panels, net.gradients)
-        self._is_long = is_long(n_panels * width, net)
+        self._is_long = is_long(n_columns, net)
         self._changing = net.parameters, *state  # by a step
 
     def best_parameters(self) -> None:
@@ -144,8 +153,9 @@ class Chunks:
 
     def _new_batches(self, n: int) -> Batches:
         """Panels for n batches, with the weights that a source may leave as they are; without masks."""
-        batch_size, _, n_in, n_out, _, dtype = self._sizes
-        return new_batches(n, n_in, n_out, batch_size, dtype, has_weights=self._has_weights)
+        batch_size, _, n_in, n_targets, _, dtype = self._sizes
+        sizes = n, n_in, n_targets, batch_size
+        return new_batches(*sizes, dtype, has_weights=self._has_weights, n_weights=self._n_weights)
 
     def _buffers(self) -> Buffers:
         """Free ones of this thread, or new ones."""
@@ -202,7 +212,7 @@ class Chunks:
         before = [values.copy() for values in self._changing]
         n_done, is_finite = 0, False
         try:
-            n_done, is_finite = train(*self.arguments(chunk, interrupt))
+            n_done, is_finite = self._compiled.train(*self.arguments(chunk, interrupt))
         finally:  # what users wrote may raise an exception
             if not is_finite:
                 for values, earlier in zip(self._changing, before, strict=True):
@@ -218,14 +228,14 @@ class Chunks:
         return first_half + self.run(chunk.part(n // 2, n), interrupt)
 
     def arguments(self, chunk: Chunk, interrupt: Flag = NEVER) -> tuple[Any, ...]:
-        """Those of the kernel `train` for a chunk."""
-        workspace = self._workspace._replace(interrupt=interrupt) if self._is_long else self._workspace
+        """Those of the kernel for a chunk."""
+        workspace = self._compiled.workspace
         return (
             self._network,
-            self._calls,
-            workspace,
+            self._compiled.calls,
+            workspace._replace(interrupt=interrupt) if self._is_long else workspace,
             chunk.batches,
-            self._criterion,
+            self._compiled.criterion,
             self._rule,
             chunk.learning_rates,
             interrupt,
@@ -233,9 +243,7 @@ class Chunks:
         )
 
 
-def _fitting_size(net: NN, n_columns: int, n_mask_rows: int, is_constant: bool) -> int:
-    """Iterations that make a chunk of a good size."""
-    rows = n_mask_rows if is_constant else n_mask_rows + net.in_features + net.out_features + 1
-    numbers = max(1, n_columns * rows)
+def _fitting_size(net: NN, n_numbers: int, n_columns: int) -> int:
+    """Iterations that make a chunk of a good size, for the numbers of a batch, and its columns."""
     products = 3 * n_columns * net.parameters.size
-    return max(1, min(_CHUNK_ITERATIONS, _CHUNK_NUMBERS // numbers, _CHUNK_PRODUCTS // products))
+    return max(1, min(_CHUNK_ITERATIONS, _CHUNK_NUMBERS // max(1, n_numbers), _CHUNK_PRODUCTS // products))

@@ -13,13 +13,15 @@ from crabnet_jit.components.losses import Loss, as_loss
 from crabnet_jit.components.optimizers import OPTIMIZERS
 from crabnet_jit.components.penalties_and_clipping import Penalties
 from crabnet_jit.components.update_rules import Optimizer
-from crabnet_jit.data.known import known_samples
-from crabnet_jit.kernels import entries
+from crabnet_jit.data.derivatives import check_known, joined, known_derivatives
+from crabnet_jit.data.known import has_known, known_samples, share
 from crabnet_jit.kernels.panels import pack, panel_shape, without_weight
-from crabnet_jit.kernels.structs import Batches, Criterion, Workspace
+from crabnet_jit.kernels.structs import Batches, JetWorkspace, Workspace
 from crabnet_jit.machine.signals import Interruptible
 from crabnet_jit.network.network import NN
 from crabnet_jit.summary import counted, summary
+from crabnet_jit.training.compiled import compiled
+from crabnet_jit.training.derivatives import check_derivatives, check_dy_weight
 
 _LONG_PRODUCTS = 2**27  # some 10 ms
 _LBFGS, _HISTORY_SIZE, _GRADIENT_TOLERANCE = "lbfgs", 20, 1e-8  # defaults of `minimize`
@@ -33,7 +35,8 @@ def is_long(n_columns: int, net: NN) -> bool:
 class Objective:
     """The loss of a network on a whole data set, as a function of its parameters.
 
-    L(theta) = sum(w_s L_s) / sum(w_s) + l1 * sum(|theta|) + l2 / 2 * sum(theta^2).
+    L(theta) = sum(w_s L_s) / sum(w_s) + l1 * sum(|theta|) + l2 / 2 * sum(theta^2); with derivatives, plus
+    dy_weight times the weighted mean squared error of those that are known.
 
     Parameters
     ----------
@@ -51,6 +54,10 @@ class Objective:
         At least 0, not all 0.
     l1, l2 : float, default 0.0
         Penalties on all parameters, at least 0.
+    dy : array_like of shape (n_samples, out_features, in_features), optional
+        Derivatives of the targets with respect to the inputs, in the units of the data; as in `ArraySource`.
+    dy_weight : float, default 1.0
+        As in `Trainer`.
 
     Examples
     --------
@@ -80,6 +87,8 @@ class Objective:
         sample_weight: ArrayLike | None = None,
         l1: float = 0.0,
         l2: float = 0.0,
+        dy: ArrayLike | None = None,
+        dy_weight: float = 1.0,
     ) -> None:
         check.instance("net", net, NN, "an NN")
         self.net = net
@@ -88,25 +97,37 @@ class Objective:
         n_targets = self.loss.n_targets("net.out_features", net.out_features)
         self.loss.check_targets("y", check.samples("y", targets, n_targets, allow_nan=True))
         inputs, targets = net.standardize(inputs), net.standardize_targets(targets)
+        dy_weight, slopes = check_dy_weight(dy_weight, has_derivatives=dy is not None), None
+        if dy is not None:
+            check_derivatives(net, self.loss)
+            slopes = known_derivatives(dy, len(inputs), n_targets, net.in_features)[has_known(targets)]
         inputs, targets, weights = known_samples(inputs, targets, sample_weight)
-        n_samples = len(inputs)
-        shares = (weights / n_samples)[:, None].astype(net.dtype)
+        n_samples, has_gaps = len(inputs), bool(np.isnan(targets).any())
+        if slopes is not None:
+            check_known(slopes, weights)
+            targets = joined(targets, net.standardize_derivatives(slopes))
+        shares = np.tile((weights / n_samples)[:, None], 1 if slopes is None else 2).astype(net.dtype)
         n_panels, width = panel_shape(n_samples)
         masks = np.empty((1, n_panels, 0, width), net.dtype)
         inputs, targets = without_weight(inputs, weights), without_weight(targets, weights)
         self._batches = Batches(pack(inputs), pack(targets), pack(shares, padding=0.0), masks)
-        has_gaps = bool(np.isnan(targets).any())
-        if has_gaps:
-            are_whole = self.loss.takes_whole_samples
-            entries.share_among_known(self._batches.target, self._batches.weight, are_whole)
+        if has_gaps or slopes is not None:
+            share(self._batches, n_targets, self.loss.takes_whole_samples)
         self._penalties = Penalties(l1, l2)
-        self._criterion = Criterion(self.loss.constants, self._penalties.numbers())
         self._theta = aligned_zeros(net.parameters.size, dtype=net.dtype)
         self._network = net.kernel_view()._replace(parameters=self._theta)
-        self._calls = net.calls(self.loss.kernel_for(has_gaps), self._criterion.penalties)
+        self._compiled = compiled(
+            net,
+            self.loss,
+            self._penalties.numbers(),
+            n_panels,
+            aligned_zeros(self._theta.size, dtype=net.dtype),
+            has_gaps=has_gaps,
+            dy_weight=None if slopes is None else dy_weight,
+        )
         self._n_samples = n_samples
-        self._is_long = is_long(n_panels * width, net)
-        self._workspace = net.workspace(n_panels, aligned_zeros(self._theta.size, dtype=net.dtype))
+        self._is_long = is_long(n_panels * width * self._compiled.n_jets, net)
+        self._has_derivatives = dy is not None
 
     def __repr__(self) -> str:
         counts = (
@@ -129,14 +150,14 @@ class Objective:
         """
         self._theta[:] = check.same_shape("theta", theta, self._theta.shape, self.net.dtype)
         if not self._is_long:
-            loss = self._run_kernel(self._workspace)
+            loss = self._run_kernel(self._compiled.workspace)
         else:
             with Interruptible() as interruptible:
-                workspace = self._workspace._replace(interrupt=interruptible.flag)
+                workspace = self._compiled.workspace._replace(interrupt=interruptible.flag)
                 loss = self._run_kernel(workspace)
                 while interruptible.is_interrupted():
                     loss = self._run_kernel(workspace)
-        return float(loss), self._workspace.gradients.astype(np.float64)
+        return float(loss), self._compiled.workspace.gradients.astype(np.float64)
 
     def _finite_loss_and_gradient(self, theta: Array) -> tuple[float, Array]:
         """The same for L-BFGS, which may try anything after an infinite loss."""
@@ -148,9 +169,10 @@ class Objective:
             )
         return self.loss_and_gradient(tried)
 
-    def _run_kernel(self, workspace: Workspace) -> float:
-        loss: float = entries.loss_and_gradients(
-            self._network, self._calls, workspace, self._batches, self._criterion
+    def _run_kernel(self, workspace: Workspace | JetWorkspace) -> float:
+        parts = self._compiled
+        loss: float = parts.loss_and_gradients(
+            self._network, parts.calls, workspace, self._batches, parts.criterion
         )
         return loss
 
@@ -213,6 +235,8 @@ class Objective:
         ):
             if value != default:
                 raise check.reject(name, f"left out for {rule.name}", repr(value))
+        if self._has_derivatives:
+            check_derivatives(self.net, self.loss, rule)
         self._finite_start()
         module = importlib.import_module("crabnet_jit.training.minimization")
         parts = self.net, self.loss, self._penalties, self._batches

@@ -40,6 +40,7 @@ class Settings:
     keep_losses: int | None
     on_divergence: str
     chunk_size: int | None
+    dy_weight: float = 1.0
 
     @classmethod
     def checked(
@@ -59,6 +60,7 @@ class Settings:
         keep_losses: int | None,
         on_divergence: str,
         chunk_size: int | None,
+        dy_weight: float,
     ) -> "Settings":
         """Settings from what users pass, for a network with so many hidden layers."""
         rule = as_optimizer("optimizer", optimizer)
@@ -83,6 +85,7 @@ class Settings:
             None if keep_losses is None else check.integer("keep_losses", keep_losses, 0),
             policy,
             None if chunk_size is None else check.integer("chunk_size", chunk_size, 1, 2**31),
+            dy_weight,
         )
 
     def chosen(self) -> dict[str, Any]:
@@ -93,6 +96,8 @@ class Settings:
             chosen["dropout"] = self.dropout
         if self.on_divergence != POLICIES[0]:
             chosen["on_divergence"] = self.on_divergence
+        if self.dy_weight != 1.0:
+            chosen["dy_weight"] = self.dy_weight
         return chosen
 
     def configuration(self) -> dict[str, Any]:

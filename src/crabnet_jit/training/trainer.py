@@ -19,6 +19,7 @@ from crabnet_jit.network.network import NN
 from crabnet_jit.network.posterior import Posterior
 from crabnet_jit.other_names import known_attributes, with_hints
 from crabnet_jit.summary import brief, summary
+from crabnet_jit.training.derivatives import check_derivatives, check_dy_weight
 from crabnet_jit.training.loop import train_until_end
 from crabnet_jit.training.run import Callback, Run, as_callbacks, keyed
 from crabnet_jit.training.settings import Settings
@@ -70,6 +71,11 @@ class Trainer:
         error, too.
     chunk_size : int, optional
         Iterations in one compiled call. The result does not depend on it, not in a bit.
+    dy_weight : float, default 1.0
+        For a source with derivatives: to the loss is added dy_weight times the mean squared error of the
+        network's derivatives with respect to its inputs [2]_, over all that are known, each sample with its
+        weight; of standardised inputs and targets, if the network has a `standardization`. At least 0. Losses
+        of classes, custom activations and methods of second order take no derivatives.
 
     Attributes
     ----------
@@ -92,6 +98,7 @@ class Trainer:
     References
     ----------
     .. [1] N. Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
+    .. [2] W. Czarnecki et al., "Sobolev training for neural networks", 2017.
 
     Examples
     --------
@@ -122,6 +129,7 @@ class Trainer:
         keep_losses: int | None = None,
         on_divergence: str = "raise",
         chunk_size: int | None = None,
+        dy_weight: float = 1.0,
     ) -> None:
         check.instance("net", net, NN, "an NN")
         if not isinstance(source, Source):
@@ -135,6 +143,7 @@ class Trainer:
         self._net = net
         self._source = source
         self._standardization = net.standardization
+        self._has_derivatives = check.flag("source.has_derivatives", source.has_derivatives)
         self._settings = Settings.checked(
             len(net.hidden_sizes),
             loss=loss,
@@ -150,7 +159,10 @@ class Trainer:
             keep_losses=keep_losses,
             on_divergence=on_divergence,
             chunk_size=chunk_size,
+            dy_weight=check_dy_weight(dy_weight, has_derivatives=self._has_derivatives),
         )
+        if self._has_derivatives:
+            check_derivatives(net, self.loss, self.optimizer)
         n_targets = self.loss.n_targets("net.out_features", net.out_features)
         more = "" if n_targets == net.out_features else f", {n_targets} with {self.loss!r}"
         for name, fitting in (("in_features", net.in_features), ("out_features", n_targets)):
@@ -374,4 +386,5 @@ class Trainer:
             **self._net.spec.configuration(),
             **self._settings.configuration(),
             "source": self._steps.source_configuration,
+            **({"dy_weight": self._settings.dy_weight} if self._has_derivatives else {}),
         }

@@ -1,0 +1,96 @@
+"""Derivatives of targets with respect to inputs, as data: their shapes, and where kernels find them.
+
+They are arrays (n_samples, out_features, in_features), NaN where unknown. In panels and in the rows that
+become panels they follow the values of the targets, output by output: out_features * (1 + in_features)
+numbers for each sample.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from crabnet_jit import check
+from crabnet_jit.arrays import Array
+from crabnet_jit.summary import brief
+
+
+def known_derivatives(dy: ArrayLike, n_samples: int, out_features: int, in_features: int) -> Array:
+    """What users give as dy in its full shape; some of it is known, and that is finite."""
+    values = shaped("dy", dy, n_samples, out_features, in_features)
+    if np.isnan(values).all():
+        raise check.reject("dy", "known for some sample", "only NaN")
+    return values
+
+
+def shaped(name: str, values: ArrayLike, n_samples: int, out_features: int, in_features: int) -> Array:
+    """Numbers as an array (n_samples, out_features, in_features); NaN stays."""
+    given = check.array(name, values, allow_nan=True)
+    full = n_samples, out_features, in_features
+    allowed = [full]
+    if out_features == 1:
+        allowed.append((n_samples, in_features))  # type: ignore[arg-type]  # of fewer dimensions
+    if out_features == in_features == 1:
+        allowed.append((n_samples,))  # type: ignore[arg-type]
+    if given.shape not in allowed:
+        shapes = " or ".join(map(str, allowed))
+        raise check.reject(name, f"of shape {shapes}", f"shape {given.shape}")
+    return given.reshape(full)
+
+
+def check_known(derivatives: Array, weights: Array) -> None:
+    """Reject derivatives of which none is known where the weight (n_samples,) is above 0."""
+    if np.isnan(derivatives[weights > 0]).all():
+        raise check.reject("dy", "known for some sample of weight above 0", "only NaN there")
+
+
+def joined(targets: Array, derivatives: Array) -> Array:
+    """Rows (n_samples, out_features * (1 + in_features)): values, then derivatives."""
+    return np.hstack([targets, derivatives.reshape(len(targets), -1)])
+
+
+def parted(rows: Array, out_features: int) -> tuple[Array, Array]:
+    """Values and derivatives of such rows; of any dimensions before the last one."""
+    shape = *rows.shape[:-1], out_features, rows.shape[-1] // out_features - 1
+    return rows[..., :out_features], rows[..., out_features:].reshape(shape)
+
+
+class Derivative:
+    """A NumPy function that gives derivatives (n, in_features) or (n, out_features, in_features) for rows.
+
+    Parameters
+    ----------
+    function : callable
+        It takes an array (n, in_features).
+    examples : ndarray of shape (n, in_features)
+        Some inputs to try it with.
+    out_features : int
+        Outputs of the function that it is the derivative of.
+    """
+
+    def __init__(self, function: Callable[[Array], ArrayLike], examples: Array, out_features: int) -> None:
+        if not callable(function) or isinstance(function, type):
+            raise check.reject("derivative", "a function", repr(function))
+        self._function = function
+        self._out_features = out_features
+        self.of(examples)
+
+    def __repr__(self) -> str:
+        return brief(self._function)
+
+    def of(self, rows: Array) -> Array:
+        """Derivatives (n, out_features, in_features) at rows (n, in_features); all finite."""
+        n, in_features = rows.shape
+        try:
+            given: Any = self._function(rows.copy())  # theirs to change
+        except Exception as error:
+            error.add_note(f"raised by the function of derivatives for x of shape {rows.shape}")
+            raise
+        values = shaped("derivative(x)", given, n, self._out_features, in_features)
+        is_finite = np.isfinite(values).all(axis=(1, 2))
+        if not is_finite.all():
+            at = int(is_finite.argmin())
+            came = f"{values[at].tolist()} at x = {rows[at].tolist()}"
+            raise check.reject("derivative(x)", "finite", came)
+        return values

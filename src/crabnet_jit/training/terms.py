@@ -1,0 +1,87 @@
+"""Losses that are sums of terms, with derivatives of the network with respect to its inputs."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from crabnet_jit.arrays import Array, aligned_zeros
+from crabnet_jit.kernels.abi import jet_calls_of
+from crabnet_jit.kernels.jet_entries import activation_jets, loss_and_gradients_of_terms, train_terms
+from crabnet_jit.kernels.jets import panels_together
+from crabnet_jit.kernels.layout import KINDS
+from crabnet_jit.kernels.structs import Criterion, JetWorkspace, Terms
+from crabnet_jit.machine.llvm import PANEL
+from crabnet_jit.network.network import NN
+from crabnet_jit.training.compiled import Compiled
+
+
+class Term(NamedTuple):
+    """A part of a loss (kernels/train_terms.py).
+
+    It is for `n_panels` of each batch, from `first` on, and needs the first derivatives with respect to the
+    first `n_firsts` inputs, and second ones with respect to the pairs `seconds`.
+    """
+
+    first: int
+    n_panels: int
+    n_firsts: int
+    seconds: tuple[tuple[int, int], ...]
+    factor: float
+
+    @property
+    def n_jets(self) -> int:
+        """Of a sample."""
+        return 1 + self.n_firsts + len(self.seconds)
+
+    @property
+    def together(self) -> int:
+        """Panels that go through the network together."""
+        return min(self.n_panels, int(panels_together.py_func(self.n_jets)))
+
+
+def compiled_terms(
+    net: NN, loss: Any, criterion: Criterion, terms: Sequence[Term], gradients: Array, *of_update: Any
+) -> Compiled:
+    """The kernels for a sum of terms, and what they take; `loss` is the kernel of that of values."""
+    kernels = [activation_jets[KINDS[activation.kind]] for activation in net.activations]
+    calls = jet_calls_of(net.dtype, kernels, loss, criterion.penalties, *of_update)
+    seconds = [pair for term in terms for pair in term.seconds]
+    ends = np.cumsum([len(term.seconds) for term in terms])
+    rows = [
+        (term.first, term.n_panels, term.n_firsts, end - len(term.seconds), len(term.seconds))
+        for term, end in zip(terms, ends, strict=True)
+    ]
+    described = Terms(
+        *criterion,
+        np.array(rows, np.int64),
+        np.array(seconds, np.int64).ravel(),
+        np.array([term.factor for term in terms]),
+    )
+    n_jets = max(term.n_jets for term in terms)
+    workspace = _workspace(net, terms, gradients)
+    return Compiled(train_terms, loss_and_gradients_of_terms, calls, described, workspace, n_jets)
+
+
+def _workspace(net: NN, terms: Sequence[Term], gradients: Array) -> JetWorkspace:
+    """Room for the jets of any of the terms."""
+    n_single = max(term.together for term in terms)
+    n_all = max(term.together * term.n_jets for term in terms)
+    n_third = max(term.together if term.seconds else 0 for term in terms)
+    n_given = max(term.together * (1 + term.n_firsts) for term in terms)
+
+    def room(n_panels: int, n_rows: int = net.n_units) -> Array:
+        return aligned_zeros(n_panels * n_rows * PANEL, dtype=net.dtype)
+
+    return JetWorkspace(
+        inputs=room(n_given, net.in_features),
+        sums=room(n_all),
+        activations=room(n_all),
+        first=room(n_single),
+        second=room(n_single),
+        third=room(n_third),
+        errors=room(n_all),
+        gradients=gradients,
+        interrupt=None,
+        pairs=1 if net.dtype == np.float32 else None,
+    )
