@@ -204,7 +204,7 @@ class NNEstimator(BaseEstimator, ABC):
     def _samples(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, *, is_first: bool
     ) -> tuple[Samples, NDArray[np.bool_]]:
-        """What the network learns: samples of weight above 0 and known targets; and a flag for each sample."""
+        """Samples of weight above 0 and known targets, which a network learns; and a flag for each."""
         inputs, labels = self._labels(X, y, is_first=is_first)
         weights = weights_of(sample_weight, len(inputs))
         counted = (weights > 0) & ~missing_targets(labels)

@@ -44,7 +44,7 @@ def terms_gradients(
     """
     loss, is_first = 0.0, True
     for term in range(terms.table.shape[0]):
-        jets = _jets_of(terms, term)
+        jets = jets_of(terms, term)
         together, first = panels_together(jet_count(jets)), terms.table[term, FIRST]
         end = first + terms.table[term, N_PANELS]
         while first < end and not is_set(workspace.interrupt):
@@ -58,7 +58,8 @@ def terms_gradients(
 
 
 @kernel
-def _jets_of(terms: Terms, term: Number) -> Jets:
+def jets_of(terms: Terms, term: Number) -> Jets:
+    """The jets that a term needs."""
     start, n = terms.table[term, SECOND], terms.table[term, N_SECONDS]
     return Jets(terms.table[term, N_FIRSTS], matrix(terms.seconds, 2 * start, n, 2))
 

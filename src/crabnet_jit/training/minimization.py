@@ -40,14 +40,22 @@ class Minimization(NamedTuple):
 
 
 def minimized(
-    net: NN, loss: Loss, penalties: Penalties, batches: Batches, rule: LevenbergMarquardt, max_iterations: int
+    net: NN,
+    loss: Loss,
+    penalties: Penalties,
+    batches: Batches,
+    dy_weight: float | None,
+    rule: LevenbergMarquardt,
+    max_iterations: int,
 ) -> tuple[Array, int, str | None]:
     """Parameters (n_parameters,) of a lower loss, iterations taken, and why they end before the last one.
 
     The network is as it was, also after an exception, such as that of Ctrl-C.
     """
     moving = copy.copy(net)
-    method = SecondOrder(moving, loss, penalties, batches, rule, rule.init(moving.parameters).numbers)
+    method = SecondOrder(
+        moving, loss, penalties, batches, rule, rule.init(moving.parameters).numbers, dy_weight
+    )
     n_done, reason = 0, None
     with Interruptible() as interruptible:
         while n_done < max_iterations and reason is None:

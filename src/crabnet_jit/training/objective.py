@@ -127,7 +127,7 @@ class Objective:
         )
         self._n_samples = n_samples
         self._is_long = is_long(n_panels * width * self._compiled.n_jets, net)
-        self._has_derivatives = dy is not None
+        self._dy_weight = None if slopes is None else dy_weight
 
     def __repr__(self) -> str:
         counts = (
@@ -235,11 +235,9 @@ class Objective:
         ):
             if value != default:
                 raise check.reject(name, f"left out for {rule.name}", repr(value))
-        if self._has_derivatives:
-            check_derivatives(self.net, self.loss, rule)
         self._finite_start()
         module = importlib.import_module("crabnet_jit.training.minimization")
-        parts = self.net, self.loss, self._penalties, self._batches
+        parts = self.net, self.loss, self._penalties, self._batches, self._dy_weight
         theta, n_done, reason = module.minimized(*parts, rule, n)
         loss, _ = self.loss_and_gradient(theta)
         self.net.parameters = theta
