@@ -66,9 +66,9 @@ class GivenData(Source):
             self._written.add((x.ctypes.data, x.size))
 
 
-def random_net(hidden_sizes: list[int], **options: Any) -> NN:
-    """A network of two inputs and one output with normal parameters; options are those of `NN`."""
-    net = NN(2, hidden_sizes, 1, 1, **options)
+def random_net(hidden_sizes: list[int], out_features: int = 1, **options: Any) -> NN:
+    """A network of two inputs with normal parameters; options are those of `NN`."""
+    net = NN(2, hidden_sizes, out_features, 1, **options)
     normal = np.random.default_rng(0).normal(size=net.parameters.size)
     net.parameters[:] = normal / np.sqrt(max(hidden_sizes))
     return net

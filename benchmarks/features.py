@@ -35,7 +35,14 @@ _OTHERS = {
 FEATURES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     **{f"activation {name}": ({"activation": value}, {}) for name, value in _ACTIVATIONS.items()},
     **{f"optimizer {name}": ({}, {"optimizer": value}) for name, value in _OPTIMIZERS.items()},
-    **{f"loss {name}": ({}, {"loss": name}) for name in LOSSES if name != "mse"},
+    **{
+        f"loss {name}": (
+            {"out_features": getattr(kind(), "n_heads", 1)},
+            {"loss": name},
+        )  # earlier ones have 1
+        for name, kind in LOSSES.items()
+        if name != "mse"
+    },
     **{name: ({}, options) for name, options in _OTHERS.items()},
     "dtype float32": ({"dtype": "float32"}, {}),
 }

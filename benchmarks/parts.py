@@ -25,10 +25,10 @@ def _backward(net: Any, workspace: Any, batches: Any) -> None:
 
 
 @jit.kernel
-def _loss(batches: Any, dL_dx: Any) -> None:
+def _loss(batches: Any, constants: Any, dL_dx: Any) -> None:
     for iteration in range(batches.target.shape[0]):
         target, weight = view.panel(batches.target, iteration, 0), view.panel(batches.weight, iteration, 0)
-        losses.mse_forward(target, target, weight, 0.0, dL_dx)
+        losses.mse_forward(target, target, weight, constants, dL_dx)
 
 
 @jit.kernel
@@ -63,7 +63,7 @@ class Parts:
         self._draws = np.empty(N * 32, np.uint64)
         self._draws_at_once = np.empty(uniform.buffer_size(16, 2, 64), np.uint64)
         self._samples, self._target = np.empty((N, 1, 2, 16)), np.empty((N, 1, 1, 16))
-        self._dL_dx = np.empty((1, 16))
+        self._constants, self._dL_dx = np.zeros(1), np.empty((1, 16))
         for name in self.names:
             getattr(self, name)()
 
@@ -86,7 +86,7 @@ class Parts:
 
     def loss(self) -> None:
         """The mean squared error and its gradient."""
-        _entries[_loss](self._batches, self._dL_dx)
+        _entries[_loss](self._batches, self._constants, self._dL_dx)
 
     def backward(self) -> None:
         """All layers backward."""

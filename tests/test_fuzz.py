@@ -99,6 +99,7 @@ from crabnet_jit import (
 )
 from crabnet_jit.exchange.onnx_models import onnx_model
 from crabnet_jit.exchange.safetensors_files import safetensors_file
+from crabnet_jit.network.schema import Schema
 
 X = np.random.default_rng(0).normal(size=(12, 2))
 Y = X[:, :1] * X[:, 1:]
@@ -314,6 +315,12 @@ class Call(NamedTuple):
     objects: tuple[Any, ...] = ()
 
 
+def of_quantiles() -> NN:
+    net = NN(2, [4], 2, rng=1)
+    net.schema = Schema(heads="quantiles", quantiles=(0.1, 0.9))
+    return net
+
+
 def source() -> UniformSource:
     return UniformSource(StandardGaussian(), batch_size=4, rng=2)
 
@@ -469,6 +476,9 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
         "NN.get_output": lambda: called(network(), "get_output", x=X),
         "NN.predict": lambda: called(network(), "predict", x=X),
         "NN.predict, standardised": lambda: called(standardized(), "predict", x=X),
+        "NN.interval": lambda: called(of_quantiles(), "interval", x=X, level=0.8, sort=True),
+        "NN.predict_quantiles": lambda: called(of_quantiles(), "predict_quantiles", x=X, sort=True),
+        "NN.count_crossings": lambda: called(of_quantiles(), "count_crossings", x=X),
         "NN.forward": lambda: called(network(), "forward", x=X),
         "NN.backward": lambda: called(forwarded(network(), X), "backward", dL_dy=np.ones((12, 1))),
         "NN.sgd": lambda: called(forwarded(network(), X), "sgd", learning_rate=0.1),

@@ -172,7 +172,7 @@ def test_data_without_gaps_call_what_they_called_before() -> None:
         if gaps:
             y[0, 0] = np.nan
         trainer = Trainer(NN(2, [4], 2, rng=1), ArraySource(X, y, rng=1))
-        assert (trainer._steps.chunks._calls is not None) == calls
+        assert (trainer._steps.chunks._compiled.calls is not None) == calls
     assert MSE().kernel_for(False) is MSE().kernel
 
 

@@ -13,6 +13,7 @@ import pytest
 from numba import njit
 from scipy.stats import norm
 from sklearn.base import clone
+from sklearn.utils.estimator_checks import check_estimator
 
 from crabnet_jit import (
     MSE,
@@ -598,3 +599,22 @@ def test_regressors_go_on(loss: Any) -> None:
     for _ in range(3):
         of_passes.partial_fit(X, y)
     assert of_passes.predict(X).shape == (100,)
+
+
+@pytest.mark.parametrize("loss", [Quantile(LEVELS), "gaussian_nll"])
+def test_scikit_learns_checks_pass(loss: Any) -> None:
+    reason = "15 samples for a large network: its standard deviations go to 0, and rounding is amplified"
+    amplified = {"check_sample_weight_equivalence_on_dense_data": reason} if loss == "gaussian_nll" else None
+    model = NNRegressor(loss=loss)
+    results = check_estimator(model, expected_failed_checks=amplified, on_skip=None, on_fail=None)
+    assert [r for r in results if r["status"] not in ("passed", "skipped", "xfail")] == []
+
+
+@pytest.mark.parametrize("loss", [Quantile(LEVELS), "gaussian_nll", "poisson"])
+def test_weights_count_as_repetitions_do(loss: Any) -> None:
+    x, y = counts(40)
+    X, y, w = x[:, None], y[:, 0], np.random.default_rng(1).integers(0, 4, 40)
+    options: dict[str, Any] = {"loss": loss, "n_iterations": 50, "random_state": 0}
+    weighted = NNRegressor(**options).fit(X, y, sample_weight=w)
+    repeated = NNRegressor(**options).fit(X.repeat(w, axis=0), y.repeat(w))
+    np.testing.assert_allclose(weighted.predict(X), repeated.predict(X), rtol=1e-9)

@@ -26,7 +26,8 @@ _OTHERS = {
     "batch_size": "batch batchsize minibatch_size mini_batch_size",
     "loss": "criterion loss_fn loss_function objective",
     "activation": "act activation_fn activation_function activations nonlinearity",
-    "output_activation": "out_activation final_activation",
+    "output_activation": "out_activation final_activation last_activation",
+    "output_range": "y_range target_range output_bounds output_limits y_bounds",
     "init": "initializer weight_init init_method kernel_initializer initialization",
     "standardize": "normalize standardise scale scale_inputs",
     "validation": "validation_fraction validation_split validation_data val val_data eval_set test_size",
@@ -46,6 +47,7 @@ _OTHERS = {
     "start": "net network model",
     "in_features": "n_in in_dim input_dim input_size n_inputs in_size",
     "out_features": "n_out out_dim output_dim output_size n_outputs out_size",
+    "level": "confidence confidence_level coverage alpha",
     "every": "interval period frequency step",
     "seconds": "time timeout limit",
     "path": "file filename file_name fname",
@@ -107,6 +109,7 @@ OPTIONS = {
     "sample_weight": "weights",
     "standardize": "no_standardize",
     "early_stopping": "patience",
+    "level": "interval",
 }
 #: Commands, each with the names that people may try.
 _COMMANDS = {

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from crabnet_jit.components.activations import ACTIVATIONS, GELU, Activation
-from crabnet_jit.components.losses import LOSSES, Loss
+from crabnet_jit.components.losses import LOSSES, Loss, as_loss
 from crabnet_jit.components.optimizers import OPTIMIZERS
 from crabnet_jit.data.random import StdRng
 from crabnet_jit.data.sources import ArraySource, UniformSource
@@ -78,21 +78,21 @@ def _train(dtype: str, batch_size: int, activation: str = "relu", **options: Any
     """Training and validation with such batches, from both kinds of sources."""
     x = np.linspace(0.0, 1.0, 2 * batch_size)[:, None]
     y = np.ones_like(x)  # right for every loss
-    net = NN(1, [2], 1, rng=1, activation=activation, dtype=dtype)
+    loss = as_loss("loss", options.get("loss", "mse"))
+    net = NN(1, [2], loss.n_heads, rng=1, activation=activation, dtype=dtype)
     for source in (
         ArraySource(x, y, batch_size, rng=1),
         UniformSource(lambda rows: np.ones(len(rows)), batch_size=batch_size, rng=1),
     ):
         Trainer(net, source, **options).compile()
     StandardGaussian()([[0.0, 0.0]])
-    loss = options.get("loss", "mse")
     Objective(net, x[:batch_size], y[:batch_size], loss=loss).loss_and_gradient(net.parameters)
 
 
 def _train_with_gaps(dtype: str, loss: Loss) -> None:
     """With targets of which some are unknown."""
     y = np.array([[1.0, 0.0], [1.0, np.nan]])  # right for every loss
-    net = NN(1, [2], 2, rng=1, dtype=dtype)
+    net = NN(1, [2], 2 * loss.n_heads, rng=1, dtype=dtype)
     Trainer(net, ArraySource([0.0, 1.0], y, 2, rng=1), loss=loss).compile()
 
 

@@ -80,6 +80,7 @@ def fit(options: argparse.Namespace) -> None:
             n_iterations=options.iterations,
             batch_size=options.batch_size,
             sample_weight=weights,
+            output_range=options.output_range,
             standardize=not options.no_standardize,
             missing=options.missing,
             validation=options.validation or None,
@@ -238,8 +239,11 @@ def _say_scores(what: str, names: list[str], scores: Scores | ClassScores) -> No
         accuracy, log_loss = f"accuracy {scores.accuracy:.6f}", f"log loss {scores.log_loss:.6g}"
         say(f"{what}, {scores.n_samples} rows: {accuracy}, {log_loss}{auc}")
         return
-    for name, rmse, mae, r2 in zip(names, scores.rmse, scores.mae, scores.r2, strict=True):
-        say(f"{what}, {scores.n_samples} rows, {name}: RMSE {rmse:.6g}, MAE {mae:.6g}, R2 {r2:.6f}")
+    for k, (name, rmse, mae, r2) in enumerate(zip(names, scores.rmse, scores.mae, scores.r2, strict=True)):
+        inside = ""
+        if scores.coverage is not None and scores.level is not None:
+            inside = f", {scores.coverage[k]:.1%} in the interval of {100 * scores.level:g} %"
+        say(f"{what}, {scores.n_samples} rows, {name}: RMSE {rmse:.6g}, MAE {mae:.6g}, R2 {r2:.6f}{inside}")
 
 
 def predict(options: argparse.Namespace) -> None:
@@ -248,13 +252,18 @@ def predict(options: argparse.Namespace) -> None:
     net = files.load(options.model)
     if options.probabilities and net.classes is None:
         raise check.reject("--probabilities", "asked of a network with classes", "one of a regression")
+    if options.interval is not None and net.interval_level is None and not net.schema.quantiles:
+        allowed = (
+            "asked of a network that knows the noise, after a fit with the loss quantile or gaussian_nll"
+        )
+        raise check.reject("--interval", allowed, "one that does not")
     table = read_table(options.file, reading_of(options))
-    names = _predicted_names(net, options.probabilities)
+    names = _predicted_names(net, options)
     if there := set(table.header).intersection(names):
         raise TableError(f"{table.source}: has a column {min(there)!r} already")
     x = inputs_for(net.schema.columns, net.feature_names or net.input_names, table)
     cells = [[""] * len(names) for _ in range(table.n_rows)]
-    for row, predicted in zip(*_predictions(net, x, options.probabilities), strict=True):
+    for row, predicted in zip(*_predictions(net, x, options), strict=True):
         cells[row] = [_shown(value, table.decimal) for value in predicted]
     text = format_table(table, names, cells)
     if options.output == "-":
@@ -271,19 +280,21 @@ def _check_output(path: str) -> None:
         raise check.reject("--output", "a file of text, such as .csv", f"one that ends with {ending}")
 
 
-def _predicted_names(net: NN, has_probabilities: bool) -> list[str]:
+def _predicted_names(net: NN, options: argparse.Namespace) -> list[str]:
     """Of the columns that are added."""
     if net.classes is None:
-        return [f"{name}_predicted" for name in net.output_names]
+        ends = () if options.interval is None else ("low", "high")
+        names = net.output_names
+        return [f"{name}_predicted" for name in names] + [f"{name}_{end}" for name in names for end in ends]
     label = net.schema.label_name or "class"
     is_one = net.schema.task == "classification"
     classes = net.classes.tolist() if is_one else net.output_names
     names = [f"{label}_predicted"] if is_one else [f"{name}_predicted" for name in classes]
     probabilities = [f"{label}={value}" if is_one else f"{value}_probability" for value in classes]
-    return [*names, *(probabilities if has_probabilities else [])]
+    return [*names, *(probabilities if options.probabilities else [])]
 
 
-def _predictions(net: NN, x: Table, has_probabilities: bool) -> tuple[NDArray[np.intp], list[list[Any]]]:
+def _predictions(net: NN, x: Table, options: argparse.Namespace) -> tuple[NDArray[np.intp], list[list[Any]]]:
     """The rows that have predictions, and these."""
     columns = [x.column(name) for name in x.header]
     is_missing = np.any([cells.is_missing for cells in columns], axis=0)
@@ -299,11 +310,14 @@ def _predictions(net: NN, x: Table, has_probabilities: bool) -> tuple[NDArray[np
         return rows, []
     part = x.take(rows)
     values = net.predict(part)
+    if options.interval is not None:
+        ends = np.stack(net.interval(part, options.interval), axis=-1)
+        values = np.hstack([values.reshape(len(values), -1), ends.reshape(len(values), -1)])
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         row = rows[int((~np.isfinite(values)).reshape(len(values), -1).any(axis=1).argmax())]
         raise TableError(f"{x.source}, {x.unit} {x.lines[row]}: the prediction is too large for a number")
     shown = values.reshape(len(values), -1).tolist()
-    if has_probabilities:
+    if options.probabilities:
         shown = [[*own, *more] for own, more in zip(shown, net.predict_proba(part).tolist(), strict=True)]
     return rows, shown
 

@@ -65,6 +65,14 @@ def _numbers(text: str) -> list[float] | float:
     return numbers if len(numbers) > 1 else numbers[0]
 
 
+def _ends(text: str) -> tuple[float | None, ...]:
+    """`0,1` as (0.0, 1.0), `0,` as (0.0, None)."""
+    ends = [end.strip() for end in text.split(",")]
+    if len(ends) != 2:
+        raise argparse.ArgumentTypeError(f"must be two numbers such as 0,1 or one such as 0, got {text!r}")
+    return tuple(real_number(end) if end else None for end in ends)
+
+
 def _or_auto(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     """The type of an option that may also be the word auto."""
     return lambda text: text if text == "auto" else kind(text)
@@ -364,6 +372,12 @@ def _add_fit(fit: Parser) -> None:
         help="share of the rows that is set aside to choose the best parameters, such as 0.2; 0 for none",
     )
     fit.add_argument(
+        "--output-range",
+        type=_ends,
+        metavar="ENDS",
+        help="what predictions of numbers never leave: 0,1 between these; 0, (with a comma) above 0",
+    )
+    fit.add_argument(
         "--no-standardize",
         action="store_true",
         help="do not scale inputs and outputs to mean 0 and standard deviation 1",
@@ -388,6 +402,13 @@ def _add_predict(predict: Parser) -> None:
         "--probabilities",
         action="store_true",
         help="write the probability of each class, too, in columns NAME=CLASS",
+    )
+    predict.add_argument(
+        "--interval",
+        type=float,
+        metavar="LEVEL",
+        help="write where new values lie with this probability, too, in columns NAME_low and NAME_high; the "
+        "network must know the noise",
     )
     predict.add_argument(
         "--output", default="-", metavar="FILE", help="the CSV file to write; - for standard output"

@@ -28,8 +28,9 @@ from crabnet_jit.network.network import NN
 from crabnet_jit.network.schema import Schema
 from crabnet_jit.training.run import Callback
 
-#: What makes probabilities of the outputs, by the name of the loss.
+#: What makes predictions of the outputs, by the name of the loss; and what scikit-learn calls activations.
 _OUT_ACTIVATIONS = {"binary_cross_entropy": "logistic", "cross_entropy": "softmax", "poisson": "exp"}
+_ACTIVATIONS = {"sigmoid": "logistic"}
 
 
 class NNEstimator(BaseEstimator, ABC):
@@ -50,6 +51,8 @@ class NNEstimator(BaseEstimator, ABC):
         *,
         hidden_sizes: Sequence[int] = (32, 32),
         activation: Activation | str | Sequence[Activation | str] = "silu",
+        output_activation: Activation | str = "auto",
+        output_range: Any = None,
         init: str = "auto",
         loss: Loss | str = "mse",
         optimizer: Optimizer | str = "adam",
@@ -76,6 +79,8 @@ class NNEstimator(BaseEstimator, ABC):
     ) -> None:
         self.hidden_sizes = hidden_sizes
         self.activation = activation
+        self.output_activation = output_activation
+        self.output_range = output_range
         self.init = init
         self.loss = loss
         self.optimizer = optimizer
@@ -173,7 +178,7 @@ class NNEstimator(BaseEstimator, ABC):
         assert net.fit_history is not None
         net.schema = self._schema()
         self.net_ = net
-        self.out_activation_ = _OUT_ACTIVATIONS.get(loss.name, "identity")
+        self.out_activation_ = _out_activation(net, loss)
         self.n_iter_ = net.fit_history.n_iterations
         self.loss_curve_ = net.fit_history.losses.tolist()
         self._optimizer_state: OptimizerState | None = None
@@ -191,7 +196,7 @@ class NNEstimator(BaseEstimator, ABC):
             self._seed = self._new_seed()
             self.net_ = new_network(self, samples, loss, self._seed)
             self.net_.schema = self._schema()
-            self.out_activation_ = _OUT_ACTIVATIONS.get(loss.name, "identity")
+            self.out_activation_ = _out_activation(self.net_, loss)
             self.n_iter_, self.loss_curve_, self._optimizer_state = 0, [], None
         seed = self._seed + self.n_iter_  # another one for each pass
         history, self._optimizer_state = train_one_pass(
@@ -204,7 +209,7 @@ class NNEstimator(BaseEstimator, ABC):
     def _samples(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, *, is_first: bool
     ) -> tuple[Samples, NDArray[np.bool_]]:
-        """Samples of weight above 0 and known targets, which a network learns; and a flag for each."""
+        """Samples that count: of weight above 0, with known targets; and a flag for each sample given."""
         inputs, labels = self._labels(X, y, is_first=is_first)
         weights = weights_of(sample_weight, len(inputs))
         counted = (weights > 0) & ~missing_targets(labels)
@@ -248,3 +253,9 @@ class NNEstimator(BaseEstimator, ABC):
     def n_outputs_(self) -> int:
         """Targets."""
         return self.net_.n_targets
+
+
+def _out_activation(net: NN, loss: Loss) -> str:
+    """What makes predictions of what the last layer gives, by scikit-learn's name."""
+    last = net.activations[-1].name
+    return _OUT_ACTIVATIONS.get(loss.name, _ACTIVATIONS.get(last, last))

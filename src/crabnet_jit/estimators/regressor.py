@@ -27,6 +27,10 @@ class NNRegressor(RegressorMixin, NNEstimator):
         Widths of the hidden layers; () for a linear model.
     activation : Activation or str, or a sequence of them, default "silu"
         Of all hidden layers, or of each, as in `NN`.
+    output_activation : Activation or str, default "auto"
+        What keeps predictions in a range, as in `fit`: "softplus", "sigmoid" or "tanh".
+    output_range : (low, high) or (low, None), optional
+        Ends of the predictions, numbers or one for each output, as in `fit`.
     init : str, default "auto"
         Initial parameters, as in `fit`.
     loss : Loss or str, default "mse"
@@ -93,7 +97,7 @@ class NNRegressor(RegressorMixin, NNEstimator):
     n_layers_ : int
         Layers, those of inputs and outputs included.
     out_activation_ : str
-        "identity", or "exp" for the loss "poisson".
+        "identity"; "exp" for the loss "poisson"; with an `output_range` "logistic", "tanh" or "softplus".
     n_iter_ : int
         Iterations of the last fit, and of each `partial_fit` since.
     loss_curve_ : list of float
@@ -101,7 +105,8 @@ class NNRegressor(RegressorMixin, NNEstimator):
     coefs_ : list of ndarray, each of shape (n_in, n_out)
         Weights of each layer for inputs and targets in their own units, whatever `standardize` says: with
         h = X and h = activation(h @ coef + intercept) layer by layer, in the last one with `out_activation_`,
-        h is what `predict` gives, or all outputs.
+        h is what `predict` gives, or all outputs. With an `output_range` there are none, as no layer can hold
+        it.
     intercepts_ : list of ndarray, each of shape (n_out,)
         Biases of each layer, likewise.
 
@@ -219,6 +224,43 @@ class NNRegressor(RegressorMixin, NNEstimator):
         """
         inputs = self._inputs(X)
         return self.net_.predict(inputs, return_std=return_std)
+
+    def predict_interval(self, X: ArrayLike, level: float = 0.9) -> tuple[Array, Array]:
+        """Where new targets lie with a probability of `level`: lower and upper ends, as `NN.interval` says.
+
+        After a fit with the loss "gaussian_nll", with `Quantile` of these two quantiles, or with the
+        optimizer "bayesian_regularization".
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+            Inputs.
+        level : float, default 0.9
+            Above 0 and below 1.
+
+        Returns
+        -------
+        two ndarrays
+            In the shape and units of the predictions.
+        """
+        inputs = self._inputs(X)
+        return self.net_.interval(inputs, level)
+
+    def predict_quantiles(self, X: ArrayLike) -> Array:
+        """All quantiles of a fit with the loss `Quantile`, in ascending order.
+
+        Parameters
+        ----------
+        X : array_like of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        ndarray
+            (n_samples, n_quantiles), or (n_samples, n_outputs, n_quantiles), as the targets were.
+        """
+        inputs = self._inputs(X)
+        return self.net_.predict_quantiles(inputs)
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """The coefficient of determination, R^2, of the predictions for X; the mean of those of all outputs.

@@ -14,6 +14,7 @@ from crabnet_jit.data.random import DROPOUT, StdRng
 from crabnet_jit.data.sources import ArraySource
 from crabnet_jit.fitting.data_set import set_up
 from crabnet_jit.fitting.fit import fit
+from crabnet_jit.fitting.output_range import output_range_of
 from crabnet_jit.fitting.step_options import AUTO, batch_size_of, steps_of
 from crabnet_jit.network.history import History
 from crabnet_jit.network.initializers import init_for
@@ -39,6 +40,8 @@ _OF_FITS = (
     *_OF_TRAINERS,
     "hidden_sizes",
     "activation",
+    "output_activation",
+    "output_range",
     "init",
     "n_iterations",
     "standardize",
@@ -85,16 +88,20 @@ def fit_network(
 
 def new_network(estimator: Any, samples: Samples, loss: Loss, seed: int) -> NN:
     """A network as `fit` begins with, in the units of these samples."""
+    n_targets = samples.targets.shape[1]
+    outputs = output_range_of(estimator.output_activation, estimator.output_range, loss, n_targets)
+    outputs.check_targets("y", samples.targets)
     net = NN(
         samples.inputs.shape[1],
         estimator.hidden_sizes,
-        samples.targets.shape[1] * loss.n_heads,
+        n_targets * loss.n_heads,
         seed,
         activation=estimator.activation,
+        output_activation=outputs.activation,
         init=init_for(estimator.init, estimator.activation),
         dtype=estimator.dtype,
     )
-    set_up(net, loss, samples, estimator.standardize)
+    set_up(net, loss, samples, outputs, estimator.standardize)
     return net
 
 

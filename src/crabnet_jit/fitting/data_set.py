@@ -24,6 +24,7 @@ from crabnet_jit.data.labels import Labels, are_missing, is_labels, label_array
 from crabnet_jit.data.moments import moments
 from crabnet_jit.data.random import StdRng
 from crabnet_jit.data.standardization import Standardization
+from crabnet_jit.fitting.output_range import OutputRange
 from crabnet_jit.network.network import NN
 
 Samples = tuple[Array, Array, Array]  # x, y, weights
@@ -167,13 +168,18 @@ def _units_of(samples: Samples, loss: Loss) -> Standardization:
     return Standardization(*_mean_and_std(inputs, weights), mean, std)
 
 
-def set_up(net: NN, loss: Loss, samples: Samples, standardize: bool) -> None:
-    """Give a new network the units of samples, and let logarithms of means begin at those of the targets."""
-    if check.flag("standardize", standardize):
-        net.standardization = _units_of(samples, loss)
+def set_up(net: NN, loss: Loss, samples: Samples, outputs: OutputRange, standardize: bool) -> None:
+    """Give a new network the units of samples and outputs; let logarithms of means begin at the targets'."""
+    _, targets, weights = samples
+    units = _units_of(samples, loss) if check.flag("standardize", standardize) else None
+    if outputs.is_bounded:
+        n_in = net.in_features
+        inputs = (np.zeros(n_in), np.ones(n_in)) if units is None else units[:2]
+        of_targets = outputs.units(targets, weights, net.dtype)
+        units = Standardization(*inputs, *(np.tile(part, loss.n_heads) for part in of_targets))
+    net.standardization = units
     if loss.heads == "log_means":
-        _, targets, weights = samples
-        means = np.average(targets, axis=0, weights=weights)
+        means = moments(targets, weights).mean
         net.layers[-1].b[:, 0] = np.log(np.where(means > 0, means, 1.0))
 
 

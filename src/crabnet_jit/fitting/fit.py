@@ -7,7 +7,7 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
@@ -24,12 +24,14 @@ from crabnet_jit.data.known import check_outputs
 from crabnet_jit.data.random import DROPOUT, StdRng, as_rng
 from crabnet_jit.data.sources import ArraySource
 from crabnet_jit.fitting.data_set import (
+    Parts,
     Samples,
     check_heads,
     set_aside,
     set_up,
     targets_for,
 )
+from crabnet_jit.fitting.output_range import output_range_of
 from crabnet_jit.fitting.slopes import derivatives_for
 from crabnet_jit.fitting.step_options import batch_size_of, steps_of
 from crabnet_jit.fitting.understanding import understood, with_means
@@ -52,6 +54,8 @@ def fit(
     *,
     hidden_sizes: Sequence[int] = (32, 32),
     activation: Activation | str | Sequence[Activation | str] = "tanh",
+    output_activation: Activation | str = "auto",
+    output_range: Any = None,
     init: str = "auto",
     loss: Loss | str = "auto",
     optimizer: Optimizer | str = "adam",
@@ -98,6 +102,14 @@ def fit(
         Widths of the hidden layers.
     activation, dtype
         As in `NN`.
+    output_activation : Activation or str, default "auto"
+        What keeps the outputs in a range: "softplus" makes them positive, "sigmoid" and "tanh" keep them
+        between two ends. "auto" is "sigmoid" or "softplus" if there is an `output_range`, else "identity".
+    output_range : (low, high) or (low, None), optional
+        Ends of the outputs, in the units of y: numbers, or one for each output. Predictions never leave the
+        range, whatever the inputs are; targets may lie on its ends. By default that of the
+        `output_activation`: (0, None), (0, 1) or (-1, 1). The network's `standardization` then maps the
+        values of the activation to the range, also with `standardize=False`. Not for cross entropies.
     init : str, default "auto"
         As in `NN`; "auto" is "siren" with `Sine`, "he_uniform" with `ReLU`, else "glorot_uniform".
     loss : Loss or str, default "auto"
@@ -141,7 +153,8 @@ def fit(
     start : NN, optional
         A network to go on from, such as an earlier fit's; it is not changed. The result is one like it, with
         its sizes, activations and type, its columns and classes, and in its units: `hidden_sizes`,
-        `activation`, `init`, `dtype`, `standardize`, `handle_unknown` and `missing` are ignored then.
+        `activation`, `output_activation`, `init`, `dtype`, `standardize`, `handle_unknown` and `missing` are
+        ignored then, and `output_range` only says where y may lie.
     on_check : callable, optional
         Called after each fiftieth of the iterations, with the number of iterations done, the mean loss since
         the last call, and the validation loss or None.
@@ -212,10 +225,20 @@ def fit(
     rule = as_optimizer("optimizer", optimizer)
     steps = steps_of(rule, n_iterations, batch_size, learning_rate)
     rng = as_rng("seed", seed).copy()
+    outputs = output_range_of(output_activation, output_range, criterion, targets.shape[1])
+    outputs.check_targets("y", targets, np.flatnonzero(is_kept))
     widths = inputs.shape[1], targets.shape[1] * criterion.n_heads
     if start is None:
-        init = init_for(init, activation)
-        net = NN(widths[0], hidden_sizes, widths[1], rng, activation=activation, init=init, dtype=dtype)
+        net = NN(
+            widths[0],
+            hidden_sizes,
+            widths[1],
+            rng,
+            activation=activation,
+            output_activation=outputs.activation,
+            init=init_for(init, activation),
+            dtype=dtype,
+        )
     else:
         net = _copy_of(start, criterion, *widths)
     net.schema = schema
@@ -227,9 +250,11 @@ def fit(
     parts = with_means(set_aside(validation, (inputs, targets, weights), rng, encoded), net)
     (inputs, targets, weights), validation_set = parts.training, parts.validation
     check_outputs(targets, weights, net.output_names)
+    if parts.validation is not None:
+        outputs.check_targets("validation y", parts.validation[1])
     net.domain = Domain.of(inputs, weights, None if start is None else start.domain)
     if start is None:
-        set_up(net, criterion, parts.training, standardize)
+        set_up(net, criterion, parts.training, outputs, standardize)
     size = batch_size_of(rule, steps, len(inputs))
     slopes = None if dy is None else derivatives_for(dy, data, parts)
     source = ArraySource(inputs, targets, size, sample_weight=weights, rng=rng, dy=slopes)
@@ -262,11 +287,8 @@ def fit(
     _train(trainer, max(0, steps.n_iterations - trainer.iteration), checks, as_callbacks(callbacks, every))
     if stopping is not None and stopping.best_parameters is None:
         raise FloatingPointError("no validation loss is finite; a smaller learning_rate may help")
-    validated = ([], []) if stopping is None else (stopping.iterations, stopping.losses)
-    kept_rows = np.flatnonzero(is_kept)
-    rows = kept_rows[parts.training_rows], kept_rows[parts.validation_rows]
     net.posterior = _posterior(trainer, has_best=stopping is not None)
-    net.fit_history = FitHistory(trainer.history, *validated, *rows)
+    net.fit_history = _history(trainer, stopping, parts, np.flatnonzero(is_kept))
     return net
 
 
@@ -278,6 +300,15 @@ def _train(trainer: Trainer, n: int, checks: list[Callback], called: list[Callba
         if not any(isinstance(callback, Checkpoint) and callback.error is error for callback in called):
             raise
         warnings.warn(f"no checkpoint at the end: {error}", RuntimeWarning, stacklevel=4)
+
+
+def _history(
+    trainer: Trainer, stopping: EarlyStopping | None, parts: Parts, kept_rows: NDArray[np.intp]
+) -> FitHistory:
+    """What happened, and which rows of all were trained on or set aside."""
+    validated = ([], []) if stopping is None else (stopping.iterations, stopping.losses)
+    rows = kept_rows[parts.training_rows], kept_rows[parts.validation_rows]
+    return FitHistory(trainer.history, *validated, *rows)
 
 
 def _posterior(trainer: Trainer, *, has_best: bool) -> Posterior | None:

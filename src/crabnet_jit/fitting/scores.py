@@ -21,16 +21,20 @@ class Scores(NamedTuple):
     """How well a network predicts a data set, in the targets' own units.
 
     rmse, mae and r2 have a number for each target, over the samples where it is known. All are NaN for a
-    target that is known for none, and r2 for one that is constant. n_samples have a known target.
+    target that is known for none, and r2 for one that is constant. n_samples have a known target. `coverage`
+    is the share of samples in the interval of this `level`, for each target; both are None unless the network
+    knows intervals, see `NN.interval`.
     """
 
     n_samples: int
     rmse: Array
     mae: Array
     r2: Array
+    level: float | None = None
+    coverage: Array | None = None
 
     def __repr__(self) -> str:
-        return summary(self, *fields(self))
+        return summary(self, *fields(self)[: 4 if self.level is None else None])
 
 
 class ClassScores(NamedTuple):
@@ -61,10 +65,10 @@ def score(net: NN, x: Any, y: Any, sample_weight: ArrayLike | None = None) -> An
     """How well `net.predict(x)` agrees with y.
 
     For a regression: root mean squared error, mean absolute error and coefficient of determination,
-    r2 = 1 - sum(w (y - prediction)^2) / sum(w (y - mean(y))^2), for each target. For a classifier, y being
-    labels as in `fit`: accuracy, log loss and ROC AUC. The weights w are 1 unless `sample_weight`
-    (n_samples,) is given, at least 0 and not all 0. Where y is NaN or missing, it is unknown, and does not
-    count.
+    r2 = 1 - sum(w (y - prediction)^2) / sum(w (y - mean(y))^2), for each target; and the share of samples in
+    the network's intervals, if it knows some. For a classifier, y being labels as in `fit`: accuracy, log
+    loss and ROC AUC. The weights w are 1 unless `sample_weight` (n_samples,) is given, at least 0 and not all
+    0. Where y is NaN or missing, it is unknown, and does not count.
 
     Returns
     -------
@@ -97,7 +101,18 @@ def score(net: NN, x: Any, y: Any, sample_weight: ArrayLike | None = None) -> An
     with np.errstate(over="ignore", invalid="ignore"):  # infinite, then
         pairs = zip(targets.T, net.predictions(rows).T, strict=True)
         of_targets = [_of_one_target(*pair, weights) for pair in pairs]
-    return Scores(len(targets), *map(np.array, zip(*of_targets, strict=True)))
+    rmse, mae, r2 = (np.array(numbers) for numbers in zip(*of_targets, strict=True))
+    level = net.interval_level
+    coverage = None if level is None else _coverage(targets, *net.interval_of(rows, level), weights)
+    return Scores(len(targets), rmse, mae, r2, level, coverage)
+
+
+def _coverage(targets: Array, low: Array, high: Array, weights: Array) -> Array:
+    """The share of the known targets (n_samples, n_targets) from low to high, NaN where none is known."""
+    of_known = weights[:, None] * ~np.isnan(targets)
+    inside = (of_known * ((low <= targets) & (targets <= high))).sum(axis=0)
+    total = of_known.sum(axis=0)
+    return np.asarray(np.divide(inside, total, out=np.full_like(total, np.nan), where=total > 0))
 
 
 def _of_one_target(targets: Array, predictions: Array, weights: Array) -> tuple[float, float, float]:

@@ -24,22 +24,22 @@ def steps_of(
     rule: Optimizer, n_iterations: int | str, batch_size: int | str, learning_rate: float | str | Schedule
 ) -> StepOptions:
     """The options for an optimiser, from what users pass."""
-    if _is_auto(n_iterations):
+    if is_auto(n_iterations):
         of_second_order = N_WITH_EVIDENCE if rule.has_evidence else N_SECOND_ORDER
         n_iterations = of_second_order if rule.is_second_order else N_ITERATIONS
     n = check.integer("n_iterations", n_iterations, 1)
     if rule.is_second_order:
-        if not _is_auto(learning_rate):
+        if not is_auto(learning_rate):
             raise check.reject(
                 "learning_rate", f"left out for {rule.name}, which has none", repr(learning_rate)
             )
         return StepOptions(
-            n, None if _is_auto(batch_size) else check.integer("batch_size", batch_size, 1), None
+            n, None if is_auto(batch_size) else check.integer("batch_size", batch_size, 1), None
         )
-    size = check.integer("batch_size", BATCH_SIZE if _is_auto(batch_size) else batch_size, 1)
+    size = check.integer("batch_size", BATCH_SIZE if is_auto(batch_size) else batch_size, 1)
     if callable(learning_rate):
         return StepOptions(n, size, learning_rate)
-    rate = check.number("learning_rate", LEARNING_RATE if _is_auto(learning_rate) else learning_rate, 0.0)
+    rate = check.number("learning_rate", LEARNING_RATE if is_auto(learning_rate) else learning_rate, 0.0)
     return StepOptions(n, size, Cosine(rate, n, warmup=n // 10))
 
 
@@ -53,5 +53,6 @@ def batch_size_of(rule: Optimizer, options: StepOptions, n_samples: int) -> int:
     return options.batch_size
 
 
-def _is_auto(value: object) -> bool:
+def is_auto(value: object) -> bool:
+    """Whether an option is left to us."""
     return isinstance(value, str) and value == AUTO

@@ -482,7 +482,7 @@ class NN:
             If x has another shape, missing or unknown columns or categories, or numbers that are not finite.
         """
         if check.flag("return_std", return_std):
-            return self.predict(x, outside), self._standard_deviations(x)
+            return self.predict(x, outside), self._as_targets(self.standard_deviations(self.encode(x)))
         values = self.response(x)
         schema = self.schema
         if outside != "ignore":
@@ -492,8 +492,11 @@ class NN:
         if schema.labels is not None:
             chosen = values[:, 0] > 0.5 if self.out_features == 1 else values.argmax(axis=1)
             return schema.labels.values[chosen.astype(np.intp)]
-        values = self._of_targets(values)
-        return values[:, 0] if schema.is_flat else values
+        return self._as_targets(self._of_targets(values))
+
+    def _as_targets(self, values: Array) -> Array:
+        """Values (n_samples, n_targets) in the shape of the y of the fit."""
+        return values[:, 0] if self.schema.is_flat else values
 
     def _of_targets(self, values: Array) -> Array:
         """Of the values of all outputs the predictions (n_samples, n_targets)."""
@@ -504,10 +507,6 @@ class NN:
         """Predictions of a regression (n_samples, n_targets), or what `response` gives of a classifier."""
         values = self.response(x)
         return values if self.schema.labels is not None else self._of_targets(values)
-
-    def _standard_deviations(self, x: Any) -> Array:
-        std = self.standard_deviations(self.encode(x))
-        return std[:, 0] if self.schema.is_flat else std
 
     def standard_deviations(self, rows: Array) -> Array:
         """Those of new observations (n_samples, n_targets), as `predict` has them, for encoded inputs."""
@@ -520,6 +519,127 @@ class NN:
         inputs = self.standardize(rows)
         std = standard_deviations(posterior, self._network, self._calls_forward, workspace, inputs)
         return std if self.standardization is None else std * self.standardization.y_std
+
+    @property
+    def interval_level(self) -> float | None:
+        """The level of the intervals that scores and pictures show: 0.9, or the largest of its quantiles.
+
+        None if it knows no intervals.
+        """
+        intervals = importlib.import_module("crabnet_jit.network.intervals")
+        if levels := intervals.levels_of(self.schema.quantiles):
+            return float(intervals.NINE_OF_TEN if intervals.NINE_OF_TEN in levels else levels[-1])
+        knows_std = self.schema.heads == "means_and_log_stds" or self.posterior is not None
+        return float(intervals.NINE_OF_TEN) if knows_std else None
+
+    def interval(self, x: Any, level: float = 0.9, *, sort: bool = True) -> tuple[Array, Array]:
+        """Where new observations lie with a probability of `level`: the lower and the upper ends.
+
+        After a fit with `Quantile` these are the quantiles (1 - level) / 2 and (1 + level) / 2, which must be
+        among those of the loss. After a fit with `GaussianNLL` or `BayesianRegularization` they lie on both
+        sides of the prediction, as many standard deviations away as a normal variable needs, 1.645 for 0.9.
+
+        Parameters
+        ----------
+        x
+            As in `predict`.
+        level : float, default 0.9
+            Above 0 and below 1.
+        sort : bool, default True
+            Whether quantiles that are in the wrong order, as those of a network may be, are sorted.
+
+        Returns
+        -------
+        two ndarrays
+            Each of the shape and in the units of the predictions.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the network knows nothing of the noise, or has not these quantiles; or as `predict`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from crabnet_jit import fit
+        >>> x = np.linspace(0, 1, 500)
+        >>> y = np.random.default_rng(0).normal(size=500)
+        >>> low, high = fit(x, y, loss="gaussian_nll", n_iterations=1000).interval(x)
+        >>> bool(0.85 < ((low <= y) & (y <= high)).mean() < 0.95)
+        True
+        """
+        low, high = self.interval_of(self.encode(x), level, sort=sort)
+        return self._as_targets(low), self._as_targets(high)
+
+    def interval_of(self, rows: Array, level: float, *, sort: bool = True) -> tuple[Array, Array]:
+        """The same (n_samples, n_targets) for encoded inputs."""
+        intervals = importlib.import_module("crabnet_jit.network.intervals")
+        level = check.fraction("level", level, open_low=True)
+        check.flag("sort", sort)
+        if quantiles := self.schema.quantiles:
+            low, high = intervals.places_of(level, quantiles)
+            of_targets = self._of_quantiles(rows, sort)
+            return of_targets[:, :, low], of_targets[:, :, high]
+        if self.interval_level is None:
+            allowed = "one that knows the noise, after a fit with the loss quantile or gaussian_nll, or with "
+            raise check.reject("net", f"{allowed}bayesian_regularization", "one that does not")
+        reach = intervals.deviations_of(level) * self.standard_deviations(rows)
+        mean = self.predictions(rows)
+        return mean - reach, mean + reach
+
+    def predict_quantiles(self, x: Any, *, sort: bool = True) -> Array:
+        """All quantiles that the network was fitted for, with the loss `Quantile`.
+
+        Parameters
+        ----------
+        x
+            As in `predict`.
+        sort : bool, default True
+            Whether quantiles in the wrong order are sorted, for each sample and target.
+
+        Returns
+        -------
+        ndarray
+            (n_samples, n_quantiles) if y was (n_samples,), else (n_samples, n_targets, n_quantiles).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from crabnet_jit import Quantile, fit
+        >>> x = np.linspace(0, 1, 50)
+        >>> net = fit(x, x**2, loss=Quantile([0.1, 0.5, 0.9]), n_iterations=100)
+        >>> net.predict_quantiles([0.0, 0.5]).shape
+        (2, 3)
+        """
+        of_targets = self._of_quantiles(self.encode(x), check.flag("sort", sort))
+        return of_targets[:, 0] if self.schema.is_flat else of_targets
+
+    def count_crossings(self, x: Any) -> int:
+        """How many pairs of neighbouring quantiles are in the wrong order, for x as in `predict`.
+
+        There are n_quantiles - 1 pairs for each sample and target.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from crabnet_jit import Quantile, fit
+        >>> x = np.linspace(0, 1, 50)
+        >>> net = fit(x, np.cos(9 * x), loss=Quantile([0.1, 0.9]), n_iterations=2000)
+        >>> 0 <= net.count_crossings(x) <= 50
+        True
+        """
+        intervals = importlib.import_module("crabnet_jit.network.intervals")
+        return int(intervals.crossings(self._of_quantiles(self.encode(x), sort=False)))
+
+    def _of_quantiles(self, rows: Array, sort: bool) -> Array:
+        """All quantiles (n_samples, n_targets, n_quantiles), for encoded inputs."""
+        if not self.schema.quantiles:
+            raise check.reject(
+                "net", "one of quantiles, after a fit with the loss Quantile(q)", "one without"
+            )
+        intervals = importlib.import_module("crabnet_jit.network.intervals")
+        of_targets: Array = intervals.by_target(self.response(rows), self.n_targets)
+        return np.sort(of_targets, axis=2) if sort else of_targets
 
     def _guarded(self, values: Array, x: Any, outside: str) -> Array:
         """The values, after what `outside` says was done."""

@@ -187,6 +187,8 @@ class Schema:
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> "Schema":
         """The schema that `values` gave, believing nothing; any exception means that they are wrong."""
+        if not {"heads", "quantiles"} & values.keys():  # as before version 3
+            values = {**values, "heads": "values", "quantiles": []}
         columns, names, classes = values["columns"], values["output_names"], values["classes"]
         return cls(
             None if columns is None else Columns.from_values(columns),
@@ -197,13 +199,18 @@ class Schema:
             None if values["label_name"] is None else check.text("label_name", values["label_name"]),
             values["missing"],
             _means(values["means"]),
-            values.get("heads", HEADS[0]),  # which files of version 2 do not have
-            quantiles_of("quantiles", values["quantiles"]) if values.get("quantiles") else (),
+            values["heads"],
+            _quantiles(values["quantiles"]),
         )
 
 
 def _means(values: Any) -> tuple[float, ...] | None:
     return None if values is None else tuple(check.array("means", values).tolist())
+
+
+def _quantiles(values: Any) -> tuple[float, ...]:
+    check.instance("quantiles", values, list, "a list")
+    return quantiles_of("quantiles", values) if values else ()
 
 
 def filled(rows: Array, means: Sequence[float]) -> Array:

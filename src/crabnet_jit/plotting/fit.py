@@ -22,7 +22,6 @@ _N_POINTS = 201  # of a curve
 _MARGIN = 0.05  # on both sides of the data, as a share of their range
 _MAX_SLICES = 6
 _AXES_IN_A_ROW = 3
-_NINE_OF_TEN = 1.645  # standard deviations of a normal variable, on both sides
 _DENSE_SAMPLES = 300  # number of samples above which points become more transparent
 
 
@@ -47,7 +46,8 @@ def plot_fit(
     For one input, the function is a curve with the data. For two inputs, the residuals are shown at their
     places instead. For more, there are slices: each varies one input over the range of the data, while the
     others stay at a point. All slices share one scale, and small ticks show where the data are. A network
-    with a `posterior` has a band around the function, in which it expects nine of ten new data.
+    that knows the noise (`NN.interval`) has a band around the function, in which it expects nine of ten new
+    data, or as many as its quantiles say.
 
     Parameters
     ----------
@@ -156,12 +156,13 @@ def figure_size(in_features: int, n_slices: int = _MAX_SLICES) -> tuple[float, f
 
 
 class _Slice(NamedTuple):
-    """An output along one input; and half the width of the band of nine of ten new data, if known."""
+    """An output along one input; and the band of new data and its level, if there is one."""
 
     varied: int
     along: Array
     values: Array
-    width: Array | None
+    band: tuple[Array, Array] | None
+    level: float | None
 
 
 def _slices(net: NN, rows: Array, centre: Array, output: int, inputs: Iterable[int] | None) -> list[_Slice]:
@@ -180,10 +181,11 @@ def _slice(net: NN, rows: Array, centre: Array, output: int, varied: int) -> _Sl
     along = _range(rows[:, varied])
     points = np.tile(centre, (along.size, 1))
     points[:, varied] = along
-    width = None
-    if net.posterior is not None:
-        width = _NINE_OF_TEN * net.standard_deviations(points)[:, output]
-    return _Slice(varied, along, outputs(net, points)[:, output], width)
+    band, level = None, net.interval_level
+    if level is not None:
+        low, high = net.interval_of(points, level)
+        band = low[:, output], high[:, output]
+    return _Slice(varied, along, outputs(net, points)[:, output], band, level)
 
 
 def _range(values: Array) -> Array:
@@ -200,9 +202,9 @@ def _draw_slice(axes: Axes, cut: _Slice, values: Array, centre: float) -> None:
 
 
 def _draw_band(axes: Axes, cut: _Slice) -> None:
-    if cut.width is not None:
-        band = cut.values - cut.width, cut.values + cut.width
-        axes.fill_between(cut.along, *band, color=BLUE, alpha=0.2, linewidth=0, label="90 % of new data")
+    if cut.band is not None and cut.level is not None:
+        label = f"{100 * cut.level:.3g} % of new data"
+        axes.fill_between(cut.along, *cut.band, color=BLUE, alpha=0.2, linewidth=0, label=label)
 
 
 def _draw_curve(axes: Axes, curve: _Slice, values: Array, true: Array) -> None:
