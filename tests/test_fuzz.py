@@ -68,6 +68,7 @@ from crabnet_jit import (
     ProgressBar,
     Quantile,
     ReLU,
+    Residual,
     RMSprop,
     Sigmoid,
     SiLU,
@@ -316,6 +317,14 @@ class Call(NamedTuple):
     function: Callable[..., Any]
     arguments: dict[str, Any]
     objects: tuple[Any, ...] = ()
+
+
+def value(x: Any, u: Any) -> Any:
+    return u - x[0]
+
+
+def curved(x: Any, u: Any, du: Any, d2u: Any) -> Any:
+    return d2u[0] + du[1] * u
 
 
 def of_quantiles() -> NN:
@@ -620,6 +629,21 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
         "Trainer, of data": lambda: Call(
             lambda loss, target: Trainer(network(), ArraySource(X, target, rng=1), loss=loss).run(2),
             {"loss": "mse", "target": target},
+        ),
+        "Residual": lambda: Call(
+            Residual, {"function": curved, "weight": 2.0, "source": X, "second": [(0, 0), (0, 1)]}
+        ),
+        "Residual, in a trainer": lambda: Call(
+            lambda function, source, net: Trainer(
+                net, residuals=[Residual(function, source=source, second=[(1, 1)])]
+            ).run(2),
+            {"function": curved, "source": X, "net": network(activation="tanh")},
+        ),
+        "Trainer, of equations": lambda: Call(
+            trained, {"net": network(), "source": source(), "residuals": [Residual(value, source=X)]}
+        ),
+        "Objective, of equations": lambda: Call(
+            Objective, {"net": network(), "residuals": [Residual(value, source=X)]}
         ),
         "History": lambda: Call(History, {"log_every": 1, "keep": 1}),
         "Objective": lambda: Call(

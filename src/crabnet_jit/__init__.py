@@ -53,6 +53,7 @@ _PLACES = {
     "network.posterior": "Posterior",
     "training.divergence": "DivergenceError",
     "training.objective": "Objective",
+    "training.residuals": "Residual",
     "training.population": "Population",
     "training.run": "Callback Every Run",
     "training.trainer": "Trainer",

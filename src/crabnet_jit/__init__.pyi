@@ -67,6 +67,7 @@ from crabnet_jit.network.posterior import Posterior
 from crabnet_jit.training.divergence import DivergenceError
 from crabnet_jit.training.objective import Objective
 from crabnet_jit.training.population import Population
+from crabnet_jit.training.residuals import Residual
 from crabnet_jit.training.run import Callback, Every, Run
 from crabnet_jit.training.trainer import Trainer
 from crabnet_jit.warming import warmup
@@ -129,6 +130,7 @@ __all__ = [
     "Quantile",
     "RMSprop",
     "ReLU",
+    "Residual",
     "Run",
     "Scores",
     "SiLU",

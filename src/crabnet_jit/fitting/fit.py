@@ -86,7 +86,7 @@ def fit(
     dy: ArrayLike | None = None,
     dy_weight: float = 1.0,
 ) -> NN:
-    """A network fitted to a data set.
+    """A network fitted to a data set. For equations in place of data, or beside them, see `Residual`.
 
     Parameters
     ----------
