@@ -113,7 +113,7 @@ def main() -> None:
         zip(names, best_seconds(*(getattr(parts, name) for name in names), rounds=rounds), strict=True)
     )
 
-    trainer = article_trainer()
+    trainer: Any = article_trainer()
     n = trainer.chunk_size
     trainer.run(n)
     chunks = paths.chunks_of(trainer)

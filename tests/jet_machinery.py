@@ -69,6 +69,7 @@ def jets_and_gradients(
         second,
         third,
         errors,
+        np.empty(0, dtype),
         gradients,
         None,
         1 if dtype == np.float32 else None,

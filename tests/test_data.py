@@ -543,7 +543,6 @@ def test_a_value_that_is_not_finite_is_told_with_its_place(wrong: float) -> None
     ("function", "low", "high", "message"),
     [
         ("wave", 0, 1, "target must be a function or a Target, got 'wave'"),
-        (None, 0, 1, "target must be a function or a Target, got None"),
         (3.0, 0, 1, "target must be a function"),
         (wave, 1, 0, "low must be at most high = 0.0, got 1.0"),
         (wave, [0, 5], [1, 4], "low must be at most high = 4.0, got 5.0"),

@@ -654,7 +654,7 @@ def test_errors_show_no_whole_arrays() -> None:
         fit(x, y, validation=[x, y])  # type: ignore[arg-type]
     assert "got a list" in str(caught.value)
     with pytest.raises(InvalidArgumentError) as other:
-        Trainer(x.tolist(), None)  # type: ignore[arg-type]
+        Trainer(x.tolist())
     for text in (str(caught.value), str(other.value)):
         assert len(text) < 300
         assert "\n" not in text

@@ -44,6 +44,7 @@ from crabnet_jit import (
     CustomLoss,
     DivergenceError,
     EarlyStopping,
+    Ensemble,
     Every,
     ExponentialDecay,
     FileFormatError,
@@ -63,9 +64,11 @@ from crabnet_jit import (
     Optimizer,
     OptimizerState,
     Poisson,
+    Population,
     ProgressBar,
     Quantile,
     ReLU,
+    Residual,
     RMSprop,
     Sigmoid,
     SiLU,
@@ -84,6 +87,7 @@ from crabnet_jit import (
     diagnose,
     export,
     fit,
+    fit_many,
     from_onnx,
     from_safetensors,
     from_sklearn,
@@ -313,6 +317,14 @@ class Call(NamedTuple):
     function: Callable[..., Any]
     arguments: dict[str, Any]
     objects: tuple[Any, ...] = ()
+
+
+def value(x: Any, u: Any) -> Any:
+    return u - x[0]
+
+
+def curved(x: Any, u: Any, du: Any, d2u: Any) -> Any:
+    return d2u[0] + du[1] * u
 
 
 def of_quantiles() -> NN:
@@ -618,6 +630,21 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
             lambda loss, target: Trainer(network(), ArraySource(X, target, rng=1), loss=loss).run(2),
             {"loss": "mse", "target": target},
         ),
+        "Residual": lambda: Call(
+            Residual, {"function": curved, "weight": 2.0, "source": X, "second": [(0, 0), (0, 1)]}
+        ),
+        "Residual, in a trainer": lambda: Call(
+            lambda function, source, net: Trainer(
+                net, residuals=[Residual(function, source=source, second=[(1, 1)])]
+            ).run(2),
+            {"function": curved, "source": X, "net": network(activation="tanh")},
+        ),
+        "Trainer, of equations": lambda: Call(
+            trained, {"net": network(), "source": source(), "residuals": [Residual(value, source=X)]}
+        ),
+        "Objective, of equations": lambda: Call(
+            Objective, {"net": network(), "residuals": [Residual(value, source=X)]}
+        ),
         "History": lambda: Call(History, {"log_every": 1, "keep": 1}),
         "Objective": lambda: Call(
             Objective,
@@ -687,6 +714,30 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
                 "log_every": 2,
             },
         ),
+        "fit_many": lambda: Call(
+            lambda **arguments: fit_many(**arguments)[0],
+            {
+                "specs": [{"seed": 1}],
+                "x": X,
+                "y": Y,
+                "n_threads": 1,
+                "progress": False,
+                "checkpoint_seconds": 1.0,
+                "hidden_sizes": [3],
+                "n_iterations": 5,
+                "learning_rate": 0.01,
+            },
+        ),
+        "fit_many, a spec": lambda: Call(
+            lambda **spec: fit_many([spec], X, Y)[0], {"seed": 1, "n_iterations": 5, "learning_rate": 0.01}
+        ),
+        "Population": lambda: Call(lambda trainers: Population(trainers).run(1), {"trainers": [trainer()]}),
+        "Ensemble": lambda: Call(lambda networks: Ensemble(networks).predict(X), {"networks": [network()]}),
+        "Ensemble.calibrate": lambda: called(Ensemble([network()]), "calibrate", x=X, y=Y),
+        "Ensemble.interval": lambda: called(
+            Ensemble([network()]).calibrate(X, Y), "interval", x=X, level=0.5
+        ),
+        "Population.run": lambda: called(Population([trainer()]), "run", n_iterations=1, n_threads=1),
         "fit, with derivatives": lambda: Call(
             fit, {"x": X, "y": Y, "n_iterations": 5, "dy": DY, "dy_weight": 0.5, "sample_weight": np.ones(12)}
         ),
@@ -1125,6 +1176,7 @@ def test_all_that_is_public_is_called() -> None:
         "Diagnosis",
         "LayerDiagnosis",
         "GradientCheck",
+        "Fits",
     }
     shown |= {
         "FitHistory",

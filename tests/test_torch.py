@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from jet_machinery import jets_and_gradients
 
-from benchmarks import least_squares
+from benchmarks import equations, least_squares
 from benchmarks.gaussian import grid_error
 from crabnet_jit import (
     ELU,
@@ -23,6 +23,7 @@ from crabnet_jit import (
     CustomActivation,
     InvalidArgumentError,
     LeakyReLU,
+    Objective,
     Sine,
     Standardization,
     Trainer,
@@ -698,3 +699,18 @@ def test_jets_and_their_gradients_are_those_of_nested_autograd(name: str, n: int
     rtol = 1e-10 if dtype is np.float64 else 1e-4
     for given, truth in ((jets, expected_jets), (gradients, expected)):
         np.testing.assert_allclose(given, truth, rtol=rtol, atol=rtol * 1e-1 * np.abs(truth).max())
+
+
+def test_gradients_of_equations_are_those_of_nested_autograd() -> None:
+    """Poisson's equation and Burgers', with conditions, as `benchmarks.equations` has them."""
+    for problem in (equations.poisson(), equations.burgers()):
+        net = NN(2, [7, 5], 1, rng=1, activation="tanh", init="glorot_uniform")
+        loss, gradient = Objective(net, residuals=equations.residuals(problem)).loss_and_gradient(
+            net.parameters
+        )
+        module = to_torch(net)
+        expected = equations.torch_loss(problem)(module)
+        expected.backward()
+        parts = [parameter.grad.numpy().ravel() for parameter in module.parameters()]
+        assert loss == pytest.approx(expected.item(), rel=1e-12)
+        np.testing.assert_allclose(gradient, np.concatenate(parts), rtol=1e-10, atol=1e-12)

@@ -60,6 +60,8 @@ _OTHERS = {
     "dy": "dydx dy_dx dYdX gradients gradient grad derivatives jacobian",
     "dy_weight": "gradient_weight derivative_weight gamma",
     "derivative": "df gradient jacobian",
+    "residuals": "residual equations equation pde pdes ode physics terms constraints",
+    "second": "second_derivatives d2u hessian",
     "low": "lower minimum",
     "high": "upper maximum",
     "low and high": "bounds box limits domain",
@@ -98,6 +100,7 @@ _INSTEAD = {
     "dy": "fit and ArraySource take the derivatives of y",
     "dy_weight": "fit and Trainer take it",
     "derivative": "UniformSource takes it",
+    "residuals": "Trainer and Objective take equations",
     "net": "a network is made here, from hidden_sizes and activation",
     "device": "there is no device to choose: networks are trained on the CPU",
 }

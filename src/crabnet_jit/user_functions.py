@@ -21,6 +21,35 @@ from crabnet_jit.machine.jit import entry_point, users_kernel
 _Used = list[object]
 
 
+class Form(NamedTuple):
+    """What functions take and give.
+
+    Attributes
+    ----------
+    arguments : tuple
+        Numba's types of their arguments.
+    results : tuple of type
+        What their results' type is one of.
+    allowed : str
+        The same in words.
+    reason : callable
+        What the error says that Numba raised.
+    refusal : callable
+        What is wrong with a function that was compiled; nothing if it is accepted.
+    """
+
+    arguments: tuple[Any, ...]
+    results: tuple[Any, ...]
+    allowed: str
+    reason: Callable[[Exception], str] = str
+    refusal: Callable[[Any], str] = lambda compiled: ""
+
+
+def _of_numbers(n_arguments: int) -> Form:
+    allowed = f"a function of {n_arguments} numbers that Numba can compile, giving a number"
+    return Form((types.float64,) * n_arguments, (types.Float, types.Integer), allowed)
+
+
 class _Shared(NamedTuple):
     """A kernel, and what its functions were made of when it was compiled."""
 
@@ -34,53 +63,52 @@ _SHARED: WeakKeyDictionary[Any, WeakKeyDictionary[Any, dict[tuple[Any, ...], _Sh
 _ALONE = threading.Lock()
 
 
-def shared_entry(make: Callable[..., Any], n_arguments: int, **functions: Callable[..., float]) -> Any:
-    """What `make` makes of users' functions of n_arguments numbers, for calls from Python.
+def shared_entry(make: Callable[..., Any], form: Form | int, **functions: Callable[..., float]) -> Any:
+    """What `make` makes of users' functions of this form, or of so many numbers, for calls from Python.
 
     It is the same object for the same one or two functions, as long as they live. A function that was changed
     in place, or takes another value from around it than before, is compiled again.
     """
-    given = [_python_function(name, n_arguments, function) for name, function in functions.items()]
+    form = _of_numbers(form) if isinstance(form, int) else form
+    given = [_python_function(name, form, function) for name, function in functions.items()]
     used = [_used(function) for function in given]
     with _ALONE:
         of_functions = _SHARED.setdefault(given[0], WeakKeyDictionary()).setdefault(given[-1], {})
-        shared = of_functions.get((make, n_arguments))
+        shared = of_functions.get((make, form))
         if shared is None or not all(map(_are_identical, shared.used, used)):
-            scalars = map(_compiled, functions, repeat(n_arguments), given)
-            shared = of_functions[make, n_arguments] = _Shared(used, entry_point(make(*scalars)))
+            scalars = map(_compiled, functions, repeat(form), given)
+            shared = of_functions[make, form] = _Shared(used, entry_point(make(*scalars)))
     return shared.compiled
 
 
-def _allowed(n_arguments: int) -> str:
-    return f"a function of {n_arguments} numbers that Numba can compile, giving a number"
-
-
-def _python_function(name: str, n_arguments: int, function: Any) -> FunctionType:
+def _python_function(name: str, form: Form, function: Any) -> FunctionType:
     """The function itself, without Numba around it."""
     plain = getattr(function, "py_func", function)
     if not callable(plain):
         raise check.reject(name, "a function", repr(function))
     if not isinstance(plain, FunctionType):
         came = f"{function!r}, which is not written as a function in Python"
-        raise check.reject(name, _allowed(n_arguments), came)
+        raise check.reject(name, form.allowed, came)
     return plain
 
 
-def _compiled(name: str, n_arguments: int, function: FunctionType) -> Any:
-    """A function of float64 numbers that gives one, for calls from kernels.
+def _compiled(name: str, form: Form, function: FunctionType) -> Any:
+    """A function of this form, for calls from kernels.
 
     It becomes part of kernels that may be for float32, where it is compiled for that, too.
     """
     try:
         compiled = users_kernel(_copy(function))
-        compiled.compile((types.float64,) * n_arguments)
+        compiled.compile(form.arguments)
     except (errors.NumbaError, TypeError) as error:
-        reason = " ".join(str(error).split())[:400]
-        raise check.reject(name, _allowed(n_arguments), repr(function), f": {reason}") from None
+        reason = " ".join(form.reason(error).split())[:400]
+        raise check.reject(name, form.allowed, repr(function), f": {reason}") from None
     (overload,) = compiled.overloads.values()
     result = overload.signature.return_type
-    if not isinstance(result, (types.Float, types.Integer)):
-        raise check.reject(name, _allowed(n_arguments), f"{function!r}, which gives {result}")
+    if not isinstance(result, form.results):
+        raise check.reject(name, form.allowed, f"{function!r}, which gives {result}")
+    if refusal := form.refusal(compiled):
+        raise check.reject(name, form.allowed, f"{function!r}, which {refusal}")
     return compiled
 
 

@@ -9,7 +9,7 @@ import contextlib
 import copy
 import hashlib
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -114,6 +114,24 @@ class Source(ABC):
         """Rows of `target` in a batch."""
         return self.out_features * (1 + self.in_features if self.has_derivatives else 1)
 
+    def fill_for_kernels(self, first: int, batches: Batches, *, are_whole: bool) -> None:
+        """The same for kernels: with shares among the known targets, and all columns filled.
+
+        With `are_whole`, a sample with an unknown target is unknown as a whole. With derivatives, their
+        shares are a second row of weights, which `fill` does not see.
+        """
+        shares = batches.weight
+        if self.has_derivatives:
+            shares = plain_weights(len(batches.x), self.batch_size, shares.dtype)
+        elif self.has_gaps:  # their shares are those of the batches before
+            shares[:] = plain_weights(1, self.batch_size, shares.dtype)
+        self.fill(first, batches._replace(weight=shares))
+        if self.has_derivatives:
+            batches.weight[:] = shares
+        if self.has_gaps or self.has_derivatives:
+            share(batches, self.out_features, are_whole)
+        repeat_sample(batches.x, self.batch_size)
+
     def for_trainer(self) -> "Source":
         """What a trainer uses in its place: itself, unless it takes draws, which trainers must not share."""
         return self
@@ -121,25 +139,6 @@ class Source(ABC):
     def standardized(self, units: Standardization, dtype: "np.dtype[Any]") -> "Source":
         """The same batches in standardised units, for a network of this type."""
         return StandardizedSource(self, units)
-
-
-def fill_batches(source: Source, first: int, batches: Batches, *, are_whole: bool) -> None:
-    """Let a source fill panels, for kernels: with shares among the known targets, and all columns filled.
-
-    With `are_whole`, a sample with an unknown target is unknown as a whole. With derivatives, their shares
-    are a second row of weights, which the source does not see.
-    """
-    shares = batches.weight
-    if source.has_derivatives:
-        shares = plain_weights(len(batches.x), source.batch_size, shares.dtype)
-    elif source.has_gaps:  # their shares are those of the batches before
-        shares[:] = plain_weights(1, source.batch_size, shares.dtype)
-    source.fill(first, batches._replace(weight=shares))
-    if source.has_derivatives:
-        batches.weight[:] = shares
-    if source.has_gaps or source.has_derivatives:
-        share(batches, source.out_features, are_whole)
-    repeat_sample(batches.x, source.batch_size)
 
 
 class _Drawn(Source):
@@ -178,6 +177,12 @@ class _Drawn(Source):
     def for_trainer(self) -> "Source":
         """One like it, whose stream can be moved without moving this one's."""
         return copy.copy(self)
+
+    def drawn_by(self, rng: StdRng) -> Self:
+        """One like it, by another generator's draws."""
+        twin = copy.copy(self)
+        twin._rng = rng.copy()
+        return twin
 
     def batch(self, iteration: int) -> tuple[Array, Array]:
         """Inputs (n, in_features) and targets (n, out_features) of one iteration, at least 0."""
@@ -228,10 +233,10 @@ class UniformSource(_Drawn):
 
     Parameters
     ----------
-    target : callable or Target
+    target : callable, Target or None
         The function to learn. A NumPy function of an array (n, in_features) that gives (n,) or
         (n, out_features); or a function compiled by Numba, of in_features numbers, that gives one; or
-        `StandardGaussian()`.
+        `StandardGaussian()`. With None there are points only, of a `Residual`, and `out_features` is 0.
     low, high : float or array_like of shape (in_features,), default -3.0 and 3.0
         Every coordinate is uniform on its closed interval [low, high]. With two numbers, a NumPy function
         has one input.
@@ -290,7 +295,9 @@ class UniformSource(_Drawn):
         for name, corner in (("low", lows), ("high", highs)):
             if corner.size not in (1, in_features):
                 raise check.reject(name, f"a number or of shape ({in_features},)", f"shape {corner.shape}")
-        out_features = check.integer("target.out_features", self._target.out_features, 1)
+        out_features = check.integer(
+            "target.out_features", self._target.out_features, 0 if target is None else 1
+        )
         size = check.integer("batch_size", batch_size, 1)
         super().__init__(in_features, out_features, size, as_rng("rng", rng, SAMPLES))
         self._low, self._high = lows * np.ones(in_features), highs * np.ones(in_features)
@@ -360,9 +367,9 @@ class ArraySource(_Drawn):
     ----------
     x : array_like of shape (n_samples, in_features)
         Inputs.
-    y : array_like of shape (n_samples, out_features) or (n_samples,)
+    y : array_like of shape (n_samples, out_features) or (n_samples,), or None
         Targets; NaN where one is unknown, which then does not count. A sample of which none is known is left
-        out.
+        out. With None there are points only, of a `Residual`, and `out_features` is 0.
     batch_size : int, default 32
         Samples in an iteration, at least 1; with more than n_samples, every iteration takes them all. The
         last batch of an epoch has those that are left, and is a mean over them.
@@ -394,19 +401,23 @@ class ArraySource(_Drawn):
     def __init__(
         self,
         x: ArrayLike,
-        y: ArrayLike,
+        y: ArrayLike | None,
         batch_size: int = 32,
         shuffle: bool = True,
         sample_weight: ArrayLike | None = None,
         rng: StdRng | int | None = None,
         dy: ArrayLike | None = None,
     ) -> None:
-        inputs, targets = check.pairs(x, y)
+        inputs, targets = check.pairs(x, y) if y is not None else _points(x)
         slopes = None
         if dy is not None:
             slopes = known_derivatives(dy, len(inputs), targets.shape[1], inputs.shape[1])[has_known(targets)]
-        inputs, targets, weights = known_samples(inputs, targets, sample_weight)
-        check_outputs(targets, weights)
+        if y is not None:
+            inputs, targets, weights = known_samples(inputs, targets, sample_weight)
+            check_outputs(targets, weights)
+        else:
+            given = np.ones(len(inputs)) if sample_weight is None else sample_weight
+            weights = check.sample_weights("sample_weight", given, len(inputs))
         n_samples = len(inputs)
         size = min(check.integer("batch_size", batch_size, 1), n_samples)
         super().__init__(inputs.shape[1], targets.shape[1], size, as_rng("rng", rng, SAMPLES))
@@ -415,7 +426,9 @@ class ArraySource(_Drawn):
             check_known(slopes, weights)
             targets = joined(targets, slopes)
         inputs, targets = without_weight(inputs, weights), without_weight(targets, weights)
-        self._data = inputs.copy(), targets.copy(), weights
+        self._data: tuple[Array, ...] = inputs.copy(), targets.copy(), weights
+        # The data in the last units that a trainer asked for: all copies of a source share them.
+        self._in_units: list[tuple[Standardization, np.dtype[Any], tuple[Array, ...]]] = []
         self.is_constant = self.n_batches == 1
         self._digest: str | None = None
         is_shuffled = check.flag("shuffle", shuffle) and size < n_samples
@@ -472,12 +485,19 @@ class ArraySource(_Drawn):
 
     def standardized(self, units: Standardization, dtype: "np.dtype[Any]") -> Source:
         """The same batches, of data that are standardised once."""
-        inputs, rows, weights = self._data
-        x, y = units.finite_inputs(inputs, dtype), units.finite_targets(self.targets, dtype)
-        if self.has_derivatives:
-            y = joined(y, units.finite_derivatives(parted(rows, self.out_features)[1], dtype))
+        data = None
+        for known, of_dtype, values in self._in_units:
+            if of_dtype == dtype and all(map(np.array_equal, known, units)):
+                data = values
+        if data is None:
+            inputs, rows, weights = self._data
+            x, y = units.finite_inputs(inputs, dtype), units.finite_targets(self.targets, dtype)
+            if self.has_derivatives:
+                y = joined(y, units.finite_derivatives(parted(rows, self.out_features)[1], dtype))
+            data = x.astype(np.float64), y.astype(np.float64), weights
+            self._in_units[:] = [(units, dtype, data)]
         twin = copy.copy(self)
-        twin._data = x.astype(np.float64), y.astype(np.float64), weights
+        twin._data, twin._in_units = data, []
         twin._digest, twin._orders = None, []
         return twin
 
@@ -497,6 +517,12 @@ class ArraySource(_Drawn):
         size = self.batch_size
         epoch = fill_minibatches(stream, draws, epoch, order, self._data, size, iteration, batches)
         self._orders = [(rng, epoch, order)]
+
+
+def _points(x: ArrayLike) -> tuple[Array, Array]:
+    """Inputs (n_samples, in_features), and targets that have no features."""
+    inputs = check.rows("x", x)
+    return inputs, np.empty((inputs.shape[0], 0))
 
 
 class StandardizedSource(Source):

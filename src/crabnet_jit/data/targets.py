@@ -71,6 +71,21 @@ class StandardGaussian:
         return "StandardGaussian()"
 
 
+class NoTarget:
+    """Points without targets, for equations (`Residual`)."""
+
+    out_features = 0
+
+    def __init__(self, in_features: int) -> None:
+        self.in_features = in_features
+
+    def fill(self, x: Array, target: Array, n_samples: int) -> None:
+        """Leave `target`, which has no rows."""
+
+    def __repr__(self) -> str:
+        return "None"
+
+
 class _ArrayFunction:
     """A NumPy function of rows (n, in_features) that gives (n,) or (n, out_features)."""
 
@@ -175,8 +190,11 @@ def _other_arguments(function: Callable[..., Any], examples: Array) -> check.Inv
 def as_target(function: Any, low: Array, high: Array) -> Target:
     """A target as it is; a function as a target on the box from low to high.
 
-    A function compiled by Numba takes the coordinates as numbers, any other an array of rows.
+    A function compiled by Numba takes the coordinates as numbers, any other an array of rows. Of None come
+    points without targets.
     """
+    if function is None:
+        return NoTarget(max(low.size, high.size))
     if isinstance(function, type):
         raise check.reject("target", "a function or a Target, not a class", repr(function))
     if callable(getattr(function, "fill", None)) and hasattr(function, "in_features"):

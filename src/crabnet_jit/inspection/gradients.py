@@ -1,7 +1,8 @@
 """A check of gradients against finite differences, for losses and activations of your own."""
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -67,10 +68,11 @@ class GradientCheck(NamedTuple):
 @check.keywords
 def check_gradients(
     net: NN,
-    x: ArrayLike,
-    y: ArrayLike,
+    x: ArrayLike | None = None,
+    y: ArrayLike | None = None,
     loss: Loss | str = "mse",
     *,
+    residuals: Sequence[Any] = (),
     tolerance: float = 1e-4,
     dy: ArrayLike | None = None,
     dy_weight: float = 1.0,
@@ -85,15 +87,15 @@ def check_gradients(
     ----------
     net : NN
         It is not changed. Its parameters should not all be 0, since that hides many errors.
-    x : array_like of shape (n_samples, in_features)
+    x : array_like of shape (n_samples, in_features), optional
         Some inputs; few are enough.
-    y : array_like of shape (n_samples, out_features) or (n_samples,)
-        Targets; NaN where unknown.
+    y : array_like of shape (n_samples, out_features) or (n_samples,), optional
+        Targets; NaN where unknown. x and y may be left out if there are residuals.
     loss : Loss or str, default "mse"
         As in `Trainer`.
     tolerance : float, default 1e-4
         The largest error that still counts as right, above 0.
-    dy, dy_weight
+    residuals, dy, dy_weight
         As in `Objective`.
 
     Raises
@@ -118,7 +120,7 @@ def check_gradients(
         spec = dataclasses.replace(net.spec, dtype=np.dtype(np.float64))
         twin = NN.from_spec(spec, net.parameters)
         twin.standardization = net.standardization
-    objective = Objective(twin, x, y, loss=loss, dy=dy, dy_weight=dy_weight)
+    objective = Objective(twin, x, y, loss=loss, residuals=residuals, dy=dy, dy_weight=dy_weight)
     theta = twin.parameters.copy()
 
     def loss_at(k: int, value: float) -> float:

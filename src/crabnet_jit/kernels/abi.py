@@ -1,7 +1,8 @@
-"""What a run calls through addresses: six kinds of kernels, their signatures, and whether it calls any.
+"""What a run calls through addresses: seven kinds of kernels, their signatures, and whether it calls any.
 
     activation  (z, a, y, dy_dz)                              panels, a number, panels
     jets        (z, a, y, first, second, third)               panels, a number, panels
+    residuals   (x, jets, weight, units, factor, r, dr_djets) groups, a matrix of float64, a number, groups
     loss        (y, target, weight, constants, dL_dy)         panels, float64, a panel
     curvature   (y, target, weight, constants, roots, means)  panels, float64, panels
     penalty     (parameters, gradients, penalties)            flat buffers, float64
@@ -38,6 +39,12 @@ def _jets_address(kernel: Any, dtype: "np.dtype[Any]") -> int:
     """That of an activation with its first three derivatives."""
     panel = array_type(dtype, 2)
     return address_of(kernel, panel, types.float64, panel, panel, panel, panel)
+
+
+@by_kernel
+def _residuals_address(kernel: Any, dtype: "np.dtype[Any]") -> int:
+    group, units = array_type(dtype, 3), array_type(np.dtype(np.float64), 2)
+    return address_of(kernel, group, group, group, units, types.float64, group, group)
 
 
 @by_kernel
@@ -111,14 +118,17 @@ def calls_of(
     return addresses(found) if any(found) else None
 
 
-def jet_calls_of(dtype: "np.dtype[Any]", activations: Sequence[Any], *of_run: Any) -> Any:
+def jet_calls_of(
+    dtype: "np.dtype[Any]", activations: Sequence[Any], *of_run: Any, residuals: Sequence[Any] = ()
+) -> Any:
     """The same for kernels that take jets through a network (jets.py), which call all activations.
 
     `activations` are the kernels that give all derivatives (jet_entries.py); of_run are the arguments of
-    `calls_of` after those.
+    `calls_of` after those; `residuals` are kernels of equations (residuals.py), whose addresses come last.
     """
     found = calls_of(dtype, (), *of_run) or [INLINED] * ACTIVATIONS
-    return addresses([*found, *(_jets_address(kernel, dtype) for kernel in activations)])
+    of_layers = (_jets_address(kernel, dtype) for kernel in activations)
+    return addresses([*found, *of_layers, *(_residuals_address(kernel, dtype) for kernel in residuals)])
 
 
 def _do_nothing(penalties: Any) -> bool:

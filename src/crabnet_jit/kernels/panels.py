@@ -46,7 +46,8 @@ def repeat_sample(panels: Array, n_samples: int) -> None:
 
 def unpack(panels: Array, n_samples: int) -> Array:
     """The batch (n_samples, n_features) that lies in panels (1, n_panels, n_features, width)."""
-    rows = panels.transpose(0, 1, 3, 2).reshape(-1, panels.shape[2])
+    _, n_panels, n_features, width = panels.shape
+    rows = panels.transpose(0, 1, 3, 2).reshape(n_panels * width, n_features)
     return np.ascontiguousarray(rows[:n_samples])
 
 

@@ -51,8 +51,8 @@ class JetWorkspace(NamedTuple):
 
     `inputs` of the first layer; `sums` of all layers, before their activations, and `activations`, after
     them; `first`, `second` and `third`, the derivatives of each activation at the values, of which the third
-    are for second derivatives only; `errors`, the gradients of the loss with respect to all outputs. Others
-    as in `Workspace`.
+    are for second derivatives only; `errors`, the gradients of the loss with respect to all outputs;
+    `residuals` of equations. Others as in `Workspace`.
     """
 
     inputs: Flat
@@ -62,6 +62,7 @@ class JetWorkspace(NamedTuple):
     second: Flat
     third: Flat
     errors: Flat
+    residuals: Flat
     gradients: Flat
     interrupt: Flag
     pairs: Number
@@ -93,7 +94,7 @@ class Terms(NamedTuple):
 
     `table` (n_terms, columns) of integers says which panels of each batch a term is for, and which jets it
     needs; `seconds` are the pairs of all terms, one after the other, `factors` (n_terms,) of what is not a
-    loss of values.
+    loss of values. `units` are those of all residuals (residuals.py), one after the other.
     """
 
     constants: Flat
@@ -101,6 +102,7 @@ class Terms(NamedTuple):
     table: Matrix
     seconds: Flat
     factors: Flat
+    units: Flat
 
 
 class Rule(NamedTuple):

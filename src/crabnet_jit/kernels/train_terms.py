@@ -6,7 +6,10 @@ A term's row in `Terms.table` (structs.py):
     FIRST, N_PANELS   its panels in each batch
     N_FIRSTS          first derivatives that it needs: with respect to all inputs before this one
     SECOND, N_SECONDS the second ones: pairs in `Terms.seconds`, from this one on
+    RESIDUAL          of an equation (residuals.py), the place of its address in `calls`; 0 for a term of data
+    UNITS             of an equation, where its units begin in `Terms.units`
 
+A term of an equation is its factor times the weighted mean of the residual's squares.
 A term of data is the loss of the values, plus its factor times the mean squared error of the first
 derivatives, if it has any. Their targets are the rows after those of the values, output by output; NaN means
 unknown. Their weights are the second row.
@@ -20,12 +23,13 @@ from crabnet_jit.kernels.layout import outputs
 from crabnet_jit.kernels.losses import is_known
 from crabnet_jit.kernels.structs import Batches, Jets, JetWorkspace, Network, Terms
 from crabnet_jit.kernels.train import loss_of_all, panel_loss, training_run
+from crabnet_jit.machine.address import address, call
 from crabnet_jit.machine.interrupt import is_set
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.vector import fma, lanes, load, splat, store, sum_lanes, where
-from crabnet_jit.machine.view import matrix, panel, panel_of, panels
+from crabnet_jit.machine.view import group, matrix, panel, panel_of, panels, rows_of
 
-FIRST, N_PANELS, N_FIRSTS, SECOND, N_SECONDS = range(5)
+FIRST, N_PANELS, N_FIRSTS, SECOND, N_SECONDS, RESIDUAL, UNITS = range(7)
 
 
 @kernel
@@ -85,12 +89,46 @@ def _add_panels(
     y = jets_forward(network, calls, x, masks, jets, workspace)
     dL_dy = outputs(workspace.errors, network.layout, network.layout.shape[0] - 1, n * jet_count(jets))
     loss = 0.0
+    if terms.table[term, RESIDUAL] > 0:
+        weights = panels(batches.weight, of_weights, first, n)
+        loss += _residual_loss(calls, terms, term, x, y, weights, workspace, dL_dy)
+        jets_backward(network, jets, n, workspace, add)
+        return loss
     for p in range(n):
         target, weight = panel(batches.target, batch, first + p), panel(batches.weight, of_weights, first + p)
         loss += panel_loss(calls, terms, panel_of(y, p), target, weight, panel_of(dL_dy, p))
         loss += _slope_loss(y, target, weight, terms.factors[term], jets, p, n, dL_dy)
     jets_backward(network, jets, n, workspace, add)
     return loss
+
+
+@kernel
+def _residual_loss(
+    calls: Calls,
+    terms: Terms,
+    term: Number,
+    x: Group,
+    y: Group,
+    weight: Group,
+    workspace: JetWorkspace,
+    dL_dy: Group,
+) -> Number:
+    """The loss of the residuals at x, where the jets of outputs are y; overwrites dL_dy."""
+    n, n_rows = x.shape[0], y.shape[0] * y.shape[1]
+    units = matrix(terms.units, terms.table[term, UNITS], 2, x.shape[1] + n_rows // n)
+    residual, factor = address(calls, terms.table[term, RESIDUAL]), terms.factors[term]
+    r = group(workspace.residuals, 0, n, 1)
+    call(residual, (x, y, weight, units, factor, r, dL_dy))
+    of_r, of_dL_dy, n_out = rows_of(r), rows_of(dL_dy), y.shape[1]
+    total = splat(y, 0.0)
+    for p in range(n):
+        for s in range(0, of_r.shape[1], lanes(y)):
+            r_p = load(of_r, p, s)
+            total = fma(r_p, r_p, total)
+            for k in range(0, n_rows, n * n_out):
+                for o in range(k + p * n_out, k + (p + 1) * n_out):
+                    store(of_dL_dy, o, s, 2.0 * r_p * load(of_dL_dy, o, s))
+    return np.float64(sum_lanes(total))
 
 
 @kernel

@@ -1,14 +1,16 @@
 """Chunks of iterations: their buffers, and steps that are taken back if they go wrong."""
 
 import copy
+import math
 import threading
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from crabnet_jit import check
 from crabnet_jit.arrays import Array, aligned_zeros
 from crabnet_jit.components.schedules import rates_of
 from crabnet_jit.components.update_rules import OptimizerState
-from crabnet_jit.data.sources import Source, fill_batches, new_batches
+from crabnet_jit.data.sources import Source, new_batches
 from crabnet_jit.kernels.panels import panel_shape, plain_weights
 from crabnet_jit.kernels.structs import Batches, Rule
 from crabnet_jit.machine.signals import NEVER, Flag
@@ -98,12 +100,14 @@ class Chunks:
         settings: Settings,
         state: OptimizerState,
         dropout: Dropout,
+        equations: Sequence[Any] = (),
     ) -> None:
         n_panels, width = panel_shape(source.batch_size)
         self.dropout = dropout
         self._source = source
         # Some schedules remember where they are, which is faster for one run only.
         self._schedule = copy.copy(settings.learning_rate)
+        self._n_equations = len(equations)
         has_gaps = check.flag("source.has_gaps", source.has_gaps)
         has_derivatives = check.flag("source.has_derivatives", source.has_derivatives)
         self._rule = Rule(*state)
@@ -112,12 +116,13 @@ class Chunks:
             net,
             settings.loss,
             settings.penalties.numbers(),
-            n_panels,
+            equations[0].first if equations else n_panels,
             net.gradients,
             settings.optimizer.kernel,
             state.numbers,
             has_gaps=has_gaps,
             dy_weight=settings.dy_weight if has_derivatives else None,
+            equations=equations,
             has_masks=dropout.n_units > 0,
         )
         self._is_constant = check.flag("source.is_constant", source.is_constant)
@@ -186,7 +191,7 @@ class Chunks:
             _free.give_back(self._shape, buffers)
 
     def _fill(self, first: int, batches: Batches) -> None:
-        fill_batches(self._source, first, batches, are_whole=self._takes_whole_samples)
+        self._source.fill_for_kernels(first, batches, are_whole=self._takes_whole_samples)
 
     def prepare(self, first: int, n: int, rate_scale: float = 1.0) -> Chunk:
         """Fill the buffers for n iterations from `first` on; what users wrote is called here."""
@@ -226,6 +231,18 @@ class Chunks:
         if first_half < n // 2:
             return first_half
         return first_half + self.run(chunk.part(n // 2, n), interrupt)
+
+    def first_bad_equation(self, chunk: Chunk, k: int) -> int | None:
+        """Which equation is the first whose loss is not finite in iteration k of a chunk; None if all are."""
+        one, parts = chunk.part(k, k + 1), self._compiled
+        terms: Any = parts.criterion
+        for equation in range(-self._n_equations, 0):
+            row = slice(len(terms.table) + equation, len(terms.table) + equation + 1)
+            alone = terms._replace(table=terms.table[row], factors=terms.factors[row])
+            loss = parts.loss_and_gradients(self._network, parts.calls, parts.workspace, one.batches, alone)
+            if not math.isfinite(loss):
+                return self._n_equations + equation
+        return None
 
     def arguments(self, chunk: Chunk, interrupt: Flag = NEVER) -> tuple[Any, ...]:
         """Those of the kernel for a chunk."""

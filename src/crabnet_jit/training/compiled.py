@@ -1,6 +1,7 @@
 """The kernels of a loss and what they take: for values only, or for derivatives of the network, too."""
 
 import importlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from crabnet_jit.arrays import Array
@@ -33,9 +34,10 @@ def compiled(
     *of_update: Any,
     has_gaps: bool = False,
     dy_weight: float | None = None,
+    equations: Sequence[Any] = (),
     has_masks: bool = False,
 ) -> Compiled:
-    """Those for batches of so many panels.
+    """Those for data in so many panels of each batch, and for equations in the panels after these.
 
     Parameters
     ----------
@@ -46,7 +48,7 @@ def compiled(
     penalties : ndarray
         Its numbers (kernels/penalties_and_clipping.py).
     n_panels : int
-        Of a batch.
+        Of the data in a batch; there may be none.
     gradients : ndarray
         To be overwritten.
     *of_update
@@ -55,15 +57,17 @@ def compiled(
         Whether targets may be unknown.
     dy_weight : float, optional
         What the mean squared error of first derivatives counts, if there are any.
+    equations : sequence of Term
+        Those of residuals (residuals.py).
     has_masks : bool
         Whether hidden units are dropped.
     """
     criterion, kernel = Criterion(loss.constants, penalties), loss.kernel_for(has_gaps)
-    if dy_weight is None:
+    if dy_weight is None and not equations:
         calls = net.calls(kernel, penalties, *of_update, has_masks=has_masks)
         workspace = net.workspace(n_panels, gradients)
         return Compiled(train, loss_and_gradients, calls, criterion, workspace)
     terms: Any = importlib.import_module("crabnet_jit.training.terms")
-    data = terms.Term(0, n_panels, net.in_features, (), dy_weight)
-    made: Compiled = terms.compiled_terms(net, kernel, criterion, [data], gradients, *of_update)
+    all_terms = [*terms.of_data(net, n_panels, dy_weight), *equations]
+    made: Compiled = terms.compiled_terms(net, kernel, criterion, all_terms, gradients, *of_update)
     return made

@@ -24,12 +24,21 @@ class DivergenceError(FloatingPointError):
         The last finite loss before it.
     has_rates : bool
         Whether the optimiser has learning rates.
+    equation : str or None
+        The function of the first residual that is infinite or NaN, if one is.
     """
 
-    def __init__(self, iteration: int, loss: float, last_loss: float | None, has_rates: bool = True) -> None:
-        super().__init__(iteration, loss, last_loss, has_rates)
+    def __init__(
+        self,
+        iteration: int,
+        loss: float,
+        last_loss: float | None,
+        has_rates: bool = True,
+        equation: str | None = None,
+    ) -> None:
+        super().__init__(iteration, loss, last_loss, has_rates, equation)
         self.iteration, self.loss, self.last_loss = iteration, loss, last_loss
-        self.has_rates = has_rates
+        self.has_rates, self.equation = has_rates, equation
 
     def __str__(self) -> str:
         what = f"the loss became {self.loss} in iteration {self.iteration}"
@@ -38,12 +47,18 @@ class DivergenceError(FloatingPointError):
                 f"parameters would become infinite or NaN in iteration {self.iteration}, "
                 "or what the optimiser remembers"
             )
+        if self.equation is not None:
+            what += f", by the residual {self.equation}"
         before = "no loss was finite"
         if self.last_loss is not None:
             before = f"the last finite loss was {self.last_loss:.6g}"
         rates = ""
         if self.has_rates:
             rates = "a learning_rate that is too large (a smaller learning_rate or clip_norm may help), "
+        if self.equation is not None:
+            rates += (
+                "an equation that divides by 0 or takes a logarithm or a root of what may become negative, "
+            )
         return (
             f"{what}: the run diverged; {before}. Likely causes: {rates}data that are not standardised, "
             "large initial parameters. The parameters are those before that step"

@@ -2,6 +2,7 @@
 
 import importlib
 import math
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -22,6 +23,7 @@ from crabnet_jit.network.network import NN
 from crabnet_jit.summary import counted, summary
 from crabnet_jit.training.compiled import compiled
 from crabnet_jit.training.derivatives import check_derivatives, check_dy_weight
+from crabnet_jit.training.sampling import as_residuals, check_rule, with_equations
 
 _LONG_PRODUCTS = 2**27  # some 10 ms
 _LBFGS, _HISTORY_SIZE, _GRADIENT_TOLERANCE = "lbfgs", 20, 1e-8  # defaults of `minimize`
@@ -36,18 +38,21 @@ class Objective:
     """The loss of a network on a whole data set, as a function of its parameters.
 
     L(theta) = sum(w_s L_s) / sum(w_s) + l1 * sum(|theta|) + l2 / 2 * sum(theta^2); with derivatives, plus
-    dy_weight times the weighted mean squared error of those that are known.
+    dy_weight times the weighted mean squared error of those that are known; with residuals, plus the weight
+    of each times its mean square.
 
     Parameters
     ----------
     net : NN
         The network; only `minimize` changes it.
-    x : array_like of shape (n_samples, in_features)
+    x : array_like of shape (n_samples, in_features), optional
         Inputs, in the units of the data.
-    y : array_like of shape (n_samples, out_features) or (n_samples,)
+    y : array_like of shape (n_samples, out_features) or (n_samples,), optional
         Targets, in the units of the data; fewer columns if the loss needs several outputs for each; NaN where
         one is unknown, which then does not count. For a network with a `standardization`, the loss is that of
-        standardised targets.
+        standardised targets. x and y may be left out if there are residuals.
+    residuals : sequence of Residual, default ()
+        Equations that the network has to fulfil, at points that stay.
     loss : Loss or str, default "mse"
         A name from `LOSSES` or an object like `Huber(0.1)`.
     sample_weight : array_like of shape (n_samples,), optional
@@ -80,9 +85,10 @@ class Objective:
     def __init__(
         self,
         net: NN,
-        x: ArrayLike,
-        y: ArrayLike,
+        x: ArrayLike | None = None,
+        y: ArrayLike | None = None,
         *,
+        residuals: Sequence[Any] = (),
         loss: Loss | str = "mse",
         sample_weight: ArrayLike | None = None,
         l1: float = 0.0,
@@ -93,11 +99,42 @@ class Objective:
         check.instance("net", net, NN, "an NN")
         self.net = net
         self.loss = as_loss("loss", loss)
+        self._residuals = as_residuals(residuals)
+        dy_weight = check_dy_weight(dy_weight, has_derivatives=dy is not None)
+        batches, self._n_samples, has_gaps = None, 0, False
+        if x is not None or y is not None or not self._residuals:
+            batches, self._n_samples, has_gaps = self._data(x, y, sample_weight, dy)
+        elif sample_weight is not None or dy is not None:
+            name = "dy" if sample_weight is None else "sample_weight"
+            raise check.reject(name, "left out without x and y", "an array")
+        self._batches, equations = with_equations(net, batches, self._residuals, self.loss)
+        self._penalties, self._dy_weight = Penalties(l1, l2), None if dy is None else dy_weight
+        self._theta = aligned_zeros(net.parameters.size, dtype=net.dtype)
+        self._network = net.kernel_view()._replace(parameters=self._theta)
+        gradients = aligned_zeros(self._theta.size, dtype=net.dtype)
+        self._compiled = compiled(
+            net,
+            self.loss,
+            self._penalties.numbers(),
+            0 if batches is None else batches.x.shape[1],
+            gradients,
+            has_gaps=has_gaps,
+            dy_weight=self._dy_weight,
+            equations=equations,
+        )
+        n_columns = self._batches.x.shape[1] * self._batches.x.shape[3]
+        self._is_long = is_long(n_columns * self._compiled.n_jets, net)
+
+    def _data(
+        self, x: Any, y: Any, sample_weight: ArrayLike | None, dy: ArrayLike | None
+    ) -> tuple[Batches, int, bool]:
+        """The batch of all samples, how many there are, and whether some of their targets are unknown."""
+        net = self.net
         inputs, targets = check.pairs(net.encode(x), y)
         n_targets = self.loss.n_targets("net.out_features", net.out_features)
         self.loss.check_targets("y", check.samples("y", targets, n_targets, allow_nan=True))
         inputs, targets = net.standardize(inputs), net.standardize_targets(targets)
-        dy_weight, slopes = check_dy_weight(dy_weight, has_derivatives=dy is not None), None
+        slopes = None
         if dy is not None:
             check_derivatives(net, self.loss)
             slopes = known_derivatives(dy, len(inputs), n_targets, net.in_features)[has_known(targets)]
@@ -110,32 +147,17 @@ class Objective:
         n_panels, width = panel_shape(n_samples)
         masks = np.empty((1, n_panels, 0, width), net.dtype)
         inputs, targets = without_weight(inputs, weights), without_weight(targets, weights)
-        self._batches = Batches(pack(inputs), pack(targets), pack(shares, padding=0.0), masks)
+        batches = Batches(pack(inputs), pack(targets), pack(shares, padding=0.0), masks)
         if has_gaps or slopes is not None:
-            share(self._batches, n_targets, self.loss.takes_whole_samples)
-        self._penalties = Penalties(l1, l2)
-        self._theta = aligned_zeros(net.parameters.size, dtype=net.dtype)
-        self._network = net.kernel_view()._replace(parameters=self._theta)
-        self._compiled = compiled(
-            net,
-            self.loss,
-            self._penalties.numbers(),
-            n_panels,
-            aligned_zeros(self._theta.size, dtype=net.dtype),
-            has_gaps=has_gaps,
-            dy_weight=None if slopes is None else dy_weight,
-        )
-        self._n_samples = n_samples
-        self._is_long = is_long(n_panels * width * self._compiled.n_jets, net)
-        self._dy_weight = None if slopes is None else dy_weight
+            share(batches, n_targets, self.loss.takes_whole_samples)
+        return batches, n_samples, has_gaps
 
     def __repr__(self) -> str:
-        counts = (
-            (self._n_samples, "sample"),
-            (self.net.in_features, "input"),
-            (self.net.out_features, "output"),
-        )
-        return summary(self, *(counted(n, noun) for n, noun in counts), f"loss={self.loss!r}")
+        counts = [(self.net.in_features, "input"), (self.net.out_features, "output")]
+        if self._n_samples > 0:
+            counts.insert(0, (self._n_samples, "sample"))
+        facts = [f"residuals={list(self._residuals)}"] if self._residuals else []
+        return summary(self, *(counted(n, noun) for n, noun in counts), f"loss={self.loss!r}", *facts)
 
     def __getstate__(self) -> NoReturn:
         raise TypeError(
@@ -235,6 +257,7 @@ class Objective:
         ):
             if value != default:
                 raise check.reject(name, f"left out for {rule.name}", repr(value))
+        check_rule(rule, self._residuals)
         self._finite_start()
         module = importlib.import_module("crabnet_jit.training.minimization")
         parts = self.net, self.loss, self._penalties, self._batches, self._dy_weight

@@ -32,7 +32,7 @@ class Watched(Protocol):
         """The network."""
 
     @property
-    def source(self) -> Source:
+    def source(self) -> Source | None:
         """Where batches come from."""
 
     @property

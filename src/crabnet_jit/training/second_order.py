@@ -11,7 +11,7 @@ from crabnet_jit.components.levenberg_marquardt import LevenbergMarquardt
 from crabnet_jit.components.losses import LOSSES, Loss
 from crabnet_jit.components.penalties_and_clipping import Penalties
 from crabnet_jit.components.update_rules import OptimizerState
-from crabnet_jit.data.sources import Source, fill_batches, new_batches
+from crabnet_jit.data.sources import Source, new_batches
 from crabnet_jit.kernels import levenberg_marquardt as method
 from crabnet_jit.kernels.curvature_entries import fill_posterior, levenberg_marquardt, loss_curvature
 from crabnet_jit.kernels.entries import loss_forward
@@ -188,7 +188,7 @@ class SecondOrderChunks:
         self._net, self._source, self._loss = net, source, settings.loss
         dy_weight = settings.dy_weight if source.has_derivatives else None
         n_weights = 2 if source.has_derivatives else 1
-        sizes = net.in_features, source.n_targets, source.batch_size
+        sizes = source.in_features, source.n_targets, source.batch_size
         self._batches = new_batches(1, *sizes, net.dtype, n_weights=n_weights)
         self.fill_constant()
         parts = settings.loss, settings.penalties, self._batches
@@ -198,7 +198,7 @@ class SecondOrderChunks:
 
     def fill_constant(self) -> None:
         """Take the batch of the source."""
-        fill_batches(self._source, 0, self._batches, are_whole=self._loss.takes_whole_samples)
+        self._source.fill_for_kernels(0, self._batches, are_whole=self._loss.takes_whole_samples)
 
     def prepare(self, first: int, n: int, rate_scale: float = 1.0) -> Iterations:
         """Room for n iterations."""

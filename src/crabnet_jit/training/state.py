@@ -27,14 +27,15 @@ class TrainerState(NamedTuple):
 
     `rate_scale` is what "lower_rate" has multiplied the learning rate by, `n_skipped` the number of steps
     that "skip" has left out last, in a row. `window` has the last losses, up to 1,001. The streams are where
-    the draws of the source and of dropout begin; what an iteration takes of them depends on its number.
+    the draws of the source and of dropout begin; what an iteration takes of them depends on its number. With
+    residuals, `source_stream` is a list: that of the source, if there is one, and those of their points.
     `return_points` are earlier states that "lower_rate" may go back to.
     """
 
     iteration: int
     rate_scale: float
     n_skipped: int
-    source_stream: RngState | None
+    source_stream: RngState | list[RngState | None] | None
     dropout_stream: RngState
     parameters: Array
     optimizer_buffers: Array
@@ -122,7 +123,7 @@ def _state(k: int, numbers: dict[str, Any], arrays: dict[str, Array]) -> Trainer
     check.array("optimizer_numbers", arrays[f"state{k}/optimizer_numbers"])
     check.array("optimizer_buffers", arrays[f"state{k}/optimizer_buffers"])
     streams = [numbers["source_stream"], numbers["dropout_stream"]]
-    for stream in streams:
+    for stream in [*_listed(streams[0]), streams[1]]:
         if stream is not None:
             StdRng(0).state = stream  # which checks it
     return TrainerState(  # type: ignore[misc]  # mypy does not count them
@@ -157,7 +158,11 @@ def _differences(saved: Saved, like: Saved) -> Iterator[str]:
             given, value = getattr(state, name), getattr(like.state, name)
             if given.shape != value.shape or given.dtype != value.dtype:
                 yield f"{name} of {given.dtype}, shape {given.shape}, not {value.dtype}, shape {value.shape}"
-        if (state.source_stream is None) != (
-            like.state.source_stream is None
-        ) or state.dropout_stream is None:
+        given, needed = _listed(state.source_stream), _listed(like.state.source_stream)
+        if state.dropout_stream is None or [s is None for s in given] != [s is None for s in needed]:
             yield "without the position of a random stream"
+
+
+def _listed(streams: Any) -> list[RngState | None]:
+    """The streams of a source, or of several."""
+    return streams if isinstance(streams, list) else [streams]

@@ -16,9 +16,11 @@ from crabnet_jit.machine.signals import Interruptible
 from crabnet_jit.network.history import History
 from crabnet_jit.network.network import NN
 from crabnet_jit.network.posterior import Posterior
-from crabnet_jit.training.chunks import Chunks
+from crabnet_jit.summary import brief
+from crabnet_jit.training.chunks import Chunk, Chunks
 from crabnet_jit.training.divergence import Divergence, DivergenceError
 from crabnet_jit.training.dropout import Dropout
+from crabnet_jit.training.sampling import joined
 from crabnet_jit.training.settings import Settings
 from crabnet_jit.training.state import TrainerState
 
@@ -40,14 +42,15 @@ class Steps:
 
     end: str | None = None
 
-    def __init__(self, net: NN, source: Source, settings: Settings) -> None:
+    def __init__(
+        self, net: NN, source: Source | None, settings: Settings, residuals: tuple[Any, ...] = ()
+    ) -> None:
         self._net = net
-        self._samples = source.for_trainer()
-        if net.standardization is not None:
-            self._samples = self._samples.standardized(net.standardization, net.dtype)
+        self._residuals = residuals
+        self._samples, self._equations = joined(net, source, residuals, settings.loss)
         self.history = History(settings.log_every, settings.keep_losses, settings.learning_rate)
         self.optimizer_state = settings.optimizer.init(net.parameters)
-        panels = panel_shape(source.batch_size)
+        panels = panel_shape(self._samples.batch_size)
         self._dropout = Dropout(net.hidden_sizes, settings.dropout, settings.dropout_stream, *panels)
         self.chunks = self._new_chunks(settings)
         self._divergence = Divergence(settings.on_divergence)
@@ -60,7 +63,7 @@ class Steps:
         """The optimiser's compiled iterations; those of second order are imported when they are needed."""
         rule, state = settings.optimizer, self.optimizer_state
         if not rule.is_second_order:
-            return Chunks(self._net, self._samples, settings, state, self._dropout)
+            return Chunks(self._net, self._samples, settings, state, self._dropout, self._equations)
         module, kind = (
             ("evidence", "EvidenceChunks") if rule.has_evidence else ("second_order", "SecondOrderChunks")
         )
@@ -107,15 +110,16 @@ class Steps:
                 self._last_rate = float(chunk.learning_rates[n_done - 1])
             self.end = self.chunks.end
             if n_done < n and not is_interrupted and self.end is None:
-                self._diverged(float(chunk.losses[n_done]), float(chunk.learning_rates[n_done]))
+                self._diverged(chunk, n_done)
         finally:
             self.chunks.give_back(chunk)
             interruptible.release()
 
-    def _diverged(self, loss: float, learning_rate: float) -> None:
-        """Raise an error for the step of this iteration, or do as `on_divergence` says."""
+    def _diverged(self, chunk: Chunk, k: int) -> None:
+        """Raise an error for the step of iteration k of a chunk, or do as `on_divergence` says."""
+        loss = float(chunk.losses[k])
         if self._divergence.may_skip():
-            self._last_rate = learning_rate
+            self._last_rate = float(chunk.learning_rates[k])
             self.history.events.append((self.iteration, "skipped a step"))
             self.history.extend(np.array([loss]))
         elif (point := self._divergence.return_point()) is not None:
@@ -127,7 +131,11 @@ class Steps:
             window = self.history.window()
             finite = window[np.isfinite(window)]
             last_loss = float(finite[-1]) if finite.size > 0 else None
-            raise DivergenceError(self.iteration, loss, last_loss, self._has_rates)
+            equation = None
+            if self._residuals and not math.isfinite(loss):
+                bad = self.chunks.first_bad_equation(chunk, k)
+                equation = None if bad is None else brief(self._residuals[bad].function)
+            raise DivergenceError(self.iteration, loss, last_loss, self._has_rates, equation)
 
     def best_parameters(self) -> Array | None:
         """Those that the optimiser has found best so far, if it knows better ones than the last."""

@@ -11,6 +11,7 @@ from crabnet_jit.kernels.jet_entries import activation_jets, loss_and_gradients_
 from crabnet_jit.kernels.jets import panels_together
 from crabnet_jit.kernels.layout import KINDS
 from crabnet_jit.kernels.structs import Criterion, JetWorkspace, Terms
+from crabnet_jit.kernels.train_terms import RESIDUAL, UNITS
 from crabnet_jit.machine.llvm import PANEL
 from crabnet_jit.network.network import NN
 from crabnet_jit.training.compiled import Compiled
@@ -20,7 +21,8 @@ class Term(NamedTuple):
     """A part of a loss (kernels/train_terms.py).
 
     It is for `n_panels` of each batch, from `first` on, and needs the first derivatives with respect to the
-    first `n_firsts` inputs, and second ones with respect to the pairs `seconds`.
+    first `n_firsts` inputs, and second ones with respect to the pairs `seconds`. One of an equation has its
+    kernel, and the `units` of what that reads (kernels/residuals.py).
     """
 
     first: int
@@ -28,6 +30,8 @@ class Term(NamedTuple):
     n_firsts: int
     seconds: tuple[tuple[int, int], ...]
     factor: float
+    residual: Any = None
+    units: Array = np.empty((2, 0))
 
     @property
     def n_jets(self) -> int:
@@ -40,23 +44,41 @@ class Term(NamedTuple):
         return min(self.n_panels, int(panels_together.py_func(self.n_jets)))
 
 
+def of_data(net: NN, n_panels: int, dy_weight: float | None) -> list[Term]:
+    """The term of data in the first panels, if there are any; dy_weight is None without derivatives."""
+    if n_panels == 0:
+        return []
+    if dy_weight is None:
+        return [Term(0, n_panels, 0, (), 0.0)]
+    return [Term(0, n_panels, net.in_features, (), dy_weight)]
+
+
 def compiled_terms(
     net: NN, loss: Any, criterion: Criterion, terms: Sequence[Term], gradients: Array, *of_update: Any
 ) -> Compiled:
     """The kernels for a sum of terms, and what they take; `loss` is the kernel of that of values."""
     kernels = [activation_jets[KINDS[activation.kind]] for activation in net.activations]
-    calls = jet_calls_of(net.dtype, kernels, loss, criterion.penalties, *of_update)
-    seconds = [pair for term in terms for pair in term.seconds]
-    ends = np.cumsum([len(term.seconds) for term in terms])
-    rows = [
-        (term.first, term.n_panels, term.n_firsts, end - len(term.seconds), len(term.seconds))
-        for term, end in zip(terms, ends, strict=True)
-    ]
+    residuals = [term.residual for term in terms if term.residual is not None]
+    of_run = loss, criterion.penalties, *of_update
+    calls = jet_calls_of(net.dtype, kernels, *of_run, residuals=residuals)
+    seconds: list[tuple[int, int]] = []
+    units: list[Array] = [np.empty(0)]
+    rows = []
+    called = len(calls) - len(residuals)
+    for term in terms:
+        row = [term.first, term.n_panels, term.n_firsts, len(seconds), len(term.seconds), 0, 0]
+        seconds += term.seconds
+        if term.residual is not None:
+            row[RESIDUAL], row[UNITS] = called, sum(map(len, units))
+            units.append(term.units.ravel())
+            called += 1
+        rows.append(row)
     described = Terms(
         *criterion,
         np.array(rows, np.int64),
         np.array(seconds, np.int64).ravel(),
         np.array([term.factor for term in terms]),
+        np.concatenate(units),
     )
     n_jets = max(term.n_jets for term in terms)
     workspace = _workspace(net, terms, gradients)
@@ -81,6 +103,7 @@ def _workspace(net: NN, terms: Sequence[Term], gradients: Array) -> JetWorkspace
         second=room(n_single),
         third=room(n_third),
         errors=room(n_all),
+        residuals=room(n_single, 1),
         gradients=gradients,
         interrupt=None,
         pairs=1 if net.dtype == np.float32 else None,

@@ -22,6 +22,7 @@ from crabnet_jit.summary import brief, summary
 from crabnet_jit.training.derivatives import check_derivatives, check_dy_weight
 from crabnet_jit.training.loop import train_until_end
 from crabnet_jit.training.run import Callback, Run, as_callbacks, keyed
+from crabnet_jit.training.sampling import as_residuals, check_rule, check_source, check_widths
 from crabnet_jit.training.settings import Settings
 from crabnet_jit.training.state import Saved, TrainerState, read_checkpoint, write_checkpoint
 from crabnet_jit.training.steps import Steps
@@ -38,10 +39,13 @@ class Trainer:
     ----------
     net : NN
         The network; its parameters are updated in place.
-    source : Source
+    source : Source, optional
         Where batches come from, for example `UniformSource(StandardGaussian(), rng=1)`, in the units of the
         data: for a network with a `standardization` they are standardised here, and losses are those of
         standardised targets. Of sources of this package a trainer has a copy, so several may share one.
+    residuals : sequence of Residual, default ()
+        Equations that the network has to fulfil: each adds its weight times its mean square to the loss. With
+        some of them there may be no source. Methods of second order and custom activations do not take them.
     loss : Loss or str, default "mse"
         A name from `LOSSES` or an object like `Huber(0.1)`.
     optimizer : Optimizer or str, default "sgd"
@@ -85,7 +89,7 @@ class Trainer:
         How many those are.
     chunk_size : int
         Iterations in one compiled call.
-    net, source, loss, optimizer, learning_rate
+    net, source, residuals, loss, optimizer, learning_rate
         What was given; they cannot be replaced.
     optimizer_state : OptimizerState
         What the optimiser remembers.
@@ -114,8 +118,9 @@ class Trainer:
     def __init__(
         self,
         net: NN,
-        source: Source,
+        source: Source | None = None,
         *,
+        residuals: Sequence[Any] = (),
         loss: Loss | str = "mse",
         optimizer: Optimizer | str = "sgd",
         learning_rate: float | Schedule | None = None,
@@ -132,18 +137,14 @@ class Trainer:
         dy_weight: float = 1.0,
     ) -> None:
         check.instance("net", net, NN, "an NN")
-        if not isinstance(source, Source):
-            hint = "; its class must be a subclass of Source" if hasattr(source, "fill") else ""
-            raise check.reject("source", "a Source, such as ArraySource(x, y)", repr(source), hint)
-        of_source = {
-            name: check.integer(f"source.{name}", getattr(source, name, None), 1)
-            for name in ("in_features", "out_features")
-        }
-        check.integer("source.batch_size", getattr(source, "batch_size", None), 1, 2**50)
+        self._residuals = as_residuals(residuals)
+        check_source(source, self._residuals)
         self._net = net
         self._source = source
         self._standardization = net.standardization
-        self._has_derivatives = check.flag("source.has_derivatives", source.has_derivatives)
+        self._has_derivatives = source is not None and check.flag(
+            "source.has_derivatives", source.has_derivatives
+        )
         self._settings = Settings.checked(
             len(net.hidden_sizes),
             loss=loss,
@@ -163,15 +164,11 @@ class Trainer:
         )
         if self._has_derivatives:
             check_derivatives(net, self.loss, self.optimizer)
-        n_targets = self.loss.n_targets("net.out_features", net.out_features)
-        more = "" if n_targets == net.out_features else f", {n_targets} with {self.loss!r}"
-        for name, fitting in (("in_features", net.in_features), ("out_features", n_targets)):
-            if of_source[name] != fitting:
-                allowed = f"the network's {getattr(net, name)}{more if name == 'out_features' else ''}"
-                raise check.reject(f"source.{name}", allowed, repr(of_source[name]))
+        check_rule(self.optimizer, self._residuals)
+        check_widths(net, source, self.loss)
         if isinstance(source, ArraySource):
             self.loss.check_targets("y", source.targets)
-        self._steps = Steps(net, source, self._settings)
+        self._steps = Steps(net, source, self._settings, self._residuals)
         self._callback_states: dict[str, Any] = {}
         self._is_running = threading.Lock()
 
@@ -183,6 +180,7 @@ class Trainer:
         if self.iteration > 0:
             done += f", running loss {self.history.running_loss(self.iteration - 1):.6g}"
         parts = [f"net={self.net!r}", f"source={self.source!r}"]
+        parts += [f"residuals={list(self._residuals)}"] if self._residuals else []
         parts += [f"{name}={brief(value)}" for name, value in self._settings.chosen().items()]
         return summary(self, done, *parts)
 
@@ -198,9 +196,14 @@ class Trainer:
         return self._net
 
     @property
-    def source(self) -> Source:
+    def source(self) -> Source | None:
         """Where batches come from; it cannot be replaced either."""
         return self._source
+
+    @property
+    def residuals(self) -> tuple[Any, ...]:
+        """Equations that the network has to fulfil."""
+        return self._residuals
 
     @property
     def loss(self) -> Loss:
@@ -387,4 +390,5 @@ class Trainer:
             **self._settings.configuration(),
             "source": self._steps.source_configuration,
             **({"dy_weight": self._settings.dy_weight} if self._has_derivatives else {}),
+            **({"residuals": [one.configuration for one in self._residuals]} if self._residuals else {}),
         }
