@@ -7,6 +7,7 @@ on one core. DeepXDE, whose licence is the LGPL, is timed where it can be import
 """
 
 import argparse
+import functools
 import itertools
 import math
 import os
@@ -21,6 +22,7 @@ from .peers.__main__ import use_one_core
 VISCOSITY = 0.01 / math.pi
 HIDDEN = [20, 20, 20]
 LEARNING_RATE = 1e-3
+AT_ONCE = 20, 2, 50  # iterations, of the contenders in their order
 Train = Callable[[int], object]
 
 
@@ -150,7 +152,8 @@ def with_levenberg_marquardt(problem: Problem) -> Contender:
     """The package with its method of second order."""
     from crabnet_jit import NN, Objective
 
-    net = NN(2, HIDDEN, 1, rng=1, activation="tanh", init="glorot_uniform")
+    net, other = (NN(2, HIDDEN, 1, rng=k, activation="tanh", init="glorot_uniform") for k in (1, 2))
+    Objective(other, residuals=residuals(problem)).minimize(1, optimizer="levenberg_marquardt")  # compiles
     objective = Objective(net, residuals=residuals(problem))
     return Contender(
         "crabnet_jit, Levenberg-Marquardt",
@@ -244,31 +247,24 @@ def with_deepxde(problem: Problem) -> Contender | None:
     )
 
 
-def best_milliseconds(train: Train, rounds: int, at_once: int) -> float:
-    """Of an iteration, the best of some rounds."""
-    train(at_once)
-    taken = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        train(at_once)
-        taken.append((time.perf_counter() - start) / at_once)
-    return 1e3 * min(taken)
-
-
 def print_times(problems: list[Problem], rounds: int) -> None:
-    """An iteration of all programs."""
+    """An iteration of all programs, which take turns."""
+    from .common import best_seconds
+
     print("| equation | points | program | ms an iteration | ratio |\n|---|---|---|---|---|")
     for problem in problems:
-        ours = None
-        for make in (with_crabnet_jit, with_torch, with_deepxde):
-            contender = make(problem)
-            if contender is None:
-                continue
-            at_once = 100 if make is with_crabnet_jit else 10
-            taken = best_milliseconds(contender.train, rounds, at_once)
-            ours = ours or taken
-            row = problem.name, f"{len(problem.inside):,}", contender.name, f"{taken:.3f}"
-            print(f"| {' | '.join(row)} | {taken / ours:.1f} |", flush=True)
+        made = [make(problem) for make in (with_crabnet_jit, with_torch, with_deepxde)]
+        contenders = [contender for contender in made if contender is not None]
+        turns = [
+            functools.partial(contender.train, n) for contender, n in zip(contenders, AT_ONCE, strict=False)
+        ]
+        for turn in turns:
+            turn()
+        best = best_seconds(*turns, rounds=rounds)
+        taken = [1e3 * seconds / n for seconds, n in zip(best, AT_ONCE, strict=False)]
+        for contender, milliseconds in zip(contenders, taken, strict=True):
+            row = problem.name, f"{len(problem.inside):,}", contender.name, f"{milliseconds:.3f}"
+            print(f"| {' | '.join(row)} | {milliseconds / taken[0]:.1f} |", flush=True)
 
 
 def print_errors(problem: Problem, budgets: list[float]) -> None:
