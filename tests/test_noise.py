@@ -15,6 +15,7 @@ from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator
 
+import crabnet_jit
 from crabnet_jit import (
     MSE,
     NN,
@@ -197,6 +198,22 @@ def test_widths_are_checked_with_the_loss() -> None:
     with pytest.raises(InvalidArgumentError, match=r"y must be of shape \(n_samples, 1\)"):
         Objective(NN(1, [2], 3, rng=1), x, y, loss=loss)
     assert Trainer(NN(1, [2], 6, rng=1), ArraySource(x, y), loss=loss).run(3).losses.size == 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (lambda net: fit([0.0], [0.0], **{"quantile": 0.5}), r"the loss takes them, as in loss=Quantile\(\["),
+        (lambda net: fit([0.0], [0.0], loss="pinball"), "did you mean 'quantile'"),
+        (lambda net: fit([0.0], [0.0], loss="gaussian"), "did you mean 'gaussian_nll'"),
+        (lambda net: net.interval([0.0], confidence=0.9), "it is called level here"),
+        (lambda net: net.predict_interval, r"it is interval\(x, level\)"),
+        (lambda net: getattr(crabnet_jit, "Poisson" + "NLLLoss"), "did you mean crabnet_jit.Poisson"),
+    ],
+)
+def test_names_of_other_libraries(wrong: Any, hint: str, of_noise: NN) -> None:
+    with pytest.raises((TypeError, ValueError, AttributeError), match=hint):
+        wrong(of_noise)
 
 
 # ---- quantiles ----

@@ -492,7 +492,9 @@ class NN:
         if schema.labels is not None:
             chosen = values[:, 0] > 0.5 if self.out_features == 1 else values.argmax(axis=1)
             return schema.labels.values[chosen.astype(np.intp)]
-        return self._as_targets(self._of_targets(values))
+        if schema.n_heads > 1:
+            values = self._of_targets(values)
+        return values[:, 0] if schema.is_flat else values
 
     def _as_targets(self, values: Array) -> Array:
         """Values (n_samples, n_targets) in the shape of the y of the fit."""
@@ -532,6 +534,7 @@ class NN:
         knows_std = self.schema.heads == "means_and_log_stds" or self.posterior is not None
         return float(intervals.NINE_OF_TEN) if knows_std else None
 
+    @check.keywords
     def interval(self, x: Any, level: float = 0.9, *, sort: bool = True) -> tuple[Array, Array]:
         """Where new observations lie with a probability of `level`: the lower and the upper ends.
 
@@ -587,6 +590,7 @@ class NN:
         mean = self.predictions(rows)
         return mean - reach, mean + reach
 
+    @check.keywords
     def predict_quantiles(self, x: Any, *, sort: bool = True) -> Array:
         """All quantiles that the network was fitted for, with the loss `Quantile`.
 
@@ -735,7 +739,7 @@ class NN:
         if values is None:
             output = self.get_output(x)
             values = output if self.standardization is None else self.standardization.outputs(output)
-        return self._schema.meanings(values)
+        return self._schema.meanings(values) if self._schema.has_powers else values
 
     def gradient(self, x: Any) -> Array:
         """dy/dx (n_samples, in_features) of a network with one output, for x as in `predict`.
