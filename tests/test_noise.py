@@ -47,6 +47,7 @@ from crabnet_jit.exchange.python_code import python_source
 from crabnet_jit.network.files import contents, from_contents
 from crabnet_jit.network.schema import Schema
 
+PACKAGE: Any = crabnet_jit
 LEVELS = [0.05, 0.5, 0.95]
 NORMAL = np.array([-1.6448536269514722, 0.0, 1.6448536269514722])  # those quantiles of a normal variable
 
@@ -203,12 +204,15 @@ def test_widths_are_checked_with_the_loss() -> None:
 @pytest.mark.parametrize(
     ("wrong", "hint"),
     [
-        (lambda net: fit([0.0], [0.0], **{"quantile": 0.5}), r"the loss takes them, as in loss=Quantile\(\["),
+        (
+            lambda net: PACKAGE.fit([0.0], [0.0], quantile=0.5),
+            r"the loss takes them, as in loss=Quantile\(\[",
+        ),
         (lambda net: fit([0.0], [0.0], loss="pinball"), "did you mean 'quantile'"),
         (lambda net: fit([0.0], [0.0], loss="gaussian"), "did you mean 'gaussian_nll'"),
         (lambda net: net.interval([0.0], confidence=0.9), "it is called level here"),
         (lambda net: net.predict_interval, r"it is interval\(x, level\)"),
-        (lambda net: getattr(crabnet_jit, "Poisson" + "NLLLoss"), "did you mean crabnet_jit.Poisson"),
+        (lambda net: PACKAGE.PoissonNLLLoss, "did you mean crabnet_jit.Poisson"),
     ],
 )
 def test_names_of_other_libraries(wrong: Any, hint: str, of_noise: NN) -> None:
