@@ -44,6 +44,7 @@ from crabnet_jit import (
     CustomLoss,
     DivergenceError,
     EarlyStopping,
+    Ensemble,
     Every,
     ExponentialDecay,
     FileFormatError,
@@ -63,6 +64,7 @@ from crabnet_jit import (
     Optimizer,
     OptimizerState,
     Poisson,
+    Population,
     ProgressBar,
     Quantile,
     ReLU,
@@ -85,6 +87,7 @@ from crabnet_jit import (
     diagnose,
     export,
     fit,
+    fit_many,
     from_onnx,
     from_safetensors,
     from_sklearn,
@@ -711,6 +714,30 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
                 "log_every": 2,
             },
         ),
+        "fit_many": lambda: Call(
+            lambda **arguments: fit_many(**arguments)[0],
+            {
+                "specs": [{"seed": 1}],
+                "x": X,
+                "y": Y,
+                "n_threads": 1,
+                "progress": False,
+                "checkpoint_seconds": 1.0,
+                "hidden_sizes": [3],
+                "n_iterations": 5,
+                "learning_rate": 0.01,
+            },
+        ),
+        "fit_many, a spec": lambda: Call(
+            lambda **spec: fit_many([spec], X, Y)[0], {"seed": 1, "n_iterations": 5, "learning_rate": 0.01}
+        ),
+        "Population": lambda: Call(lambda trainers: Population(trainers).run(1), {"trainers": [trainer()]}),
+        "Ensemble": lambda: Call(lambda networks: Ensemble(networks).predict(X), {"networks": [network()]}),
+        "Ensemble.calibrate": lambda: called(Ensemble([network()]), "calibrate", x=X, y=Y),
+        "Ensemble.interval": lambda: called(
+            Ensemble([network()]).calibrate(X, Y), "interval", x=X, level=0.5
+        ),
+        "Population.run": lambda: called(Population([trainer()]), "run", n_iterations=1, n_threads=1),
         "fit, with derivatives": lambda: Call(
             fit, {"x": X, "y": Y, "n_iterations": 5, "dy": DY, "dy_weight": 0.5, "sample_weight": np.ones(12)}
         ),
@@ -1149,6 +1176,7 @@ def test_all_that_is_public_is_called() -> None:
         "Diagnosis",
         "LayerDiagnosis",
         "GradientCheck",
+        "Fits",
     }
     shown |= {
         "FitHistory",

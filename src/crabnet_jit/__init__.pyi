@@ -52,9 +52,12 @@ from crabnet_jit.exchange.pytorch import from_torch, to_torch
 from crabnet_jit.exchange.safetensors_files import from_safetensors
 from crabnet_jit.exchange.scikit_learn import from_sklearn, to_sklearn
 from crabnet_jit.fitting.fit import fit
+from crabnet_jit.fitting.fit_many import fit_many
+from crabnet_jit.fitting.fits import Fits
 from crabnet_jit.fitting.scores import ClassScores, Scores, score
 from crabnet_jit.inspection.diagnosis import Diagnosis, LayerDiagnosis, diagnose
 from crabnet_jit.inspection.gradients import GradientCheck, check_gradients
+from crabnet_jit.network.ensemble import Ensemble
 from crabnet_jit.network.files import load, save
 from crabnet_jit.network.history import FitHistory, History
 from crabnet_jit.network.initializers import INITIALIZERS
@@ -63,6 +66,7 @@ from crabnet_jit.network.network import NN
 from crabnet_jit.network.posterior import Posterior
 from crabnet_jit.training.divergence import DivergenceError
 from crabnet_jit.training.objective import Objective
+from crabnet_jit.training.population import Population
 from crabnet_jit.training.residuals import Residual
 from crabnet_jit.training.run import Callback, Every, Run
 from crabnet_jit.training.trainer import Trainer
@@ -96,10 +100,12 @@ __all__ = [
     "Diagnosis",
     "DivergenceError",
     "EarlyStopping",
+    "Ensemble",
     "Every",
     "ExponentialDecay",
     "FileFormatError",
     "FitHistory",
+    "Fits",
     "GaussianNLL",
     "GradientCheck",
     "History",
@@ -118,6 +124,7 @@ __all__ = [
     "Optimizer",
     "OptimizerState",
     "Poisson",
+    "Population",
     "Posterior",
     "ProgressBar",
     "Quantile",
@@ -145,6 +152,7 @@ __all__ = [
     "diagnose",
     "export",
     "fit",
+    "fit_many",
     "from_onnx",
     "from_safetensors",
     "from_sklearn",

@@ -44,58 +44,30 @@ class ProgressBar(Callback):
         if file is not None and not hasattr(file, "write"):
             raise check.reject("file", "a text file", repr(file))
         self._file = file
-        self._bar: Any = None
-        self._shown: QuietFile | None = None
-        self._next = 0.0
-        self._began_at = 0
+        self._meter = Meter(self._interval, file)
 
     def start(self, run: Run) -> None:
         """Start to show progress."""
-        file = sys.stderr if self._file is None else self._file
-        self._shown = None if file is None else QuietFile(file)
-        self._bar = None if self._shown is None else _bar(self._shown, run.end, run.iteration)
-        self._began_at = run.iteration
-        self._next = time.perf_counter() + (0.0 if self._bar is not None else _LINE_SECONDS)
+        self._meter.start(run.end, run.iteration)
 
     def __call__(self, run: Run) -> None:
         """Update what is shown, if it is time."""
-        now = time.perf_counter()
-        if now >= self._next:
+        if self._meter.is_due():
             self._show(run)
-            self._next = now + (self._interval if self._bar is not None else _LINE_SECONDS)
 
     def finish(self, run: Run, error: BaseException | None) -> None:
         """Show the state at the end, and close the bar."""
         self._show(run)
-        if self._bar is not None:
-            with contextlib.suppress(*SLIPS):
-                self._bar.close()
-            self._bar = None
+        self._meter.close()
 
     def _show(self, run: Run) -> None:
-        if self._bar is not None:
-            try:
-                self._bar.set_postfix_str(f"loss {run.running_loss:.4g}", refresh=False)
-                self._bar.update(run.iteration - self._bar.n)
-                return
-            except SLIPS:  # such as for an invalid TQDM_ASCII: print lines instead
-                self._bar.disable = True  # it is closed when it is freed, and would try again
-                self._bar = None
-        if self._shown is None:
-            return
-        rate = (run.iteration - self._began_at) / max(run.seconds, 1e-9)
-        left = f"{(run.end - run.iteration) / max(rate, 1e-9):.0f} s left"
-        self._shown.write(
-            f"{run.iteration} of {run.end} iterations, {rate:.3g} a second, "
-            f"running loss {run.running_loss:.6g}, {'stopped' if run.is_stopped else left}\n"
-        )
+        loss = run.running_loss
+        self._meter.show(run.iteration, f"loss {loss:.4g}", f"running loss {loss:.6g}", run.is_stopped)
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
         """A block without the bar, in which a line can be printed on the same terminal."""
-        mode: Any = contextlib.nullcontext()
-        if self._bar is not None:
-            mode = self._bar.external_write_mode(file=sys.stdout)
+        mode = self._meter.aside()
         with contextlib.suppress(*SLIPS):
             mode.__enter__()
         try:
@@ -108,6 +80,73 @@ class ProgressBar(Callback):
         """Print a line on standard output, above the bar."""
         with self.aside():
             print(text, flush=True)
+
+
+class Meter:
+    """How many iterations are done: a bar, or a line now and then.
+
+    Parameters
+    ----------
+    interval : float
+        Seconds between two updates of the bar.
+    file : text file, optional
+        Where to write; by default standard error.
+    """
+
+    def __init__(self, interval: float = 0.1, file: IO[str] | None = None) -> None:
+        self._interval, self._file = interval, file
+        self._bar: Any = None
+        self._shown: QuietFile | None = None
+        self._next = self._start = 0.0
+        self._began_at = self._total = 0
+
+    def start(self, total: int, done: int = 0) -> None:
+        """Begin, with some iterations done."""
+        file = sys.stderr if self._file is None else self._file
+        self._shown = None if file is None else QuietFile(file)
+        self._bar = None if self._shown is None else _bar(self._shown, total, done)
+        self._total, self._began_at, self._start = total, done, time.perf_counter()
+        self._next = self._start + (0.0 if self._bar is not None else _LINE_SECONDS)
+
+    def is_due(self) -> bool:
+        """Whether it is time for another update; it is counted as made."""
+        now = time.perf_counter()
+        if now < self._next:
+            return False
+        self._next = now + (self._interval if self._bar is not None else _LINE_SECONDS)
+        return True
+
+    def show(self, done: int, short: str, long: str, is_stopped: bool = False) -> None:
+        """Show the iterations that are done, with a text for the bar or for a line."""
+        if self._bar is not None:
+            try:
+                self._bar.set_postfix_str(short, refresh=False)
+                self._bar.update(done - self._bar.n)
+                return
+            except SLIPS:  # such as for an invalid TQDM_ASCII: print lines instead
+                self._bar.disable = True  # it is closed when it is freed, and would try again
+                self._bar = None
+        if self._shown is None:
+            return
+        rate = (done - self._began_at) / max(time.perf_counter() - self._start, 1e-9)
+        left = f"{(self._total - done) / max(rate, 1e-9):.0f} s left"
+        self._shown.write(
+            f"{done} of {self._total} iterations, {rate:.3g} a second, "
+            f"{long}, {'stopped' if is_stopped else left}\n"
+        )
+
+    def close(self) -> None:
+        """Close the bar."""
+        if self._bar is not None:
+            with contextlib.suppress(*SLIPS):
+                self._bar.close()
+            self._bar = None
+
+    def aside(self) -> Any:
+        """A context without the bar."""
+        return (
+            contextlib.nullcontext() if self._bar is None else self._bar.external_write_mode(file=sys.stdout)
+        )
 
 
 def _bar(file: QuietFile, total: int, initial: int) -> Any:

@@ -1,5 +1,6 @@
 """What all components have in common."""
 
+import functools
 import inspect
 from typing import Any, ClassVar
 
@@ -20,8 +21,8 @@ class Component:
 
     def options(self) -> dict[str, Any]:
         """The constructor's arguments for an equal object: attributes with the names of its parameters."""
-        names = inspect.signature(type(self)).parameters
-        return {name: getattr(self, name) for name in names if hasattr(self, name)}
+        kind: Any = type(self)
+        return {name: getattr(self, name) for name in _parameters(kind) if hasattr(self, name)}
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={called(value)}" for name, value in self.options().items())
@@ -32,6 +33,12 @@ class Component:
 
     def __hash__(self) -> int:
         return hash((type(self), *self.options().values()))
+
+
+@functools.lru_cache(maxsize=256)  # 50 us; a user's class may be forgotten
+def _parameters(kind: type) -> tuple[str, ...]:
+    """The names that its constructor takes."""
+    return tuple(inspect.signature(kind).parameters)
 
 
 def described(thing: object) -> str:

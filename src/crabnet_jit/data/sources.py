@@ -9,7 +9,7 @@ import contextlib
 import copy
 import hashlib
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -177,6 +177,12 @@ class _Drawn(Source):
     def for_trainer(self) -> "Source":
         """One like it, whose stream can be moved without moving this one's."""
         return copy.copy(self)
+
+    def drawn_by(self, rng: StdRng) -> Self:
+        """One like it, by another generator's draws."""
+        twin = copy.copy(self)
+        twin._rng = rng.copy()
+        return twin
 
     def batch(self, iteration: int) -> tuple[Array, Array]:
         """Inputs (n, in_features) and targets (n, out_features) of one iteration, at least 0."""
@@ -420,7 +426,9 @@ class ArraySource(_Drawn):
             check_known(slopes, weights)
             targets = joined(targets, slopes)
         inputs, targets = without_weight(inputs, weights), without_weight(targets, weights)
-        self._data = inputs.copy(), targets.copy(), weights
+        self._data: tuple[Array, ...] = inputs.copy(), targets.copy(), weights
+        # The data in the last units that a trainer asked for: all copies of a source share them.
+        self._in_units: list[tuple[Standardization, np.dtype[Any], tuple[Array, ...]]] = []
         self.is_constant = self.n_batches == 1
         self._digest: str | None = None
         is_shuffled = check.flag("shuffle", shuffle) and size < n_samples
@@ -477,12 +485,19 @@ class ArraySource(_Drawn):
 
     def standardized(self, units: Standardization, dtype: "np.dtype[Any]") -> Source:
         """The same batches, of data that are standardised once."""
-        inputs, rows, weights = self._data
-        x, y = units.finite_inputs(inputs, dtype), units.finite_targets(self.targets, dtype)
-        if self.has_derivatives:
-            y = joined(y, units.finite_derivatives(parted(rows, self.out_features)[1], dtype))
+        data = None
+        for known, of_dtype, values in self._in_units:
+            if of_dtype == dtype and all(map(np.array_equal, known, units)):
+                data = values
+        if data is None:
+            inputs, rows, weights = self._data
+            x, y = units.finite_inputs(inputs, dtype), units.finite_targets(self.targets, dtype)
+            if self.has_derivatives:
+                y = joined(y, units.finite_derivatives(parted(rows, self.out_features)[1], dtype))
+            data = x.astype(np.float64), y.astype(np.float64), weights
+            self._in_units[:] = [(units, dtype, data)]
         twin = copy.copy(self)
-        twin._data = x.astype(np.float64), y.astype(np.float64), weights
+        twin._data, twin._in_units = data, []
         twin._digest, twin._orders = None, []
         return twin
 

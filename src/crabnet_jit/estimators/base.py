@@ -23,6 +23,7 @@ from crabnet_jit.data.derivatives import known_derivatives
 from crabnet_jit.estimators.training import Samples, fit_network, new_network, train_one_pass
 from crabnet_jit.fitting.data_set import weights_of
 from crabnet_jit.fitting.fit import OnCheck
+from crabnet_jit.network.ensemble import Ensemble
 from crabnet_jit.network.folding import folded_layers
 from crabnet_jit.network.network import NN
 from crabnet_jit.network.schema import Schema
@@ -40,7 +41,7 @@ class NNEstimator(BaseEstimator, ABC):
     (`_encode`), and with which loss (`_criterion`).
     """
 
-    net_: NN
+    net_: Any  # NN, or Ensemble
     n_iter_: int
     loss_curve_: list[float]
     out_activation_: str
@@ -76,6 +77,8 @@ class NNEstimator(BaseEstimator, ABC):
         dtype: DTypeLike = np.float64,
         random_state: int | np.random.RandomState | None = None,
         warm_start: bool = False,
+        n_members: int = 1,
+        n_jobs: int | None = None,
     ) -> None:
         self.hidden_sizes = hidden_sizes
         self.activation = activation
@@ -104,6 +107,8 @@ class NNEstimator(BaseEstimator, ABC):
         self.dtype = dtype
         self.random_state = random_state
         self.warm_start = warm_start
+        self.n_members = n_members
+        self.n_jobs = n_jobs
 
     def _forget(self) -> None:
         """Drop what an earlier fit has learned: after one that fails, nothing stale is left."""
@@ -170,30 +175,39 @@ class NNEstimator(BaseEstimator, ABC):
         if start is None:
             self._forget()
         samples, counted = self._samples(X, y, sample_weight, is_first=start is None)
-        loss, seed = self._criterion(), self._new_seed()
+        loss, n_members = self._criterion(), check.integer("n_members", self.n_members, 1)
         if dy is not None:
             widths = samples.targets.shape[1], samples.inputs.shape[1]
             options["dy"] = known_derivatives(dy, counted.size, *widths)[counted]
-        net = fit_network(self, samples, loss, seed, start, **options)
-        assert net.fit_history is not None
-        net.schema = self._schema()
+        seeds = self._new_seeds(n_members)
+        net = fit_network(self, samples, loss, seeds, start, **options)
+        members = list(net) if isinstance(net, Ensemble) else [net]
+        histories = []
+        for member in members:
+            member.schema = self._schema()
+            assert member.fit_history is not None
+            histories.append(member.fit_history)
         self.net_ = net
-        self.out_activation_ = _out_activation(net, loss)
-        self.n_iter_ = net.fit_history.n_iterations
-        self.loss_curve_ = net.fit_history.losses.tolist()
+        self.out_activation_ = _out_activation(members[0], loss)
+        self.n_iter_ = max(history.n_iterations for history in histories)
+        n_losses = min(len(history.losses) for history in histories)
+        curves = [history.losses[:n_losses] for history in histories]
+        self.loss_curve_ = np.mean(curves, axis=0).tolist()
         self._optimizer_state: OptimizerState | None = None
-        self._seed = seed
+        self._seed = seeds[0]
         return self
 
     def _one_pass(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Self:
         """What `partial_fit` does."""
         if self.validation is not None:
             raise ValueError("partial_fit does not support validation; set it to None")
+        if self.n_members != 1:
+            raise ValueError("partial_fit does not support several members; set n_members to 1")
         is_first = not self.__sklearn_is_fitted__()
         samples, _ = self._samples(X, y, sample_weight, is_first=is_first)
         loss = self._criterion()
         if is_first:
-            self._seed = self._new_seed()
+            self._seed = self._new_seeds(1)[0]
             self.net_ = new_network(self, samples, loss, self._seed)
             self.net_.schema = self._schema()
             self.out_activation_ = _out_activation(self.net_, loss)
@@ -218,8 +232,9 @@ class NNEstimator(BaseEstimator, ABC):
         targets, weights = self._encode(labels[counted], weights[counted])
         return Samples(inputs[counted], targets, weights), counted
 
-    def _new_seed(self) -> int:
-        return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+    def _new_seeds(self, n: int) -> list[int]:
+        generator = check_random_state(self.random_state)
+        return [int(generator.randint(np.iinfo(np.int32).max)) for _ in range(n)]
 
     def _inputs(self, X: ArrayLike) -> Array:
         """Inputs (n_samples, n_features) of a network that is fitted."""
@@ -235,24 +250,35 @@ class NNEstimator(BaseEstimator, ABC):
         return hasattr(self, "net_")
 
     @property
+    def _one_net(self) -> NN:
+        """The network, or the one that gives the predictions of an ensemble."""
+        net: NN | Ensemble = self.net_
+        if isinstance(net, NN):
+            return net
+        try:
+            return net.merged()
+        except check.InvalidArgumentError as error:
+            raise AttributeError(str(error)) from None
+
+    @property
     def coefs_(self) -> list[Array]:
         """Weights of each layer, (n_in, n_out), for inputs and targets in their own units."""
-        return [np.ascontiguousarray(W.T) for W, _ in folded_layers(self.net_)]
+        return [np.ascontiguousarray(W.T) for W, _ in folded_layers(self._one_net)]
 
     @property
     def intercepts_(self) -> list[Array]:
         """Biases of each layer, (n_out,), for inputs and targets in their own units."""
-        return [b for _, b in folded_layers(self.net_)]
+        return [b for _, b in folded_layers(self._one_net)]
 
     @property
     def n_layers_(self) -> int:
         """Layers, those of inputs and outputs included."""
-        return len(self.net_.layers) + 1
+        return len(self._one_net.layers) + 1
 
     @property
     def n_outputs_(self) -> int:
         """Targets."""
-        return self.net_.n_targets
+        return int(self.net_.n_targets)
 
 
 def _out_activation(net: NN, loss: Loss) -> str:

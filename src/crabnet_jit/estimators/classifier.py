@@ -20,6 +20,7 @@ from crabnet_jit.components.update_rules import Optimizer
 from crabnet_jit.data.labels import Labels, are_missing, label_array
 from crabnet_jit.estimators.base import NNEstimator
 from crabnet_jit.fitting.fit import OnCheck
+from crabnet_jit.network.network import NN
 from crabnet_jit.network.schema import Schema
 from crabnet_jit.training.run import Callback
 
@@ -44,8 +45,8 @@ class NNClassifier(ClassifierMixin, NNEstimator):
         As in `NNRegressor`, with the same defaults.
     l2 : float, default 0.003
         Penalty on squared parameters, as in `Trainer`.
-    on_check, resume, dtype, random_state, warm_start
-        As in `NNRegressor`, with the same defaults.
+    on_check, resume, dtype, random_state, warm_start, n_members, n_jobs
+        As in `NNRegressor`, with the same defaults. The probabilities of several members are their mean.
     class_weight : dict, "balanced" or None, default None
         Factors on the weights of samples, {class: factor}; only their ratios count. "balanced" gives all
         classes the same weight in total. Not for indicators.
@@ -119,6 +120,8 @@ class NNClassifier(ClassifierMixin, NNEstimator):
         dtype: DTypeLike = np.float64,
         random_state: int | np.random.RandomState | None = None,
         warm_start: bool = False,
+        n_members: int = 1,
+        n_jobs: int | None = None,
         class_weight: dict[Any, float] | str | None = None,
     ) -> None:
         super().__init__(
@@ -147,6 +150,8 @@ class NNClassifier(ClassifierMixin, NNEstimator):
             dtype=dtype,
             random_state=random_state,
             warm_start=warm_start,
+            n_members=n_members,
+            n_jobs=n_jobs,
         )
         self.class_weight = class_weight
 
@@ -260,9 +265,17 @@ class NNClassifier(ClassifierMixin, NNEstimator):
         return self._one_pass(X, y, sample_weight)
 
     def _logits(self, X: ArrayLike) -> Array:
-        """Outputs of the network (n_samples, n_outputs)."""
+        """Outputs of the network (n_samples, n_outputs); of an ensemble, those of its mean probabilities."""
         inputs = self._inputs(X)
-        return self.net_.get_output(inputs)
+        if isinstance(self.net_, NN):
+            return self.net_.get_output(inputs)
+        with np.errstate(divide="ignore"):
+            logarithms: Array = np.log(self.net_.predict_proba(inputs))
+            if self.out_activation_ == "softmax":
+                return logarithms
+            if self._is_multilabel:
+                return logarithms - np.log1p(-np.exp(logarithms))
+            return logarithms[:, 1:] - logarithms[:, :1]
 
     def decision_function(self, X: ArrayLike) -> Array:
         """Logits, for X (n_samples, n_features).
@@ -278,7 +291,7 @@ class NNClassifier(ClassifierMixin, NNEstimator):
     def predict_proba(self, X: ArrayLike) -> Array:
         """Probabilities (n_samples, n_classes) of classes or labels, for X (n_samples, n_features)."""
         inputs = self._inputs(X)
-        return self.net_.predict_proba(inputs)
+        return np.asarray(self.net_.predict_proba(inputs))
 
     def predict_log_proba(self, X: ArrayLike) -> Array:
         """The logarithms of `predict_proba`, also of those that are too small for a number."""

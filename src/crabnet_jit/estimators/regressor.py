@@ -83,11 +83,16 @@ class NNRegressor(RegressorMixin, NNEstimator):
     warm_start : bool, default False
         Whether another `fit` goes on from the network of the last one, in its units; the optimiser begins
         anew.
+    n_members : int, default 1
+        Networks, of different seeds. With several, predictions are those of an `Ensemble`, and
+        `callbacks`, `on_check`, `resume` and `partial_fit` cannot be used.
+    n_jobs : int, optional
+        Threads for several members; -1 for as many as there are cores for this process. None stands for 1.
 
     Attributes
     ----------
-    net_ : NN
-        The network.
+    net_ : NN or Ensemble
+        The network; an ensemble with `n_members` above 1.
     n_features_in_ : int
         Inputs.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -99,9 +104,10 @@ class NNRegressor(RegressorMixin, NNEstimator):
     out_activation_ : str
         "identity"; "exp" for the loss "poisson"; with an `output_range` "logistic", "tanh" or "softplus".
     n_iter_ : int
-        Iterations of the last fit, and of each `partial_fit` since.
+        Iterations of the last fit, and of each `partial_fit` since; of several members the most.
     loss_curve_ : list of float
-        The loss of each of them, in the units of the standardised targets.
+        The loss of each of them, in the units of the standardised targets; of several members the mean, as
+        far as all went.
     coefs_ : list of ndarray, each of shape (n_in, n_out)
         Weights of each layer for inputs and targets in their own units, whatever `standardize` says: with
         h = X and h = activation(h @ coef + intercept) layer by layer, in the last one with `out_activation_`,
@@ -215,7 +221,8 @@ class NNRegressor(RegressorMixin, NNEstimator):
             Inputs.
         return_std : bool, default False
             Whether to give the standard deviations of new observations, too, in the shape and units of the
-            predictions; after a fit with the loss "gaussian_nll" or the optimizer "bayesian_regularization".
+            predictions; with several members, or after a fit with the loss "gaussian_nll" or the optimizer
+            "bayesian_regularization".
 
         Returns
         -------
@@ -244,7 +251,8 @@ class NNRegressor(RegressorMixin, NNEstimator):
             In the shape and units of the predictions.
         """
         inputs = self._inputs(X)
-        return self.net_.interval(inputs, level)
+        low, high = self.net_.interval(inputs, level)
+        return low, high
 
     def predict_quantiles(self, X: ArrayLike) -> Array:
         """All quantiles of a fit with the loss `Quantile`, in ascending order.
@@ -260,7 +268,7 @@ class NNRegressor(RegressorMixin, NNEstimator):
             (n_samples, n_quantiles), or (n_samples, n_outputs, n_quantiles), as the targets were.
         """
         inputs = self._inputs(X)
-        return self.net_.predict_quantiles(inputs)
+        return np.asarray(self.net_.predict_quantiles(inputs))
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """The coefficient of determination, R^2, of the predictions for X; the mean of those of all outputs.

@@ -1,6 +1,8 @@
 """From numbers to a trained network: the one place where estimators call `fit`, `NN` and `Trainer`."""
 
 import copy
+import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +16,10 @@ from crabnet_jit.data.random import DROPOUT, StdRng
 from crabnet_jit.data.sources import ArraySource
 from crabnet_jit.fitting.data_set import set_up
 from crabnet_jit.fitting.fit import fit
+from crabnet_jit.fitting.fit_many import fit_many
 from crabnet_jit.fitting.output_range import output_range_of
 from crabnet_jit.fitting.step_options import AUTO, batch_size_of, steps_of
+from crabnet_jit.network.ensemble import Ensemble
 from crabnet_jit.network.history import History
 from crabnet_jit.network.initializers import init_for
 from crabnet_jit.network.network import NN
@@ -51,6 +55,8 @@ _OF_FITS = (
     "on_check",
     "resume",
 )
+#: Those that many fits do not take.
+_OF_ONE_FIT = ("callbacks", "on_check", "resume")
 
 
 class Samples(NamedTuple):
@@ -62,28 +68,54 @@ class Samples(NamedTuple):
 
 
 def fit_network(
-    estimator: Any, samples: Samples, loss: Loss, seed: int, start: NN | None, **options: Any
-) -> NN:
-    """A network fitted to the samples with the options of an estimator, and others of `fit`."""
+    estimator: Any,
+    samples: Samples,
+    loss: Loss,
+    seeds: Sequence[int],
+    start: NN | Ensemble | None,
+    **more: Any,
+) -> NN | Ensemble:
+    """A network fitted to the samples, with the options of an estimator and more; for seeds an ensemble."""
     validation = estimator.validation
     if validation is not None:
         validation = check.fraction("validation", validation)
-    if start is not None:  # which knows labels, where these samples are numbers
-        start = copy.copy(start)
-        start.schema = Schema(heads=start.schema.heads, quantiles=start.schema.quantiles)
-    return fit(
-        samples.inputs,
-        samples.targets,
-        loss=loss,
-        sample_weight=samples.weights,
-        learning_rate=_learning_rate(estimator, AUTO),
-        batch_size=len(samples.inputs) if estimator.batch_size is None else estimator.batch_size,
-        validation=validation,
-        seed=seed,
-        start=start,
-        **{name: getattr(estimator, name) for name in _OF_FITS},
-        **options,
-    )
+    options = {name: getattr(estimator, name) for name in _OF_FITS} | {
+        "loss": loss,
+        "sample_weight": samples.weights,
+        "learning_rate": _learning_rate(estimator, AUTO),
+        "batch_size": len(samples.inputs) if estimator.batch_size is None else estimator.batch_size,
+        "validation": validation,
+        **more,
+    }
+    starts = _starts(start, len(seeds))
+    if len(seeds) == 1:
+        return fit(samples.inputs, samples.targets, seed=seeds[0], start=starts[0], **options)
+    for name in _OF_ONE_FIT:
+        if options.pop(name):
+            raise check.reject(name, "left out with n_members above 1", repr(getattr(estimator, name)))
+    specs = [{"seed": seed, "start": one} for seed, one in zip(seeds, starts, strict=True)]
+    n_jobs = 1 if estimator.n_jobs is None else estimator.n_jobs
+    n_threads = AUTO if n_jobs == -1 else check.integer("n_jobs", n_jobs, 1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*diverged", RuntimeWarning)  # it is an error here
+        fits = fit_many(specs, samples.inputs, samples.targets, n_threads=n_threads, **options)
+    for error in fits.errors.values():
+        raise error
+    return Ensemble(fits)
+
+
+def _starts(start: NN | Ensemble | None, n: int) -> list[NN | None]:
+    """The network that each of n fits begins with; it knows no labels, since the samples are numbers."""
+    if start is None:
+        return [None] * n
+    networks = list(start.members) if isinstance(start, Ensemble) else [start]
+    if len(networks) != n:
+        raise check.reject("n_members", f"that of the last fit, {len(networks)}, for a warm start", repr(n))
+    starts: list[NN | None] = []
+    for net in map(copy.copy, networks):
+        net.schema = Schema(heads=net.schema.heads, quantiles=net.schema.quantiles)
+        starts.append(net)
+    return starts
 
 
 def new_network(estimator: Any, samples: Samples, loss: Loss, seed: int) -> NN:

@@ -11,6 +11,7 @@ from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.activations import Activation
 from crabnet_jit.kernels.layout import CUSTOM, KINDS
+from crabnet_jit.network.ensemble import Ensemble
 from crabnet_jit.network.files import contents, from_contents
 from crabnet_jit.network.network import NN
 from crabnet_jit.network.spec import Spec
@@ -24,15 +25,17 @@ class Layer(NamedTuple):
     activation: Activation
 
 
-def exportable(net: NN, dtype: DTypeLike | None = None) -> NN:
-    """A copy of a network whose numbers have this type, by default its own.
+def exportable(net: NN | Ensemble, dtype: DTypeLike | None = None) -> NN:
+    """A copy of a network whose numbers have this type, by default its own; of an ensemble, `merged`.
 
     Raises
     ------
     InvalidArgumentError
         If an activation is a user's, which other programs do not know, or a number is not finite.
     """
-    check.instance("net", net, NN, "an NN")
+    if isinstance(net, Ensemble):
+        net = net.merged()
+    check.instance("net", net, NN, "an NN or an Ensemble")
     for k, activation in enumerate(net.activations):
         if activation.kind == CUSTOM:
             allowed = "one that other programs know, see ACTIVATIONS"

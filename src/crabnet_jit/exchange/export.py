@@ -16,6 +16,7 @@ from crabnet_jit.exchange.fortran import fortran_source
 from crabnet_jit.exchange.onnx_models import onnx_model
 from crabnet_jit.exchange.python_code import python_source
 from crabnet_jit.exchange.safetensors_files import safetensors_file
+from crabnet_jit.network.ensemble import Ensemble
 from crabnet_jit.network.network import NN
 
 _ENDINGS = ".c", ".f90", ".onnx", ".py", ".safetensors"
@@ -25,7 +26,7 @@ _INCLUDED = "math", "stdio"  # headers of C
 
 @check.keywords
 def export(
-    net: NN,
+    net: NN | Ensemble,
     path: str | PathLike[str],
     *,
     prefix: str | None = None,
@@ -36,8 +37,9 @@ def export(
 
     Parameters
     ----------
-    net : NN
-        With activations that have a name; those of users are known to nobody else.
+    net : NN or Ensemble
+        With activations that have a name; those of users are known to nobody else. Of an ensemble, what its
+        `merged` gives.
     path : path-like
         - .c: C99, and C++17, that needs nothing but its mathematical library. The functions
           `PREFIX_predict(x, y)` and `PREFIX_jacobian(x, y, dy_dx)`, and `PREFIX_is_inside(x)` for a network

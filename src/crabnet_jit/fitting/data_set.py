@@ -25,7 +25,9 @@ from crabnet_jit.data.moments import moments
 from crabnet_jit.data.random import StdRng
 from crabnet_jit.data.standardization import Standardization
 from crabnet_jit.fitting.output_range import OutputRange
+from crabnet_jit.fitting.shared import Shared, once
 from crabnet_jit.network.network import NN
+from crabnet_jit.network.predictor import Predictor
 
 Samples = tuple[Array, Array, Array]  # x, y, weights
 
@@ -63,7 +65,7 @@ def check_start(start: NN | None) -> None:
         check.instance("start", start, NN, hint)
 
 
-def loss_for(loss: Loss | str, y: Any, start: NN | None) -> Loss:
+def loss_for(loss: Loss | str, y: Any, start: Predictor | None) -> Loss:
     """The loss; "auto" is that of the network to start from, or the one that the type of y asks for."""
     if not isinstance(loss, str) or loss != "auto":
         return as_loss("loss", loss)
@@ -112,7 +114,7 @@ def targets_for(loss: Loss, y: Any, known: Labels | None = None) -> Targets:
     return Targets(values, known or Labels.numbered(n_classes), task, False)
 
 
-def labels_of(net: NN, y: Any) -> NDArray[np.intp]:
+def labels_of(net: Predictor, y: Any) -> NDArray[np.intp]:
     """The numbers of the classes in y (n_samples,); or (n_samples, n_classes), 1 where a class holds.
 
     They are -1 where y is unknown.
@@ -153,25 +155,35 @@ def weights_of(sample_weight: ArrayLike | None, n_samples: int) -> Array:
     return check.sample_weights("sample_weight", sample_weight, n_samples)
 
 
-def _units_of(samples: Samples, loss: Loss) -> Standardization:
+def _units_of(samples: Samples, loss: Loss, shared: Shared | None) -> Standardization:
     """Those in which inputs, and the targets of a regression, have mean 0 and standard deviation 1.
 
     Counts stay as they are. Standard deviations have the unit of their target.
     """
     inputs, targets, weights = samples
     has_units = loss.is_regression and loss.heads != "log_means"
-    mean, std = _mean_and_std(targets if has_units else np.zeros_like(targets), weights)
+    n_targets = targets.shape[1]
+    mean, std = np.zeros(n_targets), np.ones(n_targets)
+    if has_units:
+        mean, std = once(shared, _mean_and_std, targets, weights)
     if loss.heads == "means_and_log_stds":
         mean, std = np.concatenate([mean, np.log(std)]), np.concatenate([std, np.ones_like(std)])
     else:
         mean, std = np.tile(mean, loss.n_heads), np.tile(std, loss.n_heads)
-    return Standardization(*_mean_and_std(inputs, weights), mean, std)
+    return Standardization(*once(shared, _mean_and_std, inputs, weights), mean, std)
 
 
-def set_up(net: NN, loss: Loss, samples: Samples, outputs: OutputRange, standardize: bool) -> None:
+def set_up(
+    net: NN,
+    loss: Loss,
+    samples: Samples,
+    outputs: OutputRange,
+    standardize: bool,
+    shared: Shared | None = None,
+) -> None:
     """Give a new network the units of samples and outputs; let logarithms of means begin at the targets'."""
     _, targets, weights = samples
-    units = _units_of(samples, loss) if check.flag("standardize", standardize) else None
+    units = _units_of(samples, loss, shared) if check.flag("standardize", standardize) else None
     if outputs.is_bounded:
         n_in = net.in_features
         inputs = (np.zeros(n_in), np.ones(n_in)) if units is None else units[:2]

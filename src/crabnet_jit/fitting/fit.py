@@ -32,9 +32,10 @@ from crabnet_jit.fitting.data_set import (
     targets_for,
 )
 from crabnet_jit.fitting.output_range import output_range_of
+from crabnet_jit.fitting.shared import Shared, once
 from crabnet_jit.fitting.slopes import derivatives_for
 from crabnet_jit.fitting.step_options import batch_size_of, steps_of
-from crabnet_jit.fitting.understanding import understood, with_means
+from crabnet_jit.fitting.understanding import Data, understood, with_means
 from crabnet_jit.network.history import FitHistory
 from crabnet_jit.network.initializers import init_for
 from crabnet_jit.network.network import NN
@@ -248,16 +249,17 @@ def fit(
         return rows, targets_for(criterion, targets_of(y)[1], schema.labels).values
 
     parts = with_means(set_aside(validation, (inputs, targets, weights), rng, encoded), net)
+    shared = x if isinstance(x, Shared) and parts.training[0] is inputs else None
     (inputs, targets, weights), validation_set = parts.training, parts.validation
     check_outputs(targets, weights, net.output_names)
     if parts.validation is not None:
         outputs.check_targets("validation y", parts.validation[1])
-    net.domain = Domain.of(inputs, weights, None if start is None else start.domain)
+    net.domain = once(shared, Domain.of, inputs, weights, None if start is None else start.domain)
     if start is None:
-        set_up(net, criterion, parts.training, outputs, standardize)
+        set_up(net, criterion, parts.training, outputs, standardize, shared)
+    slopes = None if dy is None else _derivatives(dy, data, parts, shared)
     size = batch_size_of(rule, steps, len(inputs))
-    slopes = None if dy is None else derivatives_for(dy, data, parts)
-    source = ArraySource(inputs, targets, size, sample_weight=weights, rng=rng, dy=slopes)
+    source = once(shared, _source, inputs, targets, weights, size, slopes).drawn_by(rng)
     every = -(-steps.n_iterations // _CHECKS)
     if keep_losses is not None:
         keep_losses = max(every, check.integer("keep_losses", keep_losses, 0))
@@ -288,7 +290,7 @@ def fit(
     if stopping is not None and stopping.best_parameters is None:
         raise FloatingPointError("no validation loss is finite; a smaller learning_rate may help")
     net.posterior = _posterior(trainer, has_best=stopping is not None)
-    net.fit_history = _history(trainer, stopping, parts, np.flatnonzero(is_kept))
+    net.fit_history = _history(trainer, stopping, parts, is_kept, shared)
     return net
 
 
@@ -300,15 +302,40 @@ def _train(trainer: Trainer, n: int, checks: list[Callback], called: list[Callba
         if not any(isinstance(callback, Checkpoint) and callback.error is error for callback in called):
             raise
         warnings.warn(f"no checkpoint at the end: {error}", RuntimeWarning, stacklevel=4)
+    trainer.history.trim()
+
+
+def _source(
+    inputs: Array, targets: Array, weights: Array, batch_size: int, slopes: Array | None
+) -> ArraySource:
+    """Minibatches of these samples, by draws of no generator yet."""
+    return ArraySource(inputs, targets, batch_size, sample_weight=weights, rng=0, dy=slopes)
+
+
+def _derivatives(dy: Any, data: Data, parts: Parts, shared: Shared | None) -> Array:
+    """Those of the samples to train on; of a shared data set, all samples, once."""
+    if shared is None:
+        return derivatives_for(dy, data, parts)
+    return shared.once(_all_derivatives, dy, data)
+
+
+def _all_derivatives(dy: Any, data: Data) -> Array:
+    samples = data.inputs, data.targets, data.weights
+    return derivatives_for(dy, data, Parts(samples, None, np.arange(len(data.inputs))))
 
 
 def _history(
-    trainer: Trainer, stopping: EarlyStopping | None, parts: Parts, kept_rows: NDArray[np.intp]
+    trainer: Trainer,
+    stopping: EarlyStopping | None,
+    parts: Parts,
+    is_kept: NDArray[np.bool_],
+    shared: Shared | None,
 ) -> FitHistory:
     """What happened, and which rows of all were trained on or set aside."""
     validated = ([], []) if stopping is None else (stopping.iterations, stopping.losses)
-    rows = kept_rows[parts.training_rows], kept_rows[parts.validation_rows]
-    return FitHistory(trainer.history, *validated, *rows)
+    kept_rows = once(shared, np.flatnonzero, is_kept)
+    rows = kept_rows if shared is not None else kept_rows[parts.training_rows]
+    return FitHistory(trainer.history, *validated, rows, kept_rows[parts.validation_rows])
 
 
 def _posterior(trainer: Trainer, *, has_best: bool) -> Posterior | None:

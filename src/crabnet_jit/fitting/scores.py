@@ -13,7 +13,7 @@ from crabnet_jit.data.columns import targets_of
 from crabnet_jit.data.known import has_known
 from crabnet_jit.data.moments import moments, root_mean_square
 from crabnet_jit.fitting.data_set import loss_for, targets_for, weights_of
-from crabnet_jit.network.network import NN
+from crabnet_jit.network.predictor import Predictor
 from crabnet_jit.summary import fields, summary
 
 
@@ -61,7 +61,7 @@ class ClassScores(NamedTuple):
 
 
 @check.keywords
-def score(net: NN, x: Any, y: Any, sample_weight: ArrayLike | None = None) -> Any:
+def score(net: Predictor, x: Any, y: Any, sample_weight: ArrayLike | None = None) -> Any:
     """How well `net.predict(x)` agrees with y.
 
     For a regression: root mean squared error, mean absolute error and coefficient of determination,
@@ -84,7 +84,7 @@ def score(net: NN, x: Any, y: Any, sample_weight: ArrayLike | None = None) -> An
     >>> score(net, [0.5, 2.5], ["no", "yes"]).accuracy
     1.0
     """
-    check.instance("net", net, NN, "an NN")
+    check.instance("net", net, Predictor, "an NN or an Ensemble")
     _, y = targets_of(y)
     labels = net.schema.labels
     wanted = targets_for(MSE() if labels is None else loss_for("auto", y, net), y, labels)
@@ -128,7 +128,7 @@ def _of_one_target(targets: Array, predictions: Array, weights: Array) -> tuple[
     return rmse, float(np.average(np.abs(errors[:, 0]), weights=weights)), r2
 
 
-def _class_scores(net: NN, probabilities: Array, targets: Array, weights: Array) -> ClassScores:
+def _class_scores(net: Predictor, probabilities: Array, targets: Array, weights: Array) -> ClassScores:
     """Of probabilities and targets (n_samples, out_features)."""
     schema = net.schema
     of_labels = weights

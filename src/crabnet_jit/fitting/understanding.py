@@ -13,6 +13,7 @@ from crabnet_jit.data.columns import Columns, is_frame, missing_targets, targets
 from crabnet_jit.data.labels import Labels
 from crabnet_jit.data.moments import moments
 from crabnet_jit.fitting.data_set import Parts, Samples, check_start, loss_for, targets_for, weights_of
+from crabnet_jit.fitting.shared import Shared
 from crabnet_jit.network.network import NN
 from crabnet_jit.network.schema import Schema, filled
 
@@ -42,6 +43,8 @@ def understood(
     start: NN | None,
 ) -> Data:
     """What x and y are. A network to start from knows its columns and classes."""
+    if isinstance(x, Shared):
+        return x.once(understood, x.x, y, sample_weight, loss, handle_unknown, missing, start)
     check_start(start)
     known = Schema(missing=missing) if start is None else start.schema
     allow_missing = known.missing != "error"

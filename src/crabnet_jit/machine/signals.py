@@ -8,7 +8,8 @@ lines that keep its results. So, while an `Interruptible` is entered in the main
   file descriptor (`signal.set_wakeup_fd`), here that of a file in memory. interrupt.py is what kernels do;
 - Python's handlers wait between `hold` and `release`.
 
-Other threads get no signals, so what they run is not interrupted.
+Other threads get no signals. What they run is not interrupted, unless whoever started them lends them a flag
+(`stoppable`) and sets it: kernels return then, and `Stopped` is raised where a handler would be called.
 """
 
 import contextlib
@@ -77,6 +78,37 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_signal_file.cache_clear)  # the child needs a file of its own
 
 
+class Stopped(BaseException):
+    """Raised in a thread that was told to end what it does."""
+
+
+class _Lent(threading.local):
+    flag: Flag = NEVER
+
+
+_lent = _Lent()
+
+
+@contextlib.contextmanager
+def stoppable(flag: Flag) -> Iterator[None]:
+    """A block that ends with `Stopped` soon after another thread has set the flag, see `set_flag`."""
+    before, _lent.flag = _lent.flag, flag
+    try:
+        yield
+    finally:
+        _lent.flag = before
+
+
+def new_flag() -> Flag:
+    """A flag for `stoppable`."""
+    return np.zeros(2, np.uint8)
+
+
+def set_flag(flag: Flag) -> None:
+    """Let what the flag was lent to end."""
+    flag[0] = int(signal.SIGINT)
+
+
 class Interruptible:
     """A context in which signals interrupt kernels, but no Python code between `hold` and `release`.
 
@@ -92,7 +124,7 @@ class Interruptible:
     """
 
     def __init__(self) -> None:
-        self.flag = NEVER
+        self.flag = self._stop = NEVER
         self._file: _SignalFile | None = None
         self._descriptor_before = -1
         self._handlers: dict[int, Any] = {}
@@ -107,6 +139,8 @@ class Interruptible:
                     self._handlers[number] = handler
                     set_handler(number, self._handle)
             self._file = _signal_file()
+        else:
+            self.flag = self._stop = _lent.flag
         if self._file is not None:
             self.flag = self._file.flag
             self._descriptor_before = signal.set_wakeup_fd(self._file.descriptor, warn_on_full_buffer=False)
@@ -116,7 +150,7 @@ class Interruptible:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._n_held = 1
+        self._n_held, self._stop = 1, NEVER
         if self._file is not None:
             signal.set_wakeup_fd(self._descriptor_before)
             self._take()
@@ -136,6 +170,9 @@ class Interruptible:
             except BaseException:
                 self._n_held += 1  # no call: Python would look for signals within it
                 raise
+        if self._stop[0] and self._n_held == 0:
+            self._n_held += 1
+            raise Stopped
 
     def hold(self) -> None:
         """Let handlers wait until `release` has been called as often as this."""
@@ -153,6 +190,9 @@ class Interruptible:
 
     def is_interrupted(self) -> bool:
         """Whether signals came that interrupt kernels; forgets all that came."""
+        if self._stop[0]:
+            self._answer()
+            return True
         return not _INTERRUPTING.isdisjoint(self._take())
 
     def _take(self) -> bytes:

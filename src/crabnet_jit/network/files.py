@@ -3,7 +3,7 @@
 A file holds the flat parameters, the standardisation if there is one, and a text, JSON, with the format's
 version, the sizes, the activations with their options, the schema, and a digest of the numbers; where the
 inputs of the fit lay, and the posterior, if there is one. Version 1 had names in place of a schema, version 2
-no heads in it.
+no heads in it. The file of an ensemble has that of each member, equal arrays once.
 """
 
 from dataclasses import replace
@@ -11,39 +11,40 @@ from os import PathLike
 from typing import Any
 
 from crabnet_jit import check
-from crabnet_jit.archive import read_archive, write_archive
+from crabnet_jit.archive import kind_of, read_archive, write_archive
 from crabnet_jit.arrays import Array
 from crabnet_jit.data.columns import Column, Columns
 from crabnet_jit.data.domain import Domain
 from crabnet_jit.data.standardization import Standardization
+from crabnet_jit.network.ensemble import Ensemble
 from crabnet_jit.network.network import NN
 from crabnet_jit.network.posterior import Posterior
 from crabnet_jit.network.schema import Schema, different_texts
 from crabnet_jit.network.spec import Spec
 
-_KIND = "network"
+_KIND, _KIND_OF_ENSEMBLES = "network", "ensemble"
 _VERSIONS = 1, 2, 3
 
 
 @check.keywords
 def save(
-    net: NN,
+    net: NN | Ensemble,
     path: str | PathLike[str],
     names: dict[str, list[str]] | None = None,
     *,
     posterior: bool = True,
 ) -> None:
-    """Write a network to a file; a file that was there is replaced when the new one is complete.
+    """Write a network or an ensemble to a file; one that was there is replaced when the new one is complete.
 
     Parameters
     ----------
-    net : NN
+    net : NN or Ensemble
         With activations that have a name; those of users have none.
     path : path-like
         By custom with the ending .npz.
     names : dict of lists of str, optional
         "inputs" and "outputs", or one of them: what the features are called, each by a name of its own; by
-        default as in the data frame of the fit.
+        default as in the data frame of the fit. Not for ensembles.
     posterior : bool, default True
         Whether the file keeps the network's `posterior`, if it has one: the square of the number of
         parameters as numbers of 8 bytes.
@@ -55,19 +56,26 @@ def save(
     OSError
         If the file cannot be written. Nothing is left of it then.
     """
-    check.instance("net", net, NN, "an NN")
-    values, arrays = contents(net)
-    if check.flag("posterior", posterior) and net.posterior is not None:
-        values["posterior"] = list(net.posterior[:-1])
-        arrays["posterior_factor"] = net.posterior.factor
+    has_posterior = check.flag("posterior", posterior)
+    if isinstance(net, Ensemble):
+        if names is not None:
+            raise check.reject("names", "None for an ensemble", check.shown(names))
+        write_archive(path, _KIND_OF_ENSEMBLES, 1, *_contents_of_ensemble(net, has_posterior))
+        return
+    check.instance("net", net, NN, "an NN or an Ensemble")
+    values, arrays = _all_contents(net, has_posterior)
     if names is not None:
         values["schema"] = _renamed(net, names).values()
     write_archive(path, _KIND, _VERSIONS[-1], values, arrays)
 
 
 @check.keywords
-def load(path: str | PathLike[str]) -> NN:
-    """The network that `save` wrote to a file.
+def load(path: str | PathLike[str]) -> Any:
+    """The network, or the ensemble, that `save` wrote to a file.
+
+    Returns
+    -------
+    NN or Ensemble
 
     Raises
     ------
@@ -76,7 +84,48 @@ def load(path: str | PathLike[str]) -> NN:
     OSError
         If it cannot be read.
     """
+    if kind_of(check.path("path", path)) == _KIND_OF_ENSEMBLES:
+        return read_archive(path, _KIND_OF_ENSEMBLES, [1], _ensemble_from)
     return read_archive(path, _KIND, _VERSIONS, from_contents)
+
+
+def _all_contents(net: NN, has_posterior: bool) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The same as `contents`, with the posterior."""
+    values, arrays = contents(net)
+    if has_posterior and net.posterior is not None:
+        values["posterior"] = list(net.posterior[:-1])
+        arrays["posterior_factor"] = net.posterior.factor
+    return values, arrays
+
+
+def _contents_of_ensemble(ensemble: Ensemble, has_posterior: bool) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Of each member its values, and the places of its arrays; and the arrays by their places."""
+    members, arrays = [], ensemble.calibration()
+    places: dict[Any, str] = {}
+    for net in ensemble:
+        values, own = _all_contents(net, has_posterior)
+        values["arrays"] = {}
+        for name, array in own.items():
+            place = places.setdefault((array.dtype, array.shape, array.tobytes()), f"array{len(places)}")
+            values["arrays"][name] = place
+            arrays[place] = array
+        members.append(values)
+    return {"members": members}, arrays
+
+
+def _ensemble_from(header: dict[str, Any], arrays: dict[str, Array]) -> Ensemble:
+    """The ensemble, believing nothing; any exception means that the values are wrong."""
+    used: set[str] = set()
+    networks = []
+    for values in header["members"]:
+        places = values.pop("arrays")
+        used |= {*places.values()}
+        networks.append(from_contents(values, {name: arrays[place] for name, place in places.items()}))
+    ensemble = Ensemble(networks)
+    rest = {name: array for name, array in arrays.items() if name not in used}
+    if rest:
+        ensemble.take_calibration(**rest)
+    return ensemble
 
 
 def contents(net: NN) -> tuple[dict[str, Any], dict[str, Array]]:

@@ -168,6 +168,11 @@ class History:
             grown[start:stop] = old[start:stop]
         self._losses, self._count = grown, n_stored
 
+    def trim(self) -> None:
+        """Keep no room for more losses, and no more of them than were asked for: after the last iteration."""
+        n_stored = self._count if self._keep is None else min(self._count, self._keep)
+        self._losses, self._count = self._losses[self._count - n_stored : self._count].copy(), n_stored
+
     def window(self) -> Array:
         """A copy of the last losses that the running loss needs."""
         return self._losses[max(0, self._count - WINDOW) : self._count].copy()

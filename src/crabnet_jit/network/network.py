@@ -3,14 +3,13 @@
 import functools
 import importlib
 import threading
-import warnings
 from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
 from crabnet_jit import check, notebook
 from crabnet_jit.arrays import Array, aligned_zeros
@@ -38,21 +37,21 @@ from crabnet_jit.network.history import FitHistory
 from crabnet_jit.network.initializers import INITIALIZERS, LayerPlace
 from crabnet_jit.network.layers import Buffer, LinearLayer
 from crabnet_jit.network.posterior import Posterior, standard_deviations
-from crabnet_jit.network.schema import Schema, default_names, probabilities
+from crabnet_jit.network.predictor import Predictor
+from crabnet_jit.network.schema import Schema, probabilities
 from crabnet_jit.network.spec import Spec
 from crabnet_jit.other_names import known_attributes, with_hints
 from crabnet_jit.summary import counted, listed, summary
 
 _KINDS_OF_C = "value", "gradient", "jacobian", "hessian"
 _KINDS_OF_SCIPY = "quad", "nquad", "generic_filter"
-_OUTSIDE = "ignore", "warn", "nan", "raise"
 _FEW_ROWS = 64  # up to here, making buffers takes longer than the outputs
 _ALONE = threading.Lock()
 _FEW_UNITS = 512  # whose outputs and derivatives for a panel take 128 KB of the stack
 
 
 @with_hints
-class NN:
+class NN(Predictor):
     """A fully connected network: linear, activation, …, linear.
 
     Parameters
@@ -280,32 +279,6 @@ class NN:
         self._describe_record()
 
     @property
-    def classes(self) -> NDArray[Any] | None:
-        """The labels of a classifier, in the order of its probabilities; None for a regression."""
-        return None if self.schema.labels is None else self.schema.labels.values
-
-    @property
-    def feature_names(self) -> list[str] | None:
-        """The columns that a data frame must have for `predict`; None if there was none in the fit."""
-        return None if self.schema.columns is None else self.schema.columns.names
-
-    @property
-    def input_names(self) -> list[str]:
-        """What the inputs are called; a column of texts is several, one for each category."""
-        columns = self.schema.columns
-        return default_names("x", self.in_features) if columns is None else columns.encoded_names
-
-    @property
-    def output_names(self) -> list[str]:
-        """What is predicted: the targets, or classes."""
-        return self.schema.names_of_outputs(self.out_features)
-
-    @property
-    def n_targets(self) -> int:
-        """How many targets it predicts, each by one output, or by several."""
-        return self.schema.n_targets(self.out_features)
-
-    @property
     def domain(self) -> Domain | None:
         """Where the inputs of its fit lie; None for a network that was not fitted."""
         return self._domain
@@ -449,66 +422,10 @@ class NN:
         errors = aligned_zeros(size, dtype=self.dtype)
         return Workspace(activations, derivatives, errors, gradients, None, several, pairs)
 
-    def predict(self, x: Any, outside: str = "ignore", return_std: bool = False) -> Any:
-        """What x leads to, in the units of the data; of a classifier the labels.
-
-        After a fit with `Quantile`, predictions are those of the quantile next to the median; after one with
-        `Poisson` or `GaussianNLL`, means.
-
-        Parameters
-        ----------
-        x : array_like of shape (n_samples, in_features), or a data frame
-            Inputs in the units of the data; of shape (n_samples,) if there is one. A data frame must have the
-            columns of the fit, in any order. An array has a column for each of `input_names`.
-        outside : {"ignore", "warn", "nan", "raise"}, default "ignore"
-            What to do with samples outside of the box of the inputs of the fit, see `is_inside`: nothing, a
-            RuntimeWarning, NaN in place of the prediction of a regression, or an error.
-        return_std : bool, default False
-            Whether to give the standard deviations of new observations, too: those of the noise and of the
-            network together, in the shape and units of the predictions. The network needs a `posterior`,
-            which a fit with `BayesianRegularization` has found. After a fit with `GaussianNLL`, they are
-            those of the noise.
-
-        Returns
-        -------
-        ndarray, or two of them
-            Of the shape of the y of the fit: (n_samples,) or (n_samples, n_targets). For a classifier one
-            of `classes` for each sample, (n_samples,); or for each class 1 if it holds and 0 if not,
-            (n_samples, n_classes).
-
-        Raises
-        ------
-        InvalidArgumentError
-            If x has another shape, missing or unknown columns or categories, or numbers that are not finite.
-        """
-        if check.flag("return_std", return_std):
-            return self.predict(x, outside), self._as_targets(self.standard_deviations(self.encode(x)))
-        values = self.response(x)
-        schema = self.schema
-        if outside != "ignore":
-            values = self._guarded(values, x, check.choice("outside", outside, _OUTSIDE))
-        if schema.task == "multilabel":
-            return (values > 0.5).astype(np.int64)
-        if schema.labels is not None:
-            chosen = values[:, 0] > 0.5 if self.out_features == 1 else values.argmax(axis=1)
-            return schema.labels.values[chosen.astype(np.intp)]
-        if schema.n_heads > 1:
-            values = self._of_targets(values)
-        return values[:, 0] if schema.is_flat else values
-
-    def _as_targets(self, values: Array) -> Array:
-        """Values (n_samples, n_targets) in the shape of the y of the fit."""
-        return values[:, 0] if self.schema.is_flat else values
-
-    def _of_targets(self, values: Array) -> Array:
-        """Of the values of all outputs the predictions (n_samples, n_targets)."""
-        first = self.schema.middle * self.n_targets
-        return values[:, first : first + self.n_targets]
-
-    def predictions(self, x: Any) -> Array:
-        """Predictions of a regression (n_samples, n_targets), or what `response` gives of a classifier."""
-        values = self.response(x)
-        return values if self.schema.labels is not None else self._of_targets(values)
+    @property
+    def knows_noise(self) -> bool:
+        """Whether it has standard deviations: it has learned them, or has a posterior."""
+        return self.schema.heads == "means_and_log_stds" or self.posterior is not None
 
     def standard_deviations(self, rows: Array) -> Array:
         """Those of new observations (n_samples, n_targets), as `predict` has them, for encoded inputs."""
@@ -522,165 +439,6 @@ class NN:
         std = standard_deviations(posterior, self._network, self._calls_forward, workspace, inputs)
         return std if self.standardization is None else std * self.standardization.y_std
 
-    @property
-    def interval_level(self) -> float | None:
-        """The level of the intervals that scores and pictures show: 0.9, or the largest of its quantiles.
-
-        None if it knows no intervals.
-        """
-        intervals = importlib.import_module("crabnet_jit.network.intervals")
-        if levels := intervals.levels_of(self.schema.quantiles):
-            return float(intervals.NINE_OF_TEN if intervals.NINE_OF_TEN in levels else levels[-1])
-        knows_std = self.schema.heads == "means_and_log_stds" or self.posterior is not None
-        return float(intervals.NINE_OF_TEN) if knows_std else None
-
-    @check.keywords
-    def interval(self, x: Any, level: float = 0.9, *, sort: bool = True) -> tuple[Array, Array]:
-        """Where new observations lie with a probability of `level`: the lower and the upper ends.
-
-        After a fit with `Quantile` these are the quantiles (1 - level) / 2 and (1 + level) / 2, which must be
-        among those of the loss. After a fit with `GaussianNLL` or `BayesianRegularization` they lie on both
-        sides of the prediction, as many standard deviations away as a normal variable needs, 1.645 for 0.9.
-
-        Parameters
-        ----------
-        x
-            As in `predict`.
-        level : float, default 0.9
-            Above 0 and below 1.
-        sort : bool, default True
-            Whether quantiles that are in the wrong order, as those of a network may be, are sorted.
-
-        Returns
-        -------
-        two ndarrays
-            Each of the shape and in the units of the predictions.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If the network knows nothing of the noise, or has not these quantiles; or as `predict`.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from crabnet_jit import fit
-        >>> x = np.linspace(0, 1, 500)
-        >>> y = np.random.default_rng(0).normal(size=500)
-        >>> low, high = fit(x, y, loss="gaussian_nll", n_iterations=1000).interval(x)
-        >>> bool(0.85 < ((low <= y) & (y <= high)).mean() < 0.95)
-        True
-        """
-        low, high = self.interval_of(self.encode(x), level, sort=sort)
-        return self._as_targets(low), self._as_targets(high)
-
-    def interval_of(self, rows: Array, level: float, *, sort: bool = True) -> tuple[Array, Array]:
-        """The same (n_samples, n_targets) for encoded inputs."""
-        intervals = importlib.import_module("crabnet_jit.network.intervals")
-        level = check.fraction("level", level, open_low=True)
-        check.flag("sort", sort)
-        if quantiles := self.schema.quantiles:
-            low, high = intervals.places_of(level, quantiles)
-            of_targets = self._of_quantiles(rows, sort)
-            return of_targets[:, :, low], of_targets[:, :, high]
-        if self.interval_level is None:
-            allowed = "one that knows the noise, after a fit with the loss quantile or gaussian_nll, or with "
-            raise check.reject("net", f"{allowed}bayesian_regularization", "one that does not")
-        reach = intervals.deviations_of(level) * self.standard_deviations(rows)
-        mean = self.predictions(rows)
-        return mean - reach, mean + reach
-
-    @check.keywords
-    def predict_quantiles(self, x: Any, *, sort: bool = True) -> Array:
-        """All quantiles that the network was fitted for, with the loss `Quantile`.
-
-        Parameters
-        ----------
-        x
-            As in `predict`.
-        sort : bool, default True
-            Whether quantiles in the wrong order are sorted, for each sample and target.
-
-        Returns
-        -------
-        ndarray
-            (n_samples, n_quantiles) if y was (n_samples,), else (n_samples, n_targets, n_quantiles).
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from crabnet_jit import Quantile, fit
-        >>> x = np.linspace(0, 1, 50)
-        >>> net = fit(x, x**2, loss=Quantile([0.1, 0.5, 0.9]), n_iterations=100)
-        >>> net.predict_quantiles([0.0, 0.5]).shape
-        (2, 3)
-        """
-        of_targets = self._of_quantiles(self.encode(x), check.flag("sort", sort))
-        return of_targets[:, 0] if self.schema.is_flat else of_targets
-
-    def count_crossings(self, x: Any) -> int:
-        """How many pairs of neighbouring quantiles are in the wrong order, for x as in `predict`.
-
-        There are n_quantiles - 1 pairs for each sample and target.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from crabnet_jit import Quantile, fit
-        >>> x = np.linspace(0, 1, 50)
-        >>> net = fit(x, np.cos(9 * x), loss=Quantile([0.1, 0.9]), n_iterations=2000)
-        >>> 0 <= net.count_crossings(x) <= 50
-        True
-        """
-        intervals = importlib.import_module("crabnet_jit.network.intervals")
-        return int(intervals.crossings(self._of_quantiles(self.encode(x), sort=False)))
-
-    def _of_quantiles(self, rows: Array, sort: bool) -> Array:
-        """All quantiles (n_samples, n_targets, n_quantiles), for encoded inputs."""
-        if not self.schema.quantiles:
-            raise check.reject(
-                "net", "one of quantiles, after a fit with the loss Quantile(q)", "one without"
-            )
-        intervals = importlib.import_module("crabnet_jit.network.intervals")
-        of_targets: Array = intervals.by_target(self.response(rows), self.n_targets)
-        return np.sort(of_targets, axis=2) if sort else of_targets
-
-    def _guarded(self, values: Array, x: Any, outside: str) -> Array:
-        """The values, after what `outside` says was done."""
-        if outside == "nan" and self.schema.labels is not None:
-            raise check.reject("outside", "another one for a classifier, whose labels are not NaN", "'nan'")
-        is_outside = ~self.is_inside(x)
-        if not is_outside.any():
-            return values
-        if outside == "nan":
-            return np.where(is_outside[:, None], np.nan, values)
-        message = f"{is_outside.sum()} of {len(is_outside)} samples lie outside of the inputs of the fit"
-        if outside == "raise":
-            at = int(is_outside.argmax())
-            raise check.reject("x", "inside of the inputs of the fit", f"{message}, the first at index {at}")
-        warnings.warn(f"{message}: the network extrapolates", RuntimeWarning, stacklevel=3)
-        return values
-
-    def is_inside(self, x: Any) -> NDArray[np.bool_]:
-        """Whether each sample lies in the box of the inputs of the fit (n_samples,), for x as in `predict`.
-
-        In compiled code, `net.is_inside(x0, x1, …)` is a boolean.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If the network was not fitted, and has no `domain`; or as `predict`.
-
-        Examples
-        --------
-        >>> from crabnet_jit import fit
-        >>> fit([0.0, 1.0, 2.0], [0.0, 1.0, 4.0], n_iterations=10).is_inside([1.5, 2.5])
-        array([ True, False])
-        """
-        if self.domain is None:
-            raise check.reject("net", "fitted, so that it knows where its inputs lay", "one without a domain")
-        return self.domain.contains(self.encode(x))
-
     def predict_proba(self, x: Any) -> Array:
         """Probabilities (n_samples, n_classes) of a classifier, in the order of `classes`; x as in `predict`.
 
@@ -693,17 +451,6 @@ class NN:
             hint = "; for integers that are labels, say fit(..., loss='cross_entropy')"
             raise check.reject("net", "a classifier, which fit makes of labels", "one of a regression", hint)
         return probabilities(self.schema.link(self.out_features), self.get_output(x))
-
-    def __call__(self, x: Any) -> Array:
-        """What a call in compiled code gives: predictions, or probabilities of a classifier.
-
-        As `predict` for a regression with one output for each target, as `predict_proba` for a classifier.
-        With several outputs for each, (n_samples, out_features): the first quantiles of all targets, then the
-        second ones, …; or the means of all targets, then the standard deviations.
-        """
-        if self.schema.labels is not None:
-            return self.predict_proba(x)
-        return self.predict(x) if self.schema.n_heads == 1 else self.response(x)
 
     def _of_few_rows(self, x: Any) -> Array | None:
         """Outputs in the units of the data, if x are few samples that a kernel takes as they are; or None."""
@@ -919,10 +666,6 @@ class NN:
         pointer = function.ctypes
         pointer.owner = function  # whose machine code it points to
         return scipy.LowLevelCallable(pointer)
-
-    def encode(self, x: Any) -> Array:
-        """Inputs (n_samples, in_features), in the units of the data, of x as in `predict`."""
-        return self.schema.encode(x, self.in_features)
 
     def standardize(self, x: ArrayLike) -> Array:
         """Inputs (n_samples, in_features) as the layers see them, of x as in `predict`."""

@@ -12,7 +12,7 @@ from crabnet_jit.arrays import Array
 from crabnet_jit.components.base import stored
 from crabnet_jit.fitting.data_set import labels_of
 from crabnet_jit.fitting.scores import score
-from crabnet_jit.network.network import NN
+from crabnet_jit.network.predictor import Predictor
 from crabnet_jit.plotting.domain import plain
 from crabnet_jit.plotting.figures import BLUE, GREY, own_or_new
 
@@ -22,7 +22,7 @@ _MAX_NAMED = 20  # classes whose names and counts are written
 
 
 def plot_classes(
-    net: NN, x: Any, y: Any, output: int, output_names: list[str], figure: FigureBase | None
+    net: Predictor, x: Any, y: Any, output: int, output_names: list[str], figure: FigureBase | None
 ) -> FigureBase:
     """A confusion matrix and a reliability diagram; of the label of `output` where samples have several."""
     scores = score(net, x, y)

@@ -10,6 +10,7 @@ from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.data.targets import as_target, values_of
 from crabnet_jit.network.network import NN
+from crabnet_jit.network.predictor import Predictor
 
 _STDS = 2.0  # from the mean to the sides of a box
 _MAX_POINTS = 1000  # on a side of a grid
@@ -84,7 +85,7 @@ def point(name: str, given: ArrayLike | None, default: Array) -> Array:
     return default if given is None else check.same_shape(name, given, default.shape)
 
 
-def outputs(net: NN, rows: Array) -> Array:
+def outputs(net: Predictor, rows: Array) -> Array:
     """What a network predicts (n_samples, n_targets), if it can be drawn."""
     return drawable("outputs of net", net.predictions(rows))
 

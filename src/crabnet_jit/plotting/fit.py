@@ -13,7 +13,8 @@ from crabnet_jit import check
 from crabnet_jit.arrays import Array
 from crabnet_jit.data.columns import targets_of
 from crabnet_jit.fitting.scores import score
-from crabnet_jit.network.network import NN
+from crabnet_jit.network.ensemble import Ensemble
+from crabnet_jit.network.predictor import Predictor
 from crabnet_jit.plotting.classes import plot_classes
 from crabnet_jit.plotting.domain import drawable, feature_names, input_numbers, outputs, point, widened
 from crabnet_jit.plotting.figures import BLUE, ERRORS, GREY, ink, own_or_new
@@ -22,12 +23,13 @@ _N_POINTS = 201  # of a curve
 _MARGIN = 0.05  # on both sides of the data, as a share of their range
 _MAX_SLICES = 6
 _AXES_IN_A_ROW = 3
+_NINE_OF_TEN = 1.645  # standard deviations of a normal variable, on both sides
 _DENSE_SAMPLES = 300  # number of samples above which points become more transparent
 
 
 @check.keywords
 def plot_fit(
-    net: NN,
+    net: Predictor,
     x: Any,
     y: Any,
     *,
@@ -47,11 +49,12 @@ def plot_fit(
     places instead. For more, there are slices: each varies one input over the range of the data, while the
     others stay at a point. All slices share one scale, and small ticks show where the data are. A network
     that knows the noise (`NN.interval`) has a band around the function, in which it expects nine of ten new
-    data, or as many as its quantiles say.
+    data, or as many as its quantiles say. An ensemble has one, too, if it is calibrated; else the band is
+    1.645 standard deviations of its members wide on both sides.
 
     Parameters
     ----------
-    net : NN
+    net : NN or Ensemble
         From `fit`, or any other.
     x, y
         Inputs and targets, or labels, in the units of the data, as in `fit`. Samples whose target is unknown
@@ -96,7 +99,7 @@ def plot_fit(
     >>> len(plot_fit(net, x, np.sin(x), input_names=["t"]).axes)
     3
     """
-    check.instance("net", net, NN, "an NN")
+    check.instance("net", net, Predictor, "an NN or an Ensemble")
     check.integer("output", output, 0, net.n_targets - 1)
     if net.schema.labels is not None:
         names = feature_names("output_names", output_names, net.output_names)
@@ -156,16 +159,18 @@ def figure_size(in_features: int, n_slices: int = _MAX_SLICES) -> tuple[float, f
 
 
 class _Slice(NamedTuple):
-    """An output along one input; and the band of new data and its level, if there is one."""
+    """An output along one input; the ends of a band around it, if there is one, and what it is."""
 
     varied: int
     along: Array
     values: Array
     band: tuple[Array, Array] | None
-    level: float | None
+    meaning: str
 
 
-def _slices(net: NN, rows: Array, centre: Array, output: int, inputs: Iterable[int] | None) -> list[_Slice]:
+def _slices(
+    net: Predictor, rows: Array, centre: Array, output: int, inputs: Iterable[int] | None
+) -> list[_Slice]:
     """The slices along the given inputs; by default along all or the most important ones, in order."""
     if inputs is not None:
         chosen = input_numbers(inputs, net.in_features)
@@ -177,15 +182,21 @@ def _slices(net: NN, rows: Array, centre: Array, output: int, inputs: Iterable[i
     return sorted(slices[:_MAX_SLICES], key=lambda cut: cut.varied)
 
 
-def _slice(net: NN, rows: Array, centre: Array, output: int, varied: int) -> _Slice:
+def _slice(net: Predictor, rows: Array, centre: Array, output: int, varied: int) -> _Slice:
     along = _range(rows[:, varied])
     points = np.tile(centre, (along.size, 1))
     points[:, varied] = along
-    band, level = None, net.interval_level
-    if level is not None:
-        low, high = net.interval_of(points, level)
-        band = low[:, output], high[:, output]
-    return _Slice(varied, along, outputs(net, points)[:, output], band, level)
+    band, meaning, values = None, "", outputs(net, points)
+    if net.interval_level is not None:
+        band, meaning = (
+            net.interval_of(points, net.interval_level),
+            f"{100 * net.interval_level:.3g} % of new data",
+        )
+    elif isinstance(net, Ensemble):
+        reach = _NINE_OF_TEN * net.standard_deviations(points)
+        band, meaning = (values - reach, values + reach), "spread of members"
+    ends = None if band is None else (band[0][:, output], band[1][:, output])
+    return _Slice(varied, along, values[:, output], ends, meaning)
 
 
 def _range(values: Array) -> Array:
@@ -202,9 +213,8 @@ def _draw_slice(axes: Axes, cut: _Slice, values: Array, centre: float) -> None:
 
 
 def _draw_band(axes: Axes, cut: _Slice) -> None:
-    if cut.band is not None and cut.level is not None:
-        label = f"{100 * cut.level:.3g} % of new data"
-        axes.fill_between(cut.along, *cut.band, color=BLUE, alpha=0.2, linewidth=0, label=label)
+    if cut.band is not None:
+        axes.fill_between(cut.along, *cut.band, color=BLUE, alpha=0.2, linewidth=0, label=cut.meaning)
 
 
 def _draw_curve(axes: Axes, curve: _Slice, values: Array, true: Array) -> None:

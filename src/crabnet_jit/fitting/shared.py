@@ -1,0 +1,51 @@
+"""One data set for many fits: what they make of it alike is made once."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_MAX_RESULTS = 32  # such as the samples with the weights of one fit
+
+
+class Shared:
+    """Inputs that several fits get; their targets are the same, too.
+
+    Attributes
+    ----------
+    x
+        The inputs, as `fit` takes them.
+    """
+
+    def __init__(self, x: Any) -> None:
+        self.x = x
+        self._results: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
+        self._alone = threading.RLock()
+
+    def once(self, function: Callable[..., T], *arguments: Any) -> T:
+        """What a function gives for these arguments, which must not change, nor may the result."""
+        key = (function, *map(value_key, arguments))
+        with self._alone:
+            if key not in self._results:
+                # With the arguments, whose addresses are in the key.
+                self._results[key] = arguments, function(*arguments)
+                if len(self._results) > _MAX_RESULTS:
+                    self._results.popitem(last=False)
+            self._results.move_to_end(key)
+            result: T = self._results[key][1]
+            return result
+
+
+def once(shared: Shared | None, function: Callable[..., T], *arguments: Any) -> T:
+    """What a function gives; for what is shared, it is called once."""
+    return function(*arguments) if shared is None else shared.once(function, *arguments)
+
+
+def value_key(value: Any) -> Any:
+    """A key that is the same for equal plain values, and else for the same object only."""
+    if isinstance(value, (tuple, list)):
+        return type(value), tuple(map(value_key, value))
+    is_plain = value is None or isinstance(value, (str, int, float))
+    return type(value), value if is_plain else id(value)

@@ -1,0 +1,79 @@
+"""Tasks side by side on threads, until all are done, or a signal or an error stops them."""
+
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable
+
+from crabnet_jit import check
+from crabnet_jit.machine.cores import usable_cores
+from crabnet_jit.machine.signals import Interruptible, Stopped, new_flag, set_flag, stoppable
+
+AUTO = "auto"
+_WATCH_SECONDS = 0.02  # between two looks at signals and at progress
+
+
+def threads_of(n_threads: int | str) -> int:
+    """A number of threads from what users pass; "auto" is the number of cores that this process may use."""
+    cores = usable_cores()
+    if isinstance(n_threads, str):
+        if n_threads != AUTO:
+            raise check.reject("n_threads", "'auto' or an integer of at least 1", check.shown(n_threads))
+        return cores
+    n = check.integer("n_threads", n_threads, 1)
+    if n > cores:
+        message = f"n_threads={n}, but this process may use {cores} of the cores: more threads are no faster"
+        warnings.warn(message, RuntimeWarning, stacklevel=4)
+    return n
+
+
+def run_on_threads(
+    task: Callable[[int], object], n_tasks: int, n_threads: int, watch: Callable[[], object]
+) -> None:
+    """Call `task` with 0, 1, …, each on one of so many threads; and `watch` now and then in this one.
+
+    Compiled loops release the GIL, so they run at the same time. A signal is answered at once. If its handler
+    raises an exception, or a task or `watch` does, all end within milliseconds, and it is raised here.
+    """
+    waiting, done = deque(range(n_tasks)), deque[int]()  # their methods are whole also between threads
+    failures, flag = deque[BaseException](), new_flag()
+
+    def work() -> None:
+        try:
+            with stoppable(flag):
+                while not flag[0]:
+                    try:
+                        k = waiting.popleft()
+                    except IndexError:
+                        return
+                    task(k)
+                    done.append(k)
+        except Stopped:
+            pass
+        except BaseException as error:
+            failures.append(error)
+            set_flag(flag)
+
+    threads = [threading.Thread(target=work) for _ in range(min(n_threads, n_tasks))]
+    with Interruptible() as interruptible:
+        interruptible.hold()  # an exception within `join` may let it take a thread for ended
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(_WATCH_SECONDS)
+                    watch()
+                    interruptible.release()
+                    interruptible.hold()
+        except BaseException:
+            set_flag(flag)
+            raise
+        finally:
+            for thread in threads:
+                if thread.ident is not None:  # it was started
+                    thread.join()
+        if failures:
+            raise failures[0]
+        if len(done) < n_tasks:  # none is alive, and none has said why
+            raise RuntimeError("a child of a fork does not have its parent's threads")
