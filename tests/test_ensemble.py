@@ -80,8 +80,9 @@ def test_quantiles_and_counts() -> None:
     assert np.allclose(nets.predict(X), np.mean([net.predict(X) for net in nets], axis=0), rtol=1e-14)
     nets = ensemble(loss=Quantile([0.05, 0.5, 0.95]))
     assert nets.interval_level == 0.9
-    ends = np.mean([net.interval(X) for net in nets], axis=1 - 1)
-    assert np.allclose(nets.interval(X), ends, rtol=1e-3)  # each member sorts its own
+    ends = np.mean([net.interval(X, sort=False) for net in nets], axis=0)
+    assert np.allclose(nets.interval(X, sort=False), ends, rtol=1e-14)
+    assert nets.predict_quantiles(X).shape == (150, 3)
     low, high = nets.calibrate(X[:9], Y[:9]).interval(X[9:], 0.9)
     assert np.allclose(low + high, 2 * nets.predict(X[9:]))
     counts = np.round(np.exp(X[:, 0]))
@@ -157,8 +158,8 @@ def test_outside_of_all_boxes() -> None:
 # ---- intervals ----
 
 
-@pytest.mark.parametrize("n_members", [1, 4])
-def test_intervals_hold_their_share_of_new_data(n_members: int) -> None:
+@pytest.mark.parametrize(("n_members", "n_samples"), [(1, 60), (4, 60), (4, 19)])
+def test_intervals_hold_their_share_of_new_data(n_members: int, n_samples: int) -> None:
     """Noise that grows with x, few samples: the spread of the members alone says little about it."""
     shares, spreads = [], []
     for draw in range(25):
@@ -170,7 +171,9 @@ def test_intervals_hold_their_share_of_new_data(n_members: int) -> None:
 
         x, y = sample(60)
         specs = [{"seed": 10 * draw + k} for k in range(n_members)]
-        nets = Ensemble(fit_many(specs, x, y, hidden_sizes=(8,), n_iterations=300)).calibrate(*sample(60))
+        nets = Ensemble(fit_many(specs, x, y, hidden_sizes=(8,), n_iterations=300)).calibrate(
+            *sample(n_samples)
+        )
         x, y = sample(2000)
         low, high = nets.interval(x, 0.9)
         shares.append(np.mean((low <= y) & (y <= high)))
@@ -178,6 +181,19 @@ def test_intervals_hold_their_share_of_new_data(n_members: int) -> None:
         spreads.append(np.mean(np.abs(y - mean) <= 1.645 * std))
     assert 0.85 < np.mean(shares) < 0.95
     assert np.mean(spreads) < 0.8
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_a_calibration_finds_what_the_members_do_not_say(noise: float) -> None:
+    """Of lines that disagree by 0.1 x, and data around their mean with errors of that size and this noise."""
+    rng = np.random.default_rng(1)
+    lines = Ensemble([NN(1, [], 1, init=[slope, 0.0]) for slope in (0.9, 1.1)])
+    x = rng.uniform(0, 10, (4000, 1))
+    y = x[:, 0] + rng.normal(0, 0.05 * x[:, 0]) + rng.normal(0, 0.5 * noise, 4000)  # half of what they say
+    low, high = lines.calibrate(x, y).interval([[0.1], [5.0], [10.0]], 0.9)
+    wanted = 2 * 1.645 * 0.5 * np.hypot([0.01, 0.5, 1.0], noise)
+    assert np.allclose((high - low)[1:, 0], wanted[1:], rtol=0.1)
+    assert np.allclose((high - low)[0, 0], wanted[0], rtol=0.2, atol=0.02)
 
 
 def test_a_level_is_the_rank_of_a_score() -> None:

@@ -21,7 +21,8 @@ from crabnet_jit.network.predictor import Predictor
 from crabnet_jit.network.schema import Schema
 from crabnet_jit.summary import counted, summary
 
-_LEAST_SHARE = 0.01  # of the usual standard deviation, which stands for smaller ones in a calibration
+# What a calibration tries as noise, over the usual standard deviation of an ensemble.
+_NOISES = 10.0 ** np.arange(-2.0, 2.1, 0.25)
 
 
 class Ensemble(Predictor):
@@ -91,7 +92,7 @@ class Ensemble(Predictor):
         for k, net in enumerate(self.members):
             _check_like(self.members[0], net, f"networks[{k}]")
         self._scores: Array | None = None
-        self._least = np.ones(self.n_targets)
+        self._noise = np.ones(self.n_targets)
 
     def __len__(self) -> int:
         return len(self.members)
@@ -209,11 +210,14 @@ class Ensemble(Predictor):
 
         Notes
         -----
-        Split conformal prediction [1]_: the scores abs(y - mean) / std of the samples are kept. A new
-        sample's score is as likely to lie at any place among them, if it comes from where they came. So an
-        interval mean ± q std, with q their quantile, holds a given share of new samples, whatever the members
-        are worth: on average, over calibrations and samples, not at each place. In place of a std below a
-        hundredth of the usual one stands that; if all are 0, as with one member, intervals have one width.
+        Split conformal prediction [1]_: the scores abs(y - mean) / s of the samples are kept. A new sample's
+        score is as likely to lie at any place among them, if it comes from where they came. So an interval
+        mean ± q s, with q their quantile, holds a given share of new samples, whatever the members are worth:
+        on average, over calibrations and samples, not at each place.
+
+        To be right at each place is what s is for, s^2 = std^2 + noise^2: the members' disagreement says
+        nothing of the noise, so a constant is added, the one under which the errors of these samples are
+        likeliest for a normal variable of the deviation s, but for a factor. With one member, s is constant.
 
         References
         ----------
@@ -230,9 +234,9 @@ class Ensemble(Predictor):
             raise check.reject("y", f"of as many samples as x, {len(mean)}", f"{len(targets)}")
         if np.isnan(targets).all(axis=0).any():
             raise check.reject("y", "known for some sample, for each target", "only NaN")
-        usual = np.sqrt(np.mean(std**2, axis=0))
-        self._least = np.where(usual > 0, _LEAST_SHARE * usual, 1.0)
-        self._scores = np.sort(np.abs(targets - mean) / np.maximum(std, self._least), axis=0)
+        errors = np.abs(targets - mean)
+        self._noise = np.array([_likeliest_noise(*both) for both in zip(errors.T, std.T, strict=True)])
+        self._scores = np.sort(errors / np.hypot(std, self._noise), axis=0)
         return self
 
     @property
@@ -252,23 +256,23 @@ class Ensemble(Predictor):
             return super().interval_of(rows, level, sort=sort)
         share = check.fraction("level", level, open_low=True)
         widths = np.array([_quantile(scores, share) for scores in self._scores.T])
-        half = widths * np.maximum(self.standard_deviations(rows), self._least)
+        half = widths * np.hypot(self.standard_deviations(rows), self._noise)
         mean = self.predictions(rows)
         return mean - half, mean + half
 
     def calibration(self) -> dict[str, Array]:
         """What `calibrate` has learned, for files; empty if nothing."""
-        return {} if self._scores is None else {"scores": self._scores, "least_std": self._least}
+        return {} if self._scores is None else {"scores": self._scores, "noise_std": self._noise}
 
-    def take_calibration(self, scores: Array, least_std: Array) -> None:
+    def take_calibration(self, scores: Array, noise_std: Array) -> None:
         """Be calibrated as another ensemble, whose `calibration` this was."""
         scores = check.samples("scores", scores, self.n_targets, allow_nan=True)
         if not (scores >= 0)[~np.isnan(scores)].all() or np.isnan(scores).all(axis=0).any():
             raise check.reject("scores", "at least 0, and some for each target", "others")
-        least = check.same_shape("least_std", least_std, (self.n_targets,))
-        if least.min() <= 0:
-            raise check.reject("least_std", "above 0", f"{least.min()}")
-        self._scores, self._least = np.sort(scores, axis=0), least
+        noise = check.same_shape("noise_std", noise_std, (self.n_targets,))
+        if noise.min() <= 0:
+            raise check.reject("noise_std", "above 0", f"{noise.min()}")
+        self._scores, self._noise = np.sort(scores, axis=0), noise
 
     def merged(self) -> NN:
         """One network that gives the ensemble's predictions, to rounding: for other programs, and speed.
@@ -325,6 +329,23 @@ def _check_like(first: NN, net: NN, name: str) -> None:
     for key, value in wanted.items():
         if came[key] != value:
             raise check.reject(f"{name}.schema.{key}", f"that of networks[0], {value!r}", repr(came[key]))
+
+
+def _likeliest_noise(errors: Array, std: Array) -> float:
+    """The noise to be added to standard deviations, above 0, for errors (n_samples,), some perhaps NaN.
+
+    Of those tried, the one of the largest likelihood of errors that are normal, of a deviation that is any
+    factor times s: with the best factor, its logarithm is less by n log(s) on average and by n / 2 times the
+    logarithm of the mean of (error / s)^2.
+    """
+    is_known = ~np.isnan(errors)
+    errors, std = errors[is_known], std[is_known]
+    usual = float(np.sqrt(np.mean(std**2)))
+    if usual == 0.0 or not errors.any():
+        return usual or 1.0
+    s = np.hypot(std, usual * _NOISES[:, None])
+    losses = np.log(s).mean(axis=1) + 0.5 * np.log(np.mean((errors / s) ** 2, axis=1))
+    return float(usual * _NOISES[losses.argmin()])
 
 
 def _quantile(scores: Array, level: float) -> float:

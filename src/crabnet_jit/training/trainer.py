@@ -79,7 +79,7 @@ class Trainer:
         For a source with derivatives: to the loss is added dy_weight times the mean squared error of the
         network's derivatives with respect to its inputs [2]_, over all that are known, each sample with its
         weight; of standardised inputs and targets, if the network has a `standardization`. At least 0. Losses
-        of classes, custom activations and methods of second order take no derivatives.
+        that are not of values, custom activations and "bayesian_regularization" take no derivatives.
 
     Attributes
     ----------
