@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crabnet_jit import NN, ArraySource, Objective, Trainer, fit
+from crabnet_jit import NN, ArraySource, Objective, Residual, Trainer, fit
 from crabnet_jit.kernels import levenberg_marquardt as method
 from crabnet_jit.machine import memory
 from crabnet_jit.machine.jit import entry_point, kernel
@@ -87,6 +87,55 @@ def test_the_matrix_is_that_of_the_residuals(n: int, hidden: Any, n_rows: int) -
     np.testing.assert_allclose(H, 2 * J.T @ J, rtol=1e-7, atol=1e-9 * np.abs(H).max())
     gradient = problem.curvature.gradient
     np.testing.assert_allclose(gradient, 2 * J.T @ r, rtol=1e-7, atol=1e-9 * np.abs(gradient).max())
+
+
+def curved(x: Any, u: Any, du: Any, d2u: Any) -> Any:
+    return u[0] * du[1][0] - d2u[0][1] ** 2 + np.sin(x[2] * u[1]) * d2u[1][0]
+
+
+def sloped(x: Any, u: Any, du: Any) -> Any:
+    return du[2][0] - u[1] * u[1]
+
+
+@pytest.mark.parametrize("with_data", [False, True])
+def test_the_matrix_is_that_of_equations(with_data: bool) -> None:
+    """Beside values and derivatives, or alone."""
+    n, second, net = 21, [(0, 0), (1, 2)], network(7, 5)
+    points = np.random.default_rng(5).normal(size=(n, 3))
+    terms = [
+        Residual(curved, 0.6, source=points, second=second),
+        Residual(sloped, 3, source=points[:5]),
+    ]
+    x, y, dy, w = data(40)
+    source = ArraySource(x, y, 40, sample_weight=w, dy=dy) if with_data else None
+    options: dict[str, Any] = {"dy_weight": 0.7} if with_data else {}
+    run = Trainer(net, source, residuals=terms, optimizer="levenberg_marquardt", **options)
+    chunks, theta = run._steps.chunks, net.parameters.copy()
+
+    def all_residuals(theta: Any) -> Any:
+        net.parameters = theta
+        u, du, d2u = net.get_output(points), net.jacobian(points), net.hessian(points)
+        pairs = [d2u[:, :, i, j] for i, j in second]
+        parts = points.T, u.T, du.transpose(2, 1, 0), [pair.T for pair in pairs]
+        few = points[:5].T, u[:5].T, du[:5].transpose(2, 1, 0)
+        of_data = [residuals(net, theta, 40, 0.7)] if with_data else []
+        own = np.sqrt(0.6 / n) * curved(*parts), np.sqrt(3 / 5) * sloped(*few)
+        return np.concatenate([*own, *of_data])
+
+    size = chunks._method._problem.curvature.vector.size
+    loss = equations(chunks._method._problem, chunks._method._rows)
+    r = all_residuals(theta)
+    assert loss == pytest.approx((r**2).sum(), rel=1e-12)
+    J = np.empty((r.size, theta.size))
+    for k in range(theta.size):
+        step = 1e-4 * (np.arange(theta.size) == k)
+        ends = [all_residuals(theta + m * step) for m in (-2, -1, 1, 2)]
+        J[:, k] = (8 * (ends[2] - ends[1]) - (ends[3] - ends[0])) / 12e-4
+    problem = chunks._method._problem
+    H = matrix(problem.curvature.matrix, size, theta.size)
+    np.testing.assert_allclose(H, 2 * J.T @ J, rtol=1e-7, atol=1e-8 * np.abs(H).max())
+    gradient = problem.curvature.gradient
+    np.testing.assert_allclose(gradient, 2 * J.T @ r, rtol=1e-7, atol=1e-8 * np.abs(gradient).max())
 
 
 @pytest.mark.parametrize("loss", ["huber", "log_cosh"])

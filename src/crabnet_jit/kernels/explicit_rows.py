@@ -57,7 +57,8 @@ def add_squares(problem: Problem, rows: Rows) -> None:
                         _add_products(V, problem.curvature.equations, size)
                         n_filled = 0
             first += n
-    _add_products(panels_of(V, 0, n_filled), problem.curvature.equations, size)
+    if n_filled > 0:
+        _add_products(panels_of(V, 0, n_filled), problem.curvature.equations, size)
 
 
 @kernel

@@ -206,7 +206,7 @@ class SecondOrderChunks:
         self._net, self._source, self._loss = net, source, settings.loss
         dy_weight = settings.dy_weight if source.has_derivatives else None
         n_weights = 2 if source.has_derivatives else 1
-        sizes = net.in_features, source.n_targets, source.batch_size
+        sizes = source.in_features, source.n_targets, source.batch_size
         self._batches = new_batches(1, *sizes, net.dtype, n_weights=n_weights)
         self.fill_constant()
         parts = settings.loss, settings.penalties, self._batches

@@ -45,7 +45,7 @@ class Trainer:
         standardised targets. Of sources of this package a trainer has a copy, so several may share one.
     residuals : sequence of Residual, default ()
         Equations that the network has to fulfil: each adds its weight times its mean square to the loss. With
-        some of them there may be no source. Methods of second order and custom activations do not take them.
+        some of them there may be no source. Custom activations and "bayesian_regularization" take none.
     loss : Loss or str, default "mse"
         A name from `LOSSES` or an object like `Huber(0.1)`.
     optimizer : Optimizer or str, default "sgd"
