@@ -100,7 +100,7 @@ def parts(trainer: Any) -> tuple[dict[str, Callable[[], object]], int]:
     calls = {kernel.py_func.__name__: entry_point(kernel) for kernel in (products, filling, factorization)}
     equations = entry_point(fill_equations)
     ready = {name: lambda call=call: call(problem) for name, call in calls.items()}
-    return ready | {"equations": lambda: equations(problem, None)}, n_products
+    return ready | {"equations": lambda: equations(problem, None, None)}, n_products
 
 
 def products_of_a_sample(net: Any) -> int:

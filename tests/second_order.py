@@ -180,8 +180,8 @@ class Plain(NamedTuple):
 
 @kernel
 def _matrix(problem: Problem, dual: Any) -> Any:
-    loss = method.fill_equations(problem, dual)
-    method.copy_equations(problem, dual)
+    loss = method.fill_equations(problem, dual, None)
+    method.copy_equations(problem, dual, None)
     return loss
 
 

@@ -440,9 +440,10 @@ def test_a_residual_that_is_not_a_number_is_named() -> None:
         ({"residuals": 3}, "residuals must be a sequence of Residual, got 3"),
         ({"residuals": [one_output]}, r"residuals\[0\] must be a Residual, got"),
         ({"residuals": []}, "source must be a Source, such as"),
+        ({"optimizer": "bayesian_regularization"}, "optimizer must be another one with residuals"),
         (
             {"optimizer": "levenberg_marquardt"},
-            "optimizer must be one of first order, such as 'adam', with res",
+            r"residuals\[0\]\.source must be one that gives the same points",
         ),
         ({"net": NN(1, [3], 1, rng=1)}, r"source\.in_features must be the network's 1, got 2"),
     ],
@@ -456,8 +457,6 @@ def test_objectives_that_are_refused() -> None:
     net = network()
     with pytest.raises(InvalidArgumentError, match=r"residuals\[0\]\.source must be one that gives the same"):
         Objective(net, residuals=equations())
-    with pytest.raises(InvalidArgumentError, match="optimizer must be one of first order"):
-        Objective(net, residuals=standing()).minimize(optimizer="levenberg_marquardt")
     with pytest.raises(InvalidArgumentError, match="sample_weight must be left out without x and y"):
         Objective(net, residuals=standing(), sample_weight=[1.0])
     with pytest.raises(InvalidArgumentError, match="x must be an array"):
@@ -476,6 +475,31 @@ def test_an_oscillator_is_solved() -> None:
     found = Objective(net, residuals=residuals).minimize(600)
     assert found.fun < 1e-6
     np.testing.assert_allclose(net.predict(x[:, None])[:, 0], np.sin(x), atol=1e-3)
+
+
+def test_levenberg_marquardt_gets_further() -> None:
+    net = NN(1, [12, 12], 1, rng=1, activation="tanh", init="glorot_uniform")
+    x = np.linspace(0, np.pi, 30)
+    residuals = [
+        Residual(lambda x, u, du, d2u: d2u[0] + u, source=x, second=[(0, 0)]),
+        Residual(lambda x, u: u, source=[0.0]),
+        Residual(lambda x, u, du: du[0] - 1, source=[0.0]),
+    ]
+    twin = NN(1, [12, 12], 1, rng=1, activation="tanh", init="glorot_uniform")
+    found = Objective(net, residuals=residuals).minimize(100, optimizer="levenberg_marquardt")
+    assert found.fun < 1e-7
+    np.testing.assert_allclose(net.predict(x[:, None])[:, 0], np.sin(x), atol=1e-4)
+    Trainer(twin, residuals=residuals, optimizer="levenberg_marquardt").run(100)
+    assert np.array_equal(twin.parameters, net.parameters)
+
+
+def test_a_residual_that_is_not_a_number_is_named_by_levenberg_marquardt() -> None:
+    def root(x: Any, u: Any) -> Any:
+        return np.sqrt(u - 1e3)
+
+    run = Trainer(network(), residuals=[Residual(root, source=[[0.0, 1.0]])], optimizer="levenberg_marquardt")
+    with pytest.raises(DivergenceError, match="by the residual root"):
+        run.run(10)
 
 
 def test_equations_are_learned_beside_data_in_their_units() -> None:

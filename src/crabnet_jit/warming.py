@@ -1,12 +1,13 @@
 """Compiling ahead, for a quick first result: on a server, in an image, on the machines of a cluster."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from crabnet_jit.components.activations import ACTIVATIONS, GELU, Activation
+from crabnet_jit.components.activations import ACTIVATIONS, GELU, Activation, Tanh
 from crabnet_jit.components.losses import LOSSES, Loss, as_loss
 from crabnet_jit.components.optimizers import OPTIMIZERS
 from crabnet_jit.data.random import StdRng
@@ -48,6 +49,7 @@ def everything() -> Iterator[tuple[str, Callable[[], object]]]:
         yield f"outputs for a few samples, {dtype}", partial(_predict_few, dtype)
         for activation in (*(kind() for kind in ACTIVATIONS.values()), GELU("tanh")):
             yield f"{activation!r}, {dtype}", partial(_predict, activation, dtype)
+            yield f"{activation!r}, derivatives, {dtype}", partial(_train_derivatives, activation, dtype)
         for loss in (kind() for kind in LOSSES.values()):
             yield f"{loss!r}, {dtype}", partial(_train, dtype, _ONE_PANEL, loss=loss)
             yield f"{loss!r}, unknown targets, {dtype}", partial(_train_with_gaps, dtype, loss)
@@ -60,6 +62,10 @@ def everything() -> Iterator[tuple[str, Callable[[], object]]]:
             yield f"batches of {n} with calls, {dtype}", partial(_train, dtype, n, **more)
     for name in loss_curvature:
         yield f"second derivatives, {name}", partial(_train_second_order, LOSSES[name]())
+    yield (
+        "second derivatives, derivatives",
+        partial(_train_derivatives, Tanh(), "float64", optimizer="levenberg_marquardt"),
+    )
     for name in ("relu", "tanh"):
         yield f"error bars, {name}", partial(_find_error_bars, name)
 
@@ -94,6 +100,16 @@ def _train_with_gaps(dtype: str, loss: Loss) -> None:
     y = np.array([[1.0, 0.0], [1.0, np.nan]])  # right for every loss
     net = NN(1, [2], 2 * loss.n_heads, rng=1, dtype=dtype)
     Trainer(net, ArraySource([0.0, 1.0], y, 2, rng=1), loss=loss).compile()
+
+
+def _train_derivatives(activation: Activation, dtype: str, **options: Any) -> None:
+    """With derivatives as data."""
+    x = np.linspace(0.5, 1.0, _ONE_PANEL)
+    net = NN(1, [2], 1, rng=1, activation=activation, dtype=dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that slopes jump
+        Trainer(net, ArraySource(x, x**2, _ONE_PANEL, dy=2 * x), **options).compile()
+        Objective(net, x, x**2, dy=2 * x).loss_and_gradient(net.parameters)
 
 
 def _train_second_order(loss: Loss) -> None:

@@ -172,8 +172,8 @@ def fit(
     dy : array_like of shape (n_samples, out_features, in_features), optional
         Derivatives of y with respect to x, in units of y per unit of x, to be learned beside the values; of
         shape (n_samples, in_features) if y is one column. NaN where unknown. A warning tells where the
-        differences of y contradict them. Losses of classes and columns of texts have none. A validation loss
-        is that of values only.
+        differences of y contradict them. Losses that are not of values, columns of texts, and
+        "bayesian_regularization" take none. A validation loss is that of values only.
     dy_weight : float, default 1.0
         As in `Trainer`: what the mean squared error of derivatives counts beside the loss of values.
 

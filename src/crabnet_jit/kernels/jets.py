@@ -76,8 +76,10 @@ def jets_forward(
 
 
 @kernel
-def jets_backward(network: Network, jets: Jets, n: Number, workspace: JetWorkspace, add: bool) -> None:
+def jets_backward(network: Network, jets: Jets, n: Number, workspace: JetWorkspace, add: bool | None) -> None:
     """Overwrite `workspace.gradients` with those of n panels, or add them to it if `add`.
+
+    If `add` is None, they stay as they are, and only the errors are computed.
 
     The workspace is what jets_forward left, but for the last layer's part of `errors`, which holds the
     derivatives of the loss with respect to the jets of the outputs on entry. The other parts are overwritten.
@@ -95,10 +97,11 @@ def jets_backward(network: Network, jets: Jets, n: Number, workspace: JetWorkspa
             linear_backward_input(W, dL_dz, h, dL_dh, False, workspace.pairs, workspace.interrupt)
         else:
             h = group(workspace.inputs, 0, n * (1 + jets.n_firsts), layout[0, N_IN])
-        dL_dW = weights(workspace.gradients, layout, layer)
-        dL_db = biases(workspace.gradients, layout, layer)
-        row_products(panels_of(dL_dz, 0, h.shape[0]), h, dL_dW, add, workspace.interrupt)
-        row_sums(panels_of(dL_dz, 0, n), dL_db.T, add)
+        if add is not None:
+            dL_dW = weights(workspace.gradients, layout, layer)
+            dL_db = biases(workspace.gradients, layout, layer)
+            row_products(panels_of(dL_dz, 0, h.shape[0]), h, dL_dW, add, workspace.interrupt)
+            row_sums(panels_of(dL_dz, 0, n), dL_db.T, add)
 
 
 @kernel

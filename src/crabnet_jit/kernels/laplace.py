@@ -25,8 +25,8 @@ def fill_posterior(problem: Problem, decay: Number) -> tuple[bool, Number, Numbe
     """
     curvature, interrupt = problem.curvature, problem.workspace.interrupt
     n, size = curvature.step.size, curvature.vector.size
-    loss = fill_equations(problem, None)
-    copy_equations(problem, None)
+    loss = fill_equations(problem, None, None)
+    copy_equations(problem, None, None)
     if not factorize_matrix(problem, None, decay):
         return not is_set(interrupt), loss, 0.0, -1.0
     inverse = trace_of_inverse(curvature.matrix, size, n, curvature.columns, curvature.squares, interrupt)

@@ -23,13 +23,15 @@ from crabnet_jit.kernels.curvature import (
     pull_back,
     second_along,
 )
+from crabnet_jit.kernels.explicit_rows import add_squares
 from crabnet_jit.kernels.gauss_newton import add_blocks, fill_matrix
 from crabnet_jit.kernels.gauss_newton_dual import add_rows_times_parameters, fill_dual
 from crabnet_jit.kernels.layout import N_OUT
 from crabnet_jit.kernels.network import network_backward, network_forward
 from crabnet_jit.kernels.penalties_and_clipping import L2
-from crabnet_jit.kernels.structs import Network, Problem
+from crabnet_jit.kernels.structs import Network, Problem, Rows
 from crabnet_jit.kernels.train import panel_loss
+from crabnet_jit.kernels.train_terms import terms_gradients
 from crabnet_jit.machine.interrupt import is_set
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.llvm import PANEL
@@ -48,17 +50,19 @@ _LARGEST = 1e308
 
 
 @kernel
-def levenberg_marquardt(problem: Problem, dual: Number, numbers: Flat, losses: Flat) -> tuple[Number, Number]:
+def levenberg_marquardt(
+    problem: Problem, dual: Number, rows: Rows, numbers: Flat, losses: Flat
+) -> tuple[Number, Number]:
     """Take up to losses.size steps; return how many, and the reason to end before the others.
 
     Updates parameters and numbers, overwrites losses with those before each step, without penalties. H is the
     matrix of the equations if `dual` is None; else it is that of the dual form, and all samples are one
-    group. When `workspace.interrupt` is set (interrupt.py), it ends, and parameters are those before the
-    step.
+    group. With `rows`, which may be None, H is made of them, and steps do not bend. When
+    `workspace.interrupt` is set (interrupt.py), it ends, and parameters are those before the step.
     """
     gradient, parameters, l2 = problem.curvature.gradient, problem.network.parameters, _l2(problem)
     for iteration in range(losses.size):
-        loss = fill_equations(problem, dual)
+        loss = fill_equations(problem, dual, rows)
         losses[iteration] = loss
         if is_set(problem.workspace.interrupt):
             return iteration, INTERRUPTED
@@ -70,7 +74,7 @@ def levenberg_marquardt(problem: Problem, dual: Number, numbers: Flat, losses: F
             largest = max(largest, abs(gradient[k]))
         if largest <= numbers[GRADIENT_TOLERANCE]:
             return iteration, SMALL_GRADIENT
-        reason = _step(problem, dual, numbers, loss)
+        reason = _step(problem, dual, rows, numbers, loss)
         if reason == SMALL_DECREASE:
             return iteration + 1, reason
         if reason != NO_REASON:
@@ -91,11 +95,29 @@ def _panels_from(problem: Problem, first: Number) -> Group:
 
 
 @kernel
-def fill_equations(problem: Problem, dual: Number) -> Number:
+def fill_equations(problem: Problem, dual: Number, rows: Rows) -> Number:
     """Return the loss; overwrite its gradient, and `curvature.equations`."""
-    curvature, workspace = problem.curvature, problem.workspace
+    curvature = problem.curvature
     for k in range(curvature.equations.size):
         curvature.equations[k] = 0.0
+    loss = _fill_products(problem, dual) if rows is None else _loss_of_terms(problem, rows, problem.network)
+    for k in range(curvature.gradient.size):
+        curvature.gradient[k] = problem.workspace.gradients[k]
+    if rows is not None:
+        add_squares(problem, rows)
+    return loss
+
+
+@kernel
+def _loss_of_terms(problem: Problem, rows: Rows, network: Network) -> Number:
+    """That of a network like the problem's; overwrites the gradients in the workspace."""
+    return terms_gradients(network, rows.calls, rows.workspace, problem.batches, 0, rows.terms)
+
+
+@kernel
+def _fill_products(problem: Problem, dual: Number) -> Number:
+    """Return the loss; leave its gradient in the workspace, and add to `curvature.equations`."""
+    curvature, workspace = problem.curvature, problem.workspace
     loss = 0.0
     for first in range(0, problem.batches.x.shape[1], curvature.group):
         if is_set(workspace.interrupt):
@@ -109,8 +131,6 @@ def fill_equations(problem: Problem, dual: Number) -> Number:
             add_blocks(problem.network.layout, workspace.activations, curvature, x, workspace.interrupt)
         else:
             fill_dual(problem.network.layout, workspace.activations, curvature, x, workspace.interrupt)
-    for k in range(curvature.gradient.size):
-        curvature.gradient[k] = workspace.gradients[k]
     return loss
 
 
@@ -140,11 +160,11 @@ def factorize_matrix(problem: Problem, dual: Number, damping: Number) -> Number:
 
 
 @kernel
-def copy_equations(problem: Problem, dual: Number) -> None:
+def copy_equations(problem: Problem, dual: Number, rows: Rows) -> None:
     """Overwrite `curvature.matrix` by H, or by the matrix of the dual form."""
     curvature, interrupt = problem.curvature, problem.workspace.interrupt
     size = curvature.vector.size
-    if dual is None:
+    if dual is None and rows is None:
         fill_matrix(problem.network.layout, curvature.equations, curvature.matrix, size, interrupt)
         return
     for start in range(0, curvature.matrix.size, PANEL * size):
@@ -161,10 +181,10 @@ def _n_rows(problem: Problem, dual: Number) -> Number:
 
 
 @kernel
-def _step(problem: Problem, dual: Number, numbers: Flat, loss: Number) -> Number:
+def _step(problem: Problem, dual: Number, rows: Rows, numbers: Flat, loss: Number) -> Number:
     """Change the parameters by a step that lowers the loss; return NO_REASON, or the reason to end."""
     curvature = problem.curvature
-    copy_equations(problem, dual)
+    copy_equations(problem, dual, rows)
     scale = trace(curvature.matrix, curvature.vector.size, _n_rows(problem, dual))
     if is_set(problem.workspace.interrupt):
         return INTERRUPTED
@@ -179,37 +199,43 @@ def _step(problem: Problem, dual: Number, numbers: Flat, loss: Number) -> Number
     while damping <= min(_MOST * scale, _LARGEST):
         reason = _FAILED
         if factorize_matrix(problem, dual, damping + _l2(problem)):
-            reason = _try(problem, dual, numbers, loss, damping)
+            reason = _try(problem, dual, rows, numbers, loss, damping)
         if is_set(problem.workspace.interrupt):
             return INTERRUPTED
         if reason != _FAILED:
             return reason
         damping *= growth
         growth *= 2.0
-        copy_equations(problem, dual)
+        copy_equations(problem, dual, rows)
     return LARGE_DAMPING
 
 
 @kernel
-def _try(problem: Problem, dual: Number, numbers: Flat, loss: Number, damping: Number) -> Number:
+def _try(problem: Problem, dual: Number, rows: Rows, numbers: Flat, loss: Number, damping: Number) -> Number:
     """Take the step of this damping if it lowers the loss; return _FAILED, NO_REASON or the reason to end."""
     curvature, network, l2 = problem.curvature, problem.network, _l2(problem)
     parameters, step, around = network.parameters, curvature.step, curvature.around
-    _first_order(problem, dual, damping)
+    if rows is None:
+        _first_order(problem, dual, damping)
+    else:
+        _solve(problem)
     length = _norm(parameters)
     if _norm(step) <= numbers[STEP_TOLERANCE] * (length + numbers[STEP_TOLERANCE]):
         return SMALL_STEP
     expected = 0.0
     for k in range(step.size):
         expected += 0.5 * step[k] * (damping * step[k] - curvature.gradient[k])
-    if numbers[LONGEST_BEND] > 0.0:
+    if rows is None and numbers[LONGEST_BEND] > 0.0:
         _bend(problem, dual, numbers[LONGEST_BEND])
     for k in range(step.size):
         around[k] = parameters[k] + step[k]
     before, after = loss + 0.5 * l2 * length**2, 0.5 * l2 * _norm(around) ** 2
     there = Network(network.layout, network.constants, around)
-    for first in range(0, problem.batches.x.shape[1], curvature.group):
-        after = _add_loss(problem, there, first, _panels_from(problem, first), after)
+    if rows is None:
+        for first in range(0, problem.batches.x.shape[1], curvature.group):
+            after = _add_loss(problem, there, first, _panels_from(problem, first), after)
+    else:
+        after += _loss_of_terms(problem, rows, there)
     if not after < before or is_set(problem.workspace.interrupt):
         return _FAILED
     for k in range(step.size):
@@ -236,11 +262,7 @@ def _first_order(problem: Problem, dual: Number, damping: Number) -> None:
     """
     curvature, step, vector = problem.curvature, problem.curvature.step, problem.curvature.vector
     if dual is None:
-        for k in range(vector.size):
-            vector[k] = -curvature.gradient[k] if k < step.size else 0.0
-        solve(curvature.matrix, vector.size, vector)
-        for k in range(step.size):
-            step[k] = vector[k]
+        _solve(problem)
     else:
         share = _l2(problem) / (damping + _l2(problem))
         x = _panels_from(problem, 0)
@@ -253,6 +275,17 @@ def _first_order(problem: Problem, dual: Number, damping: Number) -> None:
         pull_back(problem, x, rows, False)
         for k in range(step.size):
             step[k] = -problem.workspace.gradients[k] - share * problem.network.parameters[k]
+
+
+@kernel
+def _solve(problem: Problem) -> None:
+    """Overwrite `curvature.step` by the solution of the factorised equations for -gradient."""
+    curvature, step, vector = problem.curvature, problem.curvature.step, problem.curvature.vector
+    for k in range(vector.size):
+        vector[k] = -curvature.gradient[k] if k < step.size else 0.0
+    solve(curvature.matrix, vector.size, vector)
+    for k in range(step.size):
+        step[k] = vector[k]
 
 
 @kernel

@@ -151,6 +151,20 @@ class Problem(NamedTuple):
     curvature: Curvature
 
 
+class Rows(NamedTuple):
+    """What rows of a Jacobian are made of (explicit_rows.py), beside a `Problem` of the same loss.
+
+    There is room for `n_panels` panels of the matrix's size in `numbers`. The calls are those of the terms;
+    the workspace has the gradients of the problem's.
+    """
+
+    calls: Calls
+    workspace: JetWorkspace
+    terms: Terms
+    n_panels: Number
+    numbers: Flat
+
+
 class Stream(NamedTuple):
     """A place in a random stream (chacha.py): key, number of the stream, group, draws to skip in it."""
 

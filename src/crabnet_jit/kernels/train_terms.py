@@ -48,7 +48,7 @@ def terms_gradients(
     """
     loss, is_first = 0.0, True
     for term in range(terms.table.shape[0]):
-        jets = _jets_of(terms, term)
+        jets = jets_of(terms, term)
         together, first = panels_together(jet_count(jets)), terms.table[term, FIRST]
         end = first + terms.table[term, N_PANELS]
         while first < end and not is_set(workspace.interrupt):
@@ -62,7 +62,8 @@ def terms_gradients(
 
 
 @kernel
-def _jets_of(terms: Terms, term: Number) -> Jets:
+def jets_of(terms: Terms, term: Number) -> Jets:
+    """The jets that a term needs."""
     start, n = terms.table[term, SECOND], terms.table[term, N_SECONDS]
     return Jets(terms.table[term, N_FIRSTS], matrix(terms.seconds, 2 * start, n, 2))
 
@@ -102,6 +103,30 @@ def _add_panels(
 
 
 @kernel
+def residuals(
+    calls: Calls,
+    terms: Terms,
+    term: Number,
+    scale: Number,
+    x: Group,
+    y: Group,
+    weight: Group,
+    workspace: JetWorkspace,
+    dr_dy: Group,
+) -> Group:
+    """Return those of an equation at x, where the jets of outputs are y; overwrites their derivatives.
+
+    Times the roots of the points' shares in the loss, and of `scale`.
+    """
+    n, n_rows = x.shape[0], y.shape[0] * y.shape[1]
+    units = matrix(terms.units, terms.table[term, UNITS], 2, x.shape[1] + n_rows // n)
+    r = group(workspace.residuals, 0, n, 1)
+    of_equation, factor = address(calls, terms.table[term, RESIDUAL]), scale * terms.factors[term]
+    call(of_equation, (x, y, weight, units, factor, r, dr_dy))
+    return r
+
+
+@kernel
 def _residual_loss(
     calls: Calls,
     terms: Terms,
@@ -113,12 +138,9 @@ def _residual_loss(
     dL_dy: Group,
 ) -> Number:
     """The loss of the residuals at x, where the jets of outputs are y; overwrites dL_dy."""
-    n, n_rows = x.shape[0], y.shape[0] * y.shape[1]
-    units = matrix(terms.units, terms.table[term, UNITS], 2, x.shape[1] + n_rows // n)
-    residual, factor = address(calls, terms.table[term, RESIDUAL]), terms.factors[term]
-    r = group(workspace.residuals, 0, n, 1)
-    call(residual, (x, y, weight, units, factor, r, dL_dy))
-    of_r, of_dL_dy, n_out = rows_of(r), rows_of(dL_dy), y.shape[1]
+    n, n_rows, n_out = x.shape[0], y.shape[0] * y.shape[1], y.shape[1]
+    r = residuals(calls, terms, term, 1.0, x, y, weight, workspace, dL_dy)
+    of_r, of_dL_dy = rows_of(r), rows_of(dL_dy)
     total = splat(y, 0.0)
     for p in range(n):
         for s in range(0, of_r.shape[1], lanes(y)):

@@ -1,7 +1,7 @@
 """Chunks of iterations: their buffers, and steps that are taken back if they go wrong."""
 
 import copy
-import math
+import importlib
 import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -107,7 +107,6 @@ class Chunks:
         self._source = source
         # Some schedules remember where they are, which is faster for one run only.
         self._schedule = copy.copy(settings.learning_rate)
-        self._n_equations = len(equations)
         has_gaps = check.flag("source.has_gaps", source.has_gaps)
         has_derivatives = check.flag("source.has_derivatives", source.has_derivatives)
         self._rule = Rule(*state)
@@ -234,15 +233,12 @@ class Chunks:
 
     def first_bad_equation(self, chunk: Chunk, k: int) -> int | None:
         """Which equation is the first whose loss is not finite in iteration k of a chunk; None if all are."""
-        one, parts = chunk.part(k, k + 1), self._compiled
-        terms: Any = parts.criterion
-        for equation in range(-self._n_equations, 0):
-            row = slice(len(terms.table) + equation, len(terms.table) + equation + 1)
-            alone = terms._replace(table=terms.table[row], factors=terms.factors[row])
-            loss = parts.loss_and_gradients(self._network, parts.calls, parts.workspace, one.batches, alone)
-            if not math.isfinite(loss):
-                return self._n_equations + equation
-        return None
+        terms: Any = importlib.import_module("crabnet_jit.training.terms")
+        parts, batches = self._compiled, chunk.part(k, k + 1).batches
+        found: int | None = terms.first_bad_equation(
+            self._network, parts.calls, parts.workspace, batches, parts.criterion
+        )
+        return found
 
     def arguments(self, chunk: Chunk, interrupt: Flag = NEVER) -> tuple[Any, ...]:
         """Those of the kernel for a chunk."""

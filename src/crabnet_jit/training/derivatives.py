@@ -21,8 +21,9 @@ def check_derivatives(net: NN, loss: Loss, rule: Optimizer | None = None) -> Non
     """Accept what is to learn derivatives, too; warn where those of the network jump."""
     if not loss.is_regression or loss.heads != "values":
         raise check.reject("loss", "one of values, such as 'mse', with derivatives", repr(loss))
-    if rule is not None and rule.is_second_order:
-        raise check.reject("optimizer", "one of first order, such as 'adam', with derivatives", repr(rule))
+    if rule is not None and rule.has_evidence:
+        hint = "; levenberg_marquardt and others take them"
+        raise check.reject("optimizer", "another one with derivatives", repr(rule), hint)
     for activation in net.activations:
         if activation.kind == CUSTOM:
             hint = ": they need its second derivative, and it has none"

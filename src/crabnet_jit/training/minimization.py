@@ -1,6 +1,7 @@
 """Objectives, minimised by methods of second order."""
 
 import copy
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from crabnet_jit.kernels.structs import Batches
 from crabnet_jit.machine.signals import Interruptible
 from crabnet_jit.network.network import NN
 from crabnet_jit.training.second_order import SecondOrder
+from crabnet_jit.training.terms import Term
 
 
 class Minimization(NamedTuple):
@@ -40,14 +42,23 @@ class Minimization(NamedTuple):
 
 
 def minimized(
-    net: NN, loss: Loss, penalties: Penalties, batches: Batches, rule: LevenbergMarquardt, max_iterations: int
+    net: NN,
+    loss: Loss,
+    penalties: Penalties,
+    batches: Batches,
+    dy_weight: float | None,
+    equations: Sequence[Term],
+    rule: LevenbergMarquardt,
+    max_iterations: int,
 ) -> tuple[Array, int, str | None]:
     """Parameters (n_parameters,) of a lower loss, iterations taken, and why they end before the last one.
 
     The network is as it was, also after an exception, such as that of Ctrl-C.
     """
     moving = copy.copy(net)
-    method = SecondOrder(moving, loss, penalties, batches, rule, rule.init(moving.parameters).numbers)
+    method = SecondOrder(
+        moving, loss, penalties, batches, rule, rule.init(moving.parameters).numbers, dy_weight, equations
+    )
     n_done, reason = 0, None
     with Interruptible() as interruptible:
         while n_done < max_iterations and reason is None:

@@ -101,13 +101,14 @@ class Objective:
         self.loss = as_loss("loss", loss)
         self._residuals = as_residuals(residuals)
         dy_weight = check_dy_weight(dy_weight, has_derivatives=dy is not None)
+        self._dy_weight = None if dy is None else dy_weight
         batches, self._n_samples, has_gaps = None, 0, False
         if x is not None or y is not None or not self._residuals:
             batches, self._n_samples, has_gaps = self._data(x, y, sample_weight, dy)
         elif sample_weight is not None or dy is not None:
             name = "dy" if sample_weight is None else "sample_weight"
             raise check.reject(name, "left out without x and y", "an array")
-        self._batches, equations = with_equations(net, batches, self._residuals, self.loss)
+        self._batches, self._equations = with_equations(net, batches, self._residuals, self.loss)
         self._penalties = Penalties(l1, l2)
         self._theta = aligned_zeros(net.parameters.size, dtype=net.dtype)
         self._network = net.kernel_view()._replace(parameters=self._theta)
@@ -119,12 +120,11 @@ class Objective:
             0 if batches is None else batches.x.shape[1],
             gradients,
             has_gaps=has_gaps,
-            dy_weight=None if dy is None else dy_weight,
-            equations=equations,
+            dy_weight=self._dy_weight,
+            equations=self._equations,
         )
         n_columns = self._batches.x.shape[1] * self._batches.x.shape[3]
         self._is_long = is_long(n_columns * self._compiled.n_jets, net)
-        self._has_derivatives = dy is not None
 
     def _data(
         self, x: Any, y: Any, sample_weight: ArrayLike | None, dy: ArrayLike | None
@@ -258,12 +258,10 @@ class Objective:
         ):
             if value != default:
                 raise check.reject(name, f"left out for {rule.name}", repr(value))
-        if self._has_derivatives:
-            check_derivatives(self.net, self.loss, rule)
         check_rule(rule, self._residuals)
         self._finite_start()
         module = importlib.import_module("crabnet_jit.training.minimization")
-        parts = self.net, self.loss, self._penalties, self._batches
+        parts = self.net, self.loss, self._penalties, self._batches, self._dy_weight, self._equations
         theta, n_done, reason = module.minimized(*parts, rule, n)
         loss, _ = self.loss_and_gradient(theta)
         self.net.parameters = theta

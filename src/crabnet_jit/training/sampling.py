@@ -53,8 +53,19 @@ def as_residuals(values: Any) -> tuple[Any, ...]:
 
 def check_rule(rule: Optimizer, residuals: tuple[Any, ...]) -> None:
     """Accept an optimiser that takes residuals, if there are any."""
-    if residuals and rule.is_second_order:
-        raise check.reject("optimizer", "one of first order, such as 'adam', with residuals", repr(rule))
+    if residuals and rule.has_evidence:
+        hint = "; levenberg_marquardt and others take them"
+        raise check.reject("optimizer", "another one with residuals", repr(rule), hint)
+    if rule.is_second_order:
+        check_points_stay(residuals)
+
+
+def check_points_stay(residuals: tuple[Any, ...]) -> None:
+    """Accept residuals whose points are the same in every iteration."""
+    for k, residual in enumerate(residuals):
+        if not residual.source.is_constant:
+            allowed = "one that gives the same points in every iteration, such as an array"
+            raise check.reject(f"residuals[{k}].source", allowed, repr(residual.source))
 
 
 def joined(net: NN, source: Source | None, residuals: tuple[Any, ...], loss: Loss) -> tuple[Any, list[Any]]:
@@ -77,10 +88,7 @@ def with_equations(
     """A batch of data, if there are any, and then residuals at points that stay; and the terms of these."""
     if batches is not None and not residuals:
         return batches, []
-    for k, residual in enumerate(residuals):
-        if not residual.source.is_constant:
-            allowed = "one that gives the same points in every iteration, such as an array"
-            raise check.reject(f"residuals[{k}].source", allowed, repr(residual.source))
+    check_points_stay(residuals)
     points, terms = joined(net, None, residuals, loss)
     found = new_batches(1, net.in_features, 0, points.batch_size, net.dtype)
     points.fill(0, found)

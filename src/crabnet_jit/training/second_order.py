@@ -1,6 +1,7 @@
 """Levenberg-Marquardt's iterations on all samples, for trainers and objectives."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,15 +19,18 @@ from crabnet_jit.kernels.entries import loss_forward
 from crabnet_jit.kernels.gauss_newton import block_shape
 from crabnet_jit.kernels.panels import GROUP
 from crabnet_jit.kernels.penalties_and_clipping import L2
-from crabnet_jit.kernels.structs import Batches, Criterion, Curvature, Problem, Workspace
+from crabnet_jit.kernels.structs import Batches, Criterion, Curvature, Problem, Rows, Workspace
 from crabnet_jit.machine import memory
 from crabnet_jit.machine.llvm import PANEL
 from crabnet_jit.machine.signals import NEVER, Flag
 from crabnet_jit.network.network import NN
 from crabnet_jit.network.posterior import Posterior
 from crabnet_jit.training.settings import Settings
+from crabnet_jit.training.terms import Term, compiled_terms, first_bad_equation, of_data
 
 _PAIRS_AT_ONCE = 256  # rows of pairs (gauss_newton.py); those of 8 panels stay in the second-level cache
+_NUMBERS_OF_ROWS = 2**16  # of a Jacobian, half a megabyte at a time (explicit_rows.py) …
+_LEAST_ROWS = 4  # … but so many panels, since sums over a panel's samples take time, too
 _CHUNK_PRODUCTS = 2**28  # some 10 ms between two turns of Python
 
 #: What the end of a run is called, by the kernel's reason.
@@ -46,15 +50,18 @@ class Sizes(NamedTuple):
     is_dual: bool
 
     @classmethod
-    def of(cls, net: NN, n_panels: int, *, may_be_dual: bool) -> "Sizes":
-        """The smaller of both forms."""
+    def of(cls, net: NN, n_panels: int, *, may_be_dual: bool, has_rows: bool) -> "Sizes":
+        """The smaller of both forms; H itself if it is made of explicit rows."""
         n_parameters, n_rows = net.parameters.size, net.out_features * n_panels * PANEL
+        size = -(-n_parameters // PANEL) * PANEL
+        if has_rows:
+            return cls(size, size**2, False)
         if may_be_dual and n_rows < n_parameters:
             return cls(n_rows, n_rows**2, True)
         layout = net.kernel_view().layout
         pairs = [(layer, other) for layer in range(len(layout)) for other in range(layer + 1)]
         blocks = sum(math.prod(map(int, block_shape.py_func(layout, *pair))) for pair in pairs)
-        return cls(-(-n_parameters // PANEL) * PANEL, blocks, False)
+        return cls(size, blocks, False)
 
     @property
     def n_bytes(self) -> int:
@@ -81,31 +88,56 @@ class SecondOrder:
         batches: Batches,
         rule: LevenbergMarquardt,
         numbers: Array,
+        dy_weight: float | None = None,
+        equations: Sequence[Term] = (),
     ) -> None:
         check_second_order(net, loss, penalties, rule)
-        n_panels = batches.x.shape[1]
-        sizes = Sizes.of(net, n_panels, may_be_dual=not rule.has_evidence)
+        n_panels, has_rows = batches.x.shape[1], dy_weight is not None or len(equations) > 0
+        sizes = Sizes.of(net, n_panels, may_be_dual=not rule.has_evidence, has_rows=has_rows)
         _check_memory(net, sizes, rule)
-        has_gaps = bool(np.isnan(batches.target).any())
+        kernel = loss.kernel_for(bool(np.isnan(batches.target[:, :, : net.out_features]).any()))
+        criterion = Criterion(loss.constants, penalties.numbers())
         self.numbers = numbers
         self._dual = n_panels if sizes.is_dual else None
         group = n_panels if sizes.is_dual else min(n_panels, GROUP)
+        of_curvature = None, None, loss_curvature[loss.name]
         self._problem = Problem(
             net.kernel_view(),
-            net.calls(loss.kernel_for(has_gaps), None, None, None, loss_curvature[loss.name]),
+            net.calls(kernel, None, *of_curvature),
             _workspace(net, group, n_panels),
             batches._replace(masks=aligned_zeros(1, n_panels, 0, PANEL)),  # none, for one iteration
-            Criterion(loss.constants, penalties.numbers()),
+            criterion,
             _curvature(net, group, sizes),
         )
-        products = n_panels * PANEL * sizes.equations + sizes.matrix**3 // 6
+        self._rows, n_residuals = None, 1
+        if has_rows:
+            n_data = equations[0].first if equations else n_panels
+            terms = [*of_data(net, n_data, dy_weight), *equations]
+            gradients = self._problem.workspace.gradients
+            made: Any = compiled_terms(net, kernel, criterion, terms, gradients, *of_curvature)
+            n_rows = max(_LEAST_ROWS, _NUMBERS_OF_ROWS // (sizes.matrix * PANEL))
+            numbers_of_rows = aligned_zeros(n_rows * sizes.matrix * PANEL)
+            self._rows = Rows(made.calls, made.workspace, made.criterion, n_rows, numbers_of_rows)
+            n_residuals = net.out_features * made.n_jets
+        products = n_panels * PANEL * n_residuals * sizes.equations + sizes.matrix**3 // 6
         self.size = max(1, min(1000, _CHUNK_PRODUCTS // max(1, products)))
 
     def run(self, losses: Array, interrupt: Flag = NEVER) -> tuple[int, str | None]:
         """Take up to losses.size steps; return how many, and why the run ends after them, if it does."""
         problem = self._problem._replace(workspace=self._problem.workspace._replace(interrupt=interrupt))
-        n_done, reason = levenberg_marquardt(problem, self._dual, self.numbers, losses)
+        rows = self._rows
+        if rows is not None:
+            rows = rows._replace(workspace=rows.workspace._replace(interrupt=interrupt))
+        n_done, reason = levenberg_marquardt(problem, self._dual, rows, self.numbers, losses)
         return int(n_done), _REASONS.get(reason)
+
+    def first_bad_equation(self) -> int | None:
+        """Which equation is the first whose loss is not finite; None if all are."""
+        made = self._rows
+        if made is None:
+            return None
+        batches = self._problem.batches
+        return first_bad_equation(self._problem.network, made.calls, made.workspace, batches, made.terms)
 
     @property
     def l2(self) -> float:
@@ -153,7 +185,14 @@ class SecondOrderChunks:
         Why the run ends after the last chunk, if it does.
     """
 
-    def __init__(self, net: NN, source: Source, settings: Settings, state: OptimizerState) -> None:
+    def __init__(
+        self,
+        net: NN,
+        source: Source,
+        settings: Settings,
+        state: OptimizerState,
+        equations: Sequence[Term] = (),
+    ) -> None:
         if not source.is_constant:
             allowed = f"one that gives all samples every time, for {settings.optimizer.name}"
             hint = "; ArraySource(x, y, batch_size=len(x)) does"
@@ -165,10 +204,13 @@ class SecondOrderChunks:
             )
         rule: Any = settings.optimizer
         self._net, self._source, self._loss = net, source, settings.loss
-        n_in, n_targets = source.in_features, source.out_features
-        self._batches = new_batches(1, n_in, n_targets, source.batch_size, net.dtype)
+        dy_weight = settings.dy_weight if source.has_derivatives else None
+        n_weights = 2 if source.has_derivatives else 1
+        sizes = source.in_features, source.n_targets, source.batch_size
+        self._batches = new_batches(1, *sizes, net.dtype, n_weights=n_weights)
         self.fill_constant()
-        self._method = SecondOrder(net, settings.loss, settings.penalties, self._batches, rule, state.numbers)
+        parts = settings.loss, settings.penalties, self._batches
+        self._method = SecondOrder(net, *parts, rule, state.numbers, dy_weight, equations)
         self.size = self._method.size if settings.chunk_size is None else settings.chunk_size
         self.end: str | None = None
 
@@ -190,6 +232,10 @@ class SecondOrderChunks:
         if self.end == last:
             numbers[method.DAMPING] *= -1.0
         return n_done
+
+    def first_bad_equation(self, chunk: Iterations, k: int) -> int | None:
+        """Which equation is the first whose loss is not finite; None if all are."""
+        return self._method.first_bad_equation()
 
     def best_parameters(self) -> Array | None:
         """None: the last ones are the best."""

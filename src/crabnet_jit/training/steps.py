@@ -68,7 +68,8 @@ class Steps:
             ("evidence", "EvidenceChunks") if rule.has_evidence else ("second_order", "SecondOrderChunks")
         )
         chunks = getattr(importlib.import_module(f"crabnet_jit.training.{module}"), kind)
-        return chunks(self._net, self._samples, settings, state)
+        more = (self._equations,) if self._equations else ()
+        return chunks(self._net, self._samples, settings, state, *more)
 
     @property
     def iteration(self) -> int:

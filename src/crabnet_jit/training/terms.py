@@ -1,5 +1,6 @@
 """Losses that are sums of terms, with derivatives of the network with respect to its inputs."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from crabnet_jit.kernels.abi import jet_calls_of
 from crabnet_jit.kernels.jet_entries import activation_jets, loss_and_gradients_of_terms, train_terms
 from crabnet_jit.kernels.jets import panels_together
 from crabnet_jit.kernels.layout import KINDS
-from crabnet_jit.kernels.structs import Criterion, JetWorkspace, Terms
+from crabnet_jit.kernels.structs import Batches, Criterion, JetWorkspace, Network, Terms
 from crabnet_jit.kernels.train_terms import RESIDUAL, UNITS
 from crabnet_jit.machine.llvm import PANEL
 from crabnet_jit.network.network import NN
@@ -51,6 +52,19 @@ def of_data(net: NN, n_panels: int, dy_weight: float | None) -> list[Term]:
     if dy_weight is None:
         return [Term(0, n_panels, 0, (), 0.0)]
     return [Term(0, n_panels, net.in_features, (), dy_weight)]
+
+
+def first_bad_equation(
+    network: Network, calls: Any, workspace: JetWorkspace, batches: Batches, terms: Terms
+) -> int | None:
+    """Which equation is the first whose loss is not finite for the first batch; None if all are."""
+    rows = np.flatnonzero(terms.table[:, RESIDUAL])
+    for k, row in enumerate(rows):
+        one = slice(row, row + 1)
+        alone = terms._replace(table=terms.table[one], factors=terms.factors[one])
+        if not math.isfinite(loss_and_gradients_of_terms(network, calls, workspace, batches, alone)):
+            return k
+    return None
 
 
 def compiled_terms(

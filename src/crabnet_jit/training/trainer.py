@@ -45,7 +45,7 @@ class Trainer:
         standardised targets. Of sources of this package a trainer has a copy, so several may share one.
     residuals : sequence of Residual, default ()
         Equations that the network has to fulfil: each adds its weight times its mean square to the loss. With
-        some of them there may be no source. Methods of second order and custom activations do not take them.
+        some of them there may be no source. Custom activations and "bayesian_regularization" take none.
     loss : Loss or str, default "mse"
         A name from `LOSSES` or an object like `Huber(0.1)`.
     optimizer : Optimizer or str, default "sgd"
@@ -79,7 +79,7 @@ class Trainer:
         For a source with derivatives: to the loss is added dy_weight times the mean squared error of the
         network's derivatives with respect to its inputs [2]_, over all that are known, each sample with its
         weight; of standardised inputs and targets, if the network has a `standardization`. At least 0. Losses
-        of classes, custom activations and methods of second order take no derivatives.
+        that are not of values, custom activations and "bayesian_regularization" take no derivatives.
 
     Attributes
     ----------
