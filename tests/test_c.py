@@ -430,7 +430,7 @@ def test_bad_arguments_are_named_and_nothing_is_written(tmp_path: Path) -> None:
     large = NN(2, [3], 1, init=np.full(13, 1e300))
     wide = NN(2, [2**14], 1, 1)
     wrong: dict[str, dict[str, Any]] = {
-        r"net must be an NN, got ": {"net": None},
+        r"net must be an NN or an Ensemble, got ": {"net": None},
         r"net\.activations\[1\] must be one that other programs know, see ACTIVATIONS, got CustomAct": {
             "net": custom
         },

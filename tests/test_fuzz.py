@@ -380,6 +380,17 @@ def snapshots() -> Snapshots:
     return kept
 
 
+def quietly(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same without warnings, such as of networks that diverge, or of more threads than cores."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return function(*args, **kwargs)
+
+    return call
+
+
 def minimized(**arguments: Any) -> Any:
     return Objective(network(), X, Y).minimize(**arguments)
 
@@ -715,7 +726,7 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
             },
         ),
         "fit_many": lambda: Call(
-            lambda **arguments: fit_many(**arguments)[0],
+            quietly(fit_many),
             {
                 "specs": [{"seed": 1}],
                 "x": X,
@@ -729,7 +740,8 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
             },
         ),
         "fit_many, a spec": lambda: Call(
-            lambda **spec: fit_many([spec], X, Y)[0], {"seed": 1, "n_iterations": 5, "learning_rate": 0.01}
+            lambda **spec: quietly(fit_many)([spec], X, Y),
+            {"seed": 1, "n_iterations": 5, "learning_rate": 0.01},
         ),
         "Population": lambda: Call(lambda trainers: Population(trainers).run(1), {"trainers": [trainer()]}),
         "Ensemble": lambda: Call(lambda networks: Ensemble(networks).predict(X), {"networks": [network()]}),
@@ -737,7 +749,9 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
         "Ensemble.interval": lambda: called(
             Ensemble([network()]).calibrate(X, Y), "interval", x=X, level=0.5
         ),
-        "Population.run": lambda: called(Population([trainer()]), "run", n_iterations=1, n_threads=1),
+        "Population.run": lambda: Call(
+            quietly(Population([trainer()]).run), {"n_iterations": 1, "n_threads": 1}
+        ),
         "fit, with derivatives": lambda: Call(
             fit, {"x": X, "y": Y, "n_iterations": 5, "dy": DY, "dy_weight": 0.5, "sample_weight": np.ones(12)}
         ),

@@ -15,6 +15,7 @@ from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator
 
+import crabnet_jit
 from crabnet_jit import (
     MSE,
     NN,
@@ -46,6 +47,7 @@ from crabnet_jit.exchange.python_code import python_source
 from crabnet_jit.network.files import contents, from_contents
 from crabnet_jit.network.schema import Schema
 
+PACKAGE: Any = crabnet_jit
 LEVELS = [0.05, 0.5, 0.95]
 NORMAL = np.array([-1.6448536269514722, 0.0, 1.6448536269514722])  # those quantiles of a normal variable
 
@@ -197,6 +199,25 @@ def test_widths_are_checked_with_the_loss() -> None:
     with pytest.raises(InvalidArgumentError, match=r"y must be of shape \(n_samples, 1\)"):
         Objective(NN(1, [2], 3, rng=1), x, y, loss=loss)
     assert Trainer(NN(1, [2], 6, rng=1), ArraySource(x, y), loss=loss).run(3).losses.size == 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (
+            lambda net: PACKAGE.fit([0.0], [0.0], quantile=0.5),
+            r"the loss takes them, as in loss=Quantile\(\[",
+        ),
+        (lambda net: fit([0.0], [0.0], loss="pinball"), "did you mean 'quantile'"),
+        (lambda net: fit([0.0], [0.0], loss="gaussian"), "did you mean 'gaussian_nll'"),
+        (lambda net: net.interval([0.0], confidence=0.9), "it is called level here"),
+        (lambda net: net.predict_interval, r"it is interval\(x, level\)"),
+        (lambda net: PACKAGE.PoissonNLLLoss, "did you mean crabnet_jit.Poisson"),
+    ],
+)
+def test_names_of_other_libraries(wrong: Any, hint: str, of_noise: NN) -> None:
+    with pytest.raises((TypeError, ValueError, AttributeError), match=hint):
+        wrong(of_noise)
 
 
 # ---- quantiles ----

@@ -1335,7 +1335,7 @@ def test_inputs_that_can_only_be_read_once() -> None:
         (lambda: plot_history(history_of([1.0]), learning_rate=1), "learning_rate must be True or False"),
         (lambda: plot_history(history_of([1.0]), learning_rate=None), "learning_rate must be True"),
         (lambda: plot_history(history_of([1.0]), ax=Figure()), "ax must be Axes of matplotlib"),
-        (lambda: plot_fit(3, LINE, LINE), "net must be an NN, got 3"),
+        (lambda: plot_fit(3, LINE, LINE), "net must be an NN or an Ensemble, got 3"),
         (lambda: plot_fit(constant(1, 1), LINE[:, :, None], LINE), "x must be two-dimensional"),
         (lambda: plot_fit(constant(1, 2), LINE, LINE), r"x must be of shape \(n_samples, 2\)"),
         (lambda: plot_fit(constant(1, 1), LINE, LINE[:3]), "y must be of as many samples as x, 9, got 3"),

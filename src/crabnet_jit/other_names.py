@@ -47,6 +47,7 @@ _OTHERS = {
     "start": "net network model",
     "in_features": "n_in in_dim input_dim input_size n_inputs in_size",
     "out_features": "n_out out_dim output_dim output_size n_outputs out_size",
+    "quantiles": "quantile quantile_alpha quantile_levels",
     "level": "confidence confidence_level coverage alpha",
     "every": "interval period frequency step",
     "seconds": "time timeout limit",
@@ -103,6 +104,7 @@ _INSTEAD = {
     "residuals": "Trainer and Objective take equations",
     "net": "a network is made here, from hidden_sizes and activation",
     "device": "there is no device to choose: networks are trained on the CPU",
+    "quantiles": "the loss takes them, as in loss=Quantile([0.05, 0.5, 0.95])",
 }
 
 #: Options of the command line whose names are not those of the arguments.
@@ -144,6 +146,8 @@ _ATTRIBUTES = {
         "it is save(net, path)": "save to_file",
         "it is export(net, path)": "export to_onnx to_c",
         "it is score(net, x, y)": "score evaluate",
+        "it is interval(x, level)": "predict_interval prediction_interval confidence_interval",
+        "it is predict_quantiles": "predict_quantile quantiles quantile",
         "it is fit_history": "history losses loss_ loss_curve_",
         "it is classes": "classes_",
         "it is in_features": "n_features_in_ input_size",
@@ -165,6 +169,8 @@ _ATTRIBUTES = {
     "crabnet_jit": {
         "did you mean crabnet_jit.fit?": "train train_network",
         "did you mean crabnet_jit.NN?": "Network NeuralNetwork Net MLP Model Sequential Module",
+        "did you mean crabnet_jit.Quantile?": "PinballLoss Pinball",
+        "did you mean crabnet_jit.Poisson?": "PoissonNLLLoss PoissonLoss",
         "did you mean crabnet_jit.LinearLayer?": "Linear Dense",
         "did you mean crabnet_jit.ArraySource?": "DataLoader Dataset TensorDataset",
         "did you mean crabnet_jit.score?": "evaluate eval test",

@@ -130,7 +130,7 @@ def fit_many(
 
 def _checked(specs: Any, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Arguments of each fit, without those that it may not have; the defaults, too."""
-    if isinstance(specs, Mapping) or not check.is_iterable(specs):
+    if isinstance(specs, (Mapping, str, bytes)) or not check.is_iterable(specs):
         raise check.reject("specs", "a sequence of dicts", check.shown(specs))
     _check_names("fit_many", options)
     result = []

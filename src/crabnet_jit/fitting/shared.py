@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _MAX_RESULTS = 32  # such as the samples with the weights of one fit
+_MAX_DEPTH = 4  # of lists in lists, of which one may contain itself
 
 
 class Shared:
@@ -43,9 +44,9 @@ def once(shared: Shared | None, function: Callable[..., T], *arguments: Any) -> 
     return function(*arguments) if shared is None else shared.once(function, *arguments)
 
 
-def value_key(value: Any) -> Any:
+def value_key(value: Any, depth: int = 0) -> Any:
     """A key that is the same for equal plain values, and else for the same object only."""
-    if isinstance(value, (tuple, list)):
-        return type(value), tuple(map(value_key, value))
+    if isinstance(value, (tuple, list)) and depth < _MAX_DEPTH:
+        return type(value), tuple(value_key(item, depth + 1) for item in value)
     is_plain = value is None or isinstance(value, (str, int, float))
     return type(value), value if is_plain else id(value)

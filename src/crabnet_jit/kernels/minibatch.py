@@ -38,8 +38,10 @@ def fill_minibatches(
     data_x, data_y, data_weight = data
     n_samples, width = data_x.shape[0], batches.x.shape[3]
     n_batches = -(-n_samples // batch_size)
+    epoch_here, batch = divmod(iteration, n_batches)
     for k in range(batches.x.shape[0]):
-        epoch_here, batch = divmod(iteration + k, n_batches)
+        if batch == n_batches:
+            epoch_here, batch = epoch_here + 1, 0
         if epoch_here != epoch and draws.size > 0:
             n_groups = draws.size // DRAWS
             fill_groups(stream, epoch_here * n_groups, draws)
@@ -55,13 +57,16 @@ def fill_minibatches(
             )
             for s in range(width):
                 at = p * width + s
-                is_inside = at < n_here
-                row = order[first + at] if is_inside else order[first]
-                weight[0, s] = data_weight[row] / n_here if is_inside else 0.0
-                for f in range(x.shape[0]):
-                    x[f, s] = data_x[row, f]
-                for f in range(target.shape[0]):
-                    target[f, s] = data_y[row, f]
+                weight[0, s] = data_weight[order[first + at]] / n_here if at < n_here else 0.0
+            for f in range(x.shape[0]):
+                for s in range(width):
+                    at = p * width + s
+                    x[f, s] = data_x[order[first + (at if at < n_here else 0)], f]
+            for f in range(target.shape[0]):
+                for s in range(width):
+                    at = p * width + s
+                    target[f, s] = data_y[order[first + (at if at < n_here else 0)], f]
+        batch += 1
     return epoch
 
 

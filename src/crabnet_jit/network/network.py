@@ -486,7 +486,7 @@ class NN(Predictor):
         if values is None:
             output = self.get_output(x)
             values = output if self.standardization is None else self.standardization.outputs(output)
-        return self._schema.meanings(values)
+        return self._schema.meanings(values) if self._schema.has_powers else values
 
     def gradient(self, x: Any) -> Array:
         """dy/dx (n_samples, in_features) of a network with one output, for x as in `predict`.

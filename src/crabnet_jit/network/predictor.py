@@ -125,7 +125,9 @@ class Predictor(ABC):
         if schema.labels is not None:
             chosen = values[:, 0] > 0.5 if self.out_features == 1 else values.argmax(axis=1)
             return schema.labels.values[chosen.astype(np.intp)]
-        return self._as_targets(self._of_targets(values))
+        if schema.n_heads > 1:
+            values = self._of_targets(values)
+        return values[:, 0] if schema.is_flat else values
 
     def _as_targets(self, values: Array) -> Array:
         """Values (n_samples, n_targets) in the shape of the y of the fit."""
@@ -152,6 +154,7 @@ class Predictor(ABC):
             return float(intervals.NINE_OF_TEN if intervals.NINE_OF_TEN in levels else levels[-1])
         return float(intervals.NINE_OF_TEN) if self.knows_noise else None
 
+    @check.keywords
     def interval(self, x: Any, level: float = 0.9, *, sort: bool = True) -> tuple[Array, Array]:
         """Where new observations lie with a probability of `level`: the lower and the upper ends.
 
@@ -208,6 +211,7 @@ class Predictor(ABC):
         mean = self.predictions(rows)
         return mean - reach, mean + reach
 
+    @check.keywords
     def predict_quantiles(self, x: Any, *, sort: bool = True) -> Array:
         """All quantiles that the network was fitted for, with the loss `Quantile`.
 

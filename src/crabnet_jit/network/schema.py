@@ -1,5 +1,6 @@
 """What the numbers of a network mean: columns, classes, the shape of y. `fit` keeps it with the network."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -93,7 +94,7 @@ class Schema:
         if self.is_flat and (self.task != "regression" or n_targets != 1):
             raise ValueError(f"a flat y of {n_targets} targets")
 
-    @property
+    @functools.cached_property
     def n_heads(self) -> int:
         """Outputs for each target."""
         return 2 if self.heads == "means_and_log_stds" else max(1, len(self.quantiles))
@@ -124,6 +125,11 @@ class Schema:
             return SIGMOID
         return TWO_CLASSES if out_features == 1 else SOFTMAX
 
+    @functools.cached_property
+    def has_powers(self) -> bool:
+        """Whether some outputs are logarithms."""
+        return self.heads in _LINKS
+
     def first_power(self, out_features: int) -> int:
         """From which of so many outputs on values are powers of e; the outputs are their logarithms."""
         first = {EXPONENTIAL: 0, MEANS_AND_STDS: self.n_targets(out_features)}
@@ -131,9 +137,7 @@ class Schema:
 
     def meanings(self, outputs: Array) -> Array:
         """What the outputs of a regression mean (n_samples, out_features), in the units of the data."""
-        n = outputs.shape[1]
-        if (first := self.first_power(n)) == n:
-            return outputs
+        first = self.first_power(outputs.shape[1])
         with np.errstate(over="ignore"):
             return np.hstack([outputs[:, :first], np.exp(outputs[:, first:])])
 
