@@ -86,8 +86,11 @@ def test_each_network_is_that_of_its_own_fit(n_threads: Any) -> None:
 
 def test_more_threads_than_cores_give_the_same_with_a_warning() -> None:
     n = cores.usable_cores() + 3
-    with pytest.warns(RuntimeWarning, match=f"n_threads={n}, but this process may use {n - 3} of the cores"):
+    with pytest.warns(
+        RuntimeWarning, match=f"n_threads={n}, but this process may use {n - 3} of the cores"
+    ) as said:
         fits = fit_many(SPECS, X, Y, n_threads=n, **SHARED)
+    assert said[0].filename == __file__
     for net, spec in zip(fits, SPECS, strict=True):
         assert_same(net, fit(X, Y, **{**SHARED, **spec}))
 
@@ -210,9 +213,10 @@ def test_one_that_diverges_is_reported_and_stops_nobody() -> None:
     bad = {"learning_rate": 1e9, "standardize": False, "optimizer": "sgd", "n_iterations": 300}
     with pytest.warns(
         RuntimeWarning, match="2 networks diverged, see `errors`: at 1, 3; of the one at 1: .*"
-    ):
+    ) as said:
         fits = fit_many([{}, bad, {"seed": 3}, bad], X, Y, **SHARED)
     assert (fits[1], fits[3], [*fits.errors]) == (None, None, [1, 3])
+    assert said[0].filename == __file__
     assert repr(fits) == "Fits(4 networks, 2 of them diverged)"
     assert_same(fits[2], fit(X, Y, seed=3, **SHARED))
     assert len(fits.networks) == 2
@@ -514,9 +518,10 @@ def test_trainers_that_diverge_are_told() -> None:
     population = Population([straight(0.5), straight(1.5), straight(0.6)])
     with pytest.warns(
         RuntimeWarning, match="1 trainer diverged, see `errors`: at 1; of the one at 1: the loss"
-    ):
+    ) as said:
         histories = population.run(5000)
     assert [*population.errors] == [1]
+    assert said[0].filename == __file__
     assert [history.n_iterations for history in histories][::2] == [5000, 5000]
 
 
