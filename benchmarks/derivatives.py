@@ -128,7 +128,7 @@ def main() -> None:
     )
     parser.add_argument("--turns", type=int, default=300, help="of each measurement (default 300)")
     parser.add_argument("--seeds", type=int, default=5, help="fits of each kind (default 5)")
-    parser.add_argument("--samples", default="50,100,200", help="numbers of samples (default 50,100,200)")
+    parser.add_argument("--samples", default="100,200,400", help="numbers of samples (default 100,200,400)")
     arguments = parser.parse_args()
     print(f"{describe_machine()}\n")
     print("| batch | type | a step, us | with derivatives, us | ratio |\n|---|---|---|---|---|")
