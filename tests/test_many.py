@@ -15,7 +15,19 @@ import numpy as np
 import pytest
 from trainers import article, straight
 
-from crabnet_jit import NN, FileFormatError, Fits, InvalidArgumentError, Population, StdRng, fit, fit_many
+from crabnet_jit import (
+    NN,
+    ArraySource,
+    Cosine,
+    FileFormatError,
+    Fits,
+    InvalidArgumentError,
+    Population,
+    StdRng,
+    Trainer,
+    fit,
+    fit_many,
+)
 from crabnet_jit.fitting.fits_file import read_fits
 from crabnet_jit.machine import cores, memory
 from crabnet_jit.training import threads
@@ -93,6 +105,19 @@ def test_more_threads_than_cores_give_the_same_with_a_warning() -> None:
     assert said[0].filename == __file__
     for net, spec in zip(fits, SPECS, strict=True):
         assert_same(net, fit(X, Y, **{**SHARED, **spec}))
+
+
+def test_a_fit_is_that_of_its_parts() -> None:
+    """The seed's draws make the parameters, then the order of samples."""
+    fitted = fit_many([{"seed": 7}], X, Y, batch_size=16, **SHARED)[0]
+    assert fitted is not None
+    rng = StdRng(7)
+    net = NN(2, (4,), 1, rng, activation="tanh", init="glorot_uniform")
+    net.standardization = fitted.standardization
+    rate = Cosine(0.003, 300, warmup=30)
+    Trainer(net, ArraySource(X, Y, 16, rng=rng), optimizer="adam", learning_rate=rate).run(300)
+    assert np.array_equal(net.parameters, fitted.parameters)
+    assert np.array_equal(net.parameters, fit(X, Y, batch_size=16, seed=7, **SHARED).parameters)
 
 
 def test_labels_gaps_and_starts() -> None:
