@@ -15,7 +15,19 @@ import numpy as np
 import pytest
 from trainers import article, straight
 
-from crabnet_jit import NN, FileFormatError, Fits, InvalidArgumentError, Population, StdRng, fit, fit_many
+from crabnet_jit import (
+    NN,
+    ArraySource,
+    Cosine,
+    FileFormatError,
+    Fits,
+    InvalidArgumentError,
+    Population,
+    StdRng,
+    Trainer,
+    fit,
+    fit_many,
+)
 from crabnet_jit.fitting.fits_file import read_fits
 from crabnet_jit.machine import cores, memory
 from crabnet_jit.training import threads
@@ -86,10 +98,26 @@ def test_each_network_is_that_of_its_own_fit(n_threads: Any) -> None:
 
 def test_more_threads_than_cores_give_the_same_with_a_warning() -> None:
     n = cores.usable_cores() + 3
-    with pytest.warns(RuntimeWarning, match=f"n_threads={n}, but this process may use {n - 3} of the cores"):
+    with pytest.warns(
+        RuntimeWarning, match=f"n_threads={n}, but this process may use {n - 3} of the cores"
+    ) as said:
         fits = fit_many(SPECS, X, Y, n_threads=n, **SHARED)
+    assert said[0].filename == __file__
     for net, spec in zip(fits, SPECS, strict=True):
         assert_same(net, fit(X, Y, **{**SHARED, **spec}))
+
+
+def test_a_fit_is_that_of_its_parts() -> None:
+    """The seed's draws make the parameters, then the order of samples."""
+    fitted = fit_many([{"seed": 7}], X, Y, batch_size=16, **SHARED)[0]
+    assert fitted is not None
+    rng = StdRng(7)
+    net = NN(2, (4,), 1, rng, activation="tanh", init="glorot_uniform")
+    net.standardization = fitted.standardization
+    rate = Cosine(0.003, 300, warmup=30)
+    Trainer(net, ArraySource(X, Y, 16, rng=rng), optimizer="adam", learning_rate=rate).run(300)
+    assert np.array_equal(net.parameters, fitted.parameters)
+    assert np.array_equal(net.parameters, fit(X, Y, batch_size=16, seed=7, **SHARED).parameters)
 
 
 def test_labels_gaps_and_starts() -> None:
@@ -210,9 +238,10 @@ def test_one_that_diverges_is_reported_and_stops_nobody() -> None:
     bad = {"learning_rate": 1e9, "standardize": False, "optimizer": "sgd", "n_iterations": 300}
     with pytest.warns(
         RuntimeWarning, match="2 networks diverged, see `errors`: at 1, 3; of the one at 1: .*"
-    ):
+    ) as said:
         fits = fit_many([{}, bad, {"seed": 3}, bad], X, Y, **SHARED)
     assert (fits[1], fits[3], [*fits.errors]) == (None, None, [1, 3])
+    assert said[0].filename == __file__
     assert repr(fits) == "Fits(4 networks, 2 of them diverged)"
     assert_same(fits[2], fit(X, Y, seed=3, **SHARED))
     assert len(fits.networks) == 2
@@ -514,9 +543,10 @@ def test_trainers_that_diverge_are_told() -> None:
     population = Population([straight(0.5), straight(1.5), straight(0.6)])
     with pytest.warns(
         RuntimeWarning, match="1 trainer diverged, see `errors`: at 1; of the one at 1: the loss"
-    ):
+    ) as said:
         histories = population.run(5000)
     assert [*population.errors] == [1]
+    assert said[0].filename == __file__
     assert [history.n_iterations for history in histories][::2] == [5000, 5000]
 
 

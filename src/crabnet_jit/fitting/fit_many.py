@@ -101,7 +101,7 @@ def fit_many(
     -----
     The history of each network keeps all its losses, 8 bytes for each; `keep_losses=0` keeps about 1,000.
     While a network is trained Python needs about 1 ms in all, for each 20,000 iterations, in which other
-    networks wait. An activation, loss or schedule of your own that is not compiled takes longer.
+    networks wait. A schedule of your own takes longer, and Ctrl-C waits until it returns.
 
     Examples
     --------
@@ -113,7 +113,7 @@ def fit_many(
     >>> [net.hidden_sizes for net in networks]
     [[32, 32], [32, 32], [8, 8]]
     """
-    n = threads_of(n_threads)
+    n = threads_of(n_threads, stacklevel=3)
     show, seconds = (
         check.flag("progress", progress),
         check.number("checkpoint_seconds", checkpoint_seconds, 0.0),

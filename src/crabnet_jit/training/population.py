@@ -92,7 +92,7 @@ class Population:
             except FloatingPointError as error:
                 errors[k] = error
 
-        run_on_threads(run, len(self), threads_of(n_threads), lambda: None)
+        run_on_threads(run, len(self), threads_of(n_threads, stacklevel=4), lambda: None)
         self.errors = dict(sorted(errors.items()))
         warn_of(self.errors, "trainer", stacklevel=4)
         return [trainer.history for trainer in self.trainers]

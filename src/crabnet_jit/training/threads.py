@@ -13,7 +13,7 @@ AUTO = "auto"
 _WATCH_SECONDS = 0.02  # between two looks at signals and at progress
 
 
-def threads_of(n_threads: int | str) -> int:
+def threads_of(n_threads: int | str, stacklevel: int) -> int:
     """A number of threads from what users pass; "auto" is the number of cores that this process may use."""
     cores = usable_cores()
     if isinstance(n_threads, str):
@@ -23,7 +23,7 @@ def threads_of(n_threads: int | str) -> int:
     n = check.integer("n_threads", n_threads, 1)
     if n > cores:
         message = f"n_threads={n}, but this process may use {cores} of the cores: more threads are no faster"
-        warnings.warn(message, RuntimeWarning, stacklevel=4)
+        warnings.warn(message, RuntimeWarning, stacklevel=stacklevel)
     return n
 
 
