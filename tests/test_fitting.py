@@ -589,7 +589,13 @@ def test_a_subclass_is_named_as_it_is() -> None:
 def test_all_arguments_of_fit_stand_in_its_signature() -> None:
     parameters = inspect.signature(fit).parameters
     assert all(p.kind is not p.VAR_KEYWORD for p in parameters.values())
-    of_trainer = inspect.signature(Trainer).parameters.keys() - {"net", "source", "residuals", "rng", "chunk_size"}
+    of_trainer = inspect.signature(Trainer).parameters.keys() - {
+        "net",
+        "source",
+        "residuals",
+        "rng",
+        "chunk_size",
+    }
     assert of_trainer <= parameters.keys()
     for name in of_trainer - {"loss", "optimizer", "learning_rate"}:  # whose defaults are fit's own
         assert parameters[name].default == inspect.signature(Trainer).parameters[name].default

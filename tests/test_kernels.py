@@ -215,7 +215,7 @@ _OUTSIDE = {
     "too few parameters": "predict(network._replace(parameters=ones(104)), None, ones(1, 1, 2, 16), "
     "workspace, ones(1, 1, 1, 16))",
     "too few iterations": "train(network, None, workspace, Batches(ones(2, 1, 2, 16), ones(1, 1, 1, 16), "
-    "ones(2, 1, 1, 16), ones(2, 1, 0, 16)), Criterion(ones(1), ones(4)), Rule(ones(0), ones(0)), "
+    "ones(2, 1, 1, 16), ones(2, 1, 0, 16)), Criterion(ones(5)), Rule(ones(0), ones(0)), "
     "ones(2), np.zeros(1, np.uint8), ones(2))",
     "too few addresses": "predict(network, array('q', [0] * 5), ones(1, 1, 2, 16), "
     "workspace, ones(1, 1, 1, 16))",

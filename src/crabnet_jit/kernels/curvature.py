@@ -9,6 +9,7 @@ products v^T v of rows v = R_k^T J.
 from crabnet_jit.arrays import Flat, Group, Matrix, Number, Panel
 from crabnet_jit.kernels.layout import N_OUT, outputs
 from crabnet_jit.kernels.network import network_backward, network_forward
+from crabnet_jit.kernels.penalties_and_clipping import constants_of
 from crabnet_jit.kernels.structs import CURVATURE, Curvature, Network, Problem, Workspace
 from crabnet_jit.machine.address import address, call
 from crabnet_jit.machine.jit import kernel
@@ -34,7 +35,7 @@ def fill_roots(problem: Problem, first: Number, n_panels: Number) -> None:
         target, weight = panel(batches.target, 0, first + p), panel(batches.weight, 0, first + p)
         roots, means = _of_outputs(curvature.roots, y, p), _of_outputs(curvature.means, y, p)
         kernel = address(problem.calls, CURVATURE)
-        call(kernel, (panel_of(y, p), target, weight, problem.criterion.constants, roots, means))
+        call(kernel, (panel_of(y, p), target, weight, constants_of(problem.criterion.numbers), roots, means))
 
 
 @kernel

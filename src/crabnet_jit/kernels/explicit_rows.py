@@ -12,6 +12,7 @@ from crabnet_jit.arrays import Flat, Group, Number, Panel
 from crabnet_jit.kernels.jets import jet_count, jets_backward, jets_forward, panels_together
 from crabnet_jit.kernels.layout import B_START, N_IN, N_OUT, W_START, outputs
 from crabnet_jit.kernels.losses import is_known
+from crabnet_jit.kernels.penalties_and_clipping import constants_of
 from crabnet_jit.kernels.structs import CURVATURE, Jets, JetWorkspace, Network, Problem, Rows
 from crabnet_jit.kernels.train_terms import FIRST, N_PANELS, RESIDUAL, jets_of, residuals
 from crabnet_jit.machine.address import address, call
@@ -95,7 +96,10 @@ def _fill_seeds(
             roots = matrix(problem.curvature.roots, 0, n_out, PANEL)
             means = matrix(problem.curvature.means, 0, n_out, PANEL)
             curvature = address(rows.calls, CURVATURE)
-            call(curvature, (panel_of(y, p), target, weight, problem.criterion.constants, roots, means))
+            call(
+                curvature,
+                (panel_of(y, p), target, weight, constants_of(problem.criterion.numbers), roots, means),
+            )
             for s in range(0, PANEL, lanes(seed)):
                 store(seed, o, s, load(roots, o, s))
         else:

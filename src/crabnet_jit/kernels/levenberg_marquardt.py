@@ -84,7 +84,7 @@ def levenberg_marquardt(
 
 @kernel
 def _l2(problem: Problem) -> Number:
-    return problem.criterion.penalties[L2]
+    return problem.criterion.numbers[L2]
 
 
 @kernel

@@ -7,10 +7,16 @@ import numpy as np
 from crabnet_jit.arrays import Flat, Number
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.vector import fma, lanes, load, splat, sum_lanes
-from crabnet_jit.machine.view import matrix
+from crabnet_jit.machine.view import matrix, part
 
-L1, L2, CLIP_VALUE, CLIP_NORM = range(4)
+L1, L2, CLIP_VALUE, CLIP_NORM, CONSTANTS = range(5)  # from the last one on, those of the loss
 _MIN_SUM_OF_SQUARES = 1e-30  # a smaller sum may have lost squares that were too small for a float32
+
+
+@kernel
+def constants_of(numbers: Flat) -> Flat:
+    """Those of the loss."""
+    return part(numbers, CONSTANTS, numbers.size - CONSTANTS)
 
 
 @kernel

@@ -83,10 +83,12 @@ class Batches(NamedTuple):
 
 
 class Criterion(NamedTuple):
-    """The constants in the loss, and penalties and limits (penalties_and_clipping.py)."""
+    """Numbers of penalties and limits (penalties_and_clipping.py), then the constants in the loss.
 
-    constants: Flat
-    penalties: Flat
+    They are one array: the run has no register to spare for another (1 % of the article's iteration).
+    """
+
+    numbers: Flat
 
 
 class Terms(NamedTuple):
@@ -97,8 +99,7 @@ class Terms(NamedTuple):
     loss of values. `units` are those of all residuals (residuals.py), one after the other.
     """
 
-    constants: Flat
-    penalties: Flat
+    numbers: Flat
     table: Matrix
     seconds: Flat
     factors: Flat

@@ -14,7 +14,7 @@ from crabnet_jit.kernels.losses import mse_forward
 from crabnet_jit.kernels.network import network_backward, network_forward
 from crabnet_jit.kernels.optimizers import sgd_update
 from crabnet_jit.kernels.panels import GROUP
-from crabnet_jit.kernels.penalties_and_clipping import penalty
+from crabnet_jit.kernels.penalties_and_clipping import constants_of, penalty
 from crabnet_jit.kernels.structs import LOSS, PENALIZE, UPDATE, Batches, Criterion, Network, Rule, Workspace
 from crabnet_jit.machine.address import INLINED, address, call
 from crabnet_jit.machine.interrupt import is_set
@@ -65,8 +65,8 @@ def panel_loss(
 ) -> Number:
     """The loss of one panel; overwrites dL_dy."""
     if calls is not None and address(calls, LOSS) != INLINED:
-        return call(address(calls, LOSS), (y, target, weight, criterion.constants, dL_dy))
-    return mse_forward(y, target, weight, criterion.constants, dL_dy)
+        return call(address(calls, LOSS), (y, target, weight, constants_of(criterion.numbers), dL_dy))
+    return mse_forward(y, target, weight, constants_of(criterion.numbers), dL_dy)
 
 
 @kernel
@@ -76,7 +76,7 @@ def _step(
     """Overwrite the parameters, the rule's state, and the gradients with penalties and limits."""
     if calls is not None:
         if address(calls, PENALIZE) != INLINED:
-            call(address(calls, PENALIZE), (parameters, gradients, criterion.penalties))
+            call(address(calls, PENALIZE), (parameters, gradients, criterion.numbers))
         if address(calls, UPDATE) != INLINED:
             call(address(calls, UPDATE), (parameters, gradients, rule.state, rule.numbers, rate))
             return
@@ -138,8 +138,8 @@ def loss_of_all(batch_gradients: Any) -> Any:
         """Return the loss of the first batch with penalties; its gradients are left in the workspace."""
         loss = batch_gradients(network, calls, workspace, batches, 0, criterion)
         if calls is not None and address(calls, PENALIZE) != INLINED:
-            call(address(calls, PENALIZE), (network.parameters, workspace.gradients, criterion.penalties))
-            loss += penalty(network.parameters, criterion.penalties)
+            call(address(calls, PENALIZE), (network.parameters, workspace.gradients, criterion.numbers))
+            loss += penalty(network.parameters, criterion.numbers)
         return loss
 
     return kernel(loss_and_gradients)

@@ -4,6 +4,8 @@ import importlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from crabnet_jit.arrays import Array
 from crabnet_jit.components.losses import Loss
 from crabnet_jit.kernels.entries import loss_and_gradients, train
@@ -62,7 +64,8 @@ def compiled(
     has_masks : bool
         Whether hidden units are dropped.
     """
-    criterion, kernel = Criterion(loss.constants, penalties), loss.kernel_for(has_gaps)
+    criterion = Criterion(np.concatenate([penalties, loss.constants]))
+    kernel = loss.kernel_for(has_gaps)
     if dy_weight is None and not equations:
         calls = net.calls(kernel, penalties, *of_update, has_masks=has_masks)
         workspace = net.workspace(n_panels, gradients)

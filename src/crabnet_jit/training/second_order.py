@@ -96,7 +96,7 @@ class SecondOrder:
         sizes = Sizes.of(net, n_panels, may_be_dual=not rule.has_evidence, has_rows=has_rows)
         _check_memory(net, sizes, rule)
         kernel = loss.kernel_for(bool(np.isnan(batches.target[:, :, : net.out_features]).any()))
-        criterion = Criterion(loss.constants, penalties.numbers())
+        criterion = Criterion(np.concatenate([penalties.numbers(), loss.constants]))
         self.numbers = numbers
         self._dual = n_panels if sizes.is_dual else None
         group = n_panels if sizes.is_dual else min(n_panels, GROUP)
@@ -142,11 +142,11 @@ class SecondOrder:
     @property
     def l2(self) -> float:
         """The weight decay; assign to have another one."""
-        return float(self._problem.criterion.penalties[L2])
+        return float(self._problem.criterion.numbers[L2])
 
     @l2.setter
     def l2(self, value: float) -> None:
-        self._problem.criterion.penalties[L2] = value
+        self._problem.criterion.numbers[L2] = value
 
     def laplace(self, interrupt: Flag = NEVER) -> "Laplace | None":
         """The second derivatives at the network's parameters; None if a signal came."""

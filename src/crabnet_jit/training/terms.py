@@ -73,7 +73,7 @@ def compiled_terms(
     """The kernels for a sum of terms, and what they take; `loss` is the kernel of that of values."""
     kernels = [activation_jets[KINDS[activation.kind]] for activation in net.activations]
     residuals = [term.residual for term in terms if term.residual is not None]
-    of_run = loss, criterion.penalties, *of_update
+    of_run = loss, criterion.numbers, *of_update
     calls = jet_calls_of(net.dtype, kernels, *of_run, residuals=residuals)
     seconds: list[tuple[int, int]] = []
     units: list[Array] = [np.empty(0)]
