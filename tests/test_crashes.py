@@ -37,6 +37,7 @@ from crabnet_jit import (
     Every,
     LevenbergMarquardt,
     Objective,
+    Residual,
     Snapshots,
     StandardGaussian,
     StdRng,
@@ -70,6 +71,22 @@ def second_order(hidden_sizes: list[int], n: int) -> Trainer:
     net = NN(2, hidden_sizes, 1, rng=3, activation="tanh", init="glorot_uniform")
     rule = LevenbergMarquardt(gradient_tolerance=0, step_tolerance=0, loss_tolerance=0)
     return Trainer(net, ArraySource(x, y, n), optimizer=rule)
+
+
+def of_data(*, has_equation: bool) -> Trainer:
+    x = np.linspace(-1, 1, 101)[:, None]
+    y = np.sin(3 * x)
+    net = NN(1, [16], 1, rng=3, activation="tanh", init="glorot_uniform")
+    if not has_equation:
+        return Trainer(net, ArraySource(x, y, rng=3), optimizer="adam")
+    y[::7] = np.nan
+    equation = Residual(oscillator, 0.01, source=ArraySource(x, None, rng=4), second=[(0, 0)])
+    source = ArraySource(x, y, dy=3 * np.cos(3 * x), rng=3)
+    return Trainer(net, source, residuals=[equation], optimizer="adam")
+
+
+def oscillator(x: Any, u: Any, du: Any, d2u: Any) -> Any:
+    return d2u[0] + 9 * u
 
 
 # ---- processes: one imports and compiles, the others are forked from it ----
@@ -188,16 +205,14 @@ def _killed(kind: str) -> tuple[Trainer, int, int]:
         return article([5]), 2000, 100
     if kind == "states to go back to":
         return article(on_divergence="lower_rate", optimizer="adam", dropout=0.1), 20_000, 250
-    if kind == "data":
-        x = np.linspace(-1, 1, 101)[:, None]
-        net = NN(1, [16], 1, rng=3, activation="tanh", init="glorot_uniform")
-        return Trainer(net, ArraySource(x, np.sin(3 * x), rng=3), optimizer="adam"), 10_000, 90
+    if kind in ("data", "equation"):
+        return of_data(has_equation=kind == "equation"), 10_000, 90
     if kind == "second order":
         return second_order([16, 16], 101), 150, 3
     return article([400, 400], optimizer="adam"), 40, 1  # a file of 4 MB
 
 
-_KINDS = ("article", "slow disk", "states to go back to", "data", "second order", "large")
+_KINDS = ("article", "slow disk", "states to go back to", "data", "equation", "second order", "large")
 
 
 def _train_for_ever(kind: str, path: str) -> None:
