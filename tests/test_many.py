@@ -255,6 +255,7 @@ def test_one_that_diverges_is_reported_and_stops_nobody() -> None:
 
 def test_an_error_in_a_users_function_names_the_spec_and_ends_all() -> None:
     threads = set(threading.enumerate())
+
     def rate(iterations: Any) -> Any:
         raise OSError("no rates today")
 
