@@ -758,6 +758,10 @@ def test_any_fit_lowers_the_loss(seed: int) -> None:
         y = y * 10.0 ** rng.integers(-3, 4)
     if rng.integers(4) == 0:
         x[:, 0] = x[0, 0]
+    if loss == "poisson":  # whose means, powers of the outputs, are to be numbers
+        last, largest = net.layers[-1], abs(net.predict(x)).max()
+        last.W /= max(1.0, largest / 10)
+        last.b /= max(1.0, largest / 10)
     l2 = float(rng.choice([0.0, 0.0, 1e-6, 1e-2, 10.0]))
     rule = LevenbergMarquardt(
         damping=10.0 ** rng.integers(-12, 3), acceleration=float(rng.choice([0.0, 0.1, 0.75, 5.0]))

@@ -79,8 +79,8 @@ _ACTIVATIONS: dict[str, Callable[[float], nn.Module]] = {
 
 def sequential(net: NN) -> nn.Sequential:
     """The module of a network: layers named by numbers, in the middle of its standardisation."""
-    refuse_powers(net, "PyTorch")
     net = exportable(net)
+    refuse_powers(net, "PyTorch")
     children: OrderedDict[str, nn.Module] = OrderedDict()
     units = net.standardization
     if units is not None:
