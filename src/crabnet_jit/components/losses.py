@@ -7,6 +7,7 @@ samples and targets.
 A trainer takes them as objects or by their names, see `LOSSES`.
 """
 
+import importlib
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -123,7 +124,10 @@ class Loss(Component):
 
     def kernel_for(self, has_gaps: bool) -> Any:
         """The same, for targets that may be unknown."""
-        return entries.loss_with_gaps.get(self.name, self.kernel) if has_gaps else self.kernel
+        if not has_gaps:
+            return self.kernel
+        gaps = importlib.import_module("crabnet_jit.kernels.gap_entries")
+        return gaps.loss_with_gaps.get(self.name, self.kernel)
 
 
 class MSE(Loss):

@@ -55,14 +55,6 @@ loss_forward = {
     "gaussian_nll": entry_point(losses.gaussian_nll_forward, "gaussian_nll"),
     "cross_entropy": entry_point(losses.cross_entropy_forward, "cross_entropy"),
 }
-#: For targets that may be unknown; the others take them, too.
-loss_with_gaps = {
-    name: entry_point(
-        losses.mean_loss(losses.with_gaps(getattr(losses, name)), has_heads=name == "quantile"),
-        f"{name}_with_gaps",
-    )
-    for name in ("mse", "mae", "huber", "log_cosh", "quantile", "poisson", "binary_cross_entropy")
-}
 update = {
     name: entry_point(getattr(optimizers, f"{name}_update"), f"{name}_update")
     for name in ("momentum", "rmsprop", "adam")

@@ -6,8 +6,8 @@ the constants in its formula (float64, at least one). It overwrites dL_dx, with 
 returns the loss. There are as many outputs as targets, or for each target several, its heads: output
 head n_targets + i belongs to target i.
 
-A target that is NaN is unknown: in the kernels that take such targets (entries.py) its loss and gradient are
-0. The shares say then that the mean is over the others (known.py).
+A target that is NaN is unknown: in the kernels that take such targets (gap_entries.py) its loss and gradient
+are 0. The shares say then that the mean is over the others (known.py).
 
 Formulas of a prediction x and its target return the loss and its first and second derivatives with respect
 to x.
