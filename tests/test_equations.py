@@ -440,7 +440,7 @@ def test_a_residual_that_is_not_a_number_is_named() -> None:
         ({"residuals": 3}, "residuals must be a sequence of Residual, got 3"),
         ({"residuals": [one_output]}, r"residuals\[0\] must be a Residual, got"),
         ({"residuals": []}, "source must be a Source, such as"),
-        ({"optimizer": "bayesian_regularization"}, "optimizer must be another one with residuals"),
+        ({"optimizer": "bayesian_regularization"}, "optimizer must be one that takes residuals"),
         (
             {"optimizer": "levenberg_marquardt"},
             r"residuals\[0\]\.source must be one that gives the same points",

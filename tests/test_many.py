@@ -367,7 +367,9 @@ def test_a_checkpoint_of_something_else_is_refused(
     specs = [{"seed": 1}, {"seed": 2}]
     fit_many(specs, X, Y, checkpoint="many.npz", **SHARED)
     fit_many([*specs, {"seed": 3}], X, Y, resume="many.npz", keep_losses=5, **SHARED)
-    with pytest.raises(FileFormatError, match=r"is of other specs or data: its specs\[[01]\] is another one"):
+    with pytest.raises(
+        FileFormatError, match=r"belongs to other specs or data: they differ at specs\[[01]\]"
+    ):
         change(specs)
 
 

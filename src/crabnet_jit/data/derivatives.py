@@ -28,11 +28,11 @@ def shaped(name: str, values: ArrayLike, n_samples: int, out_features: int, in_f
     """Numbers as an array (n_samples, out_features, in_features); NaN stays."""
     given = check.array(name, values, allow_nan=True)
     full = n_samples, out_features, in_features
-    allowed = [full]
+    allowed: list[tuple[int, ...]] = [full]
     if out_features == 1:
-        allowed.append((n_samples, in_features))  # type: ignore[arg-type]  # of fewer dimensions
+        allowed.append((n_samples, in_features))
     if out_features == in_features == 1:
-        allowed.append((n_samples,))  # type: ignore[arg-type]
+        allowed.append((n_samples,))
     if given.shape not in allowed:
         shapes = " or ".join(map(str, allowed))
         raise check.reject(name, f"of shape {shapes}", f"shape {given.shape}")

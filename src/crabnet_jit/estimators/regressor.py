@@ -170,7 +170,7 @@ class NNRegressor(RegressorMixin, NNEstimator):
         X : array_like of shape (n_samples, n_features)
             Inputs.
         y : array_like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets.
+            Targets; NaN where one is unknown, which then does not count.
         sample_weight : array_like of shape (n_samples,), optional
             At least 0, not all 0; only their ratios count. A sample of weight 0 is left out. One of weight 2
             counts as if it were there twice, without minibatches, dropout and validation. Predictions then

@@ -204,7 +204,7 @@ class _Many:
         """Take the networks of a checkpoint."""
         for k, finished in read_fits(path).items():
             if k >= len(self._specs) or finished.identity != self._identity(k):
-                raise FileFormatError(f"{path} is of other specs or data: its specs[{k}] is another one")
+                raise FileFormatError(f"{path} belongs to other specs or data: they differ at specs[{k}]")
             if isinstance(finished.found, FloatingPointError):
                 self.errors[k] = finished.found
             else:

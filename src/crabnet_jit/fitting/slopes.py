@@ -16,7 +16,7 @@ _MOST_SAMPLES = 1000  # that are compared, each with its nearest one
 _PAIRS_FOR_EACH = 10  # inputs; fewer say nothing
 _EXPLAINED = 0.98  # share of the differences of y that must follow from dy, but for factors
 _FACTORS = 0.5, 2.0  # of these a doubt remains
-_STANDARD_ERRORS = 10.0  # by which a factor must be another one than 1
+_STANDARD_ERRORS = 10.0  # by which a factor must differ from 1
 
 
 def derivatives_for(dy: Any, data: Data, parts: Parts) -> Array:

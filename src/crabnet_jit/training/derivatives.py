@@ -23,7 +23,7 @@ def check_derivatives(net: NN, loss: Loss, rule: Optimizer | None = None) -> Non
         raise check.reject("loss", "one of values, such as 'mse', with derivatives", repr(loss))
     if rule is not None and rule.has_evidence:
         hint = "; levenberg_marquardt and others take them"
-        raise check.reject("optimizer", "another one with derivatives", repr(rule), hint)
+        raise check.reject("optimizer", "one that takes derivatives", repr(rule), hint)
     for activation in net.activations:
         if activation.kind == CUSTOM:
             hint = ": they need its second derivative, and it has none"

@@ -55,7 +55,7 @@ def check_rule(rule: Optimizer, residuals: tuple[Any, ...]) -> None:
     """Accept an optimiser that takes residuals, if there are any."""
     if residuals and rule.has_evidence:
         hint = "; levenberg_marquardt and others take them"
-        raise check.reject("optimizer", "another one with residuals", repr(rule), hint)
+        raise check.reject("optimizer", "one that takes residuals", repr(rule), hint)
     if rule.is_second_order:
         check_points_stay(residuals)
 
