@@ -70,7 +70,7 @@ def test_the_gallery_is_the_one_that_its_examples_make() -> None:
             assert image.width >= 600
 
 
-DOCS = ("derivatives.md", "equations.md", "exchange.md", "many.md", "noise.md", "precision.md")
+DOCS = ("derivatives.md", "equations.md", "exchange.md", "many.md", "noise.md", "precision.md", "search.md")
 TEXTS = README, *((ROOT / "docs" / name).read_text() for name in DOCS)
 SNIPPETS = re.findall(r"```python\n(.*?)```", "".join(TEXTS), flags=re.DOTALL)
 

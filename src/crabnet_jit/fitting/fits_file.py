@@ -20,7 +20,8 @@ from crabnet_jit.network.posterior import Posterior
 from crabnet_jit.training.divergence import DivergenceError
 
 _KIND, _VERSION = "many fits", 1
-_DATA = "sample_weight", "loss", "handle_unknown", "missing", "start"  # what `understood` takes
+#: Arguments of `fit` that `understood` takes.
+UNDERSTOOD = "sample_weight", "loss", "handle_unknown", "missing", "start"
 
 
 class Finished(NamedTuple):
@@ -143,7 +144,7 @@ def _parse(header: dict[str, Any], arrays: dict[str, Array]) -> dict[int, Finish
 
 def identity(x: Shared, y: Any, spec: Mapping[str, Any]) -> str:
     """A digest of a fit: of its data, and of all its arguments but functions."""
-    data = understood(x, y, *(spec[name] for name in _DATA))
+    data = understood(x, y, *(spec[name] for name in UNDERSTOOD))
     rest = {
         name: value for name, value in sorted(spec.items()) if name not in ("sample_weight", "keep_losses")
     }

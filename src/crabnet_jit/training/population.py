@@ -98,13 +98,13 @@ class Population:
         return [trainer.history for trainer in self.trainers]
 
 
-def warn_of(errors: dict[int, Any], what: str, stacklevel: int) -> None:
-    """Say which members have diverged, if any has."""
+def warn_of(errors: dict[int, Any], what: str, stacklevel: int, happened: str = "diverged") -> None:
+    """Say which members have diverged, or what else has happened to them, if it has to any."""
     if not errors:
         return
     first, error = next(iter(errors.items()))
     places = ", ".join(map(str, [*errors][:_MAX_TOLD])) + (", …" if len(errors) > _MAX_TOLD else "")
     message = (
-        f"{counted(len(errors), what)} diverged, see `errors`: at {places}; of the one at {first}: {error}"
+        f"{counted(len(errors), what)} {happened}, see `errors`: at {places}; of the one at {first}: {error}"
     )
     warnings.warn(message, RuntimeWarning, stacklevel=stacklevel)
