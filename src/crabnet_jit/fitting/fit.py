@@ -85,6 +85,7 @@ def fit(
     keep_losses: int | None = None,
     dy: ArrayLike | None = None,
     dy_weight: float = 1.0,
+    n_threads: int | str = 1,
 ) -> NN:
     """A network fitted to a data set. For equations in place of data, or beside them, see `Residual`.
 
@@ -176,6 +177,9 @@ def fit(
         "bayesian_regularization" take none. A validation loss is that of values only.
     dy_weight : float, default 1.0
         As in `Trainer`: what the mean squared error of derivatives counts beside the loss of values.
+    n_threads : int or "auto", default 1
+        As in `Trainer`: threads that share the samples of a batch. They make large networks, batches of
+        hundreds of samples, and "levenberg_marquardt" faster. For many networks `fit_many` is better.
 
     Returns
     -------
@@ -279,8 +283,10 @@ def fit(
         keep_losses=keep_losses,
         on_divergence=on_divergence,
         dy_weight=dy_weight,
+        n_threads=n_threads,
     )
-    stopping = _stopping(net, validation_set, criterion, patience, 1 if rule.is_second_order else every)
+    watched = validation_set, criterion, patience, 1 if rule.is_second_order else every
+    stopping = _stopping(net, *watched, trainer.n_threads)
     checks: list[Callback] = [] if stopping is None else [stopping]
     if on_check is not None:
         checks.append(_Report(every, on_check, stopping))
@@ -348,12 +354,13 @@ def _posterior(trainer: Trainer, *, has_best: bool) -> Posterior | None:
 
 
 def _stopping(
-    net: NN, validation_set: Samples | None, loss: Loss, patience: int | None, every: int
+    net: NN, validation_set: Samples | None, loss: Loss, patience: int | None, every: int, n_threads: int
 ) -> EarlyStopping | None:
     """What watches the validation loss, if there is one."""
     if validation_set is not None:
         x, y, weights = validation_set
-        return EarlyStopping(patience, Objective(net, x, y, loss=loss, sample_weight=weights), every)
+        objective = Objective(net, x, y, loss=loss, sample_weight=weights, n_threads=n_threads)
+        return EarlyStopping(patience, objective, every)
     if patience is not None:
         hint = "; with validation=0.2 a fifth of the samples is set aside"
         raise check.reject("patience", "None without validation", repr(patience), hint)

@@ -80,6 +80,11 @@ class Trainer:
         network's derivatives with respect to its inputs [2]_, over all that are known, each sample with its
         weight; of standardised inputs and targets, if the network has a `standardization`. At least 0. Losses
         that are not of values, custom activations and "bayesian_regularization" take no derivatives.
+    n_threads : int or "auto", default 1
+        At least 1: threads that share the samples of a batch. "auto" is the number of cores that this process
+        may use, by its affinity and its control groups; with more there is a warning. The result does not
+        depend on it, not in a bit. What more threads would not make faster stays on one: batches of up to 128
+        samples, small networks, derivatives and residuals; and any run while other programs need the cores.
 
     Attributes
     ----------
@@ -89,6 +94,8 @@ class Trainer:
         How many those are.
     chunk_size : int
         Iterations in one compiled call.
+    n_threads : int
+        Threads that may share a batch.
     net, source, residuals, loss, optimizer, learning_rate
         What was given; they cannot be replaced.
     optimizer_state : OptimizerState
@@ -135,6 +142,7 @@ class Trainer:
         on_divergence: str = "raise",
         chunk_size: int | None = None,
         dy_weight: float = 1.0,
+        n_threads: int | str = 1,
     ) -> None:
         check.instance("net", net, NN, "an NN")
         self._residuals = as_residuals(residuals)
@@ -161,6 +169,7 @@ class Trainer:
             on_divergence=on_divergence,
             chunk_size=chunk_size,
             dy_weight=check_dy_weight(dy_weight, has_derivatives=self._has_derivatives),
+            n_threads=n_threads,
         )
         if self._has_derivatives:
             check_derivatives(net, self.loss, self.optimizer)
@@ -234,6 +243,11 @@ class Trainer:
     def chunk_size(self) -> int:
         """Iterations in one compiled call."""
         return int(self._steps.chunks.size)
+
+    @property
+    def n_threads(self) -> int:
+        """Threads that may share a batch."""
+        return self._settings.n_threads
 
     @property
     def iteration(self) -> int:
