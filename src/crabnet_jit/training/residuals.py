@@ -226,4 +226,4 @@ def _reason(error: Exception) -> str:
 
 
 def _refusal(compiled: Any) -> str:
-    return "it creates arrays, lists or other objects: use numbers only" if allocates(compiled) else ""
+    return "creates arrays, lists or other objects: use numbers only" if allocates(compiled) else ""
