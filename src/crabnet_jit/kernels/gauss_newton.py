@@ -1,10 +1,10 @@
-"""The matrix H of curvature.py, and the part that a group of panels has in it.
+"""The matrix H of curvature.py, and the contribution of a group of panels to it.
 
-The derivative v with respect to a weight is that with respect to a sum, d_o, times an input, a_i. So the
-entry of H for two weights is a sum of (d_o d_q) (a_i a_j): a product of two matrices, of the pairs of rows of
-d and of those of a, with the samples in between. Within a layer both are symmetric, and each pair is taken
-once; further outputs only add to the pairs d_o d_q. For 2-16-16-1 that is 40,273 multiply-adds for a sample
-in place of the 56,953 of p (p + 1) / 2. J is never stored.
+The derivative v with respect to a weight is the derivative with respect to a sum, d_o, times an input, a_i.
+So the entry of H for two weights is a sum over the samples of (d_o d_q) (a_i a_j): a product of two matrices,
+one of pairs of rows of d and one of pairs of rows of a. Within a layer both are symmetric, and each pair is
+taken once; further outputs only add to the pairs d_o d_q. For 2-16-16-1 that is 40,273 multiply-adds per
+sample instead of p (p + 1) / 2 = 56,953. J is never stored.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ _TILE_ROWS, _TILE_COLUMNS = 2, 8
 def add_blocks(
     layout: Matrix, activations: Flat, curvature: Curvature, x: Group, interrupt: Flag, team: Any
 ) -> None:
-    """Add to `curvature.equations` the part of H that is due to the panels x, whose errors it has.
+    """Add the contribution of the panels x to `curvature.equations`; their errors are in `curvature`.
 
     Each thread of a team takes its share of the rows of every block.
     """
@@ -45,7 +45,7 @@ def add_blocks(
 
 @kernel
 def block_shape(layout: Matrix, layer: Number, other: Number) -> tuple[Number, Number]:
-    """Pairs of sums, and of inputs, of two layers; with room for a tile that begins at the last of these."""
+    """Numbers of pairs of sums and of pairs of inputs of two layers, with room for a tile at the last one."""
     n_rows, n_columns = layout[layer, N_OUT], layout[layer, N_IN] + 1
     if layer == other:
         n_rows, n_columns = n_rows * (n_rows + 1) // 2, n_columns * (n_columns + 1) // 2
@@ -72,7 +72,7 @@ def _add_block(
     interrupt: Flag,
     team: Any,
 ) -> None:
-    """Add the products of all pairs of two layers to C, as many pairs at a time as there is place for."""
+    """Add the products of all pairs of two layers to C, as many pairs at a time as there is room for."""
     n_panels, is_same = x.shape[0], layer == other
     n_out = layout[layout.shape[0] - 1, N_OUT]
     n_i, n_j = layout[layer, N_IN] + 1, layout[other, N_IN] + 1
@@ -127,7 +127,7 @@ def _share_of(team: Any, n: Number) -> tuple[Number, Number]:
 def _multiply_rows(
     x: Group, i: Number, y: Group, n: Number, products: Group, first: Number, add: bool
 ) -> None:
-    """products[first + j] = x[i] y[j] for all j < n; or added if `add`. After the last rows there are 1s."""
+    """products[first + j] = x[i] y[j] for all j < n; or added if `add`. After the last row, x and y are 1."""
     for p in range(x.shape[0]):
         x_p, y_p, products_p = panel_of(x, p), panel_of(y, p), panel_of(products, p)
         for s in range(0, PANEL, lanes(x_p)):
@@ -150,7 +150,7 @@ def _clear_rows(x: Group, first: Number, n: Number) -> None:
 
 @kernel
 def fill_matrix(layout: Matrix, blocks: Flat, A: Flat, size: Number, interrupt: Flag) -> None:
-    """Overwrite the lower triangle of the matrix A (cholesky.py) of this size with H."""
+    """Overwrite the lower triangle of the matrix A (cholesky.py), of this size, with H."""
     start = 0
     for layer in range(layout.shape[0]):
         for other in range(layer + 1):
@@ -177,6 +177,6 @@ def fill_matrix(layout: Matrix, blocks: Flat, A: Flat, size: Number, interrupt: 
 
 @kernel
 def _parameter(layout: Matrix, layer: Number, o: Number, i: Number) -> Number:
-    """The place of the weight of input i in sum o; for i after the last input, that of the bias."""
+    """The index of the weight of input i in sum o; for i after the last input, the index of the bias."""
     n_in = layout[layer, N_IN]
     return layout[layer, B_START] + o if i == n_in else layout[layer, W_START] + o * n_in + i
