@@ -39,7 +39,7 @@ class Residual:
         its derivatives with respect to each input; d2u a tuple of the second derivatives that `second` names.
         Of a network with several outputs, u, du[k] and d2u[k] are tuples of numbers, one for each output. All
         are in the units of the data. It is a plain Python function or one of Numba, and is compiled here. It
-        may use + - * / **, comparisons, abs, functions that Numba has compiled, and from math or NumPy exp,
+        may use `+ - * / **`, comparisons, abs, functions that Numba has compiled, and from math or NumPy exp,
         expm1, log, log1p, sqrt, square, power, sin, cos, tan, arctan, sinh, cosh and tanh; on x anything that
         Numba knows, but no arrays or lists. An exception in it ends the training.
     weight : float, default 1.0

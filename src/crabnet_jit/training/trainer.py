@@ -55,7 +55,7 @@ class Trainer:
         gives their rates. By default that of the article, `ExponentialDecay(0.002, 0.99999)`.
     l1, l2 : float, default 0.0
         At least 0. Adds l1 * sign(p) + l2 * p to the gradient of every parameter p, biases included,
-        as a penalty l1 * |p| + l2 / 2 * p^2 would. The losses that the history keeps are without it.
+        as a penalty `l1 * |p| + l2 / 2 * p^2` would. The losses that the history keeps are without it.
     clip_value, clip_norm : float, optional
         Above 0. Largest size of a component of the gradient, then of its Euclidean norm; after l1 and l2.
     dropout : float or sequence of float, default 0.0
