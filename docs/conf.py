@@ -31,6 +31,7 @@ nitpick_ignore_regex = [
     ("py:class", r"(?!crabnet_jit)[a-z_]+\..*|object|[A-Z]?[a-z]*Exception|[A-Za-z]*Error"),
 ]
 
+pygments_dark_style = "github-dark"
 html_theme = "furo"
 html_title = f"crabnet_jit {version}"
 html_static_path = ["static"]

@@ -8,6 +8,7 @@ from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.ext.autosummary import autosummary_table
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
@@ -53,6 +54,16 @@ def _is_linked_or_title(node: nodes.Node | None) -> bool:
     return False
 
 
+def drop_citations(_: Sphinx, document: nodes.document) -> None:
+    """Leave citations out of the tables of names: they belong to the pages of these."""
+    for table in document.findall(autosummary_table):
+        citations = [xref for xref in table.findall(pending_xref) if xref["refdomain"] == "citation"]
+        for citation in citations:
+            before = citation.parent[citation.parent.index(citation) - 1]
+            before.parent.replace(before, nodes.Text(before.astext().rstrip()))
+            citation.parent.remove(citation)
+
+
 def public_bases(thing: object) -> list[type]:
     """Those bases of a class that have a page."""
     public = [getattr(module, name) for module in MODULES for name in module.__all__]
@@ -88,5 +99,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-bases", keep_public_bases)
     app.connect("autodoc-skip-member", skip_requests)
     app.connect("doctree-read", link_names)
+    app.connect("doctree-read", drop_citations)
     app.connect("env-check-consistency", check_names)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +19,7 @@ from PIL import Image
 
 import crabnet_jit
 from crabnet_jit import NN, StandardGaussian, StdRng, Trainer, UniformSource, estimators, fit, plotting
+from crabnet_jit.cli.main import main as crabnet_jit_command
 from docs import make_gallery
 
 ROOT = Path(__file__).parents[1]
@@ -108,34 +110,57 @@ PAGES = {
 }
 
 
+def blocks_of(page: str) -> list[tuple[str, str]]:
+    """The language and the text of each snippet: Python, or commands."""
+    return re.findall(r"^```(python|console)\n(.*?)^```$", PAGES[page], flags=re.DOTALL | re.MULTILINE)
+
+
 def snippets_of(page: str) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```$", PAGES[page], flags=re.DOTALL | re.MULTILINE)
+    return [text for language, text in blocks_of(page) if language == "python"]
 
 
 def sessions() -> Iterator[Any]:
-    """Snippets that run one after the other: those of a tutorial, or a single one of another page."""
+    """Snippets that run one after the other: those of a tutorial, all commands of a page, or a single one."""
     for page in sorted(PAGES.keys() - ELSEWHERE):
-        snippets = [text for text in snippets_of(page) if not (WITHOUT_TORCH and "import torch" in text)]
+        blocks = [block for block in blocks_of(page) if not (WITHOUT_TORCH and "import torch" in block[1])]
+        commands = [block for block in blocks if block[0] == "console"]
         if page.startswith("docs/tutorials/"):
-            yield pytest.param(snippets, id=page)
+            yield pytest.param(blocks, id=page)
         else:
-            yield from (pytest.param([text], id=f"{page}-{k}") for k, text in enumerate(snippets))
+            snippets = [block for block in blocks if block[0] == "python"]
+            yield from (pytest.param([block], id=f"{page}-{k}") for k, block in enumerate(snippets))
+            if any("crabnet-jit" in text for _, text in commands):
+                yield pytest.param(commands, id=f"{page}-commands")
 
 
-@pytest.mark.parametrize("snippets", list(sessions()))
-def test_snippets(snippets: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("blocks", list(sessions()))
+def test_snippets(blocks: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    table = np.column_stack([*rng.uniform(size=(3, 100))])
+    np.savetxt("points.csv", table, delimiter=",", header="x,y,z", comments="")
+    np.savetxt("new.csv", table[:5], delimiter=",", header="x,y,z", comments="")
     names: dict[str, Any] = {}
-    for snippet in snippets:
-        if ">>>" in snippet:
-            test = doctest.DocTestParser().get_doctest(snippet, names, "snippet", None, 0)
+    for language, text in blocks:
+        if language == "console":
+            run_commands(text)
+        elif ">>>" in text:
+            test = doctest.DocTestParser().get_doctest(text, names, "snippet", None, 0)
             flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
             runner = doctest.DocTestRunner(optionflags=flags)
             runner.run(test, clear_globs=False)
             assert runner.failures == 0
             names = test.globs
         else:
-            exec(compile(snippet, "snippet", "exec"), names)
+            exec(compile(text, "snippet", "exec"), names)
+
+
+def run_commands(text: str) -> None:
+    """Those of crabnet-jit; of the article's job, a few iterations and pictures."""
+    for line in re.findall(r"^crabnet-jit (.*)$", text, re.MULTILINE):
+        words = shlex.split(line, comments=True)
+        few = ["--iterations", "100", "--frames", "2"] if words[0] == "gaussian" else []
+        assert crabnet_jit_command([*words, *few]) == 0, line
 
 
 def snippet_with(text: str, page: str) -> str:
