@@ -97,7 +97,7 @@ class NNRegressor(RegressorMixin, NNEstimator):
         The network; an ensemble with `n_members` above 1.
     n_features_in_ : int
         Inputs.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape `(n_features_in_,)`
         Their names, if all that X has are strings.
     n_outputs_ : int
         Targets.

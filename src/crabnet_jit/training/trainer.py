@@ -56,7 +56,7 @@ class Trainer:
         returns their rates. The default is the article's, `ExponentialDecay(0.002, 0.99999)`.
     l1, l2 : float, default 0.0
         At least 0. They add l1 * sign(p) + l2 * p to the gradient of every parameter p, including biases,
-        as a penalty l1 * |p| + l2 / 2 * p^2 would. The losses in the history do not contain the penalty.
+        as a penalty `l1 * |p| + l2 / 2 * p^2` would. The losses in the history do not contain the penalty.
     clip_value, clip_norm : float, optional
         Above 0. The largest absolute value of a component of the gradient, then its largest Euclidean norm.
         Both apply after l1 and l2.
@@ -85,9 +85,9 @@ class Trainer:
     n_threads : int or "auto", default 1
         Threads that share the samples of a batch; at least 1. "auto" is the number of cores that this process
         may use, according to its affinity and its control groups; there is a warning for more than that. The
-        result does not depend on it, not even in a single bit. Work that more threads would not speed up stays
-        on one: batches of up to 128 samples, small networks, derivatives and residuals; and any run while other
-        programs need the cores.
+        result does not depend on it, not even in a single bit. Work that more threads would not speed up
+        stays on one: batches of up to 128 samples, small networks, derivatives and residuals; and any run
+        while other programs need the cores.
 
     Attributes
     ----------
