@@ -38,8 +38,8 @@ def is_long(n_columns: int, net: NN) -> bool:
 class Objective:
     """The loss of a network on a whole data set, as a function of its parameters.
 
-    `L(theta) = sum(w_s L_s) / sum(w_s) + l1 * sum(|theta|) + l2 / 2 * sum(theta^2)`. With derivatives, it adds
-    dy_weight times the weighted mean squared error of the known ones. With residuals, it adds the weight
+    `L(theta) = sum(w_s L_s) / sum(w_s) + l1 * sum(|theta|) + l2 / 2 * sum(theta^2)`. With derivatives, it
+    adds dy_weight times the weighted mean squared error of the known ones. With residuals, it adds the weight
     of each times its mean square.
 
     Parameters

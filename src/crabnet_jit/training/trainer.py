@@ -375,12 +375,16 @@ class Trainer:
         OSError
             If the file cannot be written. An old file is then unchanged.
         """
-        states = {key: callback.state() for key, callback in keyed(as_callbacks(callbacks, 1))}
         given = {} if options is None else options
         check.instance("options", given, dict, "a dict")
-        write_checkpoint(path, Saved(self.state(), self.configuration(), states, given))
+        write_checkpoint(path, self.saved(callbacks)._replace(options=given))
 
-    def load_checkpoint(self, path: str | PathLike[str]) -> None:
+    def saved(self, callbacks: Sequence[Callback] = ()) -> Saved:
+        """What a checkpoint holds, with the states of these callbacks; `load_checkpoint` takes it, too."""
+        states = {key: callback.state() for key, callback in keyed(as_callbacks(callbacks, 1))}
+        return Saved(self.state(), self.configuration(), states, {})
+
+    def load_checkpoint(self, path: str | PathLike[str] | Saved) -> None:
         """Go on from a file that `save_checkpoint` wrote, bit for bit as if the run had not stopped.
 
         The trainer must be made like the one that was saved: the same network, data, optimiser and all other
@@ -396,10 +400,10 @@ class Trainer:
             If it cannot be read.
         """
         with Interruptible() as interruptible, self._alone(interruptible):
-            saved = read_checkpoint(path, Saved(self.state(), self.configuration(), {}, {}))
+            saved = path if isinstance(path, Saved) else read_checkpoint(path, self.saved())
             interruptible.hold()
             self._steps.go_to(saved.state, "resumed")
-            self._callback_states = saved.callbacks
+            self._callback_states = {**saved.callbacks}
 
     def configuration(self) -> dict[str, Any]:
         """Everything that must be the same for a run to be resumed, as plain values."""
