@@ -80,7 +80,7 @@ def parts(trainer: Any) -> tuple[dict[str, Callable[[], object]], int]:
         for first in range(0, x.shape[1], size):
             group = panels(x, 0, first, min(size, x.shape[1] - first))
             activations, never = problem.workspace.activations, problem.workspace.interrupt
-            add_blocks(problem.network.layout, activations, problem.curvature, group, never)
+            add_blocks(problem.network.layout, activations, problem.curvature, group, never, None)
 
     @jit.kernel
     def filling(problem: Any) -> None:

@@ -605,7 +605,7 @@ def test_names_of_other_libraries_are_told_with_ours(name: str, message: str) ->
         (lambda: TRAINER(None, None, epochs=1), "Trainer.run takes the number of iterations"),
         (lambda: NN(1, hidden=[2]), "NN has no argument 'hidden'; it is called hidden_sizes here"),  # type: ignore[call-arg]
         (lambda: NN(1, [2], 1, lr=1), "NN has no argument 'lr'; fit and Trainer take a learning_rate"),  # type: ignore[call-arg]
-        (lambda: Adam(lr=0.1), "Adam has no argument 'lr'; fit and Trainer take"),  # type: ignore[call-arg]
+        (lambda: Adam(lr=0.1), "Adam has no argument 'lr'; fit and Trainer accept"),  # type: ignore[call-arg]
         (lambda: AdamW(lr=0.1), "AdamW has no argument 'lr'"),  # type: ignore[call-arg]
         (lambda: ReLU(inplace=True), "ReLU has no argument 'inplace'; it has none"),  # type: ignore[call-arg]
         (lambda: UniformSource(None, bounds=1), "they are called low and high here"),  # type: ignore[call-arg]
@@ -1125,7 +1125,7 @@ def test_bad_optimizers(make: Any, message: str) -> None:
         ({"dropout": math.nan}, "dropout must be"),
         ({"dropout": "0.1"}, "dropout must be"),
         ({"dropout": None}, "dropout must be"),
-        ({"dropout": [0.1]}, "dropout must be a number, or one for each of 2 hidden layers, got 1 of them"),
+        ({"dropout": [0.1]}, "dropout must be a number, or one for each of the 2 hidden layers, got 1"),
         ({"dropout": [0.1, 1.5]}, r"dropout\[1\] must be"),
         ({"dropout": np.array([0.1, 0.2, 0.3])}, "dropout must be a number, or one for each"),
         ({"rng": -1}, "rng must be an integer from 0"),
@@ -1284,12 +1284,12 @@ def test_an_interrupted_minimisation_leaves_the_network_as_it_was() -> None:
         (
             {"optimizer": BayesianRegularization()},
             {},
-            r"got BayesianRegularization\(.*; fit and Trainer take",
+            r"got BayesianRegularization\(.*; fit and Trainer accept",
         ),
         ({"optimizer": "LM"}, {}, "got 'LM'; did you mean 'levenberg_marquardt'?"),
         ({"history_size": 5}, {}, "history_size must be left out for levenberg_marquardt, got 5"),
         ({"gradient_tolerance": 0.1}, {}, "gradient_tolerance must be left out for levenberg_marquardt"),
-        ({}, {"l1": 0.1}, "l1 must be left out for levenberg_marquardt, got 0.1; take l2"),
+        ({}, {"l1": 0.1}, "l1 must be left out for levenberg_marquardt, got 0.1; use l2"),
         ({}, {"loss": "mae"}, "loss must be one of mse, huber"),
     ],
 )
@@ -1424,7 +1424,7 @@ def test_divergence_in_the_last_step_is_an_error() -> None:
         ArraySource([[1e5]], [1.0], 1),
         learning_rate=lambda i: np.where(i == 4, 1.7e308, 1e-12),
     )
-    with pytest.raises(FloatingPointError, match="parameters would become infinite or NaN in iteration 4"):
+    with pytest.raises(FloatingPointError, match="would become infinite or NaN in iteration 4"):
         trainer.run(5)
 
 

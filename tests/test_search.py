@@ -399,11 +399,12 @@ def test_an_error_in_a_draw_names_the_argument() -> None:
             {"space": {"learning_rat": [1]}},
             "space has no argument 'learning_rat'; did you mean learning_rate?",
         ),
-        ({"space": {3: [1]}}, "space has no argument 3; its names must be texts"),
+        ({"space": {3: [1]}}, "space has no argument 3; names must be strings"),
         (
             {"space": {"validation": [0.1]}},
             "space cannot have 'validation'; candidates are compared on the same",
         ),
+        ({"space": {"n_threads": [1]}}, "space cannot have 'n_threads'; each candidate has one thread"),
         ({"space": {"callbacks": [1]}}, "space cannot have 'callbacks'; `progress`"),
         ({"callbacks": []}, "search cannot have 'callbacks'; `progress` and `checkpoint`"),
         ({"batch_size": 3}, "batch_size is in the space, and an argument of search, too"),

@@ -108,6 +108,7 @@ def gaussian(options: argparse.Namespace) -> None:
         log_every=options.log_every,
         keep_losses=None if pictures.need_losses or optimizer.is_second_order else 0,
         on_divergence=options.on_divergence,
+        n_threads=options.threads,
     )
     if options.resume is not None:
         trainer.load_checkpoint(options.resume)

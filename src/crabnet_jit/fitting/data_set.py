@@ -1,4 +1,4 @@
-"""What `fit` makes of the data that it is given: targets, weights, units, a validation set."""
+"""How `fit` prepares its data: targets, weights, units, and a validation set."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -35,18 +35,19 @@ Samples = tuple[Array, Array, Array]  # x, y, weights
 class Parts(NamedTuple):
     """A data set for training, and perhaps one for validation.
 
-    `training_rows` and `validation_rows` say where their samples were; of a validation set that was given,
-    there are none.
+    `training_rows` and `validation_rows` are the row numbers of their samples; a validation set that the user
+    gives has none. `is_common` says whether they are the same for all fits to shared data.
     """
 
     training: Samples
     validation: Samples | None
     training_rows: NDArray[np.intp]
     validation_rows: NDArray[np.intp] = np.empty(0, np.intp)
+    is_common: bool = False
 
 
 class Targets(NamedTuple):
-    """What y means to a loss.
+    """The targets that a loss sees for y.
 
     `values` are targets (n_samples, n_targets): numbers, or probabilities of classes; NaN where unknown.
     `labels`, `task` and `is_flat` are as in `Schema`.
@@ -59,14 +60,14 @@ class Targets(NamedTuple):
 
 
 def check_start(start: NN | None) -> None:
-    """Accept a network to start from, or none."""
+    """Check a network to start from, if there is one."""
     if start is not None:
         hint = "an NN" if not hasattr(start, "net_") else "an NN, such as the net_ of an estimator"
         check.instance("start", start, NN, hint)
 
 
 def loss_for(loss: Loss | str, y: Any, start: Predictor | None) -> Loss:
-    """The loss; "auto" is that of the network to start from, or the one that the type of y asks for."""
+    """The loss; "auto" is the loss of the network to start from, or the one that suits the type of y."""
     if not isinstance(loss, str) or loss != "auto":
         return as_loss("loss", loss)
     if start is not None and start.schema.labels is not None:
@@ -81,7 +82,7 @@ def loss_for(loss: Loss | str, y: Any, start: Predictor | None) -> Loss:
 
 
 def targets_for(loss: Loss, y: Any, known: Labels | None = None) -> Targets:
-    """Targets of y, whose labels must be `known`, if any are."""
+    """The targets for y; if `known` labels are given, y must have only these."""
     if isinstance(loss, CrossEntropy) and _is_column(y):
         labels, codes = _labels(y, known)
         rows = np.vstack([np.eye(len(labels)), np.full(len(labels), np.nan)])
@@ -90,7 +91,7 @@ def targets_for(loss: Loss, y: Any, known: Labels | None = None) -> Targets:
         labels, codes = _labels(y, known)
         if len(labels) != 2:
             allowed = "labels of two classes for binary_cross_entropy"
-            raise check.reject("y", allowed, f"{len(labels)}; cross_entropy takes more")
+            raise check.reject("y", allowed, f"{len(labels)}; cross_entropy accepts more")
         values = np.where(codes < 0, np.nan, codes)[:, None]
         return Targets(values, labels, "classification", False)
     if loss.is_regression and is_labels(y):
@@ -115,7 +116,7 @@ def targets_for(loss: Loss, y: Any, known: Labels | None = None) -> Targets:
 
 
 def labels_of(net: Predictor, y: Any) -> NDArray[np.intp]:
-    """The numbers of the classes in y (n_samples,); or (n_samples, n_classes), 1 where a class holds.
+    """Class numbers of y (n_samples,), or (n_samples, n_classes) with 1 for the classes that apply.
 
     They are -1 where y is unknown.
     """
@@ -128,7 +129,7 @@ def labels_of(net: Predictor, y: Any) -> NDArray[np.intp]:
 
 
 def _labels(y: Any, known: Labels | None) -> tuple[Labels, NDArray[np.intp]]:
-    """The classes, and the number of each sample's; -1 where it is unknown."""
+    """The classes, and the class number of each sample; -1 where it is unknown."""
     is_known = ~are_missing(y).reshape(len(y))
     values = label_array("y", y[is_known])
     labels = known or Labels.of("y", values)
@@ -144,7 +145,7 @@ def _is_column(y: Any) -> bool:
 
 
 def _are_shares(y: Any) -> bool:
-    """Whether y are probabilities, not labels: numbers that are not all whole."""
+    """Whether y are probabilities, not labels: numbers that are not all integers."""
     return y.dtype.kind == "f" and bool(((y != np.floor(y)) & ~np.isnan(y)).any())
 
 
@@ -156,9 +157,9 @@ def weights_of(sample_weight: ArrayLike | None, n_samples: int) -> Array:
 
 
 def _units_of(samples: Samples, loss: Loss, shared: Shared | None) -> Standardization:
-    """Those in which inputs, and the targets of a regression, have mean 0 and standard deviation 1.
+    """The units in which inputs, and the targets of a regression, have mean 0 and standard deviation 1.
 
-    Counts stay as they are. Standard deviations have the unit of their target.
+    Counts are not scaled. Standard deviations have the unit of their target.
     """
     inputs, targets, weights = samples
     has_units = loss.is_regression and loss.heads != "log_means"
@@ -181,7 +182,7 @@ def set_up(
     standardize: bool,
     shared: Shared | None = None,
 ) -> None:
-    """Give a new network the units of samples and outputs; let logarithms of means begin at the targets'."""
+    """Set a new network's units; outputs that are logarithms of means start at those of the targets."""
     _, targets, weights = samples
     units = _units_of(samples, loss, shared) if check.flag("standardize", standardize) else None
     if outputs.is_bounded:
@@ -196,7 +197,7 @@ def set_up(
 
 
 def check_heads(start: NN, loss: Loss) -> None:
-    """Accept a loss for a network to start from: its outputs, if they have units, must mean the same."""
+    """Check a loss for a network to start from: its outputs, if they have units, must mean the same."""
     heads, schema = (loss.heads, loss.quantiles), start.schema
     are_values = loss.n_heads == schema.n_heads == 1 and "log_means" not in (loss.heads, schema.heads)
     if start.standardization is not None and heads != (schema.heads, schema.quantiles) and not are_values:
@@ -206,13 +207,13 @@ def check_heads(start: NN, loss: Loss) -> None:
 
 
 def _mean_and_std(values: Array, weights: Array) -> tuple[Array, Array]:
-    """Of every feature, weighted; 1 in place of the standard deviation of one that is constant."""
+    """Weighted mean and standard deviation of every feature; the latter is 1 for a constant feature."""
     mean, std, is_constant = moments(values, weights)
     return mean, np.where(is_constant, 1.0, std)
 
 
 def split(n_samples: int, fraction: float, rng: StdRng, weights: Array | None = None) -> tuple[Array, Array]:
-    """Indices of a random training and validation set; each has at least one sample, of weight above 0."""
+    """Indices of a random training and validation set; each has at least one sample of weight above 0."""
     order = np.argsort(rng.next_u64(n_samples), kind="stable")
     n_validation = min(max(1, round(fraction * n_samples)), n_samples - 1)
     aside, rest = order[:n_validation], order[n_validation:]
@@ -221,7 +222,7 @@ def split(n_samples: int, fraction: float, rng: StdRng, weights: Array | None = 
             allowed = "above 0 for at least two samples, to set one aside for validation"
             raise check.reject("sample_weight", allowed, f"{np.count_nonzero(weights)} such")
         for part, other in ((aside, rest), (rest, aside)):
-            if not weights[part].any():  # views of `order`: this swaps their samples there
+            if not weights[part].any():  # the parts are views of `order`, whose samples are swapped here
                 k = int(np.flatnonzero(weights[other])[0])
                 part[0], other[k] = other[k], part[0]
     return np.sort(rest), np.sort(aside)
@@ -233,14 +234,15 @@ def set_aside(
     is_kept: NDArray[np.bool_],
     rng: StdRng,
     encoded: Callable[[Any, Any], tuple[Array, Array]],
-    shared: Shared | None = None,
+    given: Any,
 ) -> Parts:
     """The samples to train on, and those of the validation set, if one is wanted.
 
-    `is_kept` has a flag for each sample that was given, `samples` are those that are kept. `encoded` makes
-    inputs and targets of a validation set that is given.
+    `is_kept` has a flag for each sample that was given; `samples` are those that are kept. `encoded` converts
+    a validation set that the user gives to inputs and targets. `given` are the inputs as they were given.
     """
     inputs, targets, weights = samples
+    shared = given if isinstance(given, Shared) else None
     if validation is None:
         return once(shared, _whole, samples)
     if isinstance(validation, np.ndarray) and validation.dtype == bool:
@@ -256,7 +258,7 @@ def set_aside(
             if len(x) != len(y):
                 raise check.reject("y", f"of as many samples as x, {len(x)}", f"{len(y)}")
             aside = x, y, weights_of(validation[2] if len(validation) > 2 else None, len(x))
-        except check.InvalidArgumentError as error:  # whose x and y are not those of the fit
+        except check.InvalidArgumentError as error:  # its x and y are those of the validation set
             raise check.InvalidArgumentError(f"validation {error}") from None
         if y.shape[1] != targets.shape[1]:
             raise check.reject(
@@ -277,7 +279,7 @@ def set_aside(
 
 def _whole(samples: Samples) -> Parts:
     """All samples, to train on."""
-    return Parts(samples, None, np.arange(len(samples[0])))
+    return Parts(samples, None, np.arange(len(samples[0])), is_common=True)
 
 
 def _apart(samples: Samples, is_aside: NDArray[np.bool_], is_kept: NDArray[np.bool_]) -> Parts:
@@ -288,7 +290,7 @@ def _apart(samples: Samples, is_aside: NDArray[np.bool_], is_kept: NDArray[np.bo
     for rows, name in ((~kept, "False"), (kept, "True")):
         if not samples[2][rows].any():
             raise check.reject("validation", f"{name} for some sample of weight above 0", f"no such {name}")
-    return _parts(samples, np.flatnonzero(~kept), np.flatnonzero(kept))
+    return _parts(samples, np.flatnonzero(~kept), np.flatnonzero(kept))._replace(is_common=True)
 
 
 def _parts(samples: Samples, train: NDArray[np.intp], aside: NDArray[np.intp]) -> Parts:

@@ -37,6 +37,7 @@ _OF_THE_WHOLE = {
 #: The same for those that cannot be searched.
 _OF_ALL_CANDIDATES = {
     "validation": "candidates are compared on the same samples: `validation` is an argument of search",
+    "n_threads": "each candidate has one thread: `n_threads` of search is for all of them",
 }
 #: With one of these in the space, validation losses cannot be compared.
 _CHANGE_THE_LOSS = {"loss", "standardize", "output_activation", "output_range", "start", "sample_weight"}

@@ -27,5 +27,5 @@ def check_names(
             raise check.InvalidArgumentError(f"{where} cannot have {name!r}; {elsewhere[name]}")
         if name not in DEFAULTS:
             known = [*own, *(key for key in DEFAULTS if key not in elsewhere)]
-            hint = other_names.hint(name, known) if isinstance(name, str) else "its names must be texts"
+            hint = other_names.hint(name, known) if isinstance(name, str) else "names must be strings"
             raise check.InvalidArgumentError(f"{where} has no argument {name!r}; {hint}")
