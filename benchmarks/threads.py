@@ -3,14 +3,19 @@
 Microseconds of a training step on one thread and on several, by plain gradient descent on given data, and
 how many times as fast several are; then the most that the machine gives: as many separate trainings at
 once, each on a thread of its own. All are measured in turns; a ratio is the median of those of the turns.
-Beside it, where it is installed, PyTorch with as many threads.
+Beside it, where it is installed, PyTorch with as many threads. Then an iteration of Levenberg-Marquardt; and,
+with --seconds, the same beside other programs that compute.
 """
 
 import argparse
+import contextlib
 import statistics
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -20,6 +25,7 @@ from crabnet_jit import ArraySource, Trainer
 from crabnet_jit.machine.cores import usable_cores
 
 from .common import describe_machine, random_net
+from .levenberg_marquardt import JOBS, Job
 from .scaling import torch_step
 
 HIDDEN, BATCH, DTYPES = (8, 32, 64, 128, 256), (16, 128, 1024, 8192), ("float64", "float32")
@@ -90,12 +96,49 @@ def torch_seconds(hidden: int, batch_size: int, dtype: str, n_threads: int, turn
     return statistics.median(seconds_of(lambda: [step() for _ in range(n)]) / n for _ in range(turns))
 
 
+def second_order(job: Job, n_threads: int, turns: int) -> tuple[float, float]:
+    """Seconds of an iteration of Levenberg-Marquardt on one thread, the median, and the gain of several."""
+    trainers = [job.trainer(n_threads=n) for n in (1, n_threads)]
+    for one in trainers:
+        one.run(10)
+    found = [[seconds_of(partial(one.run, 3)) / 3 for one in trainers] for _ in range(turns)]
+    return statistics.median(a for a, _ in found), statistics.median(a / b for a, b in found)
+
+
+@contextlib.contextmanager
+def others(n: int) -> Iterator[None]:
+    """A block in which so many other programs compute."""
+    running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n)]
+    try:
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def beside_others(n_others: int, n_threads: int, seconds: float) -> float:
+    """How many times as long several threads take as one, beside other programs, for so many seconds each."""
+    alone, together = (trainer([64, 64], 1024, "float64", n) for n in (1, n_threads))
+    steps = dict.fromkeys((alone, together), 0)
+    with others(n_others):
+        for one in (alone, together):
+            end = time.perf_counter() + seconds
+            while time.perf_counter() < end:
+                one.run(20)
+                steps[one] += 20
+    return steps[alone] / steps[together]
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=usable_cores(), help="(default: the usable cores)")
     parser.add_argument("--turns", type=int, default=15, help="of each measurement (default 15)")
     parser.add_argument("--quick", action="store_true", help="only a few rows")
+    parser.add_argument(
+        "--seconds", type=float, default=0.0, help="of runs beside other programs (default 0)"
+    )
     options = parser.parse_args()
     n = options.threads
     print(describe_machine())
@@ -119,6 +162,15 @@ def main() -> None:
         print(
             f"| {'-'.join(map(str, hidden))} | {batch_size:,} | {dtype} | {' | '.join([*cells, theirs])} |",
             flush=True,
+        )
+    print(f"\n| Levenberg-Marquardt, 2,048 samples | one thread, ms | gain of {n} threads |\n|---|---|---|")
+    for job in JOBS[1:2] if options.quick else JOBS:
+        one, gain = second_order(job, n, options.turns)
+        print(f"| {job} | {1e3 * one:.2f} | {gain:.2f} |", flush=True)
+    for n_others in (2, 4) if options.seconds > 0 else ():
+        ratio = beside_others(n_others, n, options.seconds)
+        print(
+            f"\nBeside {n_others} other programs, 64-64, batch 1,024: {ratio:.2f} times the time of one thread"
         )
 
 
