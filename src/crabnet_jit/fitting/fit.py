@@ -290,8 +290,7 @@ def fit(
         dy_weight=dy_weight,
         n_threads=n_threads,
     )
-    watched = validation_set, criterion, patience, 1 if rule.is_second_order else every
-    stopping = _stopping(net, *watched, trainer.n_threads)
+    stopping = _stopping(trainer, validation_set, patience, every)
     checks: list[Callback] = [] if stopping is None else [stopping]
     if on_check is not None:
         checks.append(_Report(every, on_check, stopping))
@@ -354,13 +353,14 @@ def _posterior(trainer: Trainer, *, has_best: bool) -> Posterior | None:
 
 
 def _stopping(
-    net: NN, validation_set: Samples | None, loss: Loss, patience: int | None, every: int, n_threads: int
+    trainer: Trainer, validation_set: Samples | None, patience: int | None, every: int
 ) -> EarlyStopping | None:
     """The callback that watches the validation loss, if there is one."""
     if validation_set is not None:
         x, y, weights = validation_set
-        objective = Objective(net, x, y, loss=loss, sample_weight=weights, n_threads=n_threads)
-        return EarlyStopping(patience, objective, every)
+        options: dict[str, Any] = {"sample_weight": weights, "n_threads": trainer.n_threads}
+        objective = Objective(trainer.net, x, y, loss=trainer.loss, **options)
+        return EarlyStopping(patience, objective, 1 if trainer.optimizer.is_second_order else every)
     if patience is not None:
         hint = "; with validation=0.2 a fifth of the samples is set aside"
         raise check.reject("patience", "None without validation", repr(patience), hint)
