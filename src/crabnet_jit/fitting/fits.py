@@ -1,4 +1,4 @@
-"""What `fit_many` gives: networks, and the errors of those that diverged."""
+"""The result of `fit_many`: networks, and the errors of those that diverged."""
 
 from collections.abc import Iterable
 
@@ -7,12 +7,12 @@ from crabnet_jit.summary import counted, summary
 
 
 class Fits(list[NN | None]):
-    """Networks in the order of their specs; None in place of each that diverged.
+    """Networks in the order of their specs, with None for each that diverged.
 
     Attributes
     ----------
     errors : dict of int to FloatingPointError
-        Of those that diverged, by their places.
+        The errors of those that diverged, by their index.
 
     Examples
     --------
@@ -30,7 +30,7 @@ class Fits(list[NN | None]):
 
     @property
     def networks(self) -> list[NN]:
-        """Those that did not diverge."""
+        """The networks that did not diverge."""
         return [net for net in self if net is not None]
 
     def __repr__(self) -> str:
