@@ -86,7 +86,7 @@ def test_the_page_about_fit_has_every_argument_and_its_default() -> None:
 
 def test_the_page_about_installing_has_every_extra_for_users() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    of_developers = {"test", "bench", "peers", "dev", "all"}
+    of_developers = {"test", "bench", "peers", "dev"}
     rows = re.findall(r"^\| `(\w+)` \|", PAGES["docs/how_to/install.md"], re.MULTILINE)
     assert sorted(rows) == sorted(extras.keys() - of_developers)
 
