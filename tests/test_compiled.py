@@ -762,6 +762,7 @@ def test_a_few_random_networks() -> None:
         check_random_net(rng, 2, 3)
 
 
+@pytest.mark.fuzz
 @pytest.mark.slow
 @needs_long_doubles
 @pytest.mark.parametrize("n_in", [1, 3, 8, 17, 40])

@@ -737,6 +737,7 @@ def test_free_memory_of_this_machine() -> None:
 # ---- any job ----
 
 
+@pytest.mark.fuzz
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(300))
 def test_any_fit_lowers_the_loss(seed: int) -> None:

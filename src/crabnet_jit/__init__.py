@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 #: The modules of the public names. Each is imported on first access, so that the command line answers
 #: without Numba where it can. Type checkers find the same names in `__init__.pyi`.

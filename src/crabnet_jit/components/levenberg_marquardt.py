@@ -30,8 +30,8 @@ class LevenbergMarquardt(Optimizer):
     damping : float, default 1e-4
         The damping of the first step, relative to the trace of H. Above 0.
     acceleration : float, default 0.75
-        The acceleration a is left out if 2 |a| is more than this times the length of the step. With 0, there
-        is none: steps then take less time, but make less progress.
+        The acceleration a is left out if `2 |a|` is more than this times the length of the step. With 0,
+        there is none: steps then take less time, but make less progress.
     gradient_tolerance : float, default 1e-14
         The run ends if no component of the gradient is larger. At least 0, like the other tolerances.
     step_tolerance : float, default 1e-12

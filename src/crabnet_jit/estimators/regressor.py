@@ -87,6 +87,8 @@ class NNRegressor(RegressorMixin, NNEstimator):
         `Ensemble`, and `callbacks`, `on_check`, `resume` and `partial_fit` cannot be used.
     n_jobs : int, optional
         Threads for several members; -1 for as many as this process has cores. None means 1.
+    n_threads : int or "auto", default 1
+        Threads that share the samples of a batch, as in `crabnet_jit.fit`.
 
     Attributes
     ----------
@@ -94,7 +96,7 @@ class NNRegressor(RegressorMixin, NNEstimator):
         The network; an ensemble with `n_members` above 1.
     n_features_in_ : int
         The number of inputs.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape `(n_features_in_,)`
         Their names, if all column names of X are strings.
     n_outputs_ : int
         The number of targets.

@@ -228,16 +228,23 @@ def split(n_samples: int, fraction: float, rng: StdRng, weights: Array | None = 
 
 
 def set_aside(
-    validation: Any, samples: Samples, rng: StdRng, encoded: Callable[[Any, Any], tuple[Array, Array]]
+    validation: Any,
+    samples: Samples,
+    is_kept: NDArray[np.bool_],
+    rng: StdRng,
+    encoded: Callable[[Any, Any], tuple[Array, Array]],
+    shared: Shared | None = None,
 ) -> Parts:
     """The samples to train on, and those of the validation set, if one is wanted.
 
-    `encoded` converts a validation set that the user gives to inputs and targets.
+    `is_kept` has a flag for each sample that was given; `samples` are those that are kept. `encoded` converts
+    a validation set that the user gives to inputs and targets.
     """
     inputs, targets, weights = samples
-    all_rows = np.arange(len(inputs))
     if validation is None:
-        return Parts(samples, None, all_rows)
+        return once(shared, _whole, samples)
+    if isinstance(validation, np.ndarray) and validation.dtype == bool:
+        return once(shared, _apart, samples, validation, is_kept)
     if isinstance(validation, tuple):
         if len(validation) not in (2, 3):
             allowed = "a number, or (x, y) or (x, y, sample_weight)"
@@ -255,16 +262,36 @@ def set_aside(
             raise check.reject(
                 "validation y", f"of shape (n_samples, {targets.shape[1]})", f"shape {y.shape}"
             )
-        return Parts(samples, aside, all_rows)
+        return once(shared, _whole, samples)._replace(validation=aside)
     if check.is_iterable(validation):
         came = f"a {type(validation).__name__}: {validation!r}"
-        allowed = "a number above 0 and below 1, or a tuple (x, y)"
+        allowed = "a number above 0 and below 1, a tuple (x, y), or an array of booleans"
         raise check.reject("validation", allowed, came)
     share = check.fraction("validation", validation)
     if share == 0:
         raise check.reject("validation", "above 0 and below 1, or None", "0")
     if len(inputs) < 2:
         raise check.reject("x", "at least two samples, to set one aside", "1")
-    train, rest = split(len(inputs), share, rng, weights)
-    training, aside = ((inputs[rows], targets[rows], weights[rows]) for rows in (train, rest))
-    return Parts(training, aside, train, rest)
+    return _parts(samples, *split(len(inputs), share, rng, weights))
+
+
+def _whole(samples: Samples) -> Parts:
+    """All samples, to train on."""
+    return Parts(samples, None, np.arange(len(samples[0])))
+
+
+def _apart(samples: Samples, is_aside: NDArray[np.bool_], is_kept: NDArray[np.bool_]) -> Parts:
+    """Samples to train on, and those that are set aside, of all that were given."""
+    if is_aside.shape != is_kept.shape:
+        raise check.reject("validation", f"booleans of shape {is_kept.shape}", f"shape {is_aside.shape}")
+    kept = is_aside[is_kept]
+    for rows, name in ((~kept, "False"), (kept, "True")):
+        if not samples[2][rows].any():
+            raise check.reject("validation", f"{name} for some sample of weight above 0", f"no such {name}")
+    return _parts(samples, np.flatnonzero(~kept), np.flatnonzero(kept))
+
+
+def _parts(samples: Samples, train: NDArray[np.intp], aside: NDArray[np.intp]) -> Parts:
+    """These rows of the samples to train on, those for validation."""
+    training, validation = (tuple(values[rows] for values in samples) for rows in (train, aside))
+    return Parts(training, validation, train, aside)  # type: ignore[arg-type]  # mypy does not count them

@@ -42,6 +42,7 @@ from crabnet_jit.network.network import NN
 from crabnet_jit.network.posterior import Posterior
 from crabnet_jit.training.objective import Objective
 from crabnet_jit.training.run import Callback, Run, as_callbacks
+from crabnet_jit.training.state import Saved
 from crabnet_jit.training.trainer import Trainer
 
 _CHECKS = 50  # in a fit
@@ -67,14 +68,14 @@ def fit(
     standardize: bool = True,
     handle_unknown: str = "error",
     missing: str = "error",
-    validation: float | tuple[ArrayLike, ...] | None = None,
+    validation: float | tuple[ArrayLike, ...] | NDArray[np.bool_] | None = None,
     seed: StdRng | int = 0,
     dtype: DTypeLike = np.float64,
     start: NN | None = None,
     on_check: OnCheck | None = None,
     patience: int | None = None,
     callbacks: Sequence[Callback] = (),
-    resume: str | PathLike[str] | None = None,
+    resume: str | PathLike[str] | Saved | None = None,
     l1: float = 0.0,
     l2: float = 0.0,
     clip_value: float | None = None,
@@ -85,6 +86,7 @@ def fit(
     keep_losses: int | None = None,
     dy: ArrayLike | None = None,
     dy_weight: float = 1.0,
+    n_threads: int | str = 1,
 ) -> NN:
     """Fit a network to a data set. For equations instead of data, or in addition, see `Residual`.
 
@@ -147,8 +149,9 @@ def fit(
         of strings: by the share of each category), which the network keeps for `predict`. With both,
         samples whose weight is missing are left out. In compiled code and in exported programs, a missing
         value gives NaN.
-    validation : float, (x, y) or (x, y, sample_weight), optional
-        A data set, or the share of samples that is set aside for one, between 0 and 1. The network gets the
+    validation : float, (x, y), (x, y, sample_weight) or ndarray of bool, optional
+        A data set; or the share of samples that is set aside for one, between 0 and 1; or a boolean for each
+        sample, of shape (n_samples,), which is true for those that are set aside. The network gets the
         parameters with the lowest validation loss, among up to 51 that are checked during training; with a
         second-order method, among all iterations.
     seed : StdRng or int, default 0
@@ -178,6 +181,9 @@ def fit(
         strings, and "bayesian_regularization". A validation loss only counts values.
     dy_weight : float, default 1.0
         As in `Trainer`: the weight of the mean squared error of derivatives, relative to the loss of values.
+    n_threads : int or "auto", default 1
+        As in `Trainer`: threads that share the samples of a batch. They make large networks, batches of
+        hundreds of samples, and "levenberg_marquardt" faster. For many networks `fit_many` is better.
 
     Returns
     -------
@@ -250,8 +256,11 @@ def fit(
         rows = schema.rows(x, net.in_features, allow_missing=schema.missing == "mean")
         return rows, targets_for(criterion, targets_of(y)[1], schema.labels).values
 
-    parts = with_means(set_aside(validation, (inputs, targets, weights), rng, encoded), net)
-    shared = x if isinstance(x, Shared) and parts.training[0] is inputs else None
+    common = x if isinstance(x, Shared) else None
+    aside = set_aside(validation, (inputs, targets, weights), is_kept, rng, encoded, common)
+    parts = with_means(aside, net)
+    is_drawn = validation is not None and not check.is_iterable(validation)  # by this fit's own seed
+    shared = common if parts.training[0] is aside.training[0] and not is_drawn else None
     (inputs, targets, weights), validation_set = parts.training, parts.validation
     check_outputs(targets, weights, net.output_names)
     if parts.validation is not None:
@@ -281,13 +290,14 @@ def fit(
         keep_losses=keep_losses,
         on_divergence=on_divergence,
         dy_weight=dy_weight,
+        n_threads=n_threads,
     )
-    stopping = _stopping(net, validation_set, criterion, patience, 1 if rule.is_second_order else every)
+    stopping = _stopping(trainer, validation_set, patience, every)
     checks: list[Callback] = [] if stopping is None else [stopping]
     if on_check is not None:
         checks.append(_Report(every, on_check, stopping))
     if resume is not None:
-        trainer.load_checkpoint(check.path("resume", resume))
+        trainer.load_checkpoint(resume if isinstance(resume, Saved) else check.path("resume", resume))
     _train(trainer, max(0, steps.n_iterations - trainer.iteration), checks, as_callbacks(callbacks, every))
     if stopping is not None and stopping.best_parameters is None:
         raise FloatingPointError("no validation loss is finite; a smaller learning_rate may help")
@@ -318,12 +328,7 @@ def _derivatives(dy: Any, data: Data, parts: Parts, shared: Shared | None) -> Ar
     """The derivatives at the samples to train on; for a shared data set, all are prepared once."""
     if shared is None:
         return derivatives_for(dy, data, parts)
-    return shared.once(_all_derivatives, dy, data)
-
-
-def _all_derivatives(dy: Any, data: Data) -> Array:
-    samples = data.inputs, data.targets, data.weights
-    return derivatives_for(dy, data, Parts(samples, None, np.arange(len(data.inputs))))
+    return shared.once(derivatives_for, dy, data, parts._replace(validation=None))
 
 
 def _history(
@@ -336,7 +341,7 @@ def _history(
     """The record of the fit, including which rows were trained on or set aside."""
     validated = ([], []) if stopping is None else (stopping.iterations, stopping.losses)
     kept_rows = once(shared, np.flatnonzero, is_kept)
-    rows = kept_rows if shared is not None else kept_rows[parts.training_rows]
+    rows = kept_rows if parts.training_rows.size == kept_rows.size else kept_rows[parts.training_rows]
     return FitHistory(trainer.history, *validated, rows, kept_rows[parts.validation_rows])
 
 
@@ -350,12 +355,14 @@ def _posterior(trainer: Trainer, *, has_best: bool) -> Posterior | None:
 
 
 def _stopping(
-    net: NN, validation_set: Samples | None, loss: Loss, patience: int | None, every: int
+    trainer: Trainer, validation_set: Samples | None, patience: int | None, every: int
 ) -> EarlyStopping | None:
     """The callback that watches the validation loss, if there is one."""
     if validation_set is not None:
         x, y, weights = validation_set
-        return EarlyStopping(patience, Objective(net, x, y, loss=loss, sample_weight=weights), every)
+        options: dict[str, Any] = {"sample_weight": weights, "n_threads": trainer.n_threads}
+        objective = Objective(trainer.net, x, y, loss=trainer.loss, **options)
+        return EarlyStopping(patience, objective, 1 if trainer.optimizer.is_second_order else every)
     if patience is not None:
         hint = "; with validation=0.2 a fifth of the samples is set aside"
         raise check.reject("patience", "None without validation", repr(patience), hint)

@@ -12,6 +12,7 @@ arXiv:1201.5885, 2012. If a is too long, there is no correction.
 """
 
 import math
+from typing import Any
 
 from crabnet_jit.arrays import Flat, Group, Number
 from crabnet_jit.kernels.cholesky import add_to_diagonal, factorize, solve, trace
@@ -35,6 +36,7 @@ from crabnet_jit.kernels.train_terms import terms_gradients
 from crabnet_jit.machine.interrupt import is_set
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.llvm import PANEL
+from crabnet_jit.machine.meeting import meet
 from crabnet_jit.machine.view import group, panel, panel_of, panels
 
 #: The state of the method, then its constants. A damping of 0 has not been chosen yet.
@@ -116,10 +118,13 @@ def _loss_of_terms(problem: Problem, rows: Rows, network: Network) -> Number:
 
 @kernel
 def _fill_products(problem: Problem, dual: Number) -> Number:
-    """Return the loss; leave its gradient in the workspace, and add to `curvature.equations`."""
+    """Return the loss; leave its gradient in the workspace, and add to `curvature.equations`.
+
+    All threads of a team call it, and find the same loss; NaN if the team has ended.
+    """
     curvature, workspace = problem.curvature, problem.workspace
-    loss = 0.0
-    for first in range(0, problem.batches.x.shape[1], curvature.group):
+    loss, n_panels = (0.0, problem.batches.x.shape[1]) if _meet(problem.team) else (math.nan, 0)
+    for first in range(0, n_panels, curvature.group):
         if is_set(workspace.interrupt):
             break
         x = _panels_from(problem, first)
@@ -128,10 +133,26 @@ def _fill_products(problem: Problem, dual: Number) -> Number:
         fill_roots(problem, first, x.shape[0])
         fill_errors(problem, x)
         if dual is None:
-            add_blocks(problem.network.layout, workspace.activations, curvature, x, workspace.interrupt)
+            of_layers = problem.network.layout, workspace.activations
+            add_blocks(*of_layers, curvature, x, workspace.interrupt, problem.team)
         else:
             fill_dual(problem.network.layout, workspace.activations, curvature, x, workspace.interrupt)
-    return loss
+    return loss if _meet(problem.team) else math.nan
+
+
+@kernel
+def _meet(team: Any) -> bool:
+    """Wait for the others of a team, if there is one; return False if it has ended."""
+    is_going_on: bool = True if team is None else meet(team)
+    return is_going_on
+
+
+@kernel
+def help_equations(problem: Problem) -> None:
+    """What the other threads do while one is in `levenberg_marquardt` for a team."""
+    loss = 0.0
+    while not math.isnan(loss):
+        loss = _fill_products(problem, None)
 
 
 @kernel

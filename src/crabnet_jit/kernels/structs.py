@@ -1,6 +1,6 @@
 """Arguments of kernels that belong together, as named tuples."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from crabnet_jit.arrays import Calls, Flag, Flat, Matrix, Number, Panels
 
@@ -142,7 +142,11 @@ class Curvature(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """A loss of all samples, which are one batch, as a function of a network's parameters."""
+    """A loss of all samples, which are one batch, as a function of a network's parameters.
+
+    `team` is None, or a thread's place in one (meeting.py); then its threads share the equations, the network
+    and the batch.
+    """
 
     network: Network
     calls: Calls
@@ -150,6 +154,7 @@ class Problem(NamedTuple):
     batches: Batches
     criterion: Criterion
     curvature: Curvature
+    team: Any
 
 
 class Rows(NamedTuple):

@@ -6,6 +6,7 @@ which the caller of a kernel owns.
 
     matrix(flat, offset, n_rows, n_columns)  flat[offset:][: n_rows * n_columns] as a matrix
     part(flat, offset, n)                    flat[offset:][:n]
+    row(x, i)                                x[i], of the matrix x
     panel(x, i, j)                           x[i, j], a matrix of the four-dimensional x
     group(flat, offset, n_panels, n_rows)    flat[offset:] as n_panels panels, one after the other
     panels(x, i, j, n)                       x[i, j : j + n], a group of the four-dimensional x
@@ -56,6 +57,22 @@ def part(typing_context: Any, flat: Any, offset: Any, n: Any) -> Any:
         return borrow(context, builder, flat, data, [n])
 
     return flat(flat, INDEX, INDEX), codegen
+
+
+@intrinsic
+def row(typing_context: Any, x: Any, i: Any) -> Any:
+    view = types.Array(x.dtype, 1, "C")
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        value, i = args
+        array = context.make_array(x)(context, builder, value)
+        n_rows, n_columns = cgutils.unpack_tuple(builder, array.shape)
+        if context.enable_boundscheck:
+            cgutils.do_boundscheck(context, builder, i, n_rows)
+        data = step(builder, array.data, context.get_data_type(x.dtype), builder.mul(i, n_columns))
+        return borrow(context, builder, view, data, [n_columns])
+
+    return view(x, INDEX), codegen
 
 
 @intrinsic

@@ -140,6 +140,10 @@ class Chunks:
         self._owner = object()
         self._is_large = n * (n_panels * width * rows + 1) > _FREE_NUMBERS
         self._large: Buffers | None = None
+        self._team: Any = None
+        if settings.n_threads > 1:
+            team_run: Any = importlib.import_module("crabnet_jit.training.team_run")
+            self._team = team_run.TeamRun.of(settings.n_threads, net, n_panels, self._compiled, n)
         self.fill_constant()
         self._is_long = is_long(n_columns, net)
         self._changing = net.parameters, *state  # these change in a step
@@ -213,17 +217,23 @@ class Chunks:
         are not; such a step is not taken. There are also fewer if `interrupt` is set. Losses after that of
         the next step are meaningless.
         """
+        n_trial = n = chunk.losses.size
+        if self._team is not None:
+            n_trial = int(min(n, self._team.trial_size()))
+        if 0 < n_trial < n:
+            n_done = self.run(chunk.part(0, n_trial), interrupt)
+            return n_done if n_done < n_trial else n_done + self.run(chunk.part(n_trial, n), interrupt)
         before = [values.copy() for values in self._changing]
         n_done, is_finite = 0, False
+        arguments = self.arguments(chunk, interrupt)
         try:
-            n_done, is_finite = self._compiled.train(*self.arguments(chunk, interrupt))
+            n_done, is_finite = (self._team or self._compiled).train(*arguments)
         finally:  # users' functions may raise an exception
             if not is_finite:
                 for values, earlier in zip(self._changing, before, strict=True):
                     values[:] = earlier
         if is_finite:
             return int(n_done)
-        n = chunk.losses.size
         if n <= 1:
             return 0
         first_half = self.run(chunk.part(0, n // 2), interrupt)

@@ -16,7 +16,8 @@ from crabnet_jit.network.network import NN
 class Compiled(NamedTuple):
     """Kernels of a run and of a loss, and their arguments.
 
-    They take about `n_jets` times as long as the kernels for values only.
+    They take about `n_jets` times as long as the kernels for values only. `can_be_shared` says
+    whether a team of threads has kernels for the same work (team_run.py).
     """
 
     train: Any
@@ -25,6 +26,7 @@ class Compiled(NamedTuple):
     criterion: Criterion | Terms
     workspace: Workspace | JetWorkspace
     n_jets: int = 1
+    can_be_shared: bool = False
 
 
 def compiled(
@@ -69,7 +71,7 @@ def compiled(
     if dy_weight is None and not equations:
         calls = net.calls(kernel, penalties, *of_update, has_masks=has_masks)
         workspace = net.workspace(n_panels, gradients)
-        return Compiled(train, loss_and_gradients, calls, criterion, workspace)
+        return Compiled(train, loss_and_gradients, calls, criterion, workspace, can_be_shared=True)
     terms: Any = importlib.import_module("crabnet_jit.training.terms")
     all_terms = [*terms.of_data(net, n_panels, dy_weight), *equations]
     made: Compiled = terms.compiled_terms(net, kernel, criterion, all_terms, gradients, *of_update)

@@ -48,6 +48,7 @@ def minimized(
     batches: Batches,
     dy_weight: float | None,
     equations: Sequence[Term],
+    n_threads: int,
     rule: LevenbergMarquardt,
     max_iterations: int,
 ) -> tuple[Array, int, str | None]:
@@ -56,9 +57,9 @@ def minimized(
     The network does not change, not even after an exception such as that of Ctrl-C.
     """
     moving = copy.copy(net)
-    method = SecondOrder(
-        moving, loss, penalties, batches, rule, rule.init(moving.parameters).numbers, dy_weight, equations
-    )
+    numbers = rule.init(moving.parameters).numbers
+    parts = loss, penalties, batches, rule, numbers, dy_weight, equations, n_threads
+    method = SecondOrder(moving, *parts)
     n_done, reason = 0, None
     with Interruptible() as interruptible:
         while n_done < max_iterations and reason is None:

@@ -24,6 +24,7 @@ from crabnet_jit.summary import counted, summary
 from crabnet_jit.training.compiled import compiled
 from crabnet_jit.training.derivatives import check_derivatives, check_dy_weight
 from crabnet_jit.training.sampling import as_residuals, check_rule, with_equations
+from crabnet_jit.training.threads import team_size
 
 _LONG_PRODUCTS = 2**27  # some 10 ms
 _LBFGS, _HISTORY_SIZE, _GRADIENT_TOLERANCE = "lbfgs", 20, 1e-8  # defaults of `minimize`
@@ -37,8 +38,8 @@ def is_long(n_columns: int, net: NN) -> bool:
 class Objective:
     """The loss of a network on a whole data set, as a function of its parameters.
 
-    L(theta) = sum(w_s L_s) / sum(w_s) + l1 * sum(|theta|) + l2 / 2 * sum(theta^2). With derivatives, it adds
-    dy_weight times the weighted mean squared error of the known ones. With residuals, it adds the weight
+    `L(theta) = sum(w_s L_s) / sum(w_s) + l1 * sum(|theta|) + l2 / 2 * sum(theta^2)`. With derivatives, it
+    adds dy_weight times the weighted mean squared error of the known ones. With residuals, it adds the weight
     of each times its mean square.
 
     Parameters
@@ -63,6 +64,8 @@ class Objective:
         Derivatives of the targets with respect to the inputs, in the units of the data; as in `ArraySource`.
     dy_weight : float, default 1.0
         As in `Trainer`.
+    n_threads : int or "auto", default 1
+        Threads that share the samples, as in `Trainer`.
 
     Examples
     --------
@@ -95,6 +98,7 @@ class Objective:
         l2: float = 0.0,
         dy: ArrayLike | None = None,
         dy_weight: float = 1.0,
+        n_threads: int | str = 1,
     ) -> None:
         check.instance("net", net, NN, "an NN")
         self.net = net
@@ -123,6 +127,12 @@ class Objective:
             dy_weight=self._dy_weight,
             equations=self._equations,
         )
+        self._n_threads = team_size(n_threads, stacklevel=4)
+        self._team: Any = None
+        if self._n_threads > 1:
+            team_run: Any = importlib.import_module("crabnet_jit.training.team_run")
+            n_panels = self._batches.x.shape[1]
+            self._team = team_run.TeamRun.of(self._n_threads, net, n_panels, self._compiled, 1)
         n_columns = self._batches.x.shape[1] * self._batches.x.shape[3]
         self._is_long = is_long(n_columns * self._compiled.n_jets, net)
 
@@ -194,7 +204,7 @@ class Objective:
 
     def _run_kernel(self, workspace: Workspace | JetWorkspace) -> float:
         parts = self._compiled
-        loss: float = parts.loss_and_gradients(
+        loss: float = (self._team or parts).loss_and_gradients(
             self._network, parts.calls, workspace, self._batches, parts.criterion
         )
         return loss
@@ -262,8 +272,8 @@ class Objective:
         check_rule(rule, self._residuals)
         self._finite_start()
         module = importlib.import_module("crabnet_jit.training.minimization")
-        parts = self.net, self.loss, self._penalties, self._batches, self._dy_weight, self._equations
-        theta, n_done, reason = module.minimized(*parts, rule, n)
+        parts = self.loss, self._penalties, self._batches, self._dy_weight, self._equations
+        theta, n_done, reason = module.minimized(self.net, *parts, self._n_threads, rule, n)
         loss, _ = self.loss_and_gradient(theta)
         self.net.parameters = theta
         message = f"all {n} iterations were taken" if reason is None else reason

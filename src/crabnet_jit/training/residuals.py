@@ -39,8 +39,8 @@ class Residual:
         du is a tuple of its derivatives with respect to each input; d2u is a tuple of the second derivatives
         that `second` names. For a network with several outputs, u, du[k] and d2u[k] are tuples of numbers,
         one for each output. All are in the units of the data. It is a plain Python function, or one that
-        Numba has compiled; it is compiled here. It may use + - * / **, comparisons, abs, functions that Numba
-        has compiled, and from math or NumPy exp, expm1, log, log1p, sqrt, square, power, sin, cos, tan,
+        Numba has compiled; it is compiled here. It may use `+ - * / **`, comparisons, abs, functions that
+        Numba has compiled, and from math or NumPy exp, expm1, log, log1p, sqrt, square, power, sin, cos, tan,
         arctan, sinh, cosh and tanh; on x, it may use anything that Numba supports, except arrays and lists.
         An exception in it ends the training.
     weight : float, default 1.0

@@ -17,7 +17,7 @@ from crabnet_jit.machine.signals import held
 from crabnet_jit.network.history import History
 from crabnet_jit.network.network import NN
 from crabnet_jit.summary import arguments, summary
-from crabnet_jit.training.state import TrainerState
+from crabnet_jit.training.state import Saved, TrainerState
 
 
 class Watched(Protocol):
@@ -72,6 +72,9 @@ class Watched(Protocol):
         options: dict[str, Any] | None = None,
     ) -> None:
         """Write a file from which a run can go on."""
+
+    def saved(self, callbacks: "Sequence[Callback]" = ()) -> Saved:
+        """What such a file holds."""
 
 
 class Run:

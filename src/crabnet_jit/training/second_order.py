@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,12 @@ from crabnet_jit.components.penalties_and_clipping import Penalties
 from crabnet_jit.components.update_rules import OptimizerState
 from crabnet_jit.data.sources import Source, new_batches
 from crabnet_jit.kernels import levenberg_marquardt as method
-from crabnet_jit.kernels.curvature_entries import fill_posterior, levenberg_marquardt, loss_curvature
+from crabnet_jit.kernels.curvature_entries import (
+    fill_posterior,
+    help_equations,
+    levenberg_marquardt,
+    loss_curvature,
+)
 from crabnet_jit.kernels.entries import loss_forward
 from crabnet_jit.kernels.gauss_newton import block_shape
 from crabnet_jit.kernels.panels import GROUP
@@ -26,6 +32,7 @@ from crabnet_jit.machine.signals import NEVER, Flag
 from crabnet_jit.network.network import NN
 from crabnet_jit.network.posterior import Posterior
 from crabnet_jit.training.settings import Settings
+from crabnet_jit.training.team import Team, team_for
 from crabnet_jit.training.terms import Term, compiled_terms, first_bad_equation, of_data
 
 _PAIRS_AT_ONCE = 256  # rows of pairs (gauss_newton.py); those of 8 panels fit into the L2 cache
@@ -90,6 +97,7 @@ class SecondOrder:
         numbers: Array,
         dy_weight: float | None = None,
         equations: Sequence[Term] = (),
+        n_threads: int = 1,
     ) -> None:
         check_second_order(net, loss, penalties, rule)
         n_panels, has_rows = batches.x.shape[1], dy_weight is not None or len(equations) > 0
@@ -108,6 +116,7 @@ class SecondOrder:
             batches._replace(masks=aligned_zeros(1, n_panels, 0, PANEL)),  # none, for one iteration
             criterion,
             _curvature(net, group, sizes),
+            None,
         )
         self._rows, n_residuals = None, 1
         if has_rows:
@@ -121,6 +130,18 @@ class SecondOrder:
             n_residuals = net.out_features * made.n_jets
         products = n_panels * PANEL * n_residuals * sizes.equations + sizes.matrix**3 // 6
         self.size = max(1, min(1000, _CHUNK_PRODUCTS // max(1, products)))
+        self._is_compiled = False
+        self._team: Team | None = None
+        if not (sizes.is_dual or has_rows):
+            self._team = team_for(n_threads, n_threads, products, self.size * products)
+        self._helpers = [
+            self._problem._replace(
+                workspace=_workspace(net, group, n_panels),
+                curvature=_curvature(net, group, sizes)._replace(equations=self._problem.curvature.equations),
+                team=place,
+            )
+            for place in (self._team.places[1:] if self._team is not None else ())
+        ]
 
     def run(self, losses: Array, interrupt: Flag = NEVER) -> tuple[int, str | None]:
         """Take up to losses.size steps; return how many, and why the run ends then, if it does."""
@@ -128,8 +149,29 @@ class SecondOrder:
         rows = self._rows
         if rows is not None:
             rows = rows._replace(workspace=rows.workspace._replace(interrupt=interrupt))
-        n_done, reason = levenberg_marquardt(problem, self._dual, rows, self.numbers, losses)
+        alone = partial(levenberg_marquardt, problem, self._dual, rows, self.numbers)
+        if self._team is None:
+            n_done, reason = alone(losses)
+        else:
+            n_done, reason = self._run_team(self._team, problem, losses, alone)
         return int(n_done), _REASONS.get(reason)
+
+    def _run_team(self, team: Team, problem: Problem, losses: Array, alone: Any) -> Any:
+        """The same by a team of threads, or by one, while that is faster."""
+        interrupt = problem.workspace.interrupt
+        others = [
+            one._replace(workspace=one.workspace._replace(interrupt=interrupt)) for one in self._helpers
+        ]
+        of_leader = problem._replace(team=team.places[0])
+        lead = partial(levenberg_marquardt, of_leader, self._dual, None, self.numbers)
+        if not self._is_compiled:  # before a second thread needs it, and before time is measured
+            team.dismiss()
+            help_equations(others[0])
+            for one in (lead, alone):
+                one(losses[:0])
+            self._is_compiled = True
+        of_losses = partial(alone, losses), partial(lead, losses)
+        return team.run(losses.size, *of_losses, lambda place: help_equations(others[place - 1]))
 
     def first_bad_equation(self) -> int | None:
         """The first equation whose loss is not finite; None if all are finite."""
@@ -210,7 +252,8 @@ class SecondOrderChunks:
         self._batches = new_batches(1, *sizes, net.dtype, n_weights=n_weights)
         self.fill_constant()
         parts = settings.loss, settings.penalties, self._batches
-        self._method = SecondOrder(net, *parts, rule, state.numbers, dy_weight, equations)
+        n_threads = settings.n_threads
+        self._method = SecondOrder(net, *parts, rule, state.numbers, dy_weight, equations, n_threads)
         self.size = self._method.size if settings.chunk_size is None else settings.chunk_size
         self.end: str | None = None
 

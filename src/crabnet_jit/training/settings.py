@@ -14,6 +14,7 @@ from crabnet_jit.components.penalties_and_clipping import Penalties
 from crabnet_jit.components.schedules import Constant, ExponentialDecay, Schedule, as_schedule
 from crabnet_jit.components.update_rules import Optimizer
 from crabnet_jit.data.random import DROPOUT, RngState, StdRng, as_rng
+from crabnet_jit.training.threads import team_size
 
 POLICIES = ("raise", "skip", "lower_rate")
 
@@ -41,6 +42,7 @@ class Settings:
     on_divergence: str
     chunk_size: int | None
     dy_weight: float = 1.0
+    n_threads: int = 1
 
     @classmethod
     def checked(
@@ -61,6 +63,7 @@ class Settings:
         on_divergence: str,
         chunk_size: int | None,
         dy_weight: float,
+        n_threads: int | str,
     ) -> "Settings":
         """Settings from users' arguments, for a network with this many hidden layers."""
         rule = as_optimizer("optimizer", optimizer)
@@ -86,6 +89,7 @@ class Settings:
             policy,
             None if chunk_size is None else check.integer("chunk_size", chunk_size, 1, 2**31),
             dy_weight,
+            team_size(n_threads, stacklevel=5),
         )
 
     def chosen(self) -> dict[str, Any]:
@@ -98,6 +102,8 @@ class Settings:
             chosen["on_divergence"] = self.on_divergence
         if self.dy_weight != 1.0:
             chosen["dy_weight"] = self.dy_weight
+        if self.n_threads != 1:
+            chosen["n_threads"] = self.n_threads
         return chosen
 
     def configuration(self) -> dict[str, Any]:

@@ -62,6 +62,11 @@ class Saved(NamedTuple):
 
 def write_checkpoint(path: str | PathLike[str], saved: Saved) -> None:
     """Write a checkpoint whole or not at all."""
+    write_archive(path, _KIND, _VERSION, *packed(saved))
+
+
+def packed(saved: Saved) -> tuple[dict[str, Any], dict[str, Array]]:
+    """What is saved as plain values and named arrays."""
     arrays: dict[str, Array] = {}
     states = []
     for k, state in enumerate((saved.state, *saved.state.return_points)):
@@ -78,7 +83,20 @@ def write_checkpoint(path: str | PathLike[str], saved: Saved) -> None:
         "callbacks": callbacks,
         "options": saved.options,
     }
-    write_archive(path, _KIND, _VERSION, values, arrays)
+    return values, arrays
+
+
+def unpacked(values: dict[str, Any], arrays: dict[str, Array]) -> Saved:
+    """What `packed` took; the arrays are taken out, and none may be left over."""
+    callbacks: dict[str, dict[str, Any]] = {key: {**state} for key, state in values["callbacks"].items()}
+    for place in [place for place in arrays if place.startswith("callbacks/")]:
+        _, key, name = place.split("/", 2)
+        callbacks[key][name] = arrays.pop(place)
+    states = [_state(k, numbers, arrays) for k, numbers in enumerate(values["states"])]
+    if arrays or len(states) > 3:
+        raise ValueError(f"unknown arrays {sorted(arrays)}")
+    state = states[0]._replace(return_points=tuple(states[1:]))
+    return Saved(state, {**values["configuration"]}, callbacks, {**values["options"]})
 
 
 def read_checkpoint(path: str | PathLike[str], like: Saved | None = None) -> Saved:
@@ -93,17 +111,7 @@ def read_checkpoint(path: str | PathLike[str], like: Saved | None = None) -> Sav
     """
 
     def parse(header: dict[str, Any], arrays: dict[str, Array]) -> Saved:
-        callbacks: dict[str, dict[str, Any]] = {
-            key: {**values} for key, values in header["callbacks"].items()
-        }
-        for place in [place for place in arrays if place.startswith("callbacks/")]:
-            _, key, name = place.split("/", 2)
-            callbacks[key][name] = arrays.pop(place)
-        states = [_state(k, numbers, arrays) for k, numbers in enumerate(header["states"])]
-        if arrays or len(states) > 3:
-            raise ValueError(f"unknown arrays {sorted(arrays)}")
-        state = states[0]._replace(return_points=tuple(states[1:]))
-        saved = Saved(state, {**header["configuration"]}, callbacks, {**header["options"]})
+        saved = unpacked(header, arrays)
         if like is not None:
             for difference in _differences_of_runs(saved, like):
                 raise FileFormatError(f"{path} is of another run: {difference}")

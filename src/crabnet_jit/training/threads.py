@@ -27,6 +27,23 @@ def threads_of(n_threads: int | str, stacklevel: int) -> int:
     return n
 
 
+def team_size(n_threads: int | str, stacklevel: int) -> int:
+    """Threads of a team from what users pass: never more than cores."""
+    return min(threads_of(n_threads, stacklevel + 1), usable_cores())
+
+
+class _Task(threading.local):
+    is_running = False
+
+
+_task = _Task()
+
+
+def are_tasks_running() -> bool:
+    """Whether this thread is one of several that `run_on_threads` has started: each needs its core."""
+    return _task.is_running
+
+
 def run_on_threads(
     task: Callable[[int], object], n_tasks: int, n_threads: int, watch: Callable[[], object]
 ) -> None:
@@ -39,6 +56,7 @@ def run_on_threads(
     failures, flag = deque[BaseException](), new_flag()
 
     def work() -> None:
+        _task.is_running = n_threads > 1
         try:
             with stoppable(flag):
                 while not flag[0]:

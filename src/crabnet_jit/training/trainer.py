@@ -56,7 +56,7 @@ class Trainer:
         returns their rates. The default is the article's, `ExponentialDecay(0.002, 0.99999)`.
     l1, l2 : float, default 0.0
         At least 0. They add l1 * sign(p) + l2 * p to the gradient of every parameter p, including biases,
-        as a penalty l1 * |p| + l2 / 2 * p^2 would. The losses in the history do not contain the penalty.
+        as a penalty `l1 * |p| + l2 / 2 * p^2` would. The losses in the history do not contain the penalty.
     clip_value, clip_norm : float, optional
         Above 0. The largest absolute value of a component of the gradient, then its largest Euclidean norm.
         Both apply after l1 and l2.
@@ -82,6 +82,12 @@ class Trainer:
         sample with its weight. If the network has a `standardization`, they are derivatives of standardised
         targets with respect to standardised inputs. Derivatives do not work with losses that are not of
         values, custom activations and "bayesian_regularization".
+    n_threads : int or "auto", default 1
+        Threads that share the samples of a batch; at least 1. "auto" is the number of cores that this process
+        may use, according to its affinity and its control groups; there is a warning for more than that. The
+        result does not depend on it, not even in a single bit. Work that more threads would not speed up
+        stays on one: batches of up to 128 samples, small networks, derivatives and residuals; and any run
+        while other programs need the cores.
 
     Attributes
     ----------
@@ -91,6 +97,8 @@ class Trainer:
         The number of iterations so far.
     chunk_size : int
         Iterations in one compiled call.
+    n_threads : int
+        Threads that may share a batch.
     net, source, residuals, loss, optimizer, learning_rate
         The arguments; they cannot be replaced.
     optimizer_state : OptimizerState
@@ -137,6 +145,7 @@ class Trainer:
         on_divergence: str = "raise",
         chunk_size: int | None = None,
         dy_weight: float = 1.0,
+        n_threads: int | str = 1,
     ) -> None:
         check.instance("net", net, NN, "an NN")
         self._residuals = as_residuals(residuals)
@@ -163,6 +172,7 @@ class Trainer:
             on_divergence=on_divergence,
             chunk_size=chunk_size,
             dy_weight=check_dy_weight(dy_weight, has_derivatives=self._has_derivatives),
+            n_threads=n_threads,
         )
         if self._has_derivatives:
             check_derivatives(net, self.loss, self.optimizer)
@@ -236,6 +246,11 @@ class Trainer:
     def chunk_size(self) -> int:
         """Iterations in one compiled call."""
         return int(self._steps.chunks.size)
+
+    @property
+    def n_threads(self) -> int:
+        """Threads that may share a batch."""
+        return self._settings.n_threads
 
     @property
     def iteration(self) -> int:
@@ -360,12 +375,16 @@ class Trainer:
         OSError
             If the file cannot be written. An old file is then unchanged.
         """
-        states = {key: callback.state() for key, callback in keyed(as_callbacks(callbacks, 1))}
         given = {} if options is None else options
         check.instance("options", given, dict, "a dict")
-        write_checkpoint(path, Saved(self.state(), self.configuration(), states, given))
+        write_checkpoint(path, self.saved(callbacks)._replace(options=given))
 
-    def load_checkpoint(self, path: str | PathLike[str]) -> None:
+    def saved(self, callbacks: Sequence[Callback] = ()) -> Saved:
+        """What a checkpoint holds, with the states of these callbacks; `load_checkpoint` takes it, too."""
+        states = {key: callback.state() for key, callback in keyed(as_callbacks(callbacks, 1))}
+        return Saved(self.state(), self.configuration(), states, {})
+
+    def load_checkpoint(self, path: str | PathLike[str] | Saved) -> None:
         """Go on from a file that `save_checkpoint` wrote, bit for bit as if the run had not stopped.
 
         The trainer must be made like the one that was saved: the same network, data, optimiser and all other
@@ -381,10 +400,10 @@ class Trainer:
             If it cannot be read.
         """
         with Interruptible() as interruptible, self._alone(interruptible):
-            saved = read_checkpoint(path, Saved(self.state(), self.configuration(), {}, {}))
+            saved = path if isinstance(path, Saved) else read_checkpoint(path, self.saved())
             interruptible.hold()
             self._steps.go_to(saved.state, "resumed")
-            self._callback_states = saved.callbacks
+            self._callback_states = {**saved.callbacks}
 
     def configuration(self) -> dict[str, Any]:
         """Everything that must be the same for a run to be resumed, as plain values."""
