@@ -226,6 +226,16 @@ def test_the_page_says_which_seeds_of_the_article_get_stuck() -> None:
     assert 0.085 < min(errors) < max(errors) < 0.25
 
 
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_to_files_lead_somewhere(page: str) -> None:
+    for link in re.findall(r"\]\(([^)#\s]+)", (ROOT / page).read_text()):
+        assert link.startswith("https://") or (ROOT / link).is_file(), link
+
+
+def test_the_readme_is_short() -> None:
+    assert PAGES["README.md"].count("\n") <= 150
+
+
 def test_tests_that_hold_promises_exist() -> None:
     promised = re.findall(r"`(test_\w+\.py)::(test_\w+)`", PAGES["docs/explanation/reliability.md"])
     assert len(promised) > 30
