@@ -40,7 +40,7 @@ _PLACES = {
     "exchange.scikit_learn": "from_sklearn to_sklearn",
     "fitting.fit": "fit",
     "fitting.fit_many": "fit_many",
-    "fitting.fits": "Fits",
+    "fitting.fits": "ClusterError Fits",
     "fitting.scores": "ClassScores Scores score",
     "inspection.diagnosis": "Diagnosis LayerDiagnosis diagnose",
     "inspection.gradients": "GradientCheck check_gradients",

@@ -25,6 +25,9 @@ class Shared:
         self._results: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
         self._alone = threading.RLock()
 
+    def __reduce__(self) -> Any:
+        return Shared, (self.x,)  # another process makes the results anew
+
     def once(self, function: Callable[..., T], *arguments: Any) -> T:
         """What a function gives for these arguments, which must not change, nor may the result."""
         key = (function, *map(value_key, arguments))
