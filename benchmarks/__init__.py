@@ -1,1 +1,1 @@
-"""Benchmarks: the asv suite, and the commands that print the tables of docs/performance.md."""
+"""Benchmarks: the asv suite, and the commands that print the tables of docs/explanation/performance.md."""

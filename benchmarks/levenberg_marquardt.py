@@ -24,7 +24,7 @@ class Job(NamedTuple):
     sizes: tuple[int, ...]
     n_samples: int = 2048
 
-    def trainer(self) -> Any:
+    def trainer(self, n_threads: int = 1) -> Any:
         """At its start; its run does not end by itself."""
         import numpy as np  # after the number of threads is set
 
@@ -38,7 +38,7 @@ class Job(NamedTuple):
         net = NN(n_in, hidden, n_out, 1, activation="tanh", init="glorot_uniform")
         tolerances = dict.fromkeys(("gradient_tolerance", "step_tolerance", "loss_tolerance"), 0.0)
         source = ArraySource(x, y, batch_size=self.n_samples)
-        return Trainer(net, source, optimizer=LevenbergMarquardt(**tolerances))
+        return Trainer(net, source, optimizer=LevenbergMarquardt(**tolerances), n_threads=n_threads)
 
     def __str__(self) -> str:
         return "-".join(map(str, self.sizes))
@@ -80,7 +80,7 @@ def parts(trainer: Any) -> tuple[dict[str, Callable[[], object]], int]:
         for first in range(0, x.shape[1], size):
             group = panels(x, 0, first, min(size, x.shape[1] - first))
             activations, never = problem.workspace.activations, problem.workspace.interrupt
-            add_blocks(problem.network.layout, activations, problem.curvature, group, never)
+            add_blocks(problem.network.layout, activations, problem.curvature, group, never, None)
 
     @jit.kernel
     def filling(problem: Any) -> None:

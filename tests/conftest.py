@@ -18,6 +18,15 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a job in the back
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _processes_do_not_compile_for_coverage() -> None:
+    """Lines count where they are compiled, which must not be a process that coverage does not see."""
+    if "NUMBA_JIT_COVERAGE" in os.environ:
+        from crabnet_jit.machine.cache import cache_directory  # noqa: PLC0415  # an import counts, too
+
+        os.environ["NUMBA_CACHE_DIR"] = f"{cache_directory()}-of-processes"
+
+
 @pytest.fixture(autouse=True)
 def _figures_are_closed() -> Iterator[None]:
     """Those that examples in documentation leave open."""

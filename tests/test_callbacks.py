@@ -1093,7 +1093,7 @@ def test_steps_too_large_for_numbers_without_end_are_an_error() -> None:
     source = ArraySource(LINE, 2 * LINE, batch_size=40, rng=1)
     net = NN(1, [], 1, init=[5.0, 30.0])
     trainer = Trainer(net, source, learning_rate=1e308, on_divergence="skip", chunk_size=4)
-    with pytest.raises(DivergenceError, match="parameters would become infinite or NaN"):
+    with pytest.raises(DivergenceError, match="optimiser's state would become infinite or NaN"):
         trainer.run(3000)
     np.testing.assert_array_equal(net.parameters, [5, 30])
 

@@ -262,7 +262,7 @@ LONG = "x" * 10_000
         (pd.Series(["a", None] * 30), "y must be labels of at least two classes, got only 'a'"),
         (pl.Series("c", [True, None] * 30), "y must be labels of at least two classes, got only True"),
         (pl.Series("c", [1, None] * 30), "y must be labels of at least two classes, got only 1"),
-        ([None] * 60, "y must be known for some sample, got none: each misses a target"),
+        ([None] * 60, "y must be known for at least one sample, got no known target"),
         (["a", 1] * 30, "y must be labels of one type, got str and int, 'a' at index 0 and 1 at index 1"),
         (np.array([True, "a"] * 30, object), "y must be labels of one type, got bool and str"),
         ([1.5, 1.0] * 30, "y must be labels: integers, texts or booleans, got 1.5 at index 0; the losses of"),

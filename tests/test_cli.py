@@ -140,7 +140,7 @@ def test_switched_off_compiler_is_told() -> None:
     command = [sys.executable, "-c", "from crabnet_jit import NN"]
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert result.stderr.endswith("crabnet_jit is made of compiled code: unset NUMBA_DISABLE_JIT\n")
+    assert result.stderr.endswith("crabnet_jit needs compiled code: unset NUMBA_DISABLE_JIT\n")
 
 
 def test_module_runs_as_a_program() -> None:

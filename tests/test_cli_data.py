@@ -521,8 +521,8 @@ def test_levenberg_marquardt_needs_no_other_option(run: Run) -> None:
     [
         ("--learning-rate 0.1", "--learning-rate must be left out for levenberg_marquardt, which has none"),
         ("--batch-size 8", "--batch-size must be left out for levenberg_marquardt, which takes all 60 "),
-        ("--dropout 0.1", "--dropout must be 0 for levenberg_marquardt, got 0.1; take l2"),
-        ("--l1 0.1", "--l1 must be left out for levenberg_marquardt, got 0.1; take l2"),
+        ("--dropout 0.1", "--dropout must be 0 for levenberg_marquardt, got 0.1; use l2"),
+        ("--l1 0.1", "--l1 must be left out for levenberg_marquardt, got 0.1; use l2"),
         ("--clip-norm 1", "--clip-norm must be left out for levenberg_marquardt"),
         ("--dtype float32", "--dtype must be float64 for levenberg_marquardt, got float32"),
         (

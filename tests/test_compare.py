@@ -310,7 +310,7 @@ def test_too_few_pairs_are_an_error(options: list[str], capsys: pytest.CaptureFi
 
 
 def code_blocks() -> dict[str, str]:
-    text = (ROOT / "docs/gate.md").read_text()
+    text = (ROOT / "docs/how_to/gate.md").read_text()
     blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
     return {block.splitlines()[0]: block for block in blocks}
 
@@ -342,7 +342,7 @@ def test_a_project_of_ones_own_as_the_page_says(
 
 
 def test_the_yardstick_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(code_blocks()["import time"], "docs/gate.md", "exec"), {})
+    exec(compile(code_blocks()["import time"], "docs/how_to/gate.md", "exec"), {})
     assert float(capsys.readouterr().out) > 0
 
 

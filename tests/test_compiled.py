@@ -599,7 +599,7 @@ def test_a_network_without_a_fit_has_no_box() -> None:
     for ask in (lambda: net.is_inside(POINT[None]), lambda: net.predict(POINT[None], outside="warn")):
         with pytest.raises(InvalidArgumentError, match="net must be fitted"):
             ask()
-    with pytest.raises(ValueError, match="needs a network that was fitted"):
+    with pytest.raises(ValueError, match="needs a fitted network"):
         count_inside(net, X)
 
 
@@ -762,6 +762,7 @@ def test_a_few_random_networks() -> None:
         check_random_net(rng, 2, 3)
 
 
+@pytest.mark.fuzz
 @pytest.mark.slow
 @needs_long_doubles
 @pytest.mark.parametrize("n_in", [1, 3, 8, 17, 40])

@@ -430,18 +430,18 @@ def test_what_takes_no_derivatives_is_named() -> None:
     frame = pd.DataFrame({"a": X2[:, 0], "b": ["u", "v"] * 15})
     attempts: list[tuple[Any, str]] = [
         (lambda: fit(X2, y > 0, dy=dy), "dy must be left out for classes"),
-        (lambda: fit(frame, y, dy=np.ones((30, 3))), "dy must be left out where a column of x is of texts"),
-        (lambda: fit(X2, y, dy=dy, activation=custom), "activation must be no custom one with derivatives"),
+        (lambda: fit(frame, y, dy=np.ones((30, 3))), "dy must be left out if a column of x has strings"),
+        (lambda: fit(X2, y, dy=dy, activation=custom), "activation must be a built-in one with derivatives"),
         (lambda: fit(X2, y, dy=dy, optimizer="bayesian_regularization"), "optimizer must be"),
         *(
-            (functools.partial(fit, X2, abs(y), dy=dy, loss=loss), "loss must be one of values")
+            (functools.partial(fit, X2, abs(y), dy=dy, loss=loss), "loss must be a loss of values")
             for loss in (Quantile([0.1, 0.9]), "gaussian_nll", "poisson")
         ),
         (
             lambda: Trainer(
                 NN(2, [3], 1, activation="tanh"), ArraySource(X2, np.ones(30), dy=dy), loss="cross_entropy"
             ),
-            "loss must be one of values",
+            "loss must be a loss of values",
         ),
     ]
     for attempt, message in attempts:

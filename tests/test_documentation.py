@@ -1,10 +1,15 @@
-"""Examples in the README and in docstrings run, and the README's log is the article's."""
+"""Examples in the README, in pages and in docstrings run; every public name has a place in the reference."""
 
+import ast
 import doctest
 import importlib
+import inspect
 import pkgutil
 import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,11 +18,11 @@ from optional import OF_TORCH, WITHOUT_TORCH
 from PIL import Image
 
 import crabnet_jit
-from crabnet_jit import NN, StandardGaussian, StdRng, Trainer, UniformSource, plotting
+from crabnet_jit import NN, StandardGaussian, StdRng, Trainer, UniformSource, estimators, fit, plotting
+from crabnet_jit.cli.main import main as crabnet_jit_command
 from docs import make_gallery
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
 NOT_HERE = ["crabnet_jit.__main__", *(OF_TORCH if WITHOUT_TORCH else ())]
 MODULES = [
     m.name for m in pkgutil.walk_packages(crabnet_jit.__path__, "crabnet_jit.") if m.name not in NOT_HERE
@@ -50,6 +55,34 @@ def test_every_public_thing_is_documented_and_what_can_be_called_has_an_example(
             assert ">>>" in thing.__doc__, name
 
 
+@pytest.mark.parametrize("module", [crabnet_jit, plotting, estimators], ids=lambda module: module.__name__)
+def test_the_reference_has_every_public_name(module: ModuleType) -> None:
+    pages = [text for page, text in PAGES.items() if page.startswith("docs/reference/")]
+    pages = [text for text in pages if f".. currentmodule:: {module.__name__}\n" in text]
+    entry = r"^   (\w+)$|^\.\. autofunction:: (\w+)$|^```\{py:data\} (\w+)$"  # in a list, alone, by hand
+    found = [max(names) for text in pages for names in re.findall(entry, text, re.MULTILINE)]
+    assert sorted(found) == sorted(module.__all__)
+
+
+def arguments_of_the_page() -> list[tuple[str, str]]:
+    """Names and defaults in the tables of the page about `fit`."""
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (.*?) \| \S", PAGES["docs/reference/fit.md"], re.MULTILINE)
+    return [(name, default.strip("`")) for names, default in rows for name in re.findall(r"\w+", names)]
+
+
+def test_the_page_about_fit_has_every_argument_and_its_default() -> None:
+    found = dict(arguments_of_the_page())
+    parameters = inspect.signature(fit).parameters
+    assert sorted(found) == sorted(parameters)
+    for name, parameter in parameters.items():
+        if parameter.default is inspect.Parameter.empty:
+            assert found[name] == "required"
+        elif name == "dtype":
+            assert np.dtype(found[name]) == parameter.default
+        else:
+            assert ast.literal_eval(found[name]) == parameter.default, name
+
+
 def test_every_picture_has_an_example_and_those_of_its_docstring_exist() -> None:
     for name in plotting.__all__:
         text = getattr(plotting, name).__doc__
@@ -57,7 +90,7 @@ def test_every_picture_has_an_example_and_those_of_its_docstring_exist() -> None
         pictures = re.findall(r"\.\. image:: /(\S+)", text)
         assert pictures or name == "save_figure", name
         for picture in pictures:
-            assert (ROOT / picture).is_file(), picture
+            assert (ROOT / "docs" / picture).is_file(), picture
 
 
 def test_the_gallery_is_the_one_that_its_examples_make() -> None:
@@ -70,64 +103,108 @@ def test_the_gallery_is_the_one_that_its_examples_make() -> None:
             assert image.width >= 600
 
 
-DOCS = ("derivatives.md", "equations.md", "exchange.md", "many.md", "noise.md", "precision.md")
-TEXTS = README, *((ROOT / "docs" / name).read_text() for name in DOCS)
-SNIPPETS = re.findall(r"```python\n(.*?)```", "".join(TEXTS), flags=re.DOTALL)
+# Pages whose snippets run elsewhere: the gallery's make its pictures, and the gate's are files of a project.
+ELSEWHERE = {"docs/gallery.md", "docs/how_to/gate.md"}
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/**/*.md"))
+}
 
 
-@pytest.mark.parametrize("snippet", [s for s in SNIPPETS if not (WITHOUT_TORCH and "import torch" in s)])
-def test_snippets(snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def blocks_of(page: str) -> list[tuple[str, str]]:
+    """The language and the text of each snippet: Python, or commands."""
+    return re.findall(r"^```(python|console)\n(.*?)^```$", PAGES[page], flags=re.DOTALL | re.MULTILINE)
+
+
+def snippets_of(page: str) -> list[str]:
+    return [text for language, text in blocks_of(page) if language == "python"]
+
+
+def sessions() -> Iterator[Any]:
+    """Snippets that run one after the other: those of a tutorial, all commands of a page, or a single one."""
+    for page in sorted(PAGES.keys() - ELSEWHERE):
+        blocks = [block for block in blocks_of(page) if not (WITHOUT_TORCH and "import torch" in block[1])]
+        commands = [block for block in blocks if block[0] == "console"]
+        if page.startswith("docs/tutorials/"):
+            yield pytest.param(blocks, id=page)
+        else:
+            snippets = [block for block in blocks if block[0] == "python"]
+            yield from (pytest.param([block], id=f"{page}-{k}") for k, block in enumerate(snippets))
+            if any("crabnet-jit" in text for _, text in commands):
+                yield pytest.param(commands, id=f"{page}-commands")
+
+
+@pytest.mark.parametrize("blocks", list(sessions()))
+def test_snippets(blocks: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    if ">>>" in snippet:
-        test = doctest.DocTestParser().get_doctest(snippet, {}, "snippet", None, 0)
-        flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-        runner = doctest.DocTestRunner(optionflags=flags)
-        runner.run(test)
-        assert runner.failures == 0
-    else:
-        exec(compile(snippet, "snippet", "exec"), {})
+    rng = np.random.default_rng(0)
+    table = np.column_stack([*rng.uniform(size=(3, 100))])
+    np.savetxt("points.csv", table, delimiter=",", header="x,y,z", comments="")
+    np.savetxt("new.csv", table[:5], delimiter=",", header="x,y,z", comments="")
+    names: dict[str, Any] = {}
+    for language, text in blocks:
+        if language == "console":
+            run_commands(text)
+        elif ">>>" in text:
+            test = doctest.DocTestParser().get_doctest(text, names, "snippet", None, 0)
+            flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+            runner = doctest.DocTestRunner(optionflags=flags)
+            runner.run(test, clear_globs=False)
+            assert runner.failures == 0
+            names = test.globs
+        else:
+            exec(compile(text, "snippet", "exec"), names)
 
 
-def snippet_with(text: str) -> str:
-    (snippet,) = [part for part in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if text in part]
-    return str(snippet)
+def run_commands(text: str) -> None:
+    """Those of crabnet-jit; of the article's job, a few iterations and pictures."""
+    for line in re.findall(r"^crabnet-jit (.*)$", text, re.MULTILINE):
+        words = shlex.split(line, comments=True)
+        few = ["--iterations", "100", "--frames", "2"] if words[0] == "gaussian" else []
+        assert crabnet_jit_command([*words, *few]) == 0, line
+
+
+def snippet_with(text: str, page: str) -> str:
+    (snippet,) = [part for part in snippets_of(page) if text in part]
+    return snippet
 
 
 def test_the_function_of_the_readme_has_the_values_it_says(capsys: pytest.CaptureFixture[str]) -> None:
-    snippet = snippet_with("def ripple")
+    snippet = snippet_with("def ripple", "README.md")
     exec(compile(snippet, "README.md", "exec"), {})
     printed = [f"{float(number):.3f}" for number in re.findall(r"\d\.\d+", capsys.readouterr().out)]
     assert tuple(printed) == re.findall(r"# \[\[(\d\.\d+)\]\] and \[(\d\.\d+)\]", snippet)[0]
 
 
-def test_the_run_that_the_readme_watches_learns_as_it_says(
+def test_the_run_that_the_guide_watches_learns_as_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(snippet_with("def show(run)"), "README.md", "exec"), {})
+    page = "docs/how_to/resume.md"
+    exec(compile(snippet_with("def show(run)", page), page, "exec"), {})
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [int(iteration) for iteration, _ in rows] == [20_000, 40_000, 60_000, 80_000]
-    said = re.search(r"prints the running loss, (.*?), and stops there", README)
+    said = re.search(r"prints the running loss, (.*?), and stops there", PAGES[page])
     assert said is not None
     assert [f"{float(loss):.3f}" for _, loss in rows] == re.findall(r"\d\.\d+", said[1])
 
 
-def test_the_readme_sees_the_network_learn_that_its_picture_shows(
+def test_the_guide_sees_the_network_learn_that_its_picture_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    snippet = snippet_with("animate_surface(net, snapshots")
-    exec(compile(snippet.replace("animate_surface(net", "print(net"), "README.md", "exec"), names)
+    page = "docs/how_to/pictures.md"
+    snippet = snippet_with("animate_surface(net, snapshots", page)
+    exec(compile(snippet.replace("animate_surface(net", "print(net"), page, "exec"), names)
     rng = StdRng(1)  # of `crabnet-jit gaussian`, which made the picture
     trainer = Trainer(NN(2, [8, 8], 1, rng), UniformSource(StandardGaussian(), rng=rng))
     trainer.run(120_000)
     assert names["net"].parameters.tobytes() == trainer.net.parameters.tobytes()
 
 
-def test_the_readme_says_which_seeds_of_the_article_get_stuck() -> None:
+def test_the_page_says_which_seeds_of_the_article_get_stuck() -> None:
     said = "with seeds 2 to 5 the same job gets stuck at an error of 0.09 to 0.25"
-    assert said in " ".join(README.split())
+    assert said in " ".join(PAGES["docs/explanation/original.md"].split())
     axis = np.linspace(-3, 3, 101)
     points = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     errors = []
@@ -140,14 +217,15 @@ def test_the_readme_says_which_seeds_of_the_article_get_stuck() -> None:
 
 
 def test_tests_that_hold_promises_exist() -> None:
-    promised = re.findall(r"`(test_\w+\.py)::(test_\w+)`", (ROOT / "docs/reliability.md").read_text())
+    promised = re.findall(r"`(test_\w+\.py)::(test_\w+)`", PAGES["docs/explanation/reliability.md"])
     assert len(promised) > 30
     for file, name in promised:
         assert f"def {name}(" in (ROOT / "tests" / file).read_text(), f"{file}::{name}"
 
 
-def test_readme_shows_the_articles_log(published_log: list[tuple[int, float]]) -> None:
-    rows = re.findall(r"^\| (\d+) \| (\S+) \| (\S+) \|$", README, re.MULTILINE)
+def test_the_page_shows_the_articles_log(published_log: list[tuple[int, float]]) -> None:
+    page = PAGES["docs/explanation/original.md"]
+    rows = re.findall(r"^\| (\d+) \| (\S+) \| (\S+) \|$", page, re.MULTILINE)
     assert [(int(i), float(article)) for i, _, article in rows] == published_log
     rng = StdRng(1)
     trainer = Trainer(NN(2, [8, 8], 1, rng), UniformSource(StandardGaussian(), rng=rng))

@@ -290,7 +290,7 @@ def test_other_functions_are_refused_by_name(text: str, name: str) -> None:
             NoDerivativeError, match=r"has no derivative here; known are .* exp .* tanh"
         ) as caught:
             differentiate(refused, 1.5)
-        assert str(caught.value).startswith(f"uses {name}, ")
+        assert str(caught.value).startswith(f"it uses {name}, ")
 
 
 def test_a_number_is_what_it_was() -> None:

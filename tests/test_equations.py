@@ -155,9 +155,9 @@ def allocating(v):  # type: ignore[no-untyped-def]
         (lambda x, u: u > 1, "which gives bool"),
         (lambda x, u: x[0], "a number that depends on u, got .*which gives float64"),
         (lambda x, u: np.zeros(2), "which gives array"),
-        (lambda x, u: np.array([1.0, 2.0])[0] * u, "makes arrays, lists or other objects"),
-        (lambda x, u: [x[0]][0] * u, "makes arrays, lists or other objects"),
-        (lambda x, u: allocating(x[0]) * u, "makes arrays, lists or other objects"),
+        (lambda x, u: np.array([1.0, 2.0])[0] * u, "creates arrays, lists or other objects"),
+        (lambda x, u: [x[0]][0] * u, "creates arrays, lists or other objects"),
+        (lambda x, u: allocating(x[0]) * u, "creates arrays, lists or other objects"),
         (lambda x, u: u.real, "Unknown attribute 'real'"),
         (lambda x, u: x[2] * u, "out of range"),
     ],
@@ -174,12 +174,12 @@ def test_functions_that_are_refused(function: Any, message: str) -> None:
         ({"weight": -1}, "weight must be a finite number of at least 0, got -1"),
         ({"weight": math.nan}, "weight must be"),
         ({"second": [(0, 2)]}, "second.0. must be an integer from 0 to 1, got 2"),
-        ({"second": [(0, 1), (1, 0)]}, r"second must be pairs that are not the same, got \(0, 1\) twice"),
+        ({"second": [(0, 1), (1, 0)]}, r"second must be different pairs, got \(0, 1\) twice"),
         ({"second": "ab"}, "second.0. must be a pair of inputs"),
         ({"second": 3}, "second must be pairs of inputs"),
         ({"second": [(0,)]}, "second.0. must be a pair of inputs"),
-        ({"second": ()}, "function must be one of d2u if there is second, and only then"),
-        ({"function": lambda x, u, du: u}, "function must be one of d2u if"),
+        ({"second": ()}, "function must be a function of d2u if second is given, and only then"),
+        ({"function": lambda x, u, du: u}, "function must be a function of d2u if"),
         ({"function": lambda u: u}, r"function must be a function of \(x, u\), .* got one of \(u\)"),
         ({"function": lambda *parts: 0}, "function must be a function of"),
         ({"function": 3}, "function must be a function, got 3"),
@@ -210,7 +210,7 @@ def test_networks_that_are_refused() -> None:
         ):
             second.term(network(activation=activation), 0)
     for residual in (first, second, value):
-        with pytest.raises(InvalidArgumentError, match="activation must be no custom one with residuals"):
+        with pytest.raises(InvalidArgumentError, match="activation must be a built-in one with residuals"):
             residual.term(network(activation=square), 0)
     with pytest.raises(InvalidArgumentError, match=r"source.in_features must be the network's 2, got 1"):
         Residual(lambda x, u: u, source=[1.0, 2.0]).term(network(), 0)
@@ -422,11 +422,11 @@ def test_a_residual_that_is_not_a_number_is_named() -> None:
     net = network(init="zeros")
     a_trainer = trainer([good, bad], net=net, optimizer="sgd", learning_rate=1e-3)
     with pytest.raises(
-        DivergenceError, match="became inf in iteration 0, by the residual logarithm"
+        DivergenceError, match="became inf in iteration 0, because of the residual logarithm"
     ) as caught:
         a_trainer.run(10)
     assert caught.value.equation == "logarithm"
-    assert "takes a logarithm" in str(caught.value)
+    assert "takes the logarithm" in str(caught.value)
     assert not net.parameters.any()
     with pytest.raises(DivergenceError, match="became") as caught:
         trainer([good], learning_rate=1e200, optimizer="sgd").run(100)
@@ -440,7 +440,7 @@ def test_a_residual_that_is_not_a_number_is_named() -> None:
         ({"residuals": 3}, "residuals must be a sequence of Residual, got 3"),
         ({"residuals": [one_output]}, r"residuals\[0\] must be a Residual, got"),
         ({"residuals": []}, "source must be a Source, such as"),
-        ({"optimizer": "bayesian_regularization"}, "optimizer must be one that takes residuals"),
+        ({"optimizer": "bayesian_regularization"}, "optimizer must be one that can use residuals"),
         (
             {"optimizer": "levenberg_marquardt"},
             r"residuals\[0\]\.source must be one that gives the same points",
@@ -457,7 +457,7 @@ def test_objectives_that_are_refused() -> None:
     net = network()
     with pytest.raises(InvalidArgumentError, match=r"residuals\[0\]\.source must be one that gives the same"):
         Objective(net, residuals=equations())
-    with pytest.raises(InvalidArgumentError, match="sample_weight must be left out without x and y"):
+    with pytest.raises(InvalidArgumentError, match="sample_weight must be left out if x and y are"):
         Objective(net, residuals=standing(), sample_weight=[1.0])
     with pytest.raises(InvalidArgumentError, match="x must be an array"):
         Objective(net)
@@ -498,7 +498,7 @@ def test_a_residual_that_is_not_a_number_is_named_by_levenberg_marquardt() -> No
         return np.sqrt(u - 1e3)
 
     run = Trainer(network(), residuals=[Residual(root, source=[[0.0, 1.0]])], optimizer="levenberg_marquardt")
-    with pytest.raises(DivergenceError, match="by the residual root"):
+    with pytest.raises(DivergenceError, match="because of the residual root"):
         run.run(10)
 
 

@@ -40,6 +40,7 @@ from crabnet_jit import (
     UniformSource,
     diagnose,
     fit,
+    fit_many,
     score,
 )
 from crabnet_jit.fitting.data_set import split
@@ -294,6 +295,43 @@ def test_a_share_for_validation_is_a_random_part_of_the_data() -> None:
     np.testing.assert_allclose(net.standardization.x_mean, x[training].mean(axis=0), rtol=1e-14)
     assert net.fit_history is not None
     assert validation_loss(net, x[aside], y[aside]) == min(net.fit_history.validation_losses)
+
+
+def test_samples_that_booleans_set_aside() -> None:
+    x, y = noisy(80)
+    options: dict[str, Any] = {"hidden_sizes": (8,), "n_iterations": 500, "seed": 7}
+    is_aside = np.arange(80) % 4 == 1
+    y[[3, 5, 6]] = np.nan  # samples 3 and 6 would be trained on, 5 is set aside
+    net = fit(x, y, validation=is_aside, **options)
+    known = ~np.isnan(y)
+    rows = [np.flatnonzero(part & known) for part in (~is_aside, is_aside)]
+    other = fit(x[rows[0]], y[rows[0]], validation=(x[rows[1]], y[rows[1]]), **options)
+    assert np.array_equal(net.parameters, other.parameters)
+    assert net.fit_history is not None
+    assert [*net.fit_history.training_rows] == [*rows[0]]
+    assert [*net.fit_history.validation_rows] == [*rows[1]]
+    shared = fit_many([{}, {"seed": 8}, {"dy": x}, {"dy": x[::-1]}], x, y, validation=is_aside, **options)
+    for member, own in zip(shared, [{}, {"seed": 8}, {"dy": x}, {"dy": x[::-1]}], strict=True):
+        assert member is not None
+        assert member.fit_history is not None
+        alone = fit(x, y, **{**options, **own}, validation=is_aside)
+        assert np.array_equal(member.parameters, alone.parameters)
+        assert [*member.fit_history.training_rows] == [*rows[0]]
+
+
+@pytest.mark.parametrize(
+    ("validation", "message"),
+    [
+        (np.zeros(9, bool), r"validation must be booleans of shape \(10,\), got shape \(9,\)"),
+        (np.zeros(10, bool), "validation must be True for some sample of weight above 0, got no such True"),
+        (np.ones(10, bool), "validation must be False for some sample"),
+        (np.arange(10) < 3, "validation must be True for some sample of weight above 0"),
+    ],
+)
+def test_booleans_that_set_no_samples_aside(validation: Any, message: str) -> None:
+    x, y = waves(10)
+    with pytest.raises(InvalidArgumentError, match=message):
+        fit(x, y, validation=validation, sample_weight=np.arange(10) > 2.0, n_iterations=1)
 
 
 @pytest.mark.parametrize(
@@ -567,7 +605,7 @@ def test_names_of_other_libraries_are_told_with_ours(name: str, message: str) ->
         (lambda: TRAINER(None, None, epochs=1), "Trainer.run takes the number of iterations"),
         (lambda: NN(1, hidden=[2]), "NN has no argument 'hidden'; it is called hidden_sizes here"),  # type: ignore[call-arg]
         (lambda: NN(1, [2], 1, lr=1), "NN has no argument 'lr'; fit and Trainer take a learning_rate"),  # type: ignore[call-arg]
-        (lambda: Adam(lr=0.1), "Adam has no argument 'lr'; fit and Trainer take"),  # type: ignore[call-arg]
+        (lambda: Adam(lr=0.1), "Adam has no argument 'lr'; fit and Trainer accept"),  # type: ignore[call-arg]
         (lambda: AdamW(lr=0.1), "AdamW has no argument 'lr'"),  # type: ignore[call-arg]
         (lambda: ReLU(inplace=True), "ReLU has no argument 'inplace'; it has none"),  # type: ignore[call-arg]
         (lambda: UniformSource(None, bounds=1), "they are called low and high here"),  # type: ignore[call-arg]
@@ -656,7 +694,7 @@ def test_errors_name_what_was_passed(call: Any, message: str) -> None:
 
 def test_errors_show_no_whole_arrays() -> None:
     x, y = waves(5000)
-    with pytest.raises(InvalidArgumentError, match="a number above 0 and below 1, or a tuple") as caught:
+    with pytest.raises(InvalidArgumentError, match="a number above 0 and below 1, a tuple") as caught:
         fit(x, y, validation=[x, y])  # type: ignore[arg-type]
     assert "got a list" in str(caught.value)
     with pytest.raises(InvalidArgumentError) as other:
@@ -1087,7 +1125,7 @@ def test_bad_optimizers(make: Any, message: str) -> None:
         ({"dropout": math.nan}, "dropout must be"),
         ({"dropout": "0.1"}, "dropout must be"),
         ({"dropout": None}, "dropout must be"),
-        ({"dropout": [0.1]}, "dropout must be a number, or one for each of 2 hidden layers, got 1 of them"),
+        ({"dropout": [0.1]}, "dropout must be a number, or one for each of the 2 hidden layers, got 1"),
         ({"dropout": [0.1, 1.5]}, r"dropout\[1\] must be"),
         ({"dropout": np.array([0.1, 0.2, 0.3])}, "dropout must be a number, or one for each"),
         ({"rng": -1}, "rng must be an integer from 0"),
@@ -1246,12 +1284,12 @@ def test_an_interrupted_minimisation_leaves_the_network_as_it_was() -> None:
         (
             {"optimizer": BayesianRegularization()},
             {},
-            r"got BayesianRegularization\(.*; fit and Trainer take",
+            r"got BayesianRegularization\(.*; fit and Trainer accept",
         ),
         ({"optimizer": "LM"}, {}, "got 'LM'; did you mean 'levenberg_marquardt'?"),
         ({"history_size": 5}, {}, "history_size must be left out for levenberg_marquardt, got 5"),
         ({"gradient_tolerance": 0.1}, {}, "gradient_tolerance must be left out for levenberg_marquardt"),
-        ({}, {"l1": 0.1}, "l1 must be left out for levenberg_marquardt, got 0.1; take l2"),
+        ({}, {"l1": 0.1}, "l1 must be left out for levenberg_marquardt, got 0.1; use l2"),
         ({}, {"loss": "mae"}, "loss must be one of mse, huber"),
     ],
 )
@@ -1386,7 +1424,7 @@ def test_divergence_in_the_last_step_is_an_error() -> None:
         ArraySource([[1e5]], [1.0], 1),
         learning_rate=lambda i: np.where(i == 4, 1.7e308, 1e-12),
     )
-    with pytest.raises(FloatingPointError, match="parameters would become infinite or NaN in iteration 4"):
+    with pytest.raises(FloatingPointError, match="would become infinite or NaN in iteration 4"):
         trainer.run(5)
 
 

@@ -1165,13 +1165,17 @@ def items_for(name: str, argument: str) -> list[str]:
     return items
 
 
+@pytest.mark.fuzz
 @pytest.mark.slow
+@pytest.mark.xdist_group("fuzz")  # whose process makes the results once for all
 @pytest.mark.parametrize("name", calls(Path()))
 def test_nonsense_is_told_or_does_no_harm(name: str, results: Results) -> None:
     assert not results.failures[name], "\n".join(results.failures[name])
 
 
+@pytest.mark.fuzz
 @pytest.mark.slow
+@pytest.mark.xdist_group("fuzz")  # whose process makes the results once for all
 def test_how_much_was_tried(results: Results) -> None:
     assert results.counts["refused"] >= 2000
     assert results.counts["refused"] + results.counts["accepted"] >= 8000

@@ -453,7 +453,7 @@ def test_pictures_show_known_targets() -> None:
 @pytest.mark.parametrize(
     ("y", "options", "message"),
     [
-        (np.full((N, 2), np.nan), {}, "y must be known for some sample, got none: each misses a target"),
+        (np.full((N, 2), np.nan), {}, "y must be known for at least one sample, got no known target"),
         (
             np.stack([X[:, 0], np.full(N, np.nan)], axis=1),
             {},

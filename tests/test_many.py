@@ -98,9 +98,7 @@ def test_each_network_is_that_of_its_own_fit(n_threads: Any) -> None:
 
 def test_more_threads_than_cores_give_the_same_with_a_warning() -> None:
     n = cores.usable_cores() + 3
-    with pytest.warns(
-        RuntimeWarning, match=f"n_threads={n}, but this process may use {n - 3} of the cores"
-    ) as said:
+    with pytest.warns(RuntimeWarning, match=f"n_threads={n}, but this process may use {n - 3} cores") as said:
         fits = fit_many(SPECS, X, Y, n_threads=n, **SHARED)
     assert said[0].filename == __file__
     for net, spec in zip(fits, SPECS, strict=True):
@@ -185,7 +183,7 @@ def test_the_data_are_shared() -> None:
         ({"resume": "run.npz"}, r"specs\[2\] cannot have 'resume'; `resume` of fit_many"),
         ({"on_check": print}, r"specs\[2\] cannot have 'on_check'"),
         ({"lr": 0.1}, r"specs\[2\] has no argument 'lr'; .*learning_rate"),
-        ({1: 2}, r"specs\[2\] has no argument 1; its names must be texts"),
+        ({1: 2}, r"specs\[2\] has no argument 1; names must be strings"),
         ({"x": X}, r"specs\[2\] has no argument 'x'"),
         (7, r"specs\[2\] must be a dict of arguments of fit, got 7"),
     ],
@@ -225,7 +223,7 @@ def test_memory_that_would_not_suffice_is_said_before(monkeypatch: pytest.Monkey
     monkeypatch.setattr(memory, "available", lambda: 10**8)
     specs = [{"seed": k} for k in range(100)]
     with pytest.raises(
-        MemoryError, match=r"100 networks with their histories need 0\.2 GB, of which 0\.1 are free"
+        MemoryError, match=r"100 networks with their histories need 0\.2 GB, but only 0\.1 GB is free"
     ):
         fit_many(specs, X, Y, n_iterations=200_000)
     assert len(fit_many(specs[:3], X, Y, **SHARED)) == 3
@@ -237,7 +235,7 @@ def test_memory_that_would_not_suffice_is_said_before(monkeypatch: pytest.Monkey
 def test_one_that_diverges_is_reported_and_stops_nobody() -> None:
     bad = {"learning_rate": 1e9, "standardize": False, "optimizer": "sgd", "n_iterations": 300}
     with pytest.warns(
-        RuntimeWarning, match="2 networks diverged, see `errors`: at 1, 3; of the one at 1: .*"
+        RuntimeWarning, match="2 networks diverged, see `errors`: at 1, 3; the one at 1: .*"
     ) as said:
         fits = fit_many([{}, bad, {"seed": 3}, bad], X, Y, **SHARED)
     assert (fits[1], fits[3], [*fits.errors]) == (None, None, [1, 3])
@@ -546,7 +544,7 @@ def test_trainers_go_on_after_ctrl_c(trainers: list[Any]) -> None:
 def test_trainers_that_diverge_are_told() -> None:
     population = Population([straight(0.5), straight(1.5), straight(0.6)])
     with pytest.warns(
-        RuntimeWarning, match="1 trainer diverged, see `errors`: at 1; of the one at 1: the loss"
+        RuntimeWarning, match="1 trainer diverged, see `errors`: at 1; the one at 1: the loss"
     ) as said:
         histories = population.run(5000)
     assert [*population.errors] == [1]

@@ -133,11 +133,11 @@ def test_samples_without_a_label_are_left_out(gap: Any) -> None:
 
 def test_what_cannot_be_filled_is_said() -> None:
     nothing = np.full((5, 1), np.nan)
-    with pytest.raises(InvalidArgumentError, match="got none: each misses a target"):
+    with pytest.raises(InvalidArgumentError, match="got no known target"):
         fit(np.ones((5, 1)), nothing, missing="mean", **QUICK)
-    with pytest.raises(InvalidArgumentError, match="got none: each misses a value"):
+    with pytest.raises(InvalidArgumentError, match="got missing values in every sample"):
         fit(nothing, np.ones(5), missing="drop", **QUICK)
-    with pytest.raises(InvalidArgumentError, match=r"x must be a value for each input .* got none for 'x0'"):
+    with pytest.raises(InvalidArgumentError, match=r"x must be known for each input .* got none for 'x0'"):
         fit(nothing, np.ones(5), missing="mean", **QUICK)
     with pytest.raises(InvalidArgumentError, match="x must be finite, got inf"):
         fit([[np.inf], [np.nan]], [0.0, 1.0], missing="mean", **QUICK)

@@ -179,8 +179,8 @@ def test_methods_of_second_order(optimizer: str, kind: str) -> None:
     [
         ({"output_range": (1, 2.5)}, "y must be from 1 to 2.5, in the output_range, got 2."),
         ({"output_range": (1.5, None)}, "y must be at least 1.5, in the output_range, got 1."),
-        ({"output_range": (3, 1)}, "output_range must be a low end below the high end, got 3.0 and 1.0"),
-        ({"output_range": (1, 1)}, "output_range must be a low end below the high end, got 1.0 and 1.0"),
+        ({"output_range": (3, 1)}, "output_range must be a lower bound below the upper one, got 3.0 and 1.0"),
+        ({"output_range": (1, 1)}, "output_range must be a lower bound below the upper one, got 1.0 and 1.0"),
         ({"output_range": (math.nan, 3)}, "output_range[0] must be finite, got nan"),
         ({"output_range": (0, math.inf)}, "output_range[1] must be finite, got inf"),
         ({"output_range": ("a", 3)}, "output_range[0] must be an array of real numbers"),
@@ -190,12 +190,12 @@ def test_methods_of_second_order(optimizer: str, kind: str) -> None:
         ({"output_range": "01"}, "output_range must be (low, high) or (low, None)"),
         ({"output_range": (None, None)}, "output_range must be (low, high) or (low, None)"),
         ({"output_range": (None, 3)}, "output_range must be (low, high) or (low, None), each a number or one "
-         "for each of 1 targets, got (None, 3); for a high end only, fit -y with output_range=(-high, None)"),
+         "for each of 1 targets, got (None, 3); for an upper bound only, fit -y with output_range="),
         ({"output_range": (-1e308, 1.7e308)}, "high - low of output_range must be finite"),
         ({"output_range": (0, 4), "output_activation": "softplus"},
-         "output_activation must be 'auto' or 'sigmoid' or 'tanh' for an output_range with two ends"),
+         "output_activation must be 'auto' or 'sigmoid' or 'tanh' for an output_range with two bounds"),
         ({"output_range": (0, None), "output_activation": "tanh"},
-         "output_activation must be 'auto' or 'softplus' for an output_range without a high end"),
+         "output_activation must be 'auto' or 'softplus' for an output_range without an upper bound"),
         ({"output_range": (0, 4), "output_activation": "identity"}, "output_activation must be 'auto', 'id"),
         ({"output_activation": "relu"}, "output_activation must be 'auto', 'identity', or for a range one"),
         ({"output_activation": "soft"}, "output_activation must be one of"),
@@ -282,7 +282,7 @@ def test_the_command_line(tmp_path: Path, capsys: Any, monkeypatch: pytest.Monke
     for given, message in (
         ("1", "argument --output-range: must be two numbers such as 0,1 or one such as 0, got '1'"),
         ("a,b", "argument --output-range"),
-        (",3", "for a high end only, fit -y"),
+        (",3", "for an upper bound only, fit -y"),
         ("1,2", "y must be from 1 to 2"),
     ):
         with contextlib.suppress(SystemExit):

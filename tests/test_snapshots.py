@@ -519,7 +519,7 @@ def test_a_state_of_ones_own_is_taken(tmp_path: Path) -> None:
     ids=lambda state: str(state)[:40],
 )
 def test_a_bad_state_is_a_file_format_error(state: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(FileFormatError, match="no state of 0 Snapshots"):
+    with pytest.raises(FileFormatError, match="no valid state of 0 Snapshots"):
         resumed_with(state, tmp_path / "run.npz")
 
 

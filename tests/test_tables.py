@@ -781,7 +781,9 @@ def mutated(rng: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("seed", "n"), [(0, 1000), pytest.param(1, 10_000, marks=pytest.mark.slow)], ids=["few", "many"]
+    ("seed", "n"),
+    [(0, 1000), pytest.param(1, 10_000, marks=[pytest.mark.slow, pytest.mark.fuzz])],
+    ids=["few", "many"],
 )
 def test_mutated_files_are_what_pandas_reads_or_an_error(seed: int, n: int) -> None:
     rng = random.Random(seed)

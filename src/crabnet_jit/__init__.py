@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 #: Where the public names are. Each is imported when it is first asked for, so that the command line answers
 #: without Numba what needs none of it. Tools that read types find the same names in `__init__.pyi`.

@@ -115,6 +115,7 @@ OPTIONS = {
     "standardize": "no_standardize",
     "early_stopping": "patience",
     "level": "interval",
+    "n_threads": "threads",
 }
 #: Commands, each with the names that people may try.
 _COMMANDS = {

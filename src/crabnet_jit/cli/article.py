@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import crabnet_jit
 from crabnet_jit import check
 from crabnet_jit.article import HIGH, LOW, PRESETS, grid_error
 from crabnet_jit.cli.console import say
@@ -19,7 +20,6 @@ from crabnet_jit.components.update_rules import Optimizer
 from crabnet_jit.data.random import StdRng
 from crabnet_jit.data.sources import ArraySource, Source, UniformSource
 from crabnet_jit.data.targets import StandardGaussian
-from crabnet_jit.network import files
 from crabnet_jit.network.initializers import init_for
 from crabnet_jit.network.network import NN
 from crabnet_jit.training.trainer import Trainer
@@ -108,6 +108,7 @@ def gaussian(options: argparse.Namespace) -> None:
         log_every=options.log_every,
         keep_losses=None if pictures.need_losses or optimizer.is_second_order else 0,
         on_divergence=options.on_divergence,
+        n_threads=options.threads,
     )
     if options.resume is not None:
         trainer.load_checkpoint(options.resume)
@@ -137,7 +138,7 @@ def gaussian(options: argparse.Namespace) -> None:
         )
     watch.say_end(trainer.history)
     if options.save is not None:
-        files.save(net, options.save, ARTICLE_NAMES)
+        crabnet_jit.save(net, options.save, ARTICLE_NAMES)
     say(f"mean squared error on a grid of 101 x 101 points: {grid_error(net):.3g}")
     pictures.draw_gaussian(trainer)
     watch.close()

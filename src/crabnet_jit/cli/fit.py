@@ -96,6 +96,7 @@ def fit(options: argparse.Namespace) -> None:
             clip_norm=options.clip_norm,
             clip_value=options.clip_value,
             dropout=options.dropout,
+            n_threads=options.threads,
         )
     history = net.fit_history
     assert history is not None

@@ -17,7 +17,7 @@ from crabnet_jit.places import follow, is_same
 
 # The shortest command lines that are complete, and options that a resumed run may have of its own.
 _SHORTEST_COMMANDS = {"gaussian": ["gaussian"], "fit": ["fit", "-", "--inputs", "x", "--outputs", "y"]}
-_MAY_CHANGE = {"iterations", "log_every"}
+_MAY_CHANGE = {"iterations", "log_every", "threads"}
 
 _SECOND_ORDER = "levenberg_marquardt and bayesian_regularization"
 # What the help of `gaussian` says of the steps, besides their defaults.
@@ -199,6 +199,14 @@ def _add_run(parser: Parser) -> None:
         "--log-file",
         metavar="FILE",
         help="write rows of iteration, running loss and learning rate to this file: .csv or .jsonl",
+    )
+    parser.add_argument(
+        "--threads",
+        type=_or_auto(whole_number),
+        default=1,
+        metavar="N",
+        help="threads that share the samples of a batch, which changes no digit of the result; auto for all "
+        "cores that may be used",
     )
     parser.add_argument(
         "--on-divergence",

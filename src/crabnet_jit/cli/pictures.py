@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
+import crabnet_jit
 from crabnet_jit import check
 from crabnet_jit.arrays import Array
-from crabnet_jit.callbacks.snapshots import Snapshots
 from crabnet_jit.data.columns import missing_cells, missing_targets
 from crabnet_jit.data.table import Cells, Table, TableError
 from crabnet_jit.data.targets import StandardGaussian
-from crabnet_jit.network import files
 from crabnet_jit.network.network import NN
 from crabnet_jit.training.run import Callback
 from crabnet_jit.training.trainer import Trainer
@@ -69,7 +68,7 @@ class Pictures:
             every = -(-max(options.iterations, 1) // self._n_frames)
             if options.time_limit is not None:
                 every = min(every, _OFTEN)
-            self._snapshots = Snapshots(every, self._n_frames + 2)
+            self._snapshots = crabnet_jit.Snapshots(every, self._n_frames + 2)
             self.callbacks.append(self._snapshots)
 
     def draw_gaussian(self, trainer: Trainer) -> None:
@@ -154,7 +153,7 @@ def plot(options: argparse.Namespace) -> None:
         raise check.reject("PICTURE", "given for --kind rotate", "none")
     if path is not None:
         (_films.film_path if kind == "rotate" else _figures.picture_path)("PICTURE", path)
-    net = files.load(options.model)
+    net = crabnet_jit.load(options.model)
     inputs, outputs = net.input_names, net.output_names
     x: Any = None
     y: Any = None

@@ -1,4 +1,7 @@
-"""How a run is watched, and what its checkpoints keep of the options."""
+"""How a run is watched, and what its checkpoints keep of the options.
+
+Callbacks are taken from the package itself, which imports each when it is first asked for.
+"""
 
 import argparse
 import contextlib
@@ -6,12 +9,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import crabnet_jit
 from crabnet_jit.archive import FileFormatError
 from crabnet_jit.article import is_second_order
-from crabnet_jit.callbacks.checkpoint import Checkpoint
-from crabnet_jit.callbacks.log_file import LogFile
-from crabnet_jit.callbacks.progress import ProgressBar
-from crabnet_jit.callbacks.stopping import TimeBudget
 from crabnet_jit.cli.console import Log, say
 from crabnet_jit.network.history import History
 from crabnet_jit.network.spec import count_parameters
@@ -60,18 +60,18 @@ class Watch:
 
     def __init__(self, options: argparse.Namespace, callbacks: Sequence[Callback]) -> None:
         self.callbacks = [*callbacks]
-        self.bar: ProgressBar | None = None
+        self.bar: crabnet_jit.ProgressBar | None = None
         self._log = Log()
         is_terminal = sys.stderr is not None and sys.stderr.isatty()
         if is_terminal if options.progress is None else options.progress:
-            self.bar = ProgressBar()
+            self.bar = crabnet_jit.ProgressBar()
             self.callbacks.append(self.bar)
         if options.time_limit is not None:
-            self.callbacks.append(TimeBudget(options.time_limit))
+            self.callbacks.append(crabnet_jit.TimeBudget(options.time_limit))
         if options.log_file is not None:
             every = _ROWS_OF_SECOND_ORDER if is_second_order(options.optimizer) else _ROWS
-            self.callbacks.append(LogFile(options.log_file, every))
-        self._checkpoint: Checkpoint | None = None
+            self.callbacks.append(crabnet_jit.LogFile(options.log_file, every))
+        self._checkpoint: crabnet_jit.Checkpoint | None = None
         if options.checkpoint is not None:
             saved = {
                 name: value
@@ -79,7 +79,7 @@ class Watch:
                 if name not in _NOT_SAVED and value is not None
             }
             saved["command"] = _SAVED_COMMANDS[options.command]
-            self._checkpoint = Checkpoint(options.checkpoint, options.checkpoint_every, saved)
+            self._checkpoint = crabnet_jit.Checkpoint(options.checkpoint, options.checkpoint_every, saved)
             self.callbacks.append(self._checkpoint)
 
     @contextlib.contextmanager

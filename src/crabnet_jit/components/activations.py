@@ -302,7 +302,7 @@ class Softplus(Activation):
 class Sine(Activation):
     """y = sin(frequency * x), for sinusoidal representation networks (SIREN) [1]_.
 
-    The sine is accurate to a few units in the last place for |frequency * x| up to 1e9 in float64
+    The sine is accurate to a few units in the last place for `|frequency * x|` up to 1e9 in float64
     and 1e4 in float32.
 
     Parameters

@@ -30,7 +30,7 @@ class LevenbergMarquardt(Optimizer):
     damping : float, default 1e-4
         That of the first step, over the trace of H. Above 0.
     acceleration : float, default 0.75
-        The acceleration a is left out if 2 |a| is more than this times the length of the step. 0 for steps
+        The acceleration a is left out if `2 |a|` is more than this times the length of the step. 0 for steps
         without it, which take less time and lead less far.
     gradient_tolerance : float, default 1e-14
         The run ends if no component of the gradient is larger. At least 0, as the other tolerances.

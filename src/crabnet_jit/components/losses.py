@@ -148,7 +148,7 @@ class MSE(Loss):
 
 
 class MAE(Loss):
-    """The mean absolute error, L = sum(|target - x|) / N over all N elements.
+    """The mean absolute error, `L = sum(|target - x|) / N` over all N elements.
 
     Examples
     --------
@@ -161,7 +161,7 @@ class MAE(Loss):
 
 
 class Huber(Loss):
-    """The mean of e^2 / 2 where |e| <= delta, else delta (|e| - delta / 2), with e = x - target [1]_.
+    """The mean of `e^2 / 2` where `|e| <= delta`, else `delta (|e| - delta / 2)`, with `e = x - target` [1]_.
 
     Parameters
     ----------

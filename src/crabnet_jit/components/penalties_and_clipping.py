@@ -17,7 +17,7 @@ class Penalties(Component):
     ----------
     l1, l2 : float, default 0.0
         At least 0. Adds l1 * sign(p) + l2 * p to the gradient of every parameter p, as a penalty
-        l1 * |p| + l2 / 2 * p^2 would.
+        `l1 * |p| + l2 / 2 * p^2` would.
     clip_value, clip_norm : float, optional
         Above 0. Largest size of a component of the gradient, then of its Euclidean norm.
     """

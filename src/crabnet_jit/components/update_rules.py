@@ -212,7 +212,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay [1]_: first, parameters *= 1 - learning_rate * weight_decay.
+    """Adam with decoupled weight decay [1]_: first, `parameters *= 1 - learning_rate * weight_decay`.
 
     Parameters
     ----------

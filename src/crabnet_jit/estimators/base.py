@@ -79,6 +79,7 @@ class NNEstimator(BaseEstimator, ABC):
         warm_start: bool = False,
         n_members: int = 1,
         n_jobs: int | None = None,
+        n_threads: int | str = 1,
     ) -> None:
         self.hidden_sizes = hidden_sizes
         self.activation = activation
@@ -109,6 +110,7 @@ class NNEstimator(BaseEstimator, ABC):
         self.warm_start = warm_start
         self.n_members = n_members
         self.n_jobs = n_jobs
+        self.n_threads = n_threads
 
     def _forget(self) -> None:
         """Drop what an earlier fit has learned: after one that fails, nothing stale is left."""

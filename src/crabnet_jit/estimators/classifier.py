@@ -45,7 +45,7 @@ class NNClassifier(ClassifierMixin, NNEstimator):
         As in `NNRegressor`, with the same defaults.
     l2 : float, default 0.003
         Penalty on squared parameters, as in `Trainer`.
-    on_check, resume, dtype, random_state, warm_start, n_members, n_jobs
+    on_check, resume, dtype, random_state, warm_start, n_members, n_jobs, n_threads
         As in `NNRegressor`, with the same defaults. The probabilities of several members are their mean.
     class_weight : dict, "balanced" or None, default None
         Factors on the weights of samples, {class: factor}; only their ratios count. "balanced" gives all
@@ -122,6 +122,7 @@ class NNClassifier(ClassifierMixin, NNEstimator):
         warm_start: bool = False,
         n_members: int = 1,
         n_jobs: int | None = None,
+        n_threads: int | str = 1,
         class_weight: dict[Any, float] | str | None = None,
     ) -> None:
         super().__init__(
@@ -152,6 +153,7 @@ class NNClassifier(ClassifierMixin, NNEstimator):
             warm_start=warm_start,
             n_members=n_members,
             n_jobs=n_jobs,
+            n_threads=n_threads,
         )
         self.class_weight = class_weight
 

@@ -88,6 +88,8 @@ class NNRegressor(RegressorMixin, NNEstimator):
         `callbacks`, `on_check`, `resume` and `partial_fit` cannot be used.
     n_jobs : int, optional
         Threads for several members; -1 for as many as there are cores for this process. None stands for 1.
+    n_threads : int or "auto", default 1
+        Threads that share the samples of a batch, as in `crabnet_jit.fit`.
 
     Attributes
     ----------
@@ -95,7 +97,7 @@ class NNRegressor(RegressorMixin, NNEstimator):
         The network; an ensemble with `n_members` above 1.
     n_features_in_ : int
         Inputs.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape `(n_features_in_,)`
         Their names, if all that X has are strings.
     n_outputs_ : int
         Targets.

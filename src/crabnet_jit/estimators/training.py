@@ -38,6 +38,7 @@ _OF_TRAINERS = (
     "on_divergence",
     "log_every",
     "keep_losses",
+    "n_threads",
 )
 #: Those that `fit` takes as they are.
 _OF_FITS = (
@@ -93,7 +94,11 @@ def fit_network(
     for name in _OF_ONE_FIT:
         if options.pop(name):
             raise check.reject(name, "left out with n_members above 1", repr(getattr(estimator, name)))
-    specs = [{"seed": seed, "start": one} for seed, one in zip(seeds, starts, strict=True)]
+    own_threads = options.pop("n_threads")
+    specs = [
+        {"seed": seed, "start": one, "n_threads": own_threads}
+        for seed, one in zip(seeds, starts, strict=True)
+    ]
     n_jobs = 1 if estimator.n_jobs is None else estimator.n_jobs
     n_threads = AUTO if n_jobs == -1 else check.integer("n_jobs", n_jobs, 1)
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""What `fit` makes of the data that it is given: targets, weights, units, a validation set."""
+"""How `fit` prepares its data: targets, weights, units, and a validation set."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -35,8 +35,8 @@ Samples = tuple[Array, Array, Array]  # x, y, weights
 class Parts(NamedTuple):
     """A data set for training, and perhaps one for validation.
 
-    `training_rows` and `validation_rows` say where their samples were; of a validation set that was given,
-    there are none.
+    `training_rows` and `validation_rows` are the row numbers of their samples; a validation set that the user
+    gives has none.
     """
 
     training: Samples
@@ -46,7 +46,7 @@ class Parts(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """What y means to a loss.
+    """The targets that a loss sees for y.
 
     `values` are targets (n_samples, n_targets): numbers, or probabilities of classes; NaN where unknown.
     `labels`, `task` and `is_flat` are as in `Schema`.
@@ -59,14 +59,14 @@ class Targets(NamedTuple):
 
 
 def check_start(start: NN | None) -> None:
-    """Accept a network to start from, or none."""
+    """Check a network to start from, if there is one."""
     if start is not None:
         hint = "an NN" if not hasattr(start, "net_") else "an NN, such as the net_ of an estimator"
         check.instance("start", start, NN, hint)
 
 
 def loss_for(loss: Loss | str, y: Any, start: Predictor | None) -> Loss:
-    """The loss; "auto" is that of the network to start from, or the one that the type of y asks for."""
+    """The loss; "auto" is the loss of the network to start from, or the one that suits the type of y."""
     if not isinstance(loss, str) or loss != "auto":
         return as_loss("loss", loss)
     if start is not None and start.schema.labels is not None:
@@ -81,7 +81,7 @@ def loss_for(loss: Loss | str, y: Any, start: Predictor | None) -> Loss:
 
 
 def targets_for(loss: Loss, y: Any, known: Labels | None = None) -> Targets:
-    """Targets of y, whose labels must be `known`, if any are."""
+    """The targets for y; if `known` labels are given, y must have only these."""
     if isinstance(loss, CrossEntropy) and _is_column(y):
         labels, codes = _labels(y, known)
         rows = np.vstack([np.eye(len(labels)), np.full(len(labels), np.nan)])
@@ -90,7 +90,7 @@ def targets_for(loss: Loss, y: Any, known: Labels | None = None) -> Targets:
         labels, codes = _labels(y, known)
         if len(labels) != 2:
             allowed = "labels of two classes for binary_cross_entropy"
-            raise check.reject("y", allowed, f"{len(labels)}; cross_entropy takes more")
+            raise check.reject("y", allowed, f"{len(labels)}; cross_entropy accepts more")
         values = np.where(codes < 0, np.nan, codes)[:, None]
         return Targets(values, labels, "classification", False)
     if loss.is_regression and is_labels(y):
@@ -115,7 +115,7 @@ def targets_for(loss: Loss, y: Any, known: Labels | None = None) -> Targets:
 
 
 def labels_of(net: Predictor, y: Any) -> NDArray[np.intp]:
-    """The numbers of the classes in y (n_samples,); or (n_samples, n_classes), 1 where a class holds.
+    """Class numbers of y (n_samples,), or (n_samples, n_classes) with 1 for the classes that apply.
 
     They are -1 where y is unknown.
     """
@@ -128,7 +128,7 @@ def labels_of(net: Predictor, y: Any) -> NDArray[np.intp]:
 
 
 def _labels(y: Any, known: Labels | None) -> tuple[Labels, NDArray[np.intp]]:
-    """The classes, and the number of each sample's; -1 where it is unknown."""
+    """The classes, and the class number of each sample; -1 where it is unknown."""
     is_known = ~are_missing(y).reshape(len(y))
     values = label_array("y", y[is_known])
     labels = known or Labels.of("y", values)
@@ -144,7 +144,7 @@ def _is_column(y: Any) -> bool:
 
 
 def _are_shares(y: Any) -> bool:
-    """Whether y are probabilities, not labels: numbers that are not all whole."""
+    """Whether y are probabilities, not labels: numbers that are not all integers."""
     return y.dtype.kind == "f" and bool(((y != np.floor(y)) & ~np.isnan(y)).any())
 
 
@@ -156,9 +156,9 @@ def weights_of(sample_weight: ArrayLike | None, n_samples: int) -> Array:
 
 
 def _units_of(samples: Samples, loss: Loss, shared: Shared | None) -> Standardization:
-    """Those in which inputs, and the targets of a regression, have mean 0 and standard deviation 1.
+    """The units in which inputs, and the targets of a regression, have mean 0 and standard deviation 1.
 
-    Counts stay as they are. Standard deviations have the unit of their target.
+    Counts are not scaled. Standard deviations have the unit of their target.
     """
     inputs, targets, weights = samples
     has_units = loss.is_regression and loss.heads != "log_means"
@@ -181,7 +181,7 @@ def set_up(
     standardize: bool,
     shared: Shared | None = None,
 ) -> None:
-    """Give a new network the units of samples and outputs; let logarithms of means begin at the targets'."""
+    """Set a new network's units; outputs that are logarithms of means start at those of the targets."""
     _, targets, weights = samples
     units = _units_of(samples, loss, shared) if check.flag("standardize", standardize) else None
     if outputs.is_bounded:
@@ -196,7 +196,7 @@ def set_up(
 
 
 def check_heads(start: NN, loss: Loss) -> None:
-    """Accept a loss for a network to start from: its outputs, if they have units, must mean the same."""
+    """Check a loss for a network to start from: its outputs, if they have units, must mean the same."""
     heads, schema = (loss.heads, loss.quantiles), start.schema
     are_values = loss.n_heads == schema.n_heads == 1 and "log_means" not in (loss.heads, schema.heads)
     if start.standardization is not None and heads != (schema.heads, schema.quantiles) and not are_values:
@@ -206,13 +206,13 @@ def check_heads(start: NN, loss: Loss) -> None:
 
 
 def _mean_and_std(values: Array, weights: Array) -> tuple[Array, Array]:
-    """Of every feature, weighted; 1 in place of the standard deviation of one that is constant."""
+    """Weighted mean and standard deviation of every feature; the latter is 1 for a constant feature."""
     mean, std, is_constant = moments(values, weights)
     return mean, np.where(is_constant, 1.0, std)
 
 
 def split(n_samples: int, fraction: float, rng: StdRng, weights: Array | None = None) -> tuple[Array, Array]:
-    """Indices of a random training and validation set; each has at least one sample, of weight above 0."""
+    """Indices of a random training and validation set; each has at least one sample of weight above 0."""
     order = np.argsort(rng.next_u64(n_samples), kind="stable")
     n_validation = min(max(1, round(fraction * n_samples)), n_samples - 1)
     aside, rest = order[:n_validation], order[n_validation:]
@@ -221,23 +221,30 @@ def split(n_samples: int, fraction: float, rng: StdRng, weights: Array | None = 
             allowed = "above 0 for at least two samples, to set one aside for validation"
             raise check.reject("sample_weight", allowed, f"{np.count_nonzero(weights)} such")
         for part, other in ((aside, rest), (rest, aside)):
-            if not weights[part].any():  # views of `order`: this swaps their samples there
+            if not weights[part].any():  # the parts are views of `order`, whose samples are swapped here
                 k = int(np.flatnonzero(weights[other])[0])
                 part[0], other[k] = other[k], part[0]
     return np.sort(rest), np.sort(aside)
 
 
 def set_aside(
-    validation: Any, samples: Samples, rng: StdRng, encoded: Callable[[Any, Any], tuple[Array, Array]]
+    validation: Any,
+    samples: Samples,
+    is_kept: NDArray[np.bool_],
+    rng: StdRng,
+    encoded: Callable[[Any, Any], tuple[Array, Array]],
+    shared: Shared | None = None,
 ) -> Parts:
     """The samples to train on, and those of the validation set, if one is wanted.
 
-    `encoded` makes inputs and targets of a validation set that is given.
+    `is_kept` has a flag for each sample that was given; `samples` are those that are kept. `encoded` converts
+    a validation set that the user gives to inputs and targets.
     """
     inputs, targets, weights = samples
-    all_rows = np.arange(len(inputs))
     if validation is None:
-        return Parts(samples, None, all_rows)
+        return once(shared, _whole, samples)
+    if isinstance(validation, np.ndarray) and validation.dtype == bool:
+        return once(shared, _apart, samples, validation, is_kept)
     if isinstance(validation, tuple):
         if len(validation) not in (2, 3):
             allowed = "a number, or (x, y) or (x, y, sample_weight)"
@@ -249,22 +256,42 @@ def set_aside(
             if len(x) != len(y):
                 raise check.reject("y", f"of as many samples as x, {len(x)}", f"{len(y)}")
             aside = x, y, weights_of(validation[2] if len(validation) > 2 else None, len(x))
-        except check.InvalidArgumentError as error:  # whose x and y are not those of the fit
+        except check.InvalidArgumentError as error:  # its x and y are those of the validation set
             raise check.InvalidArgumentError(f"validation {error}") from None
         if y.shape[1] != targets.shape[1]:
             raise check.reject(
                 "validation y", f"of shape (n_samples, {targets.shape[1]})", f"shape {y.shape}"
             )
-        return Parts(samples, aside, all_rows)
+        return once(shared, _whole, samples)._replace(validation=aside)
     if check.is_iterable(validation):
         came = f"a {type(validation).__name__}: {validation!r}"
-        allowed = "a number above 0 and below 1, or a tuple (x, y)"
+        allowed = "a number above 0 and below 1, a tuple (x, y), or an array of booleans"
         raise check.reject("validation", allowed, came)
     share = check.fraction("validation", validation)
     if share == 0:
         raise check.reject("validation", "above 0 and below 1, or None", "0")
     if len(inputs) < 2:
         raise check.reject("x", "at least two samples, to set one aside", "1")
-    train, rest = split(len(inputs), share, rng, weights)
-    training, aside = ((inputs[rows], targets[rows], weights[rows]) for rows in (train, rest))
-    return Parts(training, aside, train, rest)
+    return _parts(samples, *split(len(inputs), share, rng, weights))
+
+
+def _whole(samples: Samples) -> Parts:
+    """All samples, to train on."""
+    return Parts(samples, None, np.arange(len(samples[0])))
+
+
+def _apart(samples: Samples, is_aside: NDArray[np.bool_], is_kept: NDArray[np.bool_]) -> Parts:
+    """Samples to train on, and those that are set aside, of all that were given."""
+    if is_aside.shape != is_kept.shape:
+        raise check.reject("validation", f"booleans of shape {is_kept.shape}", f"shape {is_aside.shape}")
+    kept = is_aside[is_kept]
+    for rows, name in ((~kept, "False"), (kept, "True")):
+        if not samples[2][rows].any():
+            raise check.reject("validation", f"{name} for some sample of weight above 0", f"no such {name}")
+    return _parts(samples, np.flatnonzero(~kept), np.flatnonzero(kept))
+
+
+def _parts(samples: Samples, train: NDArray[np.intp], aside: NDArray[np.intp]) -> Parts:
+    """These rows of the samples to train on, those for validation."""
+    training, validation = (tuple(values[rows] for values in samples) for rows in (train, aside))
+    return Parts(training, validation, train, aside)  # type: ignore[arg-type]  # mypy does not count them

@@ -42,6 +42,7 @@ from crabnet_jit.network.network import NN
 from crabnet_jit.network.posterior import Posterior
 from crabnet_jit.training.objective import Objective
 from crabnet_jit.training.run import Callback, Run, as_callbacks
+from crabnet_jit.training.state import Saved
 from crabnet_jit.training.trainer import Trainer
 
 _CHECKS = 50  # in a fit
@@ -67,14 +68,14 @@ def fit(
     standardize: bool = True,
     handle_unknown: str = "error",
     missing: str = "error",
-    validation: float | tuple[ArrayLike, ...] | None = None,
+    validation: float | tuple[ArrayLike, ...] | NDArray[np.bool_] | None = None,
     seed: StdRng | int = 0,
     dtype: DTypeLike = np.float64,
     start: NN | None = None,
     on_check: OnCheck | None = None,
     patience: int | None = None,
     callbacks: Sequence[Callback] = (),
-    resume: str | PathLike[str] | None = None,
+    resume: str | PathLike[str] | Saved | None = None,
     l1: float = 0.0,
     l2: float = 0.0,
     clip_value: float | None = None,
@@ -85,110 +86,117 @@ def fit(
     keep_losses: int | None = None,
     dy: ArrayLike | None = None,
     dy_weight: float = 1.0,
+    n_threads: int | str = 1,
 ) -> NN:
-    """A network fitted to a data set. For equations in place of data, or beside them, see `Residual`.
+    """Fit a network to a data set. For equations instead of data, or in addition, see `Residual`.
 
     Parameters
     ----------
     x : array_like of shape (n_samples, in_features), or a data frame
-        Inputs; of shape (n_samples,) they are one feature. Of a data frame (pandas, polars, pyarrow and
-        others, through narwhals) the network keeps the names of the columns, and its `predict` takes them
-        in any order. Booleans become 0 and 1; a column of texts or categories becomes one input for each
-        category, which is 1 for that category and 0 otherwise.
+        Inputs; shape (n_samples,) means one feature. For a data frame (pandas, polars, pyarrow and others,
+        through narwhals), the network keeps the names of the columns, and its `predict` accepts them in any
+        order. Booleans become 0 and 1; a column of strings or categories becomes one input for each category,
+        which is 1 for that category and 0 otherwise.
     y : array_like of shape (n_samples, out_features) or (n_samples,), or a data frame or one of its columns
-        Targets, or labels of classes: integers, texts, booleans or categories. See `loss`. NaN, None, or what
-        the data frame calls missing, is a target that is unknown: that output of that sample does not count.
-        A sample of which none is known is left out.
+        Targets, or labels of classes: integers, strings, booleans or categories. See `loss`. NaN, None, or a
+        missing value of the data frame marks an unknown target: that output of that sample does not count.
+        A sample without any known target is left out.
     hidden_sizes : sequence of int, default (32, 32)
         Widths of the hidden layers.
     activation, dtype
         As in `NN`.
     output_activation : Activation or str, default "auto"
-        What keeps the outputs in a range: "softplus" makes them positive, "sigmoid" and "tanh" keep them
-        between two ends. "auto" is "sigmoid" or "softplus" if there is an `output_range`, else "identity".
+        The activation that keeps the outputs in a range: "softplus" makes them positive, "sigmoid" and "tanh"
+        keep them between two bounds. "auto" is "sigmoid" or "softplus" if there is an `output_range`, else
+        "identity".
     output_range : (low, high) or (low, None), optional
-        Ends of the outputs, in the units of y: numbers, or one for each output. Predictions never leave the
-        range, whatever the inputs are; targets may lie on its ends. By default that of the
+        Bounds of the outputs, in the units of y: numbers, or one for each output. Predictions never leave the
+        range, whatever the inputs are; targets may lie on its bounds. The default is the range of the
         `output_activation`: (0, None), (0, 1) or (-1, 1). The network's `standardization` then maps the
-        values of the activation to the range, also with `standardize=False`. Not for cross entropies.
+        values of the activation to the range, even with `standardize=False`. Not for cross entropies.
     init : str, default "auto"
         As in `NN`; "auto" is "siren" with `Sine`, "he_uniform" with `ReLU`, else "glorot_uniform".
     loss : Loss or str, default "auto"
-        As in `Trainer`. "auto" is "mse" for numbers and "cross_entropy" for texts, booleans and categories
-        ("binary_cross_entropy" for several columns of booleans); so for integers that are labels, say
-        "cross_entropy". With that, the network becomes a classifier, with an output for each class. With
+        As in `Trainer`. "auto" is "mse" for numbers and "cross_entropy" for strings, booleans and categories
+        ("binary_cross_entropy" for several columns of booleans). If integers are labels, say
+        "cross_entropy". The network then becomes a classifier, with an output for each class. With
         "binary_cross_entropy" it has one output for labels of two classes; or y has a column for each of
-        several classes, 1 where it holds and 0 otherwise, and each has an output. `predict` then gives
-        labels and `predict_proba` probabilities. "poisson" is for counts, "gaussian_nll" learns the
-        standard deviation of the noise beside the mean, and `Quantile([0.05, 0.5, 0.95])` these quantiles.
+        several classes, 1 where it applies and 0 otherwise, and each has an output. `predict` then returns
+        labels, and `predict_proba` returns probabilities. "poisson" is for counts, "gaussian_nll" learns the
+        standard deviation of the noise besides the mean, and `Quantile([0.05, 0.5, 0.95])` learns these
+        quantiles.
     optimizer
         As in `Trainer`.
     learning_rate : float or callable, default "auto"
-        A number is where a `Cosine` schedule starts, with a tenth of the iterations to warm up. "auto" is
-        0.003. Methods of second order, such as "levenberg_marquardt", have none.
+        A number is the peak of a `Cosine` schedule, which warms up for a tenth of the iterations. "auto" is
+        0.003. Second-order methods, such as "levenberg_marquardt", have none.
     n_iterations : int, default "auto"
-        Steps to take, at least 1. "auto" is 20,000; with "levenberg_marquardt" 1,000 and with
-        "bayesian_regularization" 5,000, which they need not use up.
+        The number of steps, at least 1. "auto" is 20,000; with "levenberg_marquardt" it is 1,000, and with
+        "bayesian_regularization" 5,000. Both may converge earlier.
     batch_size : int, default "auto"
-        As in `ArraySource`. "auto" is 64; all samples for methods of second order, which need them.
+        As in `ArraySource`. "auto" is 64; for second-order methods, it is all samples, which they need.
     sample_weight
         As in `ArraySource`.
     standardize : bool, default True
-        Whether inputs, and targets that are neither classes nor counts, are brought to mean 0 and standard
-        deviation 1. The network keeps how, and `predict` undoes it.
+        Whether inputs, and targets that are neither classes nor counts, are scaled to mean 0 and standard
+        deviation 1. The network keeps the scaling, and `predict` undoes it.
     handle_unknown : {"error", "ignore"}, default "error"
-        What `predict` does with a category that was not in x: an error, or 0 for all categories of its
-        column.
+        What `predict` does with a category that was not in x: it raises an error, or sets all categories of
+        its column to 0.
     missing : {"error", "drop", "mean"}, default "error"
-        What to do with missing inputs: NaN, None, or what the data frame calls missing. With "drop",
-        samples with one are left out. With "mean", it is the weighted mean of the samples trained on (of a
-        column of texts: the share of each category), which the network keeps for `predict`. With both,
-        samples whose weight is missing are left out. In compiled code and in other programs a missing value
-        gives NaN.
-    validation : float, (x, y) or (x, y, sample_weight), optional
-        A data set, or the share of samples that is set aside for one, between 0 and 1. The network gets the
-        parameters of its least validation loss, out of up to 51 taken on the way; with a method of second
-        order, of all iterations.
+        What to do with missing inputs: NaN, None, or missing values of the data frame. "drop" leaves out
+        samples that have any. "mean" replaces them by the weighted mean of the training samples (for a column
+        of strings: by the share of each category), which the network keeps for `predict`. With both,
+        samples whose weight is missing are left out. In compiled code and in exported programs, a missing
+        value gives NaN.
+    validation : float, (x, y), (x, y, sample_weight) or ndarray of bool, optional
+        A data set; or the share of samples that is set aside for one, between 0 and 1; or a boolean for each
+        sample, of shape (n_samples,), which is true for those that are set aside. The network gets the
+        parameters with the lowest validation loss, among up to 51 that are checked during training; with a
+        second-order method, among all iterations.
     seed : StdRng or int, default 0
-        For initial parameters, then the validation set, then the order of samples and dropout.
+        It determines the initial parameters, then the validation set, then the order of samples and dropout.
     start : NN, optional
-        A network to go on from, such as an earlier fit's; it is not changed. The result is one like it, with
-        its sizes, activations and type, its columns and classes, and in its units: `hidden_sizes`,
-        `activation`, `output_activation`, `init`, `dtype`, `standardize`, `handle_unknown` and `missing` are
-        ignored then, and `output_range` only says where y may lie.
+        A network to start from, such as that of an earlier fit; it is not changed. The result has the same
+        sizes, activations, type, columns, classes and units: `hidden_sizes`, `activation`,
+        `output_activation`, `init`, `dtype`, `standardize`, `handle_unknown` and `missing` are ignored, and
+        `output_range` only says where y may lie.
     on_check : callable, optional
-        Called after each fiftieth of the iterations, with the number of iterations done, the mean loss since
-        the last call, and the validation loss or None.
+        Called 50 times during the fit, with the number of iterations done, the mean loss since the last call,
+        and the validation loss or None.
     patience : int, optional
         Needs `validation`: the fit ends after this many validation losses in a row without improvement.
     callbacks : sequence of Callback or callable
-        To be called during the run, such as `ProgressBar()`, `TimeBudget(60)` or `Checkpoint("fit.npz")`.
+        Called during the run, such as `ProgressBar()`, `TimeBudget(60)` or `Checkpoint("fit.npz")`.
     resume : path-like, optional
-        A checkpoint of the same call, to go on from.
+        A checkpoint of the same call, from which to go on.
     l1, l2, clip_value, clip_norm, dropout, on_divergence, log_every
         As in `Trainer`.
     keep_losses : int, optional
         As in `Trainer`; those that `on_check` needs are kept in any case.
     dy : array_like of shape (n_samples, out_features, in_features), optional
-        Derivatives of y with respect to x, in units of y per unit of x, to be learned beside the values; of
-        shape (n_samples, in_features) if y is one column. NaN where unknown. A warning tells where the
-        differences of y contradict them. Losses that are not of values, columns of texts, and
-        "bayesian_regularization" take none. A validation loss is that of values only.
+        Derivatives of y with respect to x, in units of y per unit of x, to be learned together with the
+        values; of shape (n_samples, in_features) if y is one column. NaN where unknown. There is a warning if
+        differences of y contradict them. They do not work with losses that are not of values, columns of
+        strings, and "bayesian_regularization". A validation loss only counts values.
     dy_weight : float, default 1.0
-        As in `Trainer`: what the mean squared error of derivatives counts beside the loss of values.
+        As in `Trainer`: the weight of the mean squared error of derivatives, relative to the loss of values.
+    n_threads : int or "auto", default 1
+        As in `Trainer`: threads that share the samples of a batch. They make large networks, batches of
+        hundreds of samples, and "levenberg_marquardt" faster. For many networks `fit_many` is better.
 
     Returns
     -------
     NN
-        Its `predict` takes inputs like x and gives what y is like, in its shape and units. Its `fit_history`
-        says what happened.
+        Its `predict` takes inputs like x and returns predictions like y, in the same shape and units. Its
+        `fit_history` records the training.
 
     Raises
     ------
     InvalidArgumentError
-        For arguments that are wrong; the message says which, and where.
+        For wrong arguments; the message says which one and what is allowed.
     FloatingPointError
-        If the training diverges.
+        If training diverges.
 
     Examples
     --------
@@ -210,7 +218,7 @@ def fit(
     array([[0., 1.],
            [1., 0.]])
 
-    Few samples, with their derivatives:
+    A few samples, with their derivatives:
 
     >>> x = np.linspace(0, 10, 12)
     >>> net = fit(x, np.sin(x), dy=np.cos(x), n_iterations=5000)
@@ -248,8 +256,11 @@ def fit(
         rows = schema.rows(x, net.in_features, allow_missing=schema.missing == "mean")
         return rows, targets_for(criterion, targets_of(y)[1], schema.labels).values
 
-    parts = with_means(set_aside(validation, (inputs, targets, weights), rng, encoded), net)
-    shared = x if isinstance(x, Shared) and parts.training[0] is inputs else None
+    common = x if isinstance(x, Shared) else None
+    aside = set_aside(validation, (inputs, targets, weights), is_kept, rng, encoded, common)
+    parts = with_means(aside, net)
+    is_drawn = validation is not None and not check.is_iterable(validation)  # by this fit's own seed
+    shared = common if parts.training[0] is aside.training[0] and not is_drawn else None
     (inputs, targets, weights), validation_set = parts.training, parts.validation
     check_outputs(targets, weights, net.output_names)
     if parts.validation is not None:
@@ -279,13 +290,14 @@ def fit(
         keep_losses=keep_losses,
         on_divergence=on_divergence,
         dy_weight=dy_weight,
+        n_threads=n_threads,
     )
-    stopping = _stopping(net, validation_set, criterion, patience, 1 if rule.is_second_order else every)
+    stopping = _stopping(trainer, validation_set, patience, every)
     checks: list[Callback] = [] if stopping is None else [stopping]
     if on_check is not None:
         checks.append(_Report(every, on_check, stopping))
     if resume is not None:
-        trainer.load_checkpoint(check.path("resume", resume))
+        trainer.load_checkpoint(resume if isinstance(resume, Saved) else check.path("resume", resume))
     _train(trainer, max(0, steps.n_iterations - trainer.iteration), checks, as_callbacks(callbacks, every))
     if stopping is not None and stopping.best_parameters is None:
         raise FloatingPointError("no validation loss is finite; a smaller learning_rate may help")
@@ -295,7 +307,7 @@ def fit(
 
 
 def _train(trainer: Trainer, n: int, checks: list[Callback], called: list[Callback]) -> None:
-    """Take n iterations; that a checkpoint cannot be written at the end loses no network."""
+    """Take n iterations; if the final checkpoint cannot be written, only warn, to keep the network."""
     try:
         trainer.run(n, callbacks=[*checks, *called])
     except OSError as error:
@@ -308,20 +320,15 @@ def _train(trainer: Trainer, n: int, checks: list[Callback], called: list[Callba
 def _source(
     inputs: Array, targets: Array, weights: Array, batch_size: int, slopes: Array | None
 ) -> ArraySource:
-    """Minibatches of these samples, by draws of no generator yet."""
+    """Minibatches of these samples, not yet connected to a generator."""
     return ArraySource(inputs, targets, batch_size, sample_weight=weights, rng=0, dy=slopes)
 
 
 def _derivatives(dy: Any, data: Data, parts: Parts, shared: Shared | None) -> Array:
-    """Those of the samples to train on; of a shared data set, all samples, once."""
+    """The derivatives at the samples to train on; for a shared data set, all are prepared once."""
     if shared is None:
         return derivatives_for(dy, data, parts)
-    return shared.once(_all_derivatives, dy, data)
-
-
-def _all_derivatives(dy: Any, data: Data) -> Array:
-    samples = data.inputs, data.targets, data.weights
-    return derivatives_for(dy, data, Parts(samples, None, np.arange(len(data.inputs))))
+    return shared.once(derivatives_for, dy, data, parts._replace(validation=None))
 
 
 def _history(
@@ -331,15 +338,15 @@ def _history(
     is_kept: NDArray[np.bool_],
     shared: Shared | None,
 ) -> FitHistory:
-    """What happened, and which rows of all were trained on or set aside."""
+    """The record of the fit, including which rows were trained on or set aside."""
     validated = ([], []) if stopping is None else (stopping.iterations, stopping.losses)
     kept_rows = once(shared, np.flatnonzero, is_kept)
-    rows = kept_rows if shared is not None else kept_rows[parts.training_rows]
+    rows = kept_rows if parts.training_rows.size == kept_rows.size else kept_rows[parts.training_rows]
     return FitHistory(trainer.history, *validated, rows, kept_rows[parts.validation_rows])
 
 
 def _posterior(trainer: Trainer, *, has_best: bool) -> Posterior | None:
-    """That of the network's parameters; unless it has the best ones, those of a search that was cut short."""
+    """The posterior of the network's parameters; of the last ones if an unfinished search has no best."""
     if not has_best and (best := trainer.best_parameters()) is not None:
         message = "the search for the weight decay was not over; more iterations may find a better one"
         warnings.warn(message, RuntimeWarning, stacklevel=4)
@@ -348,12 +355,14 @@ def _posterior(trainer: Trainer, *, has_best: bool) -> Posterior | None:
 
 
 def _stopping(
-    net: NN, validation_set: Samples | None, loss: Loss, patience: int | None, every: int
+    trainer: Trainer, validation_set: Samples | None, patience: int | None, every: int
 ) -> EarlyStopping | None:
-    """What watches the validation loss, if there is one."""
+    """The callback that watches the validation loss, if there is one."""
     if validation_set is not None:
         x, y, weights = validation_set
-        return EarlyStopping(patience, Objective(net, x, y, loss=loss, sample_weight=weights), every)
+        options: dict[str, Any] = {"sample_weight": weights, "n_threads": trainer.n_threads}
+        objective = Objective(trainer.net, x, y, loss=trainer.loss, **options)
+        return EarlyStopping(patience, objective, 1 if trainer.optimizer.is_second_order else every)
     if patience is not None:
         hint = "; with validation=0.2 a fifth of the samples is set aside"
         raise check.reject("patience", "None without validation", repr(patience), hint)
@@ -361,19 +370,19 @@ def _stopping(
 
 
 class _Report(Callback):
-    """Tells `on_check` how a fit goes."""
+    """Reports the progress of a fit to `on_check`."""
 
     def __init__(self, every: int, on_check: OnCheck, stopping: EarlyStopping | None) -> None:
         self.every = every
         self._on_check = on_check
         self._stopping = stopping
-        self._earlier = np.empty(0)  # losses since the last call, of the run before a checkpoint
+        self._earlier = np.empty(0)  # losses between the last call and a checkpoint
 
     def start(self, run: Run) -> None:
         self._history, self._began_at = run.history, run.iteration
 
     def _losses(self) -> Array:
-        """Since the last call."""
+        """The losses since the last call."""
         first = self._began_at if self._earlier.size > 0 else self.called_at or 0
         own = self._history.losses[max(0, first - self._history.first_iteration) :]
         return np.concatenate([self._earlier, own])

@@ -34,13 +34,13 @@ _DEFAULTS = {
     for name, parameter in inspect.signature(fit).parameters.items()
     if name not in ("x", "y")
 }
-#: Arguments of `fit` that many fits have together, and what to say of them.
+#: Arguments of `fit` that concern all fits together, and hints for them.
 _OF_THE_WHOLE = {
     "callbacks": "; `progress` and `checkpoint` of fit_many are for all networks",
     "on_check": "; `progress` of fit_many is for all networks",
     "resume": "; `resume` of fit_many is for all networks",
 }
-_NETWORK_BYTES = 16_000  # of a network and its history, besides their numbers
+_NETWORK_BYTES = 16_000  # for a network and its history, besides their numbers
 _FIT_SECONDS, _ITERATION_SECONDS, _PRODUCT_SECONDS = 1e-3, 3e-7, 2e-10  # on any machine of these days
 _Runner = Callable[[Callable[[], None]], None]  # fits what is left, and calls what it gets now and then
 
@@ -60,9 +60,9 @@ def fit_many(
 ) -> Fits:
     """Fit many networks to one data set, on several threads, or on the machines of a cluster.
 
-    Network k is that of `fit(x, y, **specs[k])`, bit for bit, whatever the number of threads, the order and
-    the other networks. All share the data. On a cluster, this holds if its processors are of one kind with
-    the one here.
+    Network k is the same as from `fit(x, y, **specs[k])`, bit for bit. It does not depend on the number of
+    threads, the order or the other networks. All share the data. On a cluster, this holds if its processors are of the same kind
+    as the one here.
 
     Parameters
     ----------
@@ -72,57 +72,57 @@ def fit_many(
     x, y
         As in `fit`.
     n_threads : int or "auto", default "auto"
-        At least 1; "auto" is the number of cores that this process may use, by its affinity and its control
-        groups. With more there is a warning.
+        At least 1; "auto" is the number of cores that this process may use, by its affinity and control
+        groups. More than that gives a warning.
     cluster : distributed.Client, optional
-        Of a Dask cluster, whose workers then fit the networks in place of threads here; needs
-        `crabnet-jit[dask]`. Workers may die and come meanwhile: each network is there once. Functions of your
+        Of a Dask cluster, whose workers fit the networks in place of threads here; needs
+        `crabnet-jit[dask]`. Workers may die and join meanwhile. Functions of your
         own travel by cloudpickle.
     progress : bool, default False
-        Whether to show the iterations and networks that are done, as `ProgressBar` does.
+        Whether to show how many iterations and networks are done, as `ProgressBar` does.
     checkpoint : path-like, optional
-        A file for the networks that are finished, written now and then, at the end, and after Ctrl-C. If it
+        A file for the finished networks, written now and then, at the end, and after Ctrl-C. If it
         cannot be written, there is a warning.
     checkpoint_seconds : float, default 60.0
-        Seconds between two times that it is written, at least 0.
+        Seconds between two writes, at least 0.
     resume : path-like, optional
-        A checkpoint of the same specs and data, perhaps of fewer of the specs. Its networks are taken; those
-        that were on their way begin anew. The result is the same, bit for bit.
+        A checkpoint of the same specs and data, or of some of the specs. Its networks are reused; unfinished
+        ones start again. The result is the same, bit for bit.
     **options
-        Arguments of `fit` for all networks; those of a spec come first.
+        Arguments of `fit` for all networks; a spec overrides them.
 
     Returns
     -------
     Fits
-        A list of networks, in the order of specs, with None in place of each that diverged.
+        A list of networks, in the order of specs, with None for each that diverged.
 
     Raises
     ------
     InvalidArgumentError
-        For arguments that are wrong, before any network is trained; the message says in which spec. Of a
-        cluster: if the client is closed, a worker has another version of this package or of Numba, something
-        cannot be sent to it, or the data need more memory than it has.
+        For wrong arguments, before any network is trained; the message says in which spec. With a cluster:
+        if the client is closed, a worker has another version of this package or of Numba, something cannot be
+        sent to it, or the data need more memory than it has.
     ClusterError
         If the cluster has no worker for a minute when it begins, its scheduler goes away, or a network was
         sent 5 times to workers that died. Its attribute `fits` has the networks so far; so has the
         checkpoint.
     MemoryError
-        If the results need more memory than is free; also before.
+        If the results need more memory than is free; also before training.
     FileFormatError
         If the checkpoint is something else, damaged, or of other specs or data.
     KeyboardInterrupt
-        Within a tenth of a second after Ctrl-C, when the checkpoint is written.
+        Within a tenth of a second after Ctrl-C, once the checkpoint is written.
 
     Warns
     -----
     RuntimeWarning
-        If networks diverged, which ones; see the attribute `errors` of the result.
+        If networks diverged; it says which ones. See the attribute `errors` of the result.
 
     Notes
     -----
-    The history of each network keeps all its losses, 8 bytes for each; `keep_losses=0` keeps about 1,000.
-    While a network is trained Python needs about 1 ms in all, for each 20,000 iterations, in which other
-    networks wait. A schedule of your own takes longer, and Ctrl-C waits until it returns.
+    The history of each network keeps all its losses, 8 bytes each; `keep_losses=0` keeps about 1,000.
+    For every 20,000 iterations of a network, Python needs about 1 ms, in which other networks wait. A
+    schedule of your own takes longer, and Ctrl-C waits until it returns.
 
     Warnings that a fit gives on a worker are in the worker's log.
 
@@ -180,13 +180,13 @@ def _check_names(where: str, names: Iterable[Any]) -> None:
             raise check.InvalidArgumentError(f"{where} cannot have {name!r}{_OF_THE_WHOLE[name]}")
         if name not in _DEFAULTS:
             known = [key for key in _DEFAULTS if key not in _OF_THE_WHOLE]
-            hint = other_names.hint(name, known) if isinstance(name, str) else "its names must be texts"
+            hint = other_names.hint(name, known) if isinstance(name, str) else "names must be strings"
             raise check.InvalidArgumentError(f"{where} has no argument {name!r}; {hint}")
 
 
 @contextlib.contextmanager
 def _naming(k: int) -> Iterator[None]:
-    """A block whose errors are those of the spec k."""
+    """A block whose errors name the spec k."""
     try:
         yield
     except check.InvalidArgumentError as error:
@@ -194,7 +194,7 @@ def _naming(k: int) -> Iterator[None]:
 
 
 class _Many:
-    """The fits of a call, and what has become of them so far."""
+    """The fits of a call, and their state."""
 
     def __init__(self, common: dict[str, Any], own: list[dict[str, Any]], x: Any, y: Any) -> None:
         self.members, self.own = Members(Shared(x), y, common), own
@@ -221,15 +221,15 @@ class _Many:
         return {**self.members.options, **self.own[k]}
 
     def _rehearse(self, k: int) -> "_Rehearsal":
-        """A fit without iterations, which finds what is wrong with its arguments."""
+        """A fit without iterations, which finds errors in its arguments."""
         rehearsal = _Rehearsal()
-        with contextlib.suppress(FloatingPointError):  # a validation loss that is not finite, as yet
+        with contextlib.suppress(FloatingPointError):  # a validation loss that is not finite yet
             rehearsal.see(self._untrained(k, rehearsal), self._spec(k))
         return rehearsal
 
     def _untrained(self, k: int, rehearsal: "_Rehearsal") -> NN:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "the search for", RuntimeWarning)  # which has not begun
+            warnings.filterwarnings("ignore", "the search for", RuntimeWarning)  # the search has not begun
             return self.members.fit(self.own[k], rehearsal)
 
     def _identity(self, k: int) -> str:
@@ -246,12 +246,12 @@ class _Many:
                 self.keep(k, finished.network(self._untrained(k, _Rehearsal())))
 
     def check_memory(self) -> None:
-        """Raise an error if the results would not fit into memory."""
+        """Raise an error if the results do not fit into memory."""
         free = memory.available()
         if free is not None and self._n_bytes > free:
             raise MemoryError(
                 f"{len(self.own):,} networks with their histories need {self._n_bytes / 1e9:,.1f} GB, "
-                f"of which {free / 1e9:,.1f} are free; keep_losses=0 keeps fewer losses"
+                f"but only {free / 1e9:,.1f} GB is free; keep_losses=0 keeps fewer losses"
             )
 
     @property
@@ -272,7 +272,7 @@ class _Many:
         self._is_done[k], self._n_done[k] = True, self._lengths[k]
 
     def train(self, run: "_Runner", progress: bool, checkpoint: Any, seconds: float) -> None:
-        """Fit what is not done."""
+        """Train the networks that are not done."""
         meter = Meter()
         next_save = time.perf_counter() + seconds
 
@@ -361,14 +361,14 @@ def _on_cluster(many: _Many, job: "Job", watch: Callable[[], None]) -> None:
 
 
 class _Rehearsal(Callback):
-    """Ends a run before its first iteration, and sees what it would need.
+    """Ends a run before its first iteration, and records what it would need.
 
     Attributes
     ----------
     end : int
         Its iterations.
     n_bytes : int
-        What its result would take.
+        Memory for its result.
     cost : float
         About how many seconds, good enough to compare it with others.
     """
@@ -387,7 +387,7 @@ class _Rehearsal(Callback):
         run.stop("for a rehearsal")
 
     def see(self, net: NN, spec: Mapping[str, Any]) -> None:
-        """Count what the network and its history take."""
+        """Compute the memory for the network and its history."""
         assert net.fit_history is not None
         kept = self.end if spec["keep_losses"] is None else min(self.end, spec["keep_losses"] + 1001)
         rows = net.fit_history.validation_rows.size and net.fit_history.training_rows.size

@@ -1,4 +1,4 @@
-"""What `fit_many` gives: networks, and the errors of those that diverged; what it raises for a cluster."""
+"""The result of `fit_many`: networks, and the errors of those that diverged; the error of a cluster."""
 
 from collections.abc import Iterable
 
@@ -19,12 +19,12 @@ class ClusterError(RuntimeError):
 
 
 class Fits(list[NN | None]):
-    """Networks in the order of their specs; None in place of each that diverged.
+    """Networks in the order of their specs, with None for each that diverged.
 
     Attributes
     ----------
     errors : dict of int to FloatingPointError
-        Of those that diverged, by their places.
+        The errors of those that diverged, by their index.
 
     Examples
     --------
@@ -42,7 +42,7 @@ class Fits(list[NN | None]):
 
     @property
     def networks(self) -> list[NN]:
-        """Those that did not diverge."""
+        """The networks that did not diverge."""
         return [net for net in self if net is not None]
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""The file from which many fits go on: the networks that are finished, and the fits that they are of."""
+"""The file from which many fits resume: the finished networks, and which fits they belong to."""
 
 import hashlib
 from collections.abc import Mapping
@@ -20,18 +20,19 @@ from crabnet_jit.network.posterior import Posterior
 from crabnet_jit.training.divergence import DivergenceError
 
 _KIND, _VERSION = "many fits", 1
-_DATA = "sample_weight", "loss", "handle_unknown", "missing", "start"  # what `understood` takes
+_WITHOUT_EFFECT = "sample_weight", "keep_losses", "n_threads"  # on the network, or part of the data
+_DATA = "sample_weight", "loss", "handle_unknown", "missing", "start"  # the arguments of `understood`
 
 
 class Finished(NamedTuple):
-    """A fit that is over.
+    """A finished fit.
 
     Attributes
     ----------
     identity : str
-        Of its arguments and data, see `identity`.
+        A digest of its arguments and data, see `identity`.
     found : FloatingPointError or dict
-        Its error; or of its network all that a fit without iterations does not have, as plain values.
+        Its error; or everything in its network that a fit without iterations lacks, as plain values.
     arrays : dict
         The same for arrays.
     """
@@ -42,7 +43,7 @@ class Finished(NamedTuple):
 
     @classmethod
     def of(cls, name: str, net: NN | None, error: FloatingPointError | None) -> "Finished":
-        """Of what a fit has given."""
+        """The result of a fit."""
         if net is None:
             return cls(name, error, {})
         history = net.fit_history
@@ -58,7 +59,7 @@ class Finished(NamedTuple):
         return cls(name, values, arrays)
 
     def network(self, net: NN) -> NN:
-        """That which a fit without iterations has given, with all that the others have brought."""
+        """The network of a fit without iterations, completed with the results of training."""
         history = net.fit_history
         assert history is not None
         net.parameters = self.arrays["parameters"]
@@ -97,7 +98,7 @@ def write_fits(path: Path, finished: Mapping[int, Finished]) -> None:
 
 
 def read_fits(path: str | PathLike[str]) -> dict[int, Finished]:
-    """What `write_fits` wrote, believing nothing but the digest of the numbers.
+    """Read what `write_fits` wrote; everything is checked except the digest of the numbers.
 
     Raises
     ------
@@ -142,11 +143,9 @@ def _parse(header: dict[str, Any], arrays: dict[str, Array]) -> dict[int, Finish
 
 
 def identity(x: Shared, y: Any, spec: Mapping[str, Any]) -> str:
-    """A digest of a fit: of its data, and of all its arguments but functions."""
+    """A digest of a fit: of its data, and of all its arguments except functions."""
     data = understood(x, y, *(spec[name] for name in _DATA))
-    rest = {
-        name: value for name, value in sorted(spec.items()) if name not in ("sample_weight", "keep_losses")
-    }
+    rest = {name: value for name, value in sorted(spec.items()) if name not in _WITHOUT_EFFECT}
     return _digest(x.once(_digest_of_data, data), *map(_text, rest.items()))
 
 
@@ -156,7 +155,7 @@ def _digest_of_data(data: Data) -> str:
 
 
 def _text(value: Any) -> str:
-    """A value in words that are the same in every process."""
+    """A description of a value that is the same in every process."""
     if isinstance(value, np.ndarray) and value.dtype.kind != "O":
         return (
             f"{value.dtype}{value.shape}{hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"

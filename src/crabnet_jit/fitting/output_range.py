@@ -1,4 +1,4 @@
-"""Outputs that stay in a range: the last activation, and the units in which its values are that range."""
+"""Outputs that stay in a range: the last activation, and the units that map its values to that range."""
 
 import math
 from typing import Any, NamedTuple
@@ -12,16 +12,16 @@ from crabnet_jit.components.losses import Loss
 from crabnet_jit.data.moments import moments
 from crabnet_jit.fitting.step_options import is_auto
 
-#: Values of the activations that keep outputs in a range; and of the one that does not.
+#: Ranges of the activations that keep outputs in a range, and of the one that does not.
 _VALUES = {"softplus": (0.0, math.inf), "sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 _ALL = -math.inf, math.inf
-_HEADS = "values", "quantiles"  # outputs that are in units of targets
+_HEADS = "values", "quantiles"  # outputs in the units of targets
 
 
 class OutputRange(NamedTuple):
-    """The last activation of a network, and the ends of each target's outputs, in units of the data.
+    """The last activation of a network, and the bounds of each target's outputs, in units of the data.
 
-    An end is infinite where there is none.
+    A missing bound is infinite.
     """
 
     activation: Activation
@@ -29,7 +29,7 @@ class OutputRange(NamedTuple):
     high: Array
 
     def check_targets(self, name: str, targets: Array, rows: Array | None = None) -> None:
-        """Reject targets (n_samples, n_targets) beyond the ends; `rows` are their places."""
+        """Reject targets (n_samples, n_targets) beyond the bounds; `rows` are their row numbers."""
         wrong = (targets < self.low) | (targets > self.high)
         if wrong.any():
             row, k = (int(index) for index in np.argwhere(wrong)[0])
@@ -41,7 +41,7 @@ class OutputRange(NamedTuple):
 
     @property
     def is_bounded(self) -> bool:
-        """Whether there is an end."""
+        """Whether there is a bound."""
         return self.activation.name != "identity"
 
     def units(self, targets: Array, weights: Array, dtype: "np.dtype[Any]") -> tuple[Array, Array]:
@@ -53,7 +53,7 @@ class OutputRange(NamedTuple):
         return self.low, np.where(size > 0, size, 1.0)
 
     def _between(self, dtype: "np.dtype[Any]") -> tuple[Array, Array]:
-        """Those for two ends; a little smaller where the sum would be rounded beyond an end."""
+        """The units for two bounds; a little smaller if the sum would be rounded beyond a bound."""
         least, most = _VALUES[self.activation.name]
         share = 1 / (most - least)
         y_mean = self.low if least == 0 else 0.5 * self.low + 0.5 * self.high
@@ -66,7 +66,7 @@ class OutputRange(NamedTuple):
         if y_std.min() < np.finfo(dtype).tiny:
             k = int(y_std.argmin())
             came = f"{self.low[k]} and {self.high[k]}"
-            raise check.reject("output_range", f"ends that are apart in {dtype}", came)
+            raise check.reject("output_range", f"bounds that differ in {dtype}", came)
         return y_mean, y_std
 
     def _is_beyond(self, y_mean: Array, y_std: Array, dtype: "np.dtype[Any]") -> Array:
@@ -82,7 +82,7 @@ class OutputRange(NamedTuple):
 def output_range_of(
     output_activation: Activation | str, output_range: Any, loss: Loss, n_targets: int
 ) -> OutputRange:
-    """The range that is asked for, by default that of the activation."""
+    """The range that is asked for, by default the range of the activation."""
     if is_auto(output_activation) and output_range is None:
         output_activation = "identity"
     activation = None
@@ -107,20 +107,20 @@ def output_range_of(
     if activation is None:
         activation = as_activation("output_activation", fitting[0])
     if activation.name not in fitting:
-        ends = "with two ends" if high[0] < math.inf else "without a high end"
+        ends = "with two bounds" if high[0] < math.inf else "without an upper bound"
         allowed = f"'auto' or {' or '.join(map(repr, fitting))} for an output_range {ends}"
         raise check.reject("output_activation", allowed, repr(output_activation))
     return OutputRange(activation, low, high)
 
 
 def _ends(output_range: Any, n_targets: int) -> tuple[Array, Array]:
-    """Ends (n_targets,), of which each low one is below the high one."""
+    """Bounds (n_targets,); each lower one is below the upper one."""
     allowed = f"(low, high) or (low, None), each a number or one for each of {n_targets} targets"
     is_text = isinstance(output_range, (str, bytes))
     if is_text or not check.is_iterable(output_range) or len(given := list(output_range)) != 2:
         raise check.reject("output_range", allowed, check.shown(output_range))
     if given[0] is None:
-        hint = "; for a high end only, fit -y with output_range=(-high, None)" * (given[1] is not None)
+        hint = "; for an upper bound only, fit -y with output_range=(-high, None)" * (given[1] is not None)
         raise check.reject("output_range", allowed, check.shown(output_range), hint)
     ends = []
     for k, end in enumerate(given):
@@ -133,5 +133,5 @@ def _ends(output_range: Any, n_targets: int) -> tuple[Array, Array]:
     low, high = ends
     if (wrong := low >= high).any():
         k = int(wrong.argmax())
-        raise check.reject("output_range", "a low end below the high end", f"{low[k]} and {high[k]}")
+        raise check.reject("output_range", "a lower bound below the upper one", f"{low[k]} and {high[k]}")
     return low, high

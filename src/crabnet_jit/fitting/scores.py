@@ -21,9 +21,9 @@ class Scores(NamedTuple):
     """How well a network predicts a data set, in the targets' own units.
 
     rmse, mae and r2 have a number for each target, over the samples where it is known. All are NaN for a
-    target that is known for none, and r2 for one that is constant. n_samples have a known target. `coverage`
-    is the share of samples in the interval of this `level`, for each target; both are None unless the network
-    knows intervals, see `NN.interval`.
+    target that is never known, and r2 is NaN for a constant target. n_samples is the number of samples with a
+    known target. `coverage` is the share of samples in the interval of this `level`, for each target; both
+    are None unless the network has intervals, see `NN.interval`.
     """
 
     n_samples: int
@@ -40,10 +40,10 @@ class Scores(NamedTuple):
 class ClassScores(NamedTuple):
     """How well a classifier predicts the labels of a data set.
 
-    `accuracy` is the share of samples whose predicted labels are right; where each sample has several, all
-    that are known must be. `log_loss` is the mean of -log(p), p being the probability of the right label,
-    over all known labels. `roc_auc` is the probability that a sample of the second class gets a higher
-    probability for it than a sample of the first; NaN unless there are two classes, and samples of both.
+    `accuracy` is the share of samples whose predicted labels are right; if a sample has several, all known
+    ones must be right. `log_loss` is the mean of -log(p) over all known labels, where p is the probability of
+    the right label. `roc_auc` is the probability that a sample of the second class gets a higher probability
+    of that class than a sample of the first; NaN unless there are two classes, and samples of both.
 
     Examples
     --------
@@ -66,9 +66,9 @@ def score(net: Predictor, x: Any, y: Any, sample_weight: ArrayLike | None = None
 
     For a regression: root mean squared error, mean absolute error and coefficient of determination,
     r2 = 1 - sum(w (y - prediction)^2) / sum(w (y - mean(y))^2), for each target; and the share of samples in
-    the network's intervals, if it knows some. For a classifier, y being labels as in `fit`: accuracy, log
+    the network's intervals, if it has any. For a classifier, where y holds labels as in `fit`: accuracy, log
     loss and ROC AUC. The weights w are 1 unless `sample_weight` (n_samples,) is given, at least 0 and not all
-    0. Where y is NaN or missing, it is unknown, and does not count.
+    0. Where y is NaN or missing, it is unknown and does not count.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def score(net: Predictor, x: Any, y: Any, sample_weight: ArrayLike | None = None
     rows, targets, weights = rows[counted], targets[counted], weights[counted]
     if labels is not None:
         return _class_scores(net, net.response(rows), targets, weights)
-    with np.errstate(over="ignore", invalid="ignore"):  # infinite, then
+    with np.errstate(over="ignore", invalid="ignore"):  # the result may be infinite
         pairs = zip(targets.T, net.predictions(rows).T, strict=True)
         of_targets = [_of_one_target(*pair, weights) for pair in pairs]
     rmse, mae, r2 = (np.array(numbers) for numbers in zip(*of_targets, strict=True))
@@ -108,7 +108,7 @@ def score(net: Predictor, x: Any, y: Any, sample_weight: ArrayLike | None = None
 
 
 def _coverage(targets: Array, low: Array, high: Array, weights: Array) -> Array:
-    """The share of the known targets (n_samples, n_targets) from low to high, NaN where none is known."""
+    """The share of known targets (n_samples, n_targets) from low to high; NaN where none is known."""
     of_known = weights[:, None] * ~np.isnan(targets)
     inside = (of_known * ((low <= targets) & (targets <= high))).sum(axis=0)
     total = of_known.sum(axis=0)
@@ -129,7 +129,7 @@ def _of_one_target(targets: Array, predictions: Array, weights: Array) -> tuple[
 
 
 def _class_scores(net: Predictor, probabilities: Array, targets: Array, weights: Array) -> ClassScores:
-    """Of probabilities and targets (n_samples, out_features)."""
+    """The scores of probabilities, for targets (n_samples, out_features)."""
     schema = net.schema
     of_labels = weights
     if schema.is_softmax(net.out_features):
@@ -147,7 +147,7 @@ def _class_scores(net: Predictor, probabilities: Array, targets: Array, weights:
 
 
 def _log(probabilities: Array) -> Array:
-    """Finite, since probabilities are kept a rounding error away from 0 and 1, as scikit-learn does."""
+    """Logarithms, finite since probabilities are kept a rounding error away from 0, as in scikit-learn."""
     tiny = np.finfo(np.float64).eps
     logarithms: Array = np.log(np.clip(probabilities, tiny, 1 - tiny))
     return logarithms

@@ -1,4 +1,4 @@
-"""One data set for many fits: what they make of it alike is made once."""
+"""One data set for many fits: preparations that they share are made once."""
 
 import threading
 from collections import OrderedDict
@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_MAX_RESULTS = 32  # such as the samples with the weights of one fit
-_MAX_DEPTH = 4  # of lists in lists, of which one may contain itself
+_MAX_RESULTS = 32  # kept results, such as the samples with the weights of one fit
+_MAX_DEPTH = 4  # of nested lists, since a list may contain itself
 
 
 class Shared:
-    """Inputs that several fits get; their targets are the same, too.
+    """Inputs that several fits share, together with the targets.
 
     Attributes
     ----------
@@ -29,11 +29,11 @@ class Shared:
         return Shared, (self.x,)  # another process makes the results anew
 
     def once(self, function: Callable[..., T], *arguments: Any) -> T:
-        """What a function gives for these arguments, which must not change, nor may the result."""
+        """The result of a function for these arguments; neither these nor the result may change."""
         key = (function, *map(value_key, arguments))
         with self._alone:
             if key not in self._results:
-                # With the arguments, whose addresses are in the key.
+                # Keep the arguments alive, whose addresses are in the key.
                 self._results[key] = arguments, function(*arguments)
                 if len(self._results) > _MAX_RESULTS:
                     self._results.popitem(last=False)
@@ -43,12 +43,12 @@ class Shared:
 
 
 def once(shared: Shared | None, function: Callable[..., T], *arguments: Any) -> T:
-    """What a function gives; for what is shared, it is called once."""
+    """The result of a function; for a shared data set, it is called once."""
     return function(*arguments) if shared is None else shared.once(function, *arguments)
 
 
 def value_key(value: Any, depth: int = 0) -> Any:
-    """A key that is the same for equal plain values, and else for the same object only."""
+    """A key that is the same for equal plain values, and otherwise only for the same object."""
     if isinstance(value, (tuple, list)) and depth < _MAX_DEPTH:
         return type(value), tuple(value_key(item, depth + 1) for item in value)
     is_plain = value is None or isinstance(value, (str, int, float))

@@ -1,4 +1,4 @@
-"""The derivatives that a fit is given: those of the samples to train on, and whether y contradicts them."""
+"""The derivatives given to a fit: those of the samples to train on, and whether y contradicts them."""
 
 import warnings
 from typing import Any
@@ -12,20 +12,20 @@ from crabnet_jit.data.moments import moments
 from crabnet_jit.fitting.data_set import Parts
 from crabnet_jit.fitting.understanding import Data
 
-_MOST_SAMPLES = 1000  # that are compared, each with its nearest one
-_PAIRS_FOR_EACH = 10  # inputs; fewer say nothing
-_EXPLAINED = 0.98  # share of the differences of y that must follow from dy, but for factors
-_FACTORS = 0.5, 2.0  # of these a doubt remains
+_MOST_SAMPLES = 1000  # samples to compare, each with its nearest neighbour
+_PAIRS_FOR_EACH = 10  # pairs that each input needs; fewer are not conclusive
+_EXPLAINED = 0.98  # share of the differences of y that must follow from dy, up to factors
+_FACTORS = 0.5, 2.0  # factors in between are not conclusive
 _STANDARD_ERRORS = 10.0  # by which a factor must differ from 1
 
 
 def derivatives_for(dy: Any, data: Data, parts: Parts) -> Array:
-    """Of what users give as dy, the derivatives (n_samples, n_out, n_in) of the samples to train on."""
+    """The derivatives (n_samples, n_out, n_in) at the samples to train on, from a user's dy."""
     if not data.loss.is_regression:
         raise check.reject("dy", "left out for classes", f"an array, with the loss {data.loss.name}")
     columns = data.schema.columns
     if columns is not None and not columns.are_numbers:
-        allowed = "left out where a column of x is of texts or categories, which have no derivatives"
+        allowed = "left out if a column of x has strings or categories, which have no derivatives"
         raise check.reject("dy", allowed, "an array")
     inputs, targets, weights = parts.training
     given = known_derivatives(dy, data.is_kept.size, targets.shape[1], inputs.shape[1])
@@ -35,11 +35,11 @@ def derivatives_for(dy: Any, data: Data, parts: Parts) -> Array:
 
 
 def _warn_of_other_units(inputs: Array, targets: Array, derivatives: Array, weights: Array) -> None:
-    """Compare differences of neighbours' targets with what derivatives say; warn of another unit or sign.
+    """Compare differences of neighbours' targets with the derivatives; warn of a different unit or sign.
 
     Between neighbours a and b, y_b - y_a is about half the sum of both derivatives times x_b - x_a. Least
-    squares give a factor for each input, 1 where dy is right. Where targets are too noisy or samples too far
-    apart for that, nothing is said.
+    squares give a factor for each input, which is 1 if dy is right. If targets are too noisy or samples too
+    far apart for that, there is no warning.
     """
     for o in range(targets.shape[1]):
         is_known = ~np.isnan(derivatives[:, o]).any(axis=1) & ~np.isnan(targets[:, o]) & (weights > 0)
@@ -71,16 +71,16 @@ def _warn_of_other_units(inputs: Array, targets: Array, derivatives: Array, weig
 
 
 def _nearest(x: Array) -> Any:
-    """For each sample the nearest other one."""
+    """The nearest neighbour of each sample."""
     distances = ((x[:, None] - x) ** 2).sum(axis=2)
     np.fill_diagonal(distances, np.inf)
     return distances.argmin(axis=1)
 
 
 def _factors(rises: Array, differences: Array) -> tuple[Array, Array, float]:
-    """Of each input the factor, by least squares, and its standard error; and the share they explain."""
+    """Each input's least-squares factor and its standard error, and the share that the factors explain."""
     scale = np.abs(rises).max(axis=0)
-    is_flat = scale == 0.0  # which says nothing
+    is_flat = scale == 0.0  # which is not conclusive
     scale[is_flat] = 1.0
     A = rises / scale
     inverse = np.linalg.pinv(A.T @ A)

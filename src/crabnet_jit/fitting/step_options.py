@@ -1,4 +1,4 @@
-"""How many steps `fit` takes, of how many samples, and how long they are."""
+"""How many steps `fit` takes, with how many samples, and at which learning rate."""
 
 from typing import NamedTuple
 
@@ -7,13 +7,13 @@ from crabnet_jit.components.schedules import Cosine, Schedule
 from crabnet_jit.components.update_rules import Optimizer
 
 AUTO = "auto"
-#: What "auto" is for update rules, and the number of iterations for methods of second order.
+#: The values of "auto" for update rules, and the number of iterations for second-order methods.
 LEARNING_RATE, N_ITERATIONS, BATCH_SIZE = 0.003, 20_000, 64
 N_SECOND_ORDER, N_WITH_EVIDENCE = 1_000, 5_000
 
 
 class StepOptions(NamedTuple):
-    """The options of a fit's steps; without a batch size, each takes all samples."""
+    """The options of a fit's steps; without a batch size, each step takes all samples."""
 
     n_iterations: int
     batch_size: int | None
@@ -23,7 +23,7 @@ class StepOptions(NamedTuple):
 def steps_of(
     rule: Optimizer, n_iterations: int | str, batch_size: int | str, learning_rate: float | str | Schedule
 ) -> StepOptions:
-    """The options for an optimiser, from what users pass."""
+    """The options for an optimiser, from users' arguments."""
     if is_auto(n_iterations):
         of_second_order = N_WITH_EVIDENCE if rule.has_evidence else N_SECOND_ORDER
         n_iterations = of_second_order if rule.is_second_order else N_ITERATIONS
@@ -44,15 +44,15 @@ def steps_of(
 
 
 def batch_size_of(rule: Optimizer, options: StepOptions, n_samples: int) -> int:
-    """Samples in a batch, which are all for methods of second order."""
+    """The number of samples in a batch; second-order methods take all."""
     if options.batch_size is None:
         return n_samples
     if rule.is_second_order and options.batch_size < n_samples:
         allowed = f"left out for {rule.name}, which takes all {n_samples} samples in each iteration"
-        raise check.reject("batch_size", allowed, repr(options.batch_size), "; adam takes batches")
+        raise check.reject("batch_size", allowed, repr(options.batch_size), "; adam uses batches")
     return options.batch_size
 
 
 def is_auto(value: object) -> bool:
-    """Whether an option is left to us."""
+    """Whether an option is "auto"."""
     return isinstance(value, str) and value == AUTO

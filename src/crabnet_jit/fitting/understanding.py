@@ -1,4 +1,4 @@
-"""What the x and y of a fit mean: columns, classes, targets, and what becomes of missing values."""
+"""How the x and y of a fit are read: columns, classes, targets, and missing values."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -19,10 +19,9 @@ from crabnet_jit.network.schema import Schema, filled
 
 
 class Data(NamedTuple):
-    """Inputs, targets and weights of the samples that are kept, what they mean, and the loss that fits them.
+    """Inputs, targets and weights of the samples that are kept, what they mean, and the loss for them.
 
-    Inputs are NaN where they are missing, targets where they are unknown; `is_kept` has a flag for each
-    sample that was given.
+    Missing inputs and unknown targets are NaN; `is_kept` has a flag for each sample that was given.
     """
 
     schema: Schema
@@ -42,7 +41,7 @@ def understood(
     missing: str,
     start: NN | None,
 ) -> Data:
-    """What x and y are. A network to start from knows its columns and classes."""
+    """Read x and y. A network to start from has its own columns and classes."""
     if isinstance(x, Shared):
         return x.once(understood, x.x, y, sample_weight, loss, handle_unknown, missing, start)
     check_start(start)
@@ -96,7 +95,7 @@ def _weights_with_gaps(sample_weight: Any, n_samples: int) -> Array:
 
 
 def _kept(inputs: Array, y: Any, missing: str) -> NDArray[np.bool_]:
-    """Samples with a known target, and with "drop", with all inputs."""
+    """Whether each sample has a known target and, with "drop", all inputs."""
     has_target = ~missing_targets(y)
     if has_target.all() and missing == "error":
         return np.ones(len(inputs), bool)
@@ -104,14 +103,14 @@ def _kept(inputs: Array, y: Any, missing: str) -> NDArray[np.bool_]:
         raise check.reject("y", f"of as many samples as x, {len(inputs)}", f"{len(has_target)}")
     is_kept = has_target & ~np.isnan(inputs).any(axis=1) if missing == "drop" else has_target
     if not has_target.any():
-        raise check.reject("y", "known for some sample", "none: each misses a target")
+        raise check.reject("y", "known for at least one sample", "no known target")
     if not is_kept.any():
-        raise check.reject("x and y", "a sample without missing values", "none: each misses a value")
+        raise check.reject("x and y", "complete for at least one sample", "missing values in every sample")
     return is_kept
 
 
 def with_means(parts: Parts, net: NN) -> Parts:
-    """The data sets with means in place of missing inputs; the network gets these, if it has none."""
+    """The data sets, with missing inputs replaced by means; the network gets the means if it has none."""
     if net.schema.missing != "mean":
         return parts
     if net.schema.means is None:
@@ -129,12 +128,12 @@ def with_means(parts: Parts, net: NN) -> Parts:
 
 
 def _means(inputs: Array, weights: Array, names: list[str]) -> tuple[float, ...]:
-    """For each input the weighted mean of the values that are not missing."""
+    """The weighted mean of the non-missing values of each input."""
     means = []
     for name, values in zip(names, inputs.T, strict=True):
         is_there = ~np.isnan(values) & (weights > 0)
         if not is_there.any():
-            allowed = "a value for each input in some sample to train on"
+            allowed = "known for each input in at least one training sample"
             raise check.reject("x", allowed, f"none for {check.shown(name)}")
         means.append(float(moments(values[is_there, None], weights[is_there]).mean[0]))
     return tuple(means)

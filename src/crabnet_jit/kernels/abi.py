@@ -1,4 +1,4 @@
-"""What a run calls through addresses: seven kinds of kernels, their signatures, and whether it calls any.
+"""The kernels that a run calls through addresses: seven kinds, their signatures, and whether any is called.
 
     activation  (z, a, y, dy_dz)                              panels, a number, panels
     jets        (z, a, y, first, second, third)               panels, a number, panels
@@ -36,7 +36,7 @@ def activation_address(kernel: Any, dtype: "np.dtype[Any]") -> int:
 
 @by_kernel
 def _jets_address(kernel: Any, dtype: "np.dtype[Any]") -> int:
-    """That of an activation with its first three derivatives."""
+    """The address of an activation with its first three derivatives."""
     panel = array_type(dtype, 2)
     return address_of(kernel, panel, types.float64, panel, panel, panel, panel)
 
@@ -82,7 +82,7 @@ def calls_of(
     *,
     has_masks: bool = False,
 ) -> Any:
-    """The addresses of all that a run calls (structs.py), or None if everything is compiled into it.
+    """The addresses of all kernels that a run calls (structs.py), or None if all are compiled into it.
 
     Parameters
     ----------
@@ -91,14 +91,14 @@ def calls_of(
     activations : sequence of (int, kernel)
         The kind of each layer's activation (layout.py), and its kernel.
     loss, penalties : kernel and array of float64
-        If the loss is computed.
+        Given if the loss is computed.
     update, numbers : kernel and array of float64
-        The update rule, if the network is trained.
+        The update rule and its constants, if the network is trained.
     curvature : kernel
-        That of the loss, if it is needed.
+        The kernel of the loss's curvature, if it is needed.
     has_masks : bool
-        Whether hidden units are dropped. Their activations are all called then, since the loops of the
-        linear layer know no masks.
+        Whether there is dropout. All activations are then called, since the loops of the linear layer do
+        not handle masks.
     """
     found = [INLINED] * ACTIVATIONS
     if loss is not None and loss is not entries.loss_forward["mse"]:
@@ -121,10 +121,10 @@ def calls_of(
 def jet_calls_of(
     dtype: "np.dtype[Any]", activations: Sequence[Any], *of_run: Any, residuals: Sequence[Any] = ()
 ) -> Any:
-    """The same for kernels that take jets through a network (jets.py), which call all activations.
+    """The same for kernels that propagate jets through a network (jets.py), which call all activations.
 
-    `activations` are the kernels that give all derivatives (jet_entries.py); of_run are the arguments of
-    `calls_of` after those; `residuals` are kernels of equations (residuals.py), whose addresses come last.
+    `activations` are the kernels that return all derivatives (jet_entries.py). `of_run` are the arguments of
+    `calls_of` after those. `residuals` are kernels of equations (residuals.py); their addresses come last.
     """
     found = calls_of(dtype, (), *of_run) or [INLINED] * ACTIVATIONS
     of_layers = (_jets_address(kernel, dtype) for kernel in activations)

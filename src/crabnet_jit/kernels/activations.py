@@ -1,7 +1,8 @@
 """Activation functions with their first three derivatives, for vectors.
 
 Every formula takes a vector x and a number a, which few of them use, and returns y, dy_dx, d2y_dx2 and
-d3y_dx3. What a caller does not use is not computed: formulas become part of the caller's loop. NaN stays NaN.
+d3y_dx3. Formulas are inlined into the caller's loop, so results that it ignores are never computed. NaN stays
+NaN.
 """
 
 import math
@@ -15,7 +16,7 @@ from crabnet_jit.machine.vector import absolute, copy_sign, fma, lanes, load, ma
 Derivatives = tuple[Vector, Vector, Vector, Vector]
 
 _GELU_SCALE, _GELU_CUBIC = math.sqrt(2 / math.pi), 0.044715
-_GELU_FLAT_BEYOND = 100.0  # beyond, tanh(u) is 1 or -1
+_GELU_FLAT_BEYOND = 100.0  # beyond this, tanh(u) is 1 or -1
 
 
 @kernel
@@ -50,7 +51,7 @@ def gelu(x: Vector, a: Number) -> Derivatives:
 @kernel
 def gelu_tanh(x: Vector, a: Number) -> Derivatives:
     """x (1 + tanh(u)) / 2, which is x times the logistic function of 2 u."""
-    near = maximum(-_GELU_FLAT_BEYOND, x)  # the square of x itself may be too large for a number
+    near = maximum(-_GELU_FLAT_BEYOND, x)  # the square of x itself may overflow
     near = where(near > _GELU_FLAT_BEYOND, _GELU_FLAT_BEYOND, near)
     square = near * near
     u = _GELU_SCALE * near * fma(_GELU_CUBIC, square, 1.0)
@@ -106,7 +107,7 @@ def activation_forward(formula: Any) -> Any:
     """The kernel that applies a formula to an array, element by element."""
 
     def forward(x: Panel, a: Number, y: Panel, dy_dx: Panel) -> float:
-        """Overwrite y, which may be x, and dy_dx; all of one shape. Return 0."""
+        """Overwrite y, which may be x, and dy_dx; all have the same shape. Return 0."""
         for i in range(x.shape[0]):
             for s in range(0, x.shape[1], lanes(x)):
                 value, derivative, _, _ = formula(load(x, i, s), a)
@@ -118,7 +119,7 @@ def activation_forward(formula: Any) -> Any:
 
 
 def custom_activation_forward(function: Any, derivative: Any) -> Any:
-    """The same for two compiled functions of one number."""
+    """The same kernel for a function and its derivative, both compiled and of one number."""
 
     def forward(x: Panel, a: Number, y: Panel, dy_dx: Panel) -> float:
         for i in range(x.shape[0]):
@@ -132,7 +133,7 @@ def custom_activation_forward(function: Any, derivative: Any) -> Any:
 
 
 def activation_curvature(formula: Any) -> Any:
-    """The kernel of the second derivative of a formula."""
+    """The kernel that applies the second derivative of a formula."""
 
     def curvature(x: Panel, a: Number, d2y_dx2: Panel) -> float:
         """Overwrite d2y_dx2, which may be x. Return 0."""
@@ -146,10 +147,10 @@ def activation_curvature(formula: Any) -> Any:
 
 
 def activation_jets(formula: Any) -> Any:
-    """The kernel of a formula and its derivatives, from which jets are made (jets.py)."""
+    """The kernel that applies a formula and its derivatives, from which jets are made (jets.py)."""
 
     def jets(x: Panel, a: Number, y: Panel, first: Panel, second: Panel, third: Panel) -> float:
-        """Overwrite y, which may be x, and the derivatives; all of one shape. `third` may have no rows."""
+        """Overwrite y, which may be x, and the derivatives; same shape, but `third` may have no rows."""
         has_third = third.shape[0] > 0
         for i in range(x.shape[0]):
             for s in range(0, x.shape[1], lanes(x)):

@@ -1,8 +1,8 @@
-"""Cells of delimited text, and the decimal numbers among them, correctly rounded.
+"""Reading cells of delimited text; decimal numbers are rounded correctly.
 
 A number is an integer below 10**19, divided by a power of ten. The quotient is corrected by the remainder of
-the division, which a fused multiply-add gives exactly. So its rounding is certain, unless the result is as
-good as halfway between two numbers.
+the division, which a fused multiply-add gives exactly. So its rounding is certain, unless the result is
+almost exactly halfway between two numbers.
 """
 
 import numpy as np
@@ -13,12 +13,12 @@ from crabnet_jit.machine.vector import fma_of_numbers
 from crabnet_jit.machine.view import part
 
 MAX_FRACTION = 22  # digits after the point: 10**22 is the last power of ten that float64 holds
-OTHER, EMPTY, DECIMAL, WHOLE = range(4)  # forms of cells: no number, no character, with a point, without
+OTHER, EMPTY, DECIMAL, WHOLE = range(4)  # cells: not a number, empty, with a point, without one
 
-_LIMIT = np.uint64(10**18)  # what can take one digit more
+_LIMIT = np.uint64(10**18)  # an integer below this can take one digit more
 _EXACT = np.uint64(2**53)
 _TEN, _ZERO, _PLUS, _MINUS = np.uint64(10), np.uint8(ord("0")), np.uint8(ord("+")), np.uint8(ord("-"))
-_SLACK = 2.0**-90  # of the quotient, in what it is corrected by
+_SLACK = 2.0**-90  # error of the correction, relative to the quotient
 
 
 @kernel
@@ -79,14 +79,15 @@ def read_rows(
     values: Matrix,
     forms: Matrix,
 ) -> None:
-    """Read the rows `text[start:end]` from `first` to before `last`.
+    """Read the rows `text[start:end]` from `first` up to, but not including, `last`.
 
-    Overwritten are how many cells each row has (n_rows,); where the separators before and after them are
-    (n_columns + 1, n_rows); and their values and forms (n_columns, n_rows). A number is a sign, or none, and
-    digits with at most one point, at most 19 of them after zeros, if its rounding is certain; any other value
-    is NaN. `powers` are those of ten from 0 to MAX_FRACTION. The delimiter is neither a digit nor a sign.
+    Overwrites the number of cells of each row (n_rows,), the positions of the separators before and after
+    them (n_columns + 1, n_rows), and their values and forms (n_columns, n_rows). A number is an optional sign
+    and digits with at most one point, at most 19 of them after leading zeros, and its rounding must be
+    certain; the value of any other cell is NaN. `powers` are the powers of ten from 0 to MAX_FRACTION. The
+    delimiter is neither a digit nor a sign.
     """
-    # Borrowed, since references would be counted for each cell, which takes 30 ns.
+    # Borrowed arrays: counting their references would take 30 ns for each cell.
     text, powers = part(text, 0, text.size), part(powers, 0, powers.size)
     n_columns = values.shape[0]
     for row in range(first, last):

@@ -20,15 +20,15 @@ _HIGH_SHIFT = np.uint64(32)
 
 
 def whole_groups(n: int) -> int:
-    """Draws in as many groups as n draws need."""
+    """The number of draws, rounded up to whole groups."""
     return -(-n // DRAWS) * DRAWS
 
 
 @kernel
 def fill_groups(stream: Stream, ahead: Number, draws: Flat) -> None:
-    """Overwrite `draws` with those of consecutive groups of 128, from `ahead` groups after the stream's on.
+    """Overwrite `draws` with consecutive groups of 128, starting `ahead` groups after the stream's group.
 
-    Reads a `Stream` (structs.py); `draws` is uint64, its size a multiple of 128.
+    Reads a `Stream` (structs.py). `draws` is uint64 and its size is a multiple of 128.
     """
     blocks = words(draws)
     group = stream.group + np.uint64(ahead)
@@ -39,11 +39,12 @@ def fill_groups(stream: Stream, ahead: Number, draws: Flat) -> None:
 
 @kernel
 def _fill_group(key: Flat, stream: Number, block: Number, out: Matrix, row: Number) -> None:
-    """Overwrite 16 rows of `out` from `row` on with the blocks from `block`, a multiple of 16, on."""
-    # 16 numbers from a multiple of 16 on: no carry from the low to the high word
+    """Overwrite 16 rows of `out` from `row` on with 16 blocks; the first is `block`, a multiple of 16."""
+    # 16 numbers that start at a multiple of 16: no carry from the low to the high word
     low = splat(out, np.uint32(block & _LOW_WORD)) + lane_numbers(out)
     high = np.uint32(block >> _HIGH_SHIFT)
-    # The state has four rows of four words, here each of 16 blocks. The first row is "expand 32-byte k".
+    # The state has four rows of four words, each a vector over 16 blocks. The first row is "expand 32-byte
+    # k".
     constants = np.uint32(0x61707865), np.uint32(0x3320646E), np.uint32(0x79622D32), np.uint32(0x6B206574)
     a0 = join(out, constants)
     b0 = join(out, (key[0], key[1], key[2], key[3]))

@@ -1,12 +1,12 @@
-"""Cholesky's factorisation A = L L^T of a matrix, and the solution of equations by it.
+"""The Cholesky factorisation A = L L^T of a matrix, and solving equations with it.
 
-A matrix is stored by columns: PANEL of them make a panel (size, PANEL), row by row, and panels follow one
-another. Its size is a whole number of panels; only the lower triangle is read.
+A matrix is stored in panels of PANEL columns. Each panel (size, PANEL) is stored row by row, and panels
+follow one another. The size is a whole number of panels; only the lower triangle is read.
 
-The factorisation goes from panel to panel. What the panels before it do to a panel is a sum of products of
-rows of L, of which tiles take eight columns at a time. Then the square on the diagonal is factorised, and the
-rows below it are multiplied by U, the transposed inverse of its factor, which is stored in the square's
-place.
+The factorisation goes from panel to panel. From each panel it subtracts sums of products of rows of L, which
+earlier panels hold; tiles take eight columns at a time. Then it factorises the square on the diagonal,
+and multiplies the rows below it by U, the transposed inverse of that factor. U is stored in place of the
+square.
 """
 
 import math
@@ -40,7 +40,7 @@ def set_entry(A: Flat, size: Number, i: Number, j: Number, value: Number) -> Non
 
 @kernel
 def add_to_diagonal(A: Flat, size: Number, n: Number, value: Number) -> None:
-    """A += value I, for the first n of its rows; those after them become rows of I."""
+    """A += value I in the first n rows; the rows after them become rows of I."""
     for i in range(n):
         A[_on_diagonal(size, i)] += value
     for i in range(n, size):
@@ -59,7 +59,7 @@ def trace(A: Flat, size: Number, n: Number) -> Number:
 
 @kernel
 def _on_diagonal(size: Number, i: Number) -> Number:
-    """Where A[i, i] is."""
+    """The offset of A[i, i]."""
     return (((i >> _LOG2_PANEL) * size + i) << _LOG2_PANEL) + (i & (PANEL - 1))
 
 
@@ -71,15 +71,15 @@ def _columns(A: Flat, size: Number, k: Number) -> Matrix:
 
 @kernel
 def _square(A: Flat, size: Number, k: Number) -> Matrix:
-    """Its square on the diagonal of A."""
+    """The square of panel k on the diagonal of A."""
     return matrix(A, (k * size + k * PANEL) * PANEL, PANEL, PANEL)
 
 
 @kernel
 def factorize(A: Flat, size: Number, squares: Flat, interrupt: Flag) -> bool:
-    """Overwrite A by L; return whether A is positive definite.
+    """Overwrite A with L; return whether A is positive definite.
 
-    `squares` are 2 PANEL^2 numbers to work in. When `interrupt` is set, it stops and returns False.
+    `squares` (2 PANEL^2 numbers) is workspace. When `interrupt` is set, it stops and returns False.
     """
     for k in range(size >> _LOG2_PANEL):
         if is_set(interrupt):
@@ -97,7 +97,7 @@ def factorize(A: Flat, size: Number, squares: Flat, interrupt: Flag) -> bool:
 
 @kernel
 def _subtract_products(before: Group, first: Number, columns: Matrix) -> None:
-    """Subtract from the columns of a panel, from row `first` on, what the panels before it do to them."""
+    """Subtract from a panel's columns, from row `first` on, the products with the panels before it."""
     for r in range(first, columns.shape[0], 2):
         for c in range(0, PANEL, 8):
             tile_sums(tile_negative(tile_dot(before, r, 2, before, first + c, 8)), columns, r, c, True)
@@ -105,9 +105,9 @@ def _subtract_products(before: Group, first: Number, columns: Matrix) -> None:
 
 @kernel
 def _invert_factor(A: Matrix, S: Matrix, G: Matrix) -> bool:
-    """Overwrite the square A by U = L^-T; return whether A is positive definite. S and G are workspace.
+    """Overwrite the square A with U = L^-T; return whether A is positive definite. S and G are workspace.
 
-    By Gauss's elimination in A and in I at the same time.
+    Gaussian elimination is applied to A and I at the same time.
     """
     for i in range(PANEL):
         for j in range(PANEL):
@@ -131,7 +131,7 @@ def _invert_factor(A: Matrix, S: Matrix, G: Matrix) -> bool:
 
 @kernel
 def solve(L: Flat, size: Number, b: Flat) -> None:
-    """Overwrite b (size,) by the solution x of L L^T x = b, for L from `factorize`."""
+    """Overwrite b (size,) with the solution x of L L^T x = b, for L from `factorize`."""
     n_panels = size >> _LOG2_PANEL
     x = matrix(b, 0, n_panels, PANEL)
     for k in range(n_panels):
@@ -161,7 +161,7 @@ def solve(L: Flat, size: Number, b: Flat) -> None:
 
 @kernel
 def solve_lower(L: Flat, size: Number, first: Number, X: Flat, squares: Flat) -> None:
-    """Overwrite the matrix X (size, PANEL) by L^-1 X. Its rows before those of panel `first` must be 0."""
+    """Overwrite the matrix X (size, PANEL) with L^-1 X. Its rows before panel `first` must be 0."""
     rest = matrix(squares, 0, PANEL, PANEL)
     for k in range(first, size >> _LOG2_PANEL):
         X_k = _rows(X, k)
@@ -180,9 +180,9 @@ def solve_lower(L: Flat, size: Number, first: Number, X: Flat, squares: Flat) ->
 
 @kernel
 def trace_of_inverse(L: Flat, size: Number, n: Number, X: Flat, squares: Flat, interrupt: Flag) -> Number:
-    """The sum of the first n entries on the diagonal of (L L^T)^-1, that of the squares in L^-1.
+    """The sum of the first n diagonal entries of (L L^T)^-1, which is the sum of squares in L^-1.
 
-    X (size, PANEL) is workspace. When `interrupt` is set, it stops, and what it returns means nothing.
+    X (size, PANEL) is workspace. When `interrupt` is set, it stops, and its result is meaningless.
     """
     total = 0.0
     for k in range(size >> _LOG2_PANEL):
@@ -202,7 +202,7 @@ def log_determinant(L: Flat, size: Number) -> Number:
     """ln det(L L^T)."""
     total = 0.0
     for i in range(size):
-        total -= 2.0 * math.log(L[_on_diagonal(size, i)])  # which has the inverse of L's entry
+        total -= 2.0 * math.log(L[_on_diagonal(size, i)])  # the inverse of L's entry is stored
     return total
 
 

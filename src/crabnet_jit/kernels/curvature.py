@@ -1,9 +1,9 @@
-"""The curvature of a loss with respect to the outputs, C = R R^T of each sample, and what goes through it.
+"""The curvature of a loss with respect to the outputs, C = R R^T for each sample, and products with it.
 
 For the outputs j and k, R_jk = r_k ((j = k) - m_j), with roots r and means m (losses.py). J are the
-derivatives of a sample's outputs with respect to the parameters. So the second derivatives of the loss with
-respect to these are, in the Gauss-Newton approximation, H = sum over the samples of J^T C J. That is a sum of
-products v^T v of rows v = R_k^T J.
+derivatives of a sample's outputs with respect to the parameters. In the Gauss-Newton approximation, the
+second derivatives of the loss with respect to the parameters are H = sum over the samples of J^T C J. That is
+a sum of products v^T v of rows v = R_k^T J.
 """
 
 from crabnet_jit.arrays import Flat, Group, Matrix, Number, Panel
@@ -17,18 +17,18 @@ from crabnet_jit.machine.llvm import PANEL
 from crabnet_jit.machine.vector import fma, lanes, load, splat, store, where
 from crabnet_jit.machine.view import group, panel, panel_of, part
 
-_PART = 0.1  # of a step, in which second derivatives along it are differences
+_PART = 0.1  # of a step: the increment of the differences that give second derivatives along it
 
 
 @kernel
 def last_layer(network: Network, workspace: Flat, n_panels: Number) -> Group:
-    """What a workspace holds of the outputs."""
+    """The part of a workspace that belongs to the outputs."""
     return outputs(workspace, network.layout, network.layout.shape[0] - 1, n_panels)
 
 
 @kernel
 def fill_roots(problem: Problem, first: Number, n_panels: Number) -> None:
-    """Overwrite roots and means of the panels from `first` on, whose outputs are in the workspace."""
+    """Overwrite roots and means of the panels from `first` on; their outputs are in the workspace."""
     curvature, batches = problem.curvature, problem.batches
     y = last_layer(problem.network, problem.workspace.activations, n_panels)
     for p in range(n_panels):
@@ -40,7 +40,7 @@ def fill_roots(problem: Problem, first: Number, n_panels: Number) -> None:
 
 @kernel
 def _of_outputs(x: Flat, y: Group, p: Number) -> Panel:
-    """Numbers for the outputs y in panel p."""
+    """The view of x that belongs to the outputs y of panel p."""
     return panel_of(group(x, 0, y.shape[0], y.shape[1]), p)
 
 
@@ -55,7 +55,7 @@ def errors_of(curvature: Curvature, k: Number, layout: Matrix, layer: Number, n_
 def fill_errors(problem: Problem, x: Group) -> None:
     """Overwrite `curvature.errors`: for each k, the derivatives of R_k^T y with respect to all layers' sums.
 
-    The workspace is what network_forward left of the panels x; its errors and gradients stay.
+    The workspace is as network_forward left it for the panels x; its errors and gradients do not change.
     """
     curvature, workspace, layout = problem.curvature, problem.workspace, problem.network.layout
     last, n_panels = layout.shape[0] - 1, x.shape[0]
@@ -87,7 +87,8 @@ def fill_errors(problem: Problem, x: Group) -> None:
 def second_along(problem: Problem, first: Number, x: Group, rows: Group) -> None:
     """Overwrite rows (n_panels, n_out, PANEL) with R^T y'', the outputs' second derivatives along the step.
 
-    These are differences of second order. The workspace is then what network_forward leaves of the panels x.
+    They are second-order differences. Afterwards the workspace is as network_forward leaves it for the
+    panels x.
     """
     network, curvature, workspace = problem.network, problem.curvature, problem.workspace
     around, no_masks = curvature.around, group(workspace.activations, 0, 0, 0)
@@ -119,9 +120,9 @@ def second_along(problem: Problem, first: Number, x: Group, rows: Group) -> None
 
 @kernel
 def fill_residuals(problem: Problem, rows: Group) -> None:
-    """Overwrite rows r such that R r are the loss's gradients with respect to the outputs.
+    """Overwrite the rows r such that R r is the loss's gradient with respect to the outputs.
 
-    These gradients are in the workspace's errors.
+    This gradient is in the workspace's errors.
     """
     curvature = problem.curvature
     dL_dy = last_layer(problem.network, problem.workspace.errors, rows.shape[0])
@@ -135,9 +136,9 @@ def fill_residuals(problem: Problem, rows: Group) -> None:
 
 @kernel
 def pull_back(problem: Problem, x: Group, rows: Group, add: bool) -> None:
-    """Overwrite `workspace.gradients` with the sum of J^T R rows over the panels x; or add that if `add`.
+    """Overwrite `workspace.gradients` with the sum of J^T R rows over the panels x; or add it if `add`.
 
-    The workspace is what network_forward left, roots and means are those of the panels.
+    The workspace is as network_forward left it; roots and means belong to these panels.
     """
     curvature, workspace = problem.curvature, problem.workspace
     dL_dy = last_layer(problem.network, workspace.errors, x.shape[0])

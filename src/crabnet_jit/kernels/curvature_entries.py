@@ -5,6 +5,7 @@ from crabnet_jit.kernels import levenberg_marquardt as method
 from crabnet_jit.machine.jit import entry_point
 
 levenberg_marquardt = entry_point(method.levenberg_marquardt, "levenberg_marquardt")
+help_equations = entry_point(method.help_equations, "help_equations")
 fill_posterior = entry_point(laplace.fill_posterior, "fill_posterior")
 variances = entry_point(laplace.variances, "variances")
 

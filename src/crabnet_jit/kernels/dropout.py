@@ -1,4 +1,4 @@
-"""Masks of dropout (N. Srivastava et al., 2014)."""
+"""Dropout masks (N. Srivastava et al., 2014)."""
 
 import numpy as np
 
@@ -10,16 +10,16 @@ from crabnet_jit.machine.view import panel
 
 
 def mask_draws(n_units: int, n_columns: int) -> int:
-    """Draws that the masks of one iteration take, in whole groups."""
+    """The number of draws for the masks of one iteration, in whole groups."""
     return whole_groups(n_units * n_columns)
 
 
 @kernel
 def fill_masks(stream: Stream, draws: Flat, iteration: Number, rates: Flat, masks: Panels) -> None:
-    """Overwrite masks (n_iterations, n_panels, n_units, width): 0 with the unit's rate, else 1 / (1 - rate).
+    """Overwrite masks (n_iterations, n_panels, n_units, width): 0 at the unit's rate, else 1 / (1 - rate).
 
-    One draw for each, from the group of a `Stream` (structs.py) on; `draws` has room for one iteration,
-    and the first iteration of the masks is `iteration`.
+    Each takes one draw, starting at the group of a `Stream` (structs.py). `draws` has room for one iteration;
+    the first mask is for iteration number `iteration`.
     """
     n_groups = draws.size // DRAWS
     for k in range(masks.shape[0]):

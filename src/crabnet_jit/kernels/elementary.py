@@ -1,7 +1,7 @@
 """Elementary functions of vectors: exp, expm1, log, log1p, sin and cos, the normal distribution.
 
-Each reduces its argument to a short interval, where a series leaves out less than rounding does. Figures in
-brackets are those of float32.
+Each reduces its argument to a short interval, where truncating a series costs less than rounding. Figures in
+brackets are for float32.
 """
 
 import math
@@ -23,14 +23,14 @@ from crabnet_jit.machine.vector import (
 # ---- exp(x) and exp(x) - 1
 #
 # With x = k ln 2 + r, k whole and |r| <= ln(2) / 2, exp(x) = 2**k exp(r), and the Taylor series of
-# exp(r) is short: up to r**13 (r**7) it leaves out less than 5e-18 (5e-9).
+# exp(r) is short: truncated after r**13 (r**7), its error is below 5e-18 (5e-9).
 
 _LOG2_E = 1 / math.log(2)
-# ln 2 in two parts: the first has so few digits that k times it is exact.
+# ln 2 in two parts: the first has few enough digits that k times it is exact.
 _LN2_HIGH = float.fromhex("0x1.62e42fee00000p-1"), float.fromhex("0x1.62e4p-1")
 _LN2_LOW = float.fromhex("0x1.a39ef35793c76p-33"), float.fromhex("0x1.7f7d1cf79abcap-20")
-_LEAST, _LARGEST = (-746.0, -104.0), (710.0, 89.0)  # beyond, exp is 0 and infinity
-_LEAST_EXPM1 = -40.0  # below, exp(x) - 1 is -1
+_LEAST, _LARGEST = (-746.0, -104.0), (710.0, 89.0)  # beyond these, exp is 0 or infinity
+_LEAST_EXPM1 = -40.0  # below this, exp(x) - 1 is -1
 _EXP_64 = tuple(1 / math.factorial(n) for n in range(14))
 _EXP_32 = tuple(1 / math.factorial(n) for n in range(8))
 EXPM1_64, EXPM1_32 = _EXP_64[2:], _EXP_32[2:]
@@ -44,7 +44,7 @@ def exp(x: Vector) -> Vector:
     x = where(x > largest, largest, x)
     k, r = _reduce(x)
     p = polynomial(r, by_type(x, _EXP_64, _EXP_32))
-    # In two steps, for results that are no normal numbers.
+    # In two steps, for results that are subnormal.
     half = nearest(0.5 * k)
     return p * power_of_two(half) * power_of_two(k - half)
 
@@ -53,7 +53,7 @@ def exp(x: Vector) -> Vector:
 def expm1(x: Vector) -> Vector:
     """exp(x) - 1 within 2 ulp. NaN stays NaN.
 
-    exp(x) - 1 = 2**k (exp(r) - 1) + (2**k - 1); half of it is computed, since 2**k may be too large.
+    exp(x) - 1 = 2**k (exp(r) - 1) + (2**k - 1); half of it is computed, since 2**k may overflow.
     """
     x = maximum(_LEAST_EXPM1, x)
     largest = by_type(x, _LARGEST[0], _LARGEST[1])
@@ -77,7 +77,7 @@ def _reduce(x: Vector) -> tuple[Vector, Vector]:
 # With x = 2**k (1 + f) and 1 + f between sqrt(1/2) and sqrt(2), log(x) = k ln 2 + log(1 + f), and in
 # s = f / (2 + f), log(1 + f) = 2 s (1 + s**2 / 3 + s**4 / 5 + ...)
 # = f - s (f - 2 s**2 (1/3 + s**2 / 5 + ...)).
-# The terms up to s**23 (s**11) leave out less than 1e-17 (1e-8) of it.
+# Truncated after s**23 (s**11), the relative error is below 1e-17 (1e-8).
 
 _LOG_64 = tuple(2 / n for n in range(3, 24, 2))
 _LOG_32 = tuple(2 / n for n in range(3, 12, 2))
@@ -107,7 +107,7 @@ def log1p(x: Vector) -> Vector:
 # ---- sin(x) and cos(x)
 #
 # With x = k pi / 2 + r, k whole and |r| <= pi / 4, both are plus or minus sin(r) or cos(r), whose Taylor
-# series up to r**17 and r**16 (r**9 and r**10) leave out less than 3e-18 (2e-9).
+# series, truncated after r**17 and r**16 (r**9 and r**10), have errors below 3e-18 (2e-9).
 
 # pi / 2 as a sum of three float64, and of three float32.
 _PI_2_64 = tuple(
@@ -118,7 +118,7 @@ _SINE_64 = tuple((-1) ** n / math.factorial(2 * n + 1) for n in range(1, 9))
 _SINE_32 = tuple((-1) ** n / math.factorial(2 * n + 1) for n in range(1, 5))
 _COSINE_64 = tuple((-1) ** n / math.factorial(2 * n) for n in range(9))
 _COSINE_32 = tuple((-1) ** n / math.factorial(2 * n) for n in range(6))
-# Quarters of a turn up to which k is right, or one off; from there on neighbouring numbers are too far apart.
+# Quarter turns up to which k is right or off by one; beyond, neighbouring numbers are too far apart.
 _MAX_QUARTERS = 2.0**50, 2.0**21
 
 
@@ -136,16 +136,16 @@ def sin_cos(x: Vector) -> tuple[Vector, Vector]:
     sine = fma(r * z, polynomial(z, by_type(x, _SINE_64, _SINE_32)), r)
     cosine = polynomial(z, by_type(x, _COSINE_64, _COSINE_32))
     quarter = k - 4.0 * nearest(0.25 * k)  # -2, -1, 0, 1 or 2
-    sign = 1.0 - absolute(quarter)  # of even quarters; 0 in odd ones
+    sign = 1.0 - absolute(quarter)  # in even quarters; 0 in odd ones
     even = absolute(sign) > 0.5
     return where(even, sign * sine, quarter * cosine), where(even, sign * cosine, -quarter * sine)
 
 
 # ---- The standard normal distribution
 
-NO_DENSITY_BEYOND = 40.0, 14.5  # beyond, the density is 0
+NO_DENSITY_BEYOND = 40.0, 14.5  # beyond this, the density is 0
 # exp(z^2) erfc(z) (1 + 2 z) in powers of t = (z - 3) / (z + 3), from its Chebyshev series for z >= 0.
-# The error is below 2e-17 (7e-9), the value between 1 and 1.26.
+# The error is below 2e-17 (7e-9); the value is between 1 and 1.26.
 ERFC_64 = (
     1.2530080582697297, -0.13562110612458117, -0.047562294353450872, 0.12964515870276062,
     -0.11927366341530699, 0.068308027343978364, -0.023770514918646033, 0.0025293918160676614,
@@ -168,7 +168,7 @@ def normal(x: Vector) -> tuple[Vector, Vector]:
     farthest = by_type(x, NO_DENSITY_BEYOND[0], NO_DENSITY_BEYOND[1])
     x = maximum(-farthest, x)
     x = where(x > farthest, farthest, x)
-    # exp(-x^2 / 2), with what is lost in rounding the square
+    # exp(-x^2 / 2), corrected for the rounding of the square
     half = -0.5 * x
     square = half * x
     e = exp(square)

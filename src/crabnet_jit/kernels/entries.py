@@ -1,8 +1,8 @@
-"""The kernels that Python calls, or whose addresses it hands to the training run.
+"""The kernels that Python calls, or whose addresses it passes to the training run.
 
-Each is compiled once for each type of its arguments, when it is first called, and then
-comes from the disk. Arguments are not checked here: a caller passes C-contiguous arrays of
-the shapes that the kernel's docstring gives, which the object layer sees to.
+Each is compiled once for each combination of argument types, on its first call, and is then loaded from the
+disk. Arguments are not checked here: callers pass C-contiguous arrays of the shapes that the kernel's
+docstring gives. The object layer takes care of that.
 """
 
 from crabnet_jit.kernels import (

@@ -1,11 +1,11 @@
-"""Rows of a Jacobian, made one by one, and the sum of their squares: H of a loss that is a sum of terms.
+"""Explicit rows of a Jacobian, and the sum of their squares: H of a loss that is a sum of terms.
 
-With jets the derivatives v of a residual with respect to the weights of a layer are a sum over the jets k
-of d_k a_k^T, and no single product as in gauss_newton.py. So v is written out: 16 samples are the columns of
+With jets, the derivatives v of a residual with respect to the weights of a layer are a sum over the jets k
+of d_k a_k^T, not a single product as in gauss_newton.py. So v is written out: 16 samples are the columns of
 a panel, which has a row for each parameter. H is the sum of v v^T.
 
-Residuals are the errors of values, by the roots of the loss's curvature (losses.py), those of derivatives,
-and those of equations (residuals.py).
+There are three kinds of residuals: the errors of values, times the roots of the loss's curvature (losses.py);
+the errors of derivatives; and the residuals of equations (residuals.py).
 """
 
 from crabnet_jit.arrays import Flat, Group, Number, Panel
@@ -28,7 +28,7 @@ from crabnet_jit.machine.view import group, matrix, panel, panel_of, panels, pan
 def add_squares(problem: Problem, rows: Rows) -> None:
     """Add H to the lower triangle of `curvature.equations`, a matrix (cholesky.py).
 
-    The rows' workspace, and roots and means, are overwritten.
+    The workspace of the rows, the roots and the means are overwritten.
     """
     terms, workspace, batches = rows.terms, rows.workspace, problem.batches
     no_masks, size = group(workspace.activations, 0, 0, 0), problem.curvature.vector.size
@@ -75,7 +75,7 @@ def _fill_seeds(
 ) -> None:
     """Overwrite the errors of the outputs y: the derivatives of a residual with respect to all their jets.
 
-    That is output o of jet k, for residual k n_out + o.
+    Residual k n_out + o is output o of jet k.
     """
     layout, n_out = problem.network.layout, y.shape[1]
     seeds = outputs(rows.workspace.errors, layout, layout.shape[0] - 1, y.shape[0])
@@ -113,7 +113,7 @@ def _fill_seeds(
 def _fill_panel(
     network: Network, workspace: JetWorkspace, jets: Jets, p: Number, n: Number, V: Panel
 ) -> None:
-    """Overwrite V with the derivatives of panel p of n: with respect to each parameter a row."""
+    """Overwrite V with the derivatives of panel p of n: one row for each parameter."""
     layout, n_jets = network.layout, jet_count(jets)
     for layer in range(layout.shape[0]):
         n_in, n_out = layout[layer, N_IN], layout[layer, N_OUT]

@@ -1,6 +1,6 @@
-"""The outputs for a few samples, called from Python with as little as possible: a record, and two arrays.
+"""The outputs for a few samples, called from Python with minimal overhead: a record and two arrays.
 
-The arithmetic is that of `predict` in network.py, on the same panels, so the bits are the same.
+The arithmetic is the same as in `predict` of network.py, on the same panels, so the bits are the same.
 """
 
 from typing import Any
@@ -18,13 +18,13 @@ from crabnet_jit.machine.view import group
 
 
 def few_rows_kernel(zero: Any) -> Any:
-    """The kernel for networks of the type of `zero`."""
+    """The kernel for networks whose type is that of `zero`."""
 
     def predict_few_rows(record: Flat, x: Matrix, y: Matrix) -> bool:
         """Overwrite y (n_samples, n_out) with the outputs for x (n_samples, n_in), in the units of the data.
 
-        Return whether all numbers of x are finite, also standardised and in the network's type; what is in y
-        means nothing if not. Some kilobytes on the stack for each hundred units of the network.
+        Return whether all numbers of x are finite, also after standardisation in the network's type; if not,
+        y is meaningless. It takes some kilobytes of stack for every hundred units of the network.
         """
         point, n_units = view_of(record, zero), record[N_UNITS]
         calls = flat_at(record, record[CALLS], ACTIVATIONS + record[N_LAYERS])

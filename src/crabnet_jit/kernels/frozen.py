@@ -1,6 +1,6 @@
-"""A network with its numbers as constants: a compiled function of its own, for top speed.
+"""A network whose parameters are constants of a compiled function, for top speed.
 
-Each layer is a function that calls the next one; all become one piece of code, whose loops have known
+Each layer is a function that calls the next one. All are compiled into one function, whose loops have known
 lengths. Everything is float64.
 """
 
@@ -19,7 +19,7 @@ from crabnet_jit.machine.view import as_tuple
 
 
 class FrozenLayer(NamedTuple):
-    """Weights W (n_out, n_in) and biases b (n_out,), the kernel of the activation's formula, its constant."""
+    """Weights W (n_out, n_in), biases b (n_out,), the activation's formula (a kernel) and its constant."""
 
     W: Array
     b: Array
@@ -30,10 +30,10 @@ class FrozenLayer(NamedTuple):
 def frozen_function(
     layers: Sequence[FrozenLayer], x_units: Array, y_units: Array, link: int, n_values: int
 ) -> Any:
-    """The function of n_in numbers that gives a number, or a tuple of n_values.
+    """The function of n_in numbers that returns a number, or a tuple of n_values.
 
-    Units are means, then standard deviations; `link` is as in point.py. What calls the function contains its
-    constants, and must not be kept on disk: the next process may have another network.
+    Units are means, then standard deviations; `link` is as in point.py. Compiled callers of the function
+    contain its constants and must not be cached on disk: the next process may have another network.
     """
     zero, first_values = np.float64(0.0), as_tuple()
     n_in, n_out = layers[0].W.shape[1], len(layers[-1].b)
@@ -70,7 +70,7 @@ def frozen_function(
 
 
 def _layer(layer: FrozenLayer, following: Any) -> Any:
-    """The kernel of a layer and all that follow it."""
+    """The kernel of a layer and of all layers after it."""
     n_out, n_in = layer.W.shape
     width = -(-n_out // LANES) * LANES
     columns, biases = np.zeros((n_in, width)), np.zeros(width)

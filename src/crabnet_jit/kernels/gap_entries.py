@@ -3,7 +3,7 @@
 from crabnet_jit.kernels import losses
 from crabnet_jit.machine.jit import entry_point
 
-#: For targets that may be unknown; the others take them, too.
+#: Variants for targets that may be unknown; all other losses accept these anyway.
 loss_with_gaps = {
     name: entry_point(
         losses.mean_loss(losses.with_gaps(getattr(losses, name)), has_heads=name == "quantile"),

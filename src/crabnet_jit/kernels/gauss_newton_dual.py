@@ -1,7 +1,7 @@
 """The matrix of the dual form: v v'^T for the rows v = R_k^T J (curvature.py) of all samples.
 
-It is smaller than H where there are fewer rows than parameters. With v = d a^T in each layer, two rows'
-product is a sum over the layers of (d d'^T) (a a'^T + 1), of which the 1 is the bias's.
+It is smaller than H if there are fewer rows than parameters. With v = d a^T in each layer, the product of two
+rows is a sum over the layers of (d d'^T) (a a'^T + 1), where the 1 belongs to the bias.
 """
 
 from crabnet_jit.arrays import Flag, Flat, Group, Matrix, Number, Panel
@@ -19,9 +19,9 @@ from crabnet_jit.machine.view import group, matrix, panel_of
 
 @kernel
 def fill_dual(layout: Matrix, activations: Flat, curvature: Curvature, x: Group, interrupt: Flag) -> None:
-    """Overwrite the lower triangle of `curvature.equations`, with a row for each output of each sample.
+    """Overwrite the lower triangle of `curvature.equations`; it has a row for each output of each sample.
 
-    All samples are in the panels x, whose errors `curvature` has.
+    All samples are in the panels x; their errors are in `curvature`.
     """
     n_panels, n_out = x.shape[0], layout[layout.shape[0] - 1, N_OUT]
     of_errors = matrix(curvature.squares, 0, PANEL, PANEL)
@@ -54,7 +54,7 @@ def _products(x: Panel, y: Panel, start: Number, square: Matrix) -> None:
 
 @kernel
 def _add_multiplied(x: Matrix, y: Matrix, z: Matrix, add: bool) -> None:
-    """z = x y, number by number; or added if `add`."""
+    """z = x y, element by element; or added if `add`."""
     for i in range(PANEL):
         for s in range(0, PANEL, lanes(x)):
             product = load(x, i, s) * load(y, i, s)

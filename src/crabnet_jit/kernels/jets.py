@@ -1,19 +1,19 @@
-"""Derivatives with respect to inputs, forward through all layers beside the values, and back.
+"""Derivatives with respect to inputs go forward through all layers together with the values, and back.
 
 A sample has K jets: its value, and the first and second derivatives that `Jets` (structs.py) names. A group
-of n panels becomes one of K n panels: panel k n + p has jet k of the samples of panel p. Linear layers treat
-all jets alike, but only values get biases. An activation a = phi(z) mixes jets:
+of n panels becomes a group of K n panels: panel k n + p has jet k of the samples of panel p. Linear layers
+treat all jets alike, but only values get biases. An activation a = phi(z) mixes jets:
 
     a_k = phi' z_k                  a_kj = phi'' z_k z_j + phi' z_kj
 
-For the way back, g are the derivatives of the loss with respect to the jets of a, and the sums are over all
-k, and over all pairs kj:
+In the backward pass, g are the derivatives of the loss with respect to the jets of a, and the sums are over
+all k, and over all pairs kj:
 
     dL_dz    = phi' g + sum phi'' z_k g_k + sum (phi''' z_k z_j + phi'' z_kj) g_kj
     dL_dz_k  = phi' g_k + sum phi'' z_j g_kj, over the pairs with k, and twice for the pair kk
     dL_dz_kj = phi' g_kj
 
-All activations are called through their addresses in `calls`, see `jet_calls_of` (abi.py).
+All activations are called through their addresses in `calls`; see `jet_calls_of` (abi.py).
 """
 
 from crabnet_jit.arrays import Calls, Group, Matrix, Number, Panel
@@ -30,13 +30,13 @@ from crabnet_jit.machine.view import group, panel_of, panels_of, rows_of
 
 @kernel
 def jet_count(jets: Jets) -> Number:
-    """K, the jets of a sample."""
+    """K, the number of jets of a sample."""
     return 1 + jets.n_firsts + jets.seconds.shape[0]
 
 
 @kernel
 def panels_together(n_jets: Number) -> Number:
-    """Panels that go through a network together: with all their jets about as many as without any."""
+    """How many panels go through a network together: with their jets, about as many as without jets."""
     return max(1, GROUP // n_jets)
 
 
@@ -44,7 +44,7 @@ def panels_together(n_jets: Number) -> Number:
 def jets_forward(
     network: Network, calls: Calls, x: Group, masks: Group, jets: Jets, workspace: JetWorkspace
 ) -> Group:
-    """Return the jets of the outputs for the n panels x; stores those of every layer."""
+    """Return the jets of the outputs for the n panels x; stores the jets of every layer."""
     layout, n, n_panels = network.layout, x.shape[0], x.shape[0] * jet_count(jets)
     h = _input_jets(x, jets, workspace)
     for layer in range(layout.shape[0]):
@@ -77,12 +77,12 @@ def jets_forward(
 
 @kernel
 def jets_backward(network: Network, jets: Jets, n: Number, workspace: JetWorkspace, add: bool | None) -> None:
-    """Overwrite `workspace.gradients` with those of n panels, or add them to it if `add`.
+    """Overwrite `workspace.gradients` with the gradients of n panels, or add them if `add`.
 
-    If `add` is None, they stay as they are, and only the errors are computed.
+    If `add` is None, the gradients stay as they are, and only the errors are computed.
 
-    The workspace is what jets_forward left, but for the last layer's part of `errors`, which holds the
-    derivatives of the loss with respect to the jets of the outputs on entry. The other parts are overwritten.
+    The workspace is as jets_forward left it, except for the last layer's part of `errors`: on entry, it holds
+    the derivatives of the loss with respect to the jets of the outputs. The other parts are overwritten.
     """
     layout, n_panels = network.layout, n * jet_count(jets)
     for layer in range(layout.shape[0] - 1, -1, -1):
@@ -108,7 +108,7 @@ def jets_backward(network: Network, jets: Jets, n: Number, workspace: JetWorkspa
 def _derivatives(
     workspace: JetWorkspace, layout: Matrix, layer: Number, n: Number, jets: Jets
 ) -> tuple[Group, Group, Group]:
-    """Those of a layer's activation; the third only where there are second derivatives."""
+    """The derivatives of a layer's activation; the third only if jets contain second derivatives."""
     n_third = n if jets.seconds.shape[0] > 0 else 0
     return (
         outputs(workspace.first, layout, layer, n),
@@ -119,7 +119,7 @@ def _derivatives(
 
 @kernel
 def _input_jets(x: Group, jets: Jets, workspace: JetWorkspace) -> Group:
-    """The inputs x with their first derivatives, which are 1 and 0; their second ones are 0, and left out."""
+    """The inputs x and their first derivatives, 1 or 0; second derivatives are 0 and left out."""
     n, n_in = x.shape[0], x.shape[1]
     h = group(workspace.inputs, 0, n * (1 + jets.n_firsts), n_in)
     from_x, to_h = rows_of(x), rows_of(h)
@@ -143,7 +143,7 @@ def _clear(x: Panel) -> None:
 
 @kernel
 def _mix_forward(jets: Jets, z: Panel, first: Panel, second: Panel, a: Panel) -> None:
-    """Overwrite the derivatives in a, whose values are there; first and second are those of phi."""
+    """Overwrite the derivatives in a, which has its values already; first and second are those of phi."""
     m = first.shape[0]  # rows of each jet
     for k in range(1, 1 + jets.n_firsts):
         for r in range(m):
@@ -159,7 +159,7 @@ def _mix_forward(jets: Jets, z: Panel, first: Panel, second: Panel, a: Panel) ->
 
 @kernel
 def _mix_backward(jets: Jets, z: Panel, first: Panel, second: Panel, third: Panel, g: Panel) -> None:
-    """Overwrite g, the derivatives of the loss with respect to the jets of a, by those with respect to z."""
+    """Overwrite g, the derivatives of the loss with respect to the jets of a, with those for z."""
     m = first.shape[0]
     for r in range(m):
         for s in range(0, z.shape[1], lanes(z)):
@@ -183,5 +183,5 @@ def _mix_backward(jets: Jets, z: Panel, first: Panel, second: Panel, third: Pane
 
 @kernel
 def _places(jets: Jets, pair: Number) -> tuple[Number, Number, Number]:
-    """Of the jets that a second derivative is made of, two first ones, and of itself."""
+    """The indices of the two first derivatives that a second one is made of, and its own index."""
     return 1 + jets.seconds[pair, 0], 1 + jets.seconds[pair, 1], 1 + jets.n_firsts + pair

@@ -1,4 +1,4 @@
-"""Targets that are unknown: NaN. A loss is the mean over the others."""
+"""Unknown targets, which are NaN. A loss is the mean over the known ones."""
 
 from crabnet_jit.arrays import Number, Panels
 from crabnet_jit.machine.jit import kernel
@@ -8,12 +8,12 @@ from crabnet_jit.machine.jit import kernel
 def share_among_known(
     target: Panels, first: Number, n_out: Number, weight: Panels, row: Number, are_whole: bool
 ) -> None:
-    """Multiply the shares of each batch so that its loss is the mean over the targets that are known.
+    """Rescale the weights of each batch so that its loss is the mean over the known targets.
 
-    That is sum(w l) / sum(w), where both sums are over known targets. Reads n_out targets from `first` on
+    That is sum(w l) / sum(w), where both sums are over known targets. Reads n_out targets from row `first` on
     (n_iterations, n_panels, n_rows, width), and overwrites a row of weights (n_iterations, n_panels, n_rows,
-    width); it is 0 in a batch that knows no target. With `are_whole`, a sample with an unknown target is
-    unknown as a whole.
+    width). The row is 0 in a batch without a known target. With `are_whole`, one unknown target makes the
+    whole sample unknown.
     """
     for k in range(weight.shape[0]):
         total = known = 0.0
@@ -32,7 +32,7 @@ def share_among_known(
 
 @kernel
 def _count(target: Panels, first: Number, n_out: Number, k: Number, p: Number, s: Number) -> Number:
-    """Known targets of a sample."""
+    """The number of known targets of a sample."""
     n_known = 0
     for i in range(first, first + n_out):
         if target[k, p, i, s] == target[k, p, i, s]:

@@ -1,7 +1,7 @@
-"""The Laplace approximation: the parameters as normal variables around those of a fit.
+"""The Laplace approximation: the parameters are normally distributed around the fitted ones.
 
-Their covariance is a multiple of (H + l2 I)^-1 = (L L^T)^-1. So the variance of an output is that multiple of
-|L^-1 v|^2, where v are its derivatives with respect to the parameters.
+Their covariance is a multiple of (H + l2 I)^-1 = (L L^T)^-1. So the variance of an output is the same
+multiple of |L^-1 v|^2, where v are its derivatives with respect to the parameters.
 """
 
 from crabnet_jit.arrays import Calls, Flat, Group, Number, Panels
@@ -18,10 +18,10 @@ from crabnet_jit.machine.view import group, matrix, panel, panel_of, panels
 
 @kernel
 def fill_posterior(problem: Problem, decay: Number) -> tuple[bool, Number, Number, Number]:
-    """Overwrite `curvature.matrix` by L, unless a signal comes.
+    """Overwrite `curvature.matrix` with L, unless a signal arrives.
 
-    Return whether none came, the loss, ln det(H + decay I), and the effective number of parameters
-    p - decay trace((H + decay I)^-1). That is -1 if there is no L.
+    Return whether no signal arrived, the loss, ln det(H + decay I), and the effective number of parameters
+    p - decay trace((H + decay I)^-1), or -1 if there is no L.
     """
     curvature, interrupt = problem.curvature, problem.workspace.interrupt
     n, size = curvature.step.size, curvature.vector.size
@@ -45,7 +45,7 @@ def variances(
     squares: Flat,
     variance: Panels,
 ) -> None:
-    """Overwrite variance (1, n_panels, n_out, PANEL) with |L^-1 v|^2 at the inputs x of as many panels.
+    """Overwrite variance (1, n_panels, n_out, PANEL) with |L^-1 v|^2 at the inputs x, which has n_panels too.
 
     `columns` (size, PANEL) and `squares` are workspace. It ends early when `workspace.interrupt` is set.
     """
@@ -77,7 +77,7 @@ def variances(
 def _fill_derivatives(network: Network, workspace: Workspace, x: Group, columns: Flat) -> None:
     """Overwrite columns (size, PANEL) with an output's derivatives for the samples of one panel.
 
-    With respect to each layer's sums, they are in the workspace's errors.
+    The derivatives with respect to each layer's sums are in the workspace's errors.
     """
     layout = network.layout
     n = network.parameters.size

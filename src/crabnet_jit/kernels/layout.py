@@ -1,4 +1,4 @@
-"""Where each layer's numbers lie in the flat buffers; the only module that knows.
+"""Where each layer's numbers lie in the flat buffers; no other module knows.
 
 A layout is an int64 matrix with one row per linear layer, made by `make_layout`:
 
@@ -10,8 +10,8 @@ A layout is an int64 matrix with one row per linear layer, made by `make_layout`
     KIND              which activation comes after it: a place in KINDS, or CUSTOM
 
 The gradient buffer has the layout of the parameter buffer. A workspace for one panel holds one row for
-every unit, each as wide as a panel; one for several panels holds, layer after layer, all panels of its
-output.
+every unit, each as wide as a panel. A workspace for several panels holds, layer after layer, all panels of
+the layer's output.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from crabnet_jit.machine.llvm import PANEL
 from crabnet_jit.machine.view import group, matrix
 
 N_IN, N_OUT, W_START, B_START, Y_START, KIND = range(6)
-#: Kinds of activations are places in this list. None is ever moved: compiled code of others may hold them.
+#: The kind of an activation is its index in this list. Entries never move: compiled code may hold indices.
 KINDS = (
     "identity", "relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid", "softplus",
     "sine",
@@ -34,13 +34,13 @@ KINDS = (
 IDENTITY, RELU = range(2)
 CUSTOM = -1
 
-_MAX_PARAMETERS = 2**48  # beyond, offsets in a buffer would be too large
+_MAX_PARAMETERS = 2**48  # beyond this, offsets in a buffer would be too large
 
 
 def make_layout(sizes: Sequence[int]) -> NDArray[np.int64]:
-    """Layout of a network with the given sizes: inputs, hidden layers, outputs.
+    """The layout of a network with the given sizes: inputs, hidden layers, outputs.
 
-    Activations are the article's, ReLU and none after the last layer, until the caller writes others.
+    Activations are the article's, ReLU and none after the last layer, until the caller sets others.
     """
     rows = []
     start = y_start = 0
@@ -56,12 +56,12 @@ def make_layout(sizes: Sequence[int]) -> NDArray[np.int64]:
 
 
 def parameter_count(layout: NDArray[np.int64]) -> int:
-    """Numbers in the parameter buffer."""
+    """The size of the parameter buffer."""
     return int(layout[-1, B_START] + layout[-1, N_OUT])
 
 
 def unit_count(layout: NDArray[np.int64]) -> int:
-    """Rows of a workspace."""
+    """The number of rows of a workspace."""
     return int(layout[-1, Y_START] + layout[-1, N_OUT])
 
 
@@ -84,5 +84,5 @@ def outputs(workspace: Flat, layout: Matrix, layer: Number, n_panels: Number) ->
 
 @kernel
 def inputs(workspace: Flat, layout: Matrix, layer: Number, x: Group) -> Group:
-    """What a layer takes: the inputs x of the network, or the outputs of the layer before."""
+    """The inputs of a layer: the network's inputs x, or the outputs of the layer before."""
     return x if layer == 0 else outputs(workspace, layout, layer - 1, x.shape[0])

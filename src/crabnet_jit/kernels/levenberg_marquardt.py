@@ -1,17 +1,18 @@
-"""Levenberg and Marquardt's method: steps that solve (H + damping I) step = -gradient.
+"""The Levenberg-Marquardt method: steps that solve (H + damping I) step = -gradient.
 
-H is the Gauss-Newton approximation of the second derivatives (curvature.py), those of the penalty L2
-included. The damping follows the gain ratio, the decrease of the loss over that of its quadratic model, by
-the rule of H. B. Nielsen, "Damping parameter in Marquardt's method", 1999: after a good step it is multiplied
-by max(1/3, 1 - (2 ratio - 1)^3), after bad ones by 2, 4, 8, …
+H is the Gauss-Newton approximation of the second derivatives (curvature.py), including those of the L2
+penalty. The damping follows the gain ratio: the actual decrease of the loss over the decrease that the
+quadratic model predicts. By the rule of H. B. Nielsen, "Damping parameter in Marquardt's method", 1999, it is
+multiplied by max(1/3, 1 - (2 ratio - 1)^3) after a good step, and by 2, 4, 8, … after bad ones.
 
-The step bends as the outputs do: half of a is subtracted, the solution of (H + damping I) a = J^T C y'',
-where y'' are the second derivatives of the outputs along the step. That is the geodesic acceleration of M.
-Transtrum, J. Sethna, "Improvements to the Levenberg-Marquardt algorithm", arXiv:1201.5885, 2012. An a that is
-too long is left out.
+The step is corrected for the curvature of the outputs: half of a is subtracted, where a solves
+(H + damping I) a = J^T C y'' and y'' are the second derivatives of the outputs along the step. This is the
+geodesic acceleration of M. Transtrum, J. Sethna, "Improvements to the Levenberg-Marquardt algorithm",
+arXiv:1201.5885, 2012. If a is too long, there is no correction.
 """
 
 import math
+from typing import Any
 
 from crabnet_jit.arrays import Flat, Group, Number
 from crabnet_jit.kernels.cholesky import add_to_diagonal, factorize, solve, trace
@@ -35,16 +36,17 @@ from crabnet_jit.kernels.train_terms import terms_gradients
 from crabnet_jit.machine.interrupt import is_set
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.llvm import PANEL
+from crabnet_jit.machine.meeting import meet
 from crabnet_jit.machine.view import group, panel, panel_of, panels
 
-#: What it remembers, then its constants. A damping of 0 is not chosen yet.
+#: The state of the method, then its constants. A damping of 0 has not been chosen yet.
 DAMPING, FIRST_DAMPING, LONGEST_BEND, GRADIENT_TOLERANCE, STEP_TOLERANCE, LOSS_TOLERANCE = range(6)
 
-#: Why it ends …
+#: Reasons to end …
 NO_REASON, INTERRUPTED, NOT_FINITE, SMALL_GRADIENT, SMALL_STEP, SMALL_DECREASE, LARGE_DAMPING = range(7)
-_FAILED = 7  # … and what a trial says of a step that does not lower the loss.
+_FAILED = 7  # … and the result of a trial step that does not lower the loss
 
-# Of the damping, over the trace of H, which is also that of the dual form's matrix.
+# Limits of the damping, relative to the trace of H; the matrix of the dual form has the same trace.
 _MOST, _LEAST = 1e20, 1e-30
 _LARGEST = 1e308
 
@@ -53,12 +55,12 @@ _LARGEST = 1e308
 def levenberg_marquardt(
     problem: Problem, dual: Number, rows: Rows, numbers: Flat, losses: Flat
 ) -> tuple[Number, Number]:
-    """Take up to losses.size steps; return how many, and the reason to end before the others.
+    """Take up to losses.size steps; return how many, and the reason if it ended early.
 
-    Updates parameters and numbers, overwrites losses with those before each step, without penalties. H is the
-    matrix of the equations if `dual` is None; else it is that of the dual form, and all samples are one
-    group. With `rows`, which may be None, H is made of them, and steps do not bend. When
-    `workspace.interrupt` is set (interrupt.py), it ends, and parameters are those before the step.
+    Updates parameters and numbers, and overwrites losses with the loss before each step, without penalties.
+    If `dual` is None, the matrix of the equations is H; otherwise it is that of the dual form, and all
+    samples are one group. If `rows` is not None, H is made of explicit rows, and steps are not corrected.
+    When `workspace.interrupt` is set (interrupt.py), it ends, and the parameters are those before the step.
     """
     gradient, parameters, l2 = problem.curvature.gradient, problem.network.parameters, _l2(problem)
     for iteration in range(losses.size):
@@ -89,14 +91,14 @@ def _l2(problem: Problem) -> Number:
 
 @kernel
 def _panels_from(problem: Problem, first: Number) -> Group:
-    """Inputs of the group of panels that begins at `first`."""
+    """The inputs of the group of panels that begins at `first`."""
     x = problem.batches.x
     return panels(x, 0, first, min(problem.curvature.group, x.shape[1] - first))
 
 
 @kernel
 def fill_equations(problem: Problem, dual: Number, rows: Rows) -> Number:
-    """Return the loss; overwrite its gradient, and `curvature.equations`."""
+    """Return the loss; overwrite its gradient and `curvature.equations`."""
     curvature = problem.curvature
     for k in range(curvature.equations.size):
         curvature.equations[k] = 0.0
@@ -110,15 +112,18 @@ def fill_equations(problem: Problem, dual: Number, rows: Rows) -> Number:
 
 @kernel
 def _loss_of_terms(problem: Problem, rows: Rows, network: Network) -> Number:
-    """That of a network like the problem's; overwrites the gradients in the workspace."""
+    """The loss of a network like the problem's; overwrites the gradients in the workspace."""
     return terms_gradients(network, rows.calls, rows.workspace, problem.batches, 0, rows.terms)
 
 
 @kernel
 def _fill_products(problem: Problem, dual: Number) -> Number:
-    """Return the loss; leave its gradient in the workspace, and add to `curvature.equations`."""
+    """Return the loss; leave its gradient in the workspace, and add to `curvature.equations`.
+
+    All threads of a team call it, and find the same loss; NaN if the team has ended.
+    """
     curvature, workspace = problem.curvature, problem.workspace
-    loss = 0.0
+    loss = 0.0 if _meet(problem.team) else math.nan
     for first in range(0, problem.batches.x.shape[1], curvature.group):
         if is_set(workspace.interrupt):
             break
@@ -128,15 +133,31 @@ def _fill_products(problem: Problem, dual: Number) -> Number:
         fill_roots(problem, first, x.shape[0])
         fill_errors(problem, x)
         if dual is None:
-            add_blocks(problem.network.layout, workspace.activations, curvature, x, workspace.interrupt)
+            of_layers = problem.network.layout, workspace.activations
+            add_blocks(*of_layers, curvature, x, workspace.interrupt, problem.team)
         else:
             fill_dual(problem.network.layout, workspace.activations, curvature, x, workspace.interrupt)
-    return loss
+    return loss if _meet(problem.team) else math.nan
+
+
+@kernel
+def _meet(team: Any) -> bool:
+    """Wait for the others of a team, if there is one; return False if it has ended."""
+    is_going_on: bool = True if team is None else meet(team)
+    return is_going_on
+
+
+@kernel
+def help_equations(problem: Problem) -> None:
+    """What the other threads do while one is in `levenberg_marquardt` for a team."""
+    loss = 0.0
+    while not math.isnan(loss):
+        loss = _fill_products(problem, None)
 
 
 @kernel
 def _add_loss(problem: Problem, network: Network, first: Number, x: Group, loss: Number) -> Number:
-    """Return `loss` plus that of the panels x, from `first` on, for a network like that of the problem.
+    """Return `loss` plus the loss of the panels x, from `first` on, for a network like the problem's.
 
     Its gradients with respect to the outputs are left in the workspace's errors.
     """
@@ -153,7 +174,7 @@ def _add_loss(problem: Problem, network: Network, first: Number, x: Group, loss:
 
 @kernel
 def factorize_matrix(problem: Problem, dual: Number, damping: Number) -> Number:
-    """Overwrite `curvature.matrix`, H, by the factor of H + damping I; return whether there is one."""
+    """Overwrite `curvature.matrix`, H, with the factor of H + damping I; return whether it exists."""
     curvature, size = problem.curvature, problem.curvature.vector.size
     add_to_diagonal(curvature.matrix, size, _n_rows(problem, dual), damping)
     return factorize(curvature.matrix, size, curvature.squares, problem.workspace.interrupt)
@@ -161,7 +182,7 @@ def factorize_matrix(problem: Problem, dual: Number, damping: Number) -> Number:
 
 @kernel
 def copy_equations(problem: Problem, dual: Number, rows: Rows) -> None:
-    """Overwrite `curvature.matrix` by H, or by the matrix of the dual form."""
+    """Overwrite `curvature.matrix` with H, or with the matrix of the dual form."""
     curvature, interrupt = problem.curvature, problem.workspace.interrupt
     size = curvature.vector.size
     if dual is None and rows is None:
@@ -176,13 +197,13 @@ def copy_equations(problem: Problem, dual: Number, rows: Rows) -> None:
 
 @kernel
 def _n_rows(problem: Problem, dual: Number) -> Number:
-    """Of the matrix, without those that only make its panels full."""
+    """The number of rows of the matrix, without padding."""
     return problem.curvature.step.size if dual is None else problem.curvature.vector.size
 
 
 @kernel
 def _step(problem: Problem, dual: Number, rows: Rows, numbers: Flat, loss: Number) -> Number:
-    """Change the parameters by a step that lowers the loss; return NO_REASON, or the reason to end."""
+    """Take a step that lowers the loss; return NO_REASON, or the reason to end."""
     curvature = problem.curvature
     copy_equations(problem, dual, rows)
     scale = trace(curvature.matrix, curvature.vector.size, _n_rows(problem, dual))
@@ -212,7 +233,7 @@ def _step(problem: Problem, dual: Number, rows: Rows, numbers: Flat, loss: Numbe
 
 @kernel
 def _try(problem: Problem, dual: Number, rows: Rows, numbers: Flat, loss: Number, damping: Number) -> Number:
-    """Take the step of this damping if it lowers the loss; return _FAILED, NO_REASON or the reason to end."""
+    """Take the step for this damping if it lowers the loss; return _FAILED, NO_REASON or a reason to end."""
     curvature, network, l2 = problem.curvature, problem.network, _l2(problem)
     parameters, step, around = network.parameters, curvature.step, curvature.around
     if rows is None:
@@ -255,7 +276,7 @@ def _norm(x: Flat) -> Number:
 
 @kernel
 def _first_order(problem: Problem, dual: Number, damping: Number) -> None:
-    """Overwrite `curvature.step` by the solution of (H + (damping + l2) I) step = -gradient.
+    """Overwrite `curvature.step` with the solution of (H + (damping + l2) I) step = -gradient.
 
     In the dual form the gradient is the sum of v r over all rows v, plus l2 theta. With c = damping + l2, the
     step is -(sum of v w) - l2 / c theta, where w solves (V V^T + c I) w = r - l2 / c V theta.
@@ -279,7 +300,7 @@ def _first_order(problem: Problem, dual: Number, damping: Number) -> None:
 
 @kernel
 def _solve(problem: Problem) -> None:
-    """Overwrite `curvature.step` by the solution of the factorised equations for -gradient."""
+    """Overwrite `curvature.step` with the solution of the factorised equations for -gradient."""
     curvature, step, vector = problem.curvature, problem.curvature.step, problem.curvature.vector
     for k in range(vector.size):
         vector[k] = -curvature.gradient[k] if k < step.size else 0.0
@@ -290,14 +311,14 @@ def _solve(problem: Problem) -> None:
 
 @kernel
 def _rows(problem: Problem, x: Group) -> Group:
-    """`curvature.rows` as numbers for the outputs of the panels x."""
+    """The view of `curvature.rows` that belongs to the outputs of the panels x."""
     layout = problem.network.layout
     return group(problem.curvature.rows, 0, x.shape[0], layout[layout.shape[0] - 1, N_OUT])
 
 
 @kernel
 def _bend(problem: Problem, dual: Number, longest: Number) -> None:
-    """Subtract half of a from the step, with (H + damping I) a = J^T C y''; unless a is too long."""
+    """Subtract half of a from the step, where (H + damping I) a = J^T C y'', unless a is too long."""
     curvature, step, vector = problem.curvature, problem.curvature.step, problem.curvature.vector
     for first in range(0, problem.batches.x.shape[1], curvature.group):
         x = _panels_from(problem, first)

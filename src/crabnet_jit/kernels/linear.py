@@ -1,14 +1,14 @@
 """The linear layer, y = W x + b for every sample, and its gradients.
 
-Groups of panels have one row per feature and one column per sample, see the package's docstring.
+Groups of panels have one row per feature and one column per sample; see the package's docstring.
 Shapes: W (n_out, n_in), b (n_out, 1), x (n_panels, n_in, PANEL), y (n_panels, n_out, PANEL).
 
-A layer may be so large that it takes seconds, so all stop in the middle when `interrupt` is set
-(interrupt.py), unless it is None; their caller has to look there, too.
+A large layer may take seconds, so all kernels stop in the middle when `interrupt` is set (interrupt.py),
+unless it is None; their callers must check it, too.
 
-Tiles of 8 vectors keep the multiply-add units busy: 8 sums run side by side, enough
-to hide a latency of 4 cycles. They take panels in `pairs`, unless that is None, where one panel is a single
-vector wide: a number of W that is loaded then serves two vectors.
+Tiles of 8 vectors keep the multiply-add units busy: 8 independent sums are enough to hide a latency of 4
+cycles. If a panel is only one vector wide, tiles take panels in `pairs`, unless that is None: each number
+loaded from W then serves two vectors.
 """
 
 from crabnet_jit.arrays import Flag, Group, Matrix, Number, Panel
@@ -50,7 +50,7 @@ def linear_forward(
 
 @kernel
 def _forward(W: Matrix, b: Matrix, n_rows: Number, x: Panel, y: Panel, rectify: bool) -> None:
-    """The same for a panel, or for a pair. Rows are added up as in tiles of `n_rows`, the rest one by one."""
+    """The same for a panel or a pair. Rows are summed as in tiles of `n_rows`, and the rest one by one."""
     n_out = W.shape[0]
     n_in_tiles = n_out - n_out % n_rows
     for o in range(0, n_in_tiles, tile_rows(x)):
@@ -67,7 +67,7 @@ def linear_backward_input(
 ) -> None:
     """dL_dx = W^T dL_dy. Overwrites dL_dx.
 
-    If x was `rectified`, dL_dx is the gradient before that: 0 where x is not positive.
+    If x was `rectified`, dL_dx is the gradient before the ReLU: 0 where x is not positive.
     """
     n_paired = 0
     if pairs is not None:
@@ -86,7 +86,7 @@ def linear_backward_input(
 
 @kernel
 def _backward_input(W: Matrix, n_rows: Number, dL_dy: Panel, x: Panel, dL_dx: Panel, rectified: bool) -> None:
-    """The same for a panel, or for a pair. Rows are added up as in tiles of `n_rows`, the rest one by one."""
+    """The same for a panel or a pair. Rows are summed as in tiles of `n_rows`, and the rest one by one."""
     n_in = W.shape[1]
     n_in_tiles = n_in - n_in % n_rows
     for i in range(0, n_in_tiles, tile_rows(x)):
@@ -118,8 +118,8 @@ def row_products(A: Group, B: Group, C: Matrix, add: bool, interrupt: Flag) -> N
     rows_by_4 = n_rows - n_rows % 4
     columns_by_8 = n_columns - n_columns % 8
     columns_by_2 = n_columns - n_columns % 2
-    # Instructions besides multiply-adds: 48 to transpose 8 rows of a panel, and then 3 for each row of A and
-    # panel; or 21 for each row of A, to add up lanes.
+    # Instructions besides multiply-adds: either 48 to transpose 8 rows of a panel, and then 3 for each row of
+    # A and panel; or 21 for each row of A, to add up lanes.
     are_transposed = n_rows * (21 - 3 * n_panels) >= 48 * n_panels
     for c in range(0, columns_by_8, 8):
         if is_set(interrupt):

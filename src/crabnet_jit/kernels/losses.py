@@ -1,13 +1,13 @@
 """Losses and their gradients.
 
 Every loss kernel reads the panels of predictions x (n_out, width), of targets (n_targets, width) and of
-weights (1, width), each sample's share of the batch's mean: 1 / n in a batch of n, 0 in columns after it; and
-the constants in its formula (float64, at least one). It overwrites dL_dx, with 0 where the weight is 0, and
-returns the loss. There are as many outputs as targets, or for each target several, its heads: output
-head n_targets + i belongs to target i.
+weights (1, width), and the constants in its formula (float64, at least one). A weight is the sample's share
+of the batch's mean: 1 / n in a batch of n, 0 in columns after it. The kernel overwrites dL_dx, with 0 where
+the weight is 0, and returns the loss. There are as many outputs as targets, or several for each target, its
+heads: output head n_targets + i belongs to target i.
 
-A target that is NaN is unknown: in the kernels that take such targets (gap_entries.py) its loss and gradient
-are 0. The shares say then that the mean is over the others (known.py).
+A target that is NaN is unknown: in the kernels that accept such targets (gap_entries.py), its loss and
+gradient are 0. The weights are then such that the mean is over the other targets (known.py).
 
 Formulas of a prediction x and its target return the loss and its first and second derivatives with respect
 to x.
@@ -48,7 +48,7 @@ def mse(x: Vector, target: Vector, a: Number) -> tuple[Vector, Vector, Vector]:
 
 @kernel
 def mae(x: Vector, target: Vector, a: Number) -> tuple[Vector, Vector, Vector]:
-    """|x - target|; its derivative is 0 where both are equal."""
+    """|x - target|; its derivative is 0 if both are equal."""
     error = x - target
     size = absolute(error)
     return size, where(size > 0.0, copy_sign(splat(x, 1.0), error), error), splat(x, 0.0)
@@ -66,7 +66,7 @@ def huber(x: Vector, target: Vector, a: Number) -> tuple[Vector, Vector, Vector]
 
 @kernel
 def log_cosh(x: Vector, target: Vector, a: Number) -> tuple[Vector, Vector, Vector]:
-    """log(cosh(e)), near 0 from cosh(e) - 1 = (exp(|e|) - 1)^2 / (2 exp(|e|))."""
+    """log(cosh(e)); near 0 it uses cosh(e) - 1 = (exp(|e|) - 1)^2 / (2 exp(|e|))."""
     error = x - target
     size = absolute(error)
     m = expm1(where(size > 1.0, 1.0, size))
@@ -94,7 +94,7 @@ def poisson(x: Vector, target: Vector, a: Number) -> tuple[Vector, Vector, Vecto
 
 @kernel
 def quantile(x: Vector, target: Vector, a: Number) -> tuple[Vector, Vector, Vector]:
-    """a e where e = target - x is above 0, else (a - 1) e; its derivative is 0 where both are equal."""
+    """a e if e = target - x is above 0, else (a - 1) e; its derivative is 0 if both are equal."""
     error = target - x
     slope = where(error > 0.0, a, splat(x, a - 1.0))
     return slope * error, where(absolute(error) > 0.0, -slope, error), splat(x, 0.0)
@@ -102,7 +102,7 @@ def quantile(x: Vector, target: Vector, a: Number) -> tuple[Vector, Vector, Vect
 
 @kernel
 def is_known(target: Vector) -> Any:
-    """Where a target is a number: no comparison with NaN holds."""
+    """Where a target is a number: comparisons with NaN are false."""
     return absolute(target) > -1.0
 
 
@@ -114,15 +114,16 @@ def with_gaps(formula: Any) -> Any:
         value, derivative, second = formula(x, target, a)
         return where(known, value, 0.0), where(known, derivative, 0.0), where(known, second, 0.0)
 
-    # Symbols of machine code have this name, which must be another one for each formula (machine/jit.py).
+        # Symbols of machine code contain this name, which must differ for each formula (machine/jit.py).
+
     formula_with_gaps.__qualname__ = f"{formula.__name__}_with_gaps"
     return kernel(formula_with_gaps)
 
 
 def mean_loss(formula: Any, *, has_heads: bool = False) -> Any:
-    """The kernel for a loss that is a mean over the outputs of a formula of each.
+    """The kernel for a loss that is the mean of a formula over the outputs.
 
-    With heads, each target has an output for each of the constants: all those for the first one come first.
+    With heads, each target has one output per constant; all outputs for the first constant come first.
     """
 
     def loss_forward(x: Panel, target: Panel, weight: Panel, constants: Flat, dL_dx: Panel) -> Number:
@@ -151,7 +152,7 @@ def mean_curvature(formula: Any) -> Any:
         """Overwrite roots r and means m (n_out, width); return 0.
 
         The second derivatives of a sample's loss with respect to x are R R^T, R_jk = r_k ((j = k) - m_j).
-        Where they are as good as 0, r is a little larger: it is divided by. For unknown targets it is 0.
+        Since r is a divisor, it is made a little larger where it is almost 0. For unknown targets it is 0.
         """
         for s in range(0, x.shape[1], lanes(x)):
             share = load(weight, 0, s) * (1.0 / x.shape[0])
@@ -189,7 +190,7 @@ mse_forward = mean_loss(mse)
 
 @kernel
 def gaussian_nll_forward(x: Panel, target: Panel, weight: Panel, constants: Flat, dL_dx: Panel) -> Number:
-    """log(s) + (m - target)^2 / (2 s^2), a mean over the targets; x are all m, then all log(s)."""
+    """log(s) + (m - target)^2 / (2 s^2), averaged over the targets; x holds all m, then all log(s)."""
     n_targets = target.shape[0]
     total = splat(x, 0.0)
     for s in range(0, x.shape[1], lanes(x)):
@@ -210,7 +211,7 @@ def gaussian_nll_forward(x: Panel, target: Panel, weight: Panel, constants: Flat
 def cross_entropy_forward(x: Panel, target: Panel, weight: Panel, constants: Flat, dL_dx: Panel) -> Number:
     """-sum(target log(p)) over the outputs of each sample, with p = exp(x) / sum(exp(x)).
 
-    A sample with an unknown target is unknown as a whole.
+    One unknown target makes the whole sample unknown.
     """
     total = splat(x, 0.0)
     for s in range(0, x.shape[1], lanes(x)):

@@ -12,7 +12,7 @@ from crabnet_jit.machine.view import panel
 
 
 def permutation_draws(n_samples: int) -> int:
-    """Draws that one epoch takes: one for each sample, in whole groups."""
+    """The number of draws for one epoch: one for each sample, in whole groups."""
     return whole_groups(n_samples)
 
 
@@ -27,13 +27,13 @@ def fill_minibatches(
     iteration: Number,
     batches: Batches,
 ) -> Number:
-    """Overwrite `batches`, but for masks, with those from `iteration` on; return the last one's epoch.
+    """Overwrite `batches`, except masks, with the batches from `iteration` on; return the last one's epoch.
 
     `data` are inputs (n_samples, n_in), targets (n_samples, n_out) and weights (n_samples,). An epoch takes
-    all samples, its last batch those that are left. The order of samples is a permutation, made of draws that
-    begin at the group of a `Stream` (structs.py); each epoch takes as many as `permutation_draws` says.
-    `order` (n_samples,) holds the permutation of `epoch`, and is overwritten with later ones; if `draws` has
-    size 0, it stays. Columns after a batch repeat its first sample, with weight 0.
+    all samples; its last batch has the remaining ones. Their order is a random permutation from draws that
+    begin at the group of a `Stream` (structs.py); each epoch takes `permutation_draws` of them. `order`
+    (n_samples,) holds the permutation of `epoch`, and is overwritten with later ones; if `draws` has size 0,
+    it does not change. Columns after a batch repeat its first sample, with weight 0.
     """
     data_x, data_y, data_weight = data
     n_samples, width = data_x.shape[0], batches.x.shape[3]

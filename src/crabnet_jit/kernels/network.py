@@ -40,12 +40,12 @@ def network_forward(network: Network, calls: Calls, x: Group, masks: Group, work
 def network_backward(
     network: Network, calls: Calls, x: Group, workspace: Workspace, add: bool | None
 ) -> None:
-    """Overwrite `workspace.gradients` with those of the panels x, or add them to it if `add`.
+    """Overwrite `workspace.gradients` with the gradients of the panels x, or add them if `add`.
 
-    If `add` is None, they stay as they are, and only the errors are computed.
+    If `add` is None, the gradients stay as they are, and only the errors are computed.
 
-    The workspace is what network_forward left, but for the last layer's part of `errors`, which
-    holds dL_dy on entry. The other parts are overwritten.
+    The workspace is as network_forward left it, except for the last layer's part of `errors`, which holds
+    dL_dy on entry. The other parts are overwritten.
     """
     layout, n_panels = network.layout, x.shape[0]
     for layer in range(layout.shape[0] - 1, -1, -1):
@@ -69,7 +69,7 @@ def network_backward(
 
 @kernel
 def multiply(x: Panel, row: Number, y: Panel) -> None:
-    """y *= x[row:], as many rows as y has."""
+    """y *= x[row:], for as many rows as y has."""
     for i in range(y.shape[0]):
         for s in range(0, y.shape[1], lanes(y)):
             store(y, i, s, load(x, row + i, s) * load(y, i, s))
@@ -77,7 +77,7 @@ def multiply(x: Panel, row: Number, y: Panel) -> None:
 
 @kernel
 def predict(network: Network, calls: Calls, x: Panels, workspace: Workspace, y: Panels) -> None:
-    """Outputs of all panels: x (1, n_panels, n_in, PANEL) to y (1, n_panels, n_out, PANEL)."""
+    """Outputs of all panels, from x (1, n_panels, n_in, PANEL) to y (1, n_panels, n_out, PANEL)."""
     no_masks = group(workspace.activations, 0, 0, 0)
     for p in range(x.shape[1]):
         result = panel_of(network_forward(network, calls, panels(x, 0, p, 1), no_masks, workspace), 0)

@@ -1,8 +1,8 @@
 """Update rules: parameters from gradients.
 
-The loops run over flat buffers. `state` holds what a rule remembers: as many buffers of the
-parameters' size as it needs, one after the other. `numbers` (float64) are its constants and what it counts,
-at the places that are named here for each rule.
+The loops run over flat buffers. `state` is the rule's memory: as many buffers of the parameters' size as it
+needs, one after the other. `numbers` (float64) holds its constants and counters, at the indices that are
+named here for each rule.
 """
 
 import math
@@ -55,7 +55,7 @@ def rmsprop_update(
     squares, velocity = part(state, 0, parameters.size), part(state, parameters.size, parameters.size)
     for k in range(parameters.size):
         g = gradients[k]
-        s = alpha * squares[k] + rest * g * g  # in this order: g * g alone may be too large for a number
+        s = alpha * squares[k] + rest * g * g  # in this order: g * g alone may overflow
         squares[k] = s
         v = momentum * velocity[k] + g / (math.sqrt(s) + eps)
         velocity[k] = v
@@ -72,8 +72,8 @@ def adam_update(
 ) -> float:
     """m and s are running means of g and g^2; parameters -= rate m' / (sqrt(s') + eps).
 
-    m' = m / (1 - beta1^t) and s' = s / (1 - beta2^t) in step t; `numbers` keeps the two powers, and
-    they are multiplied up. First, parameters *= 1 - rate * weight_decay.
+    m' = m / (1 - beta1^t) and s' = s / (1 - beta2^t) in step t; `numbers` keeps the two powers, which every
+    step updates. First, parameters *= 1 - rate * weight_decay.
     """
     number = parameters.dtype.type
     n = parameters.size

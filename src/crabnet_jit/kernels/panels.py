@@ -1,8 +1,8 @@
-"""Batches of rows to panels of columns and back.
+"""Conversion of batches of rows to panels of columns, and back.
 
 A panel has one row per feature and one column per sample, which is what kernels read.
-All panels are equally wide, which kernels take for granted; the columns after the last sample are padding,
-of weight 0. A large batch becomes several panels.
+All panels have the same width, as kernels assume; the columns after the last sample are padding with weight
+0. A large batch becomes several panels.
 """
 
 import numpy as np
@@ -11,19 +11,19 @@ from numpy.typing import DTypeLike
 from crabnet_jit.arrays import Array, aligned_zeros
 from crabnet_jit.machine.llvm import PANEL
 
-GROUP = 8  # panels that go through a network together, so that what it stores of them stays in the cache
+GROUP = 8  # panels that go through a network together: few enough for their workspace to stay in the cache
 
 
 def panel_shape(n_samples: int) -> tuple[int, int]:
-    """Number of panels and their width for a batch."""
+    """The number of panels for a batch, and their width."""
     return -(-n_samples // PANEL), PANEL
 
 
 def pack(rows: Array, padding: float | None = None) -> Array:
     """Panels (1, n_panels, n_features, width) of the batch (n_samples, n_features).
 
-    The columns after the last sample repeat the first one, so that functions of users meet no numbers but
-    samples; or they are `padding`.
+    The columns after the last sample repeat the first one, so that users' functions only see samples; or they
+    are `padding`.
     """
     n_samples, n_features = rows.shape
     n_panels, width = panel_shape(n_samples)
@@ -38,14 +38,14 @@ def pack(rows: Array, padding: float | None = None) -> Array:
 
 
 def repeat_sample(panels: Array, n_samples: int) -> None:
-    """Let the columns after the batches in panels (n_iterations, n_panels, …, width) repeat the first one."""
+    """Fill the columns after each batch with its first sample; panels (n_iterations, n_panels, …, width)."""
     n_panels, width = panels.shape[1], panels.shape[3]
     for p in range(n_samples // width, n_panels):
         panels[:, p, :, max(0, n_samples - p * width) :] = panels[:, 0, :, :1]
 
 
 def unpack(panels: Array, n_samples: int) -> Array:
-    """The batch (n_samples, n_features) that lies in panels (1, n_panels, n_features, width)."""
+    """The batch (n_samples, n_features) that panels (1, n_panels, n_features, width) hold."""
     _, n_panels, n_features, width = panels.shape
     rows = panels.transpose(0, 1, 3, 2).reshape(n_panels * width, n_features)
     return np.ascontiguousarray(rows[:n_samples])
@@ -61,12 +61,12 @@ def pack_one(rows: Array, padding: float | None = None) -> Array:
 
 
 def unpack_one(panel: Array, n_samples: int) -> Array:
-    """The batch (n_samples, n_features) that lies in one panel."""
+    """The batch (n_samples, n_features) that one panel holds."""
     return np.ascontiguousarray(panel[:, :n_samples].T)
 
 
 def plain_weights(n_iterations: int, n_samples: int, dtype: DTypeLike = np.float64, n_rows: int = 1) -> Array:
-    """Panels (n_iterations, n_panels, n_rows, width) of a plain mean: 1 / n_samples for each sample."""
+    """Weights (n_iterations, n_panels, n_rows, width) of a plain mean: 1 / n_samples for each sample."""
     n_panels, width = panel_shape(n_samples)
     weights = aligned_zeros(n_iterations, n_panels, n_rows, width, dtype=dtype)
     weights[:, : n_samples // width] = 1.0 / n_samples
@@ -75,14 +75,14 @@ def plain_weights(n_iterations: int, n_samples: int, dtype: DTypeLike = np.float
 
 
 def round_up(n: int) -> int:
-    """The columns of as many panels as n samples need."""
+    """The number of columns in all panels of n samples."""
     return -(-n // PANEL) * PANEL
 
 
 def without_weight(rows: Array, weights: Array) -> Array:
-    """Rows (n_samples, n_features) with the first row of weight above 0 in place of all rows of weight 0.
+    """Rows (n_samples, n_features) in which the first row of weight above 0 replaces all rows of weight 0.
 
-    These do not count. But a number in them that is too large for a layer, times a gradient of 0, is NaN.
+    Those do not count. But a number in them that overflows in a layer, times a gradient of 0, would be NaN.
     """
     counts = weights > 0
     return rows if counts.all() else np.where(counts[:, None], rows, rows[counts.argmax()])

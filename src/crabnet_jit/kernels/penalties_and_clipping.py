@@ -9,13 +9,13 @@ from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.vector import fma, lanes, load, splat, sum_lanes
 from crabnet_jit.machine.view import matrix, part
 
-L1, L2, CLIP_VALUE, CLIP_NORM, CONSTANTS = range(5)  # from the last one on, those of the loss
-_MIN_SUM_OF_SQUARES = 1e-30  # a smaller sum may have lost squares that were too small for a float32
+L1, L2, CLIP_VALUE, CLIP_NORM, CONSTANTS = range(5)  # from CONSTANTS on: those of the loss
+_MIN_SUM_OF_SQUARES = 1e-30  # below this, squares in float32 may have underflowed
 
 
 @kernel
 def constants_of(numbers: Flat) -> Flat:
-    """Those of the loss."""
+    """The constants in the loss."""
     return part(numbers, CONSTANTS, numbers.size - CONSTANTS)
 
 
@@ -32,9 +32,9 @@ def penalty(parameters: Flat, settings: Flat) -> Number:
 
 @kernel
 def penalize(parameters: Flat, gradients: Flat, settings: Flat) -> float:
-    """Add the gradient of the penalty to `gradients`, then clip those. Return 0.
+    """Add the gradient of the penalty to `gradients`, then clip them. Return 0.
 
-    First every component to [-CLIP_VALUE, CLIP_VALUE], then the norm of all to CLIP_NORM.
+    First every component is clipped to [-CLIP_VALUE, CLIP_VALUE], then the norm of all to CLIP_NORM.
     """
     number = parameters.dtype.type
     zero, l1, l2, most = number(0), number(settings[L1]), number(settings[L2]), number(settings[CLIP_VALUE])
@@ -56,7 +56,7 @@ def penalize(parameters: Flat, gradients: Flat, settings: Flat) -> float:
 def _norm(x: Flat) -> tuple[Number, Number]:
     """A unit, and the Euclidean norm of x in this unit.
 
-    The unit is 1; or the largest size in x, where the squares are too large or too small for numbers.
+    The unit is 1, or the largest absolute value in x if squares would overflow or underflow.
     """
     total = np.float64(_sum_squares(x))
     if _MIN_SUM_OF_SQUARES < total < math.inf:

@@ -1,10 +1,10 @@
-"""One sample at a time, in compiled code of users: values, and derivatives with respect to inputs.
+"""One sample at a time, in users' compiled code: values, and derivatives with respect to inputs.
 
 A record of integers says where a network lies in memory, so one compilation serves every network of a type.
-What is computed on the way lies on the stack; so calls may be nested, and run on many threads.
+Intermediate results are on the stack, so calls may be nested and run on many threads.
 
-Everything is in the units of the data. Numbers of a layer begin at a multiple of PANEL, and what follows the
-last of them is never used.
+Everything is in the units of the data. The numbers of a layer begin at a multiple of PANEL; the padding after
+them is never used.
 """
 
 from typing import Any, NamedTuple
@@ -33,7 +33,7 @@ from crabnet_jit.machine.network_type import DERIVATIVES, RECORD_SIZE
 from crabnet_jit.machine.vector import splat
 from crabnet_jit.machine.view import matrix, part
 
-#: Entries of a record after those of network_type.py: numbers, and addresses of arrays.
+#: Entries of a record after those of network_type.py: numbers and addresses of arrays.
 N_LAYERS, LINK, N_UNITS, LAYOUT, PLACES = range(3, 8)
 CALLS, CONSTANTS, PARAMETERS, X_UNITS, Y_UNITS = range(8, RECORD_SIZE)
 START, ACTIVATION, CURVATURE = range(3)  # columns of PLACES, which has a row for each layer
@@ -44,9 +44,9 @@ _LOG2_PANEL = PANEL.bit_length() - 1
 class Point(NamedTuple):
     """A network as a record describes it.
 
-    `layout` as in layout.py; `places` (n_layers, 3): where a layer's numbers begin among those of all layers,
-    and the addresses of its activation and of that one's second derivative; the units are means, then
-    standard deviations, and LANES times 1 after those of x.
+    `layout` is as in layout.py. `places` (n_layers, 3) holds where a layer's numbers begin among those of all
+    layers, and the addresses of its activation and of the activation's second derivative. The units are
+    means, then standard deviations; after those of x there are LANES ones.
     """
 
     layout: Matrix
@@ -59,7 +59,7 @@ class Point(NamedTuple):
 
 @kernel
 def view_of(record: Flat, zero: Number) -> Point:
-    """The arrays of a record. Numbers of the network have the type of `zero`, all others are float64."""
+    """The arrays of a record. The network's numbers have the type of `zero`; all others are float64."""
     n, number = record[N_LAYERS], np.float64(0.0)
     layout = matrix(flat_at(record, record[LAYOUT], n * _COLUMNS), 0, n, _COLUMNS)
     places = matrix(flat_at(record, record[PLACES], n * 3), 0, n, 3)
@@ -80,7 +80,7 @@ def value_kernel(zero: Any) -> Any:
     def point_value(record: Flat, x: Flat, y: Flat) -> float:
         """Overwrite y (n_values,) with the values at x (n_in,), both float64.
 
-        These are outputs in the units of the data, powers of them, or probabilities.
+        These are outputs in the units of the data, exponentials of them, or probabilities.
         """
         net, n_units = view_of(record, zero), record[N_UNITS]
         h, dh_dz = stack(zero, n_units), stack(zero, n_units)
@@ -96,9 +96,9 @@ def derivatives_kernel(zero: Any) -> Any:
     """The kernel of values and derivatives, for networks of the type of `zero`."""
 
     def point_derivatives(record: Flat, x: Flat, y: Flat, J: Matrix, H: Matrix) -> float:
-        """The same, and J (n_out, n_in) and H (n_out, n_in n_in): derivatives of the outputs, before a link.
+        """The same, and J (n_out, n_in) and H (n_out, n_in n_in): derivatives of the outputs before a link.
 
-        H may have size 0; nothing is written to it then.
+        H may have size 0; then nothing is written to it.
         """
         net, n_units = view_of(record, zero), record[N_UNITS]
         h, dh_dz, z = stack(zero, n_units), stack(zero, n_units), stack(zero, n_units)
@@ -142,7 +142,7 @@ def derivatives_kernel(zero: Any) -> Any:
 def derivatives_of_rows(
     record: Flat, x: Flat, y: Flat, J: Flat, H: Flat, n_in: Number, n_out: Number
 ) -> None:
-    """Overwrite J, and H unless its size is 0, with the derivatives for all samples in x; y is workspace."""
+    """Overwrite J, and H unless its size is 0, with the derivatives at all samples in x; y is workspace."""
     has_second = H.size > 0
     for k in range(x.size // n_in):
         J_k = matrix(J, k * n_out * n_in, n_out, n_in)
@@ -157,13 +157,13 @@ def _padded(n: Number) -> Number:
 
 @kernel
 def _rows(x: Flat, start: Number, n: Number) -> Matrix:
-    """A layer's numbers as the kernels of activations take them."""
+    """A layer's numbers in the shape that the kernels of activations take."""
     return matrix(x, start, (n + PANEL - 1) >> _LOG2_PANEL, PANEL)
 
 
 @kernel
 def _forward(net: Point, x: Flat, h: Flat, dh_dz: Flat, z: Flat) -> None:
-    """Overwrite outputs h of all layers, their derivatives, and the sums z before them unless z is None."""
+    """Overwrite the outputs h of all layers, their derivatives, and the sums z, unless z is None."""
     n_in = net.layout[0, N_IN]
     before = stack(h, _padded(n_in))
     for i in range(0, n_in, LANES):
@@ -176,7 +176,7 @@ def _forward(net: Point, x: Flat, h: Flat, dh_dz: Flat, z: Flat) -> None:
         start, activation = net.places[layer, START], net.places[layer, ACTIVATION]
         is_rectified = net.layout[layer, KIND] == RELU
         nothing = load_part(before, 0, 0)
-        store_part(h, start + _padded(n_out) - LANES, nothing)  # activations of garbage would raise flags
+        store_part(h, start + _padded(n_out) - LANES, nothing)  # garbage would raise flags in activations
         if z is not None:
             store_part(z, start + _padded(n_out) - LANES, nothing)
         for o in range(0, n_out, LANES):
@@ -197,9 +197,9 @@ def _forward(net: Point, x: Flat, h: Flat, dh_dz: Flat, z: Flat) -> None:
 
 @kernel
 def values(link: Number, n_out: Number, y_units: Flat, h: Flat, start: Number, y: Flat) -> None:
-    """Overwrite y with what the outputs mean that are in h from `start` on, and are overwritten, too.
+    """Overwrite y with what the outputs in h, from `start` on, mean; h is overwritten, too.
 
-    With NaN if it has another size: the network's classes are not those that its caller was compiled for.
+    If y has another size, it becomes NaN: its caller was compiled for a network with other classes.
     """
     if y.size != (2 if link == TWO_CLASSES else n_out):
         for k in range(y.size):
@@ -216,7 +216,7 @@ def values(link: Number, n_out: Number, y_units: Flat, h: Flat, start: Number, y
 
 @kernel
 def _powers(first: Number, y: Flat) -> None:
-    """Overwrite y with exp(y), from the first of these on."""
+    """Overwrite y with exp(y), from index `first` on."""
     power = stack(y, LANES)
     for k in range(first, y.size):
         store_part(power, 0, exp(load_part(y, k, 1)))
@@ -231,7 +231,7 @@ def _probabilities(link: Number, n_out: Number, h: Flat, start: Number, y: Flat)
         for k in range(2):
             p, _, _, _ = sigmoid(
                 -z if k == 0 else z, 0.0
-            )  # not 1 - p, which has no digits where p is almost 1
+            )  # not 1 - p, which loses all digits if p is almost 1
             store_part(h, start, p)
             y[k] = h[start]
         return
@@ -255,7 +255,7 @@ def _probabilities(link: Number, n_out: Number, h: Flat, start: Number, y: Flat)
 
 @kernel
 def _backward(net: Point, dh_dz: Flat, output: Number, dL_dh: Flat, dL_dz: Flat, g: Flat) -> None:
-    """Overwrite the derivatives of one output with respect to all layers' h and z, and to the inputs, g."""
+    """Overwrite the derivatives of one output with respect to all layers' h and z, and to the inputs: g."""
     last = net.layout.shape[0] - 1
     start, n_out = net.places[last, START], net.layout[last, N_OUT]
     for k in range(n_out):
@@ -276,7 +276,7 @@ def _backward(net: Point, dh_dz: Flat, output: Number, dL_dh: Flat, dL_dz: Flat,
 
 @kernel
 def _tangents(net: Point, dh_dz: Flat, input: Number, x: Flat, h: Flat, z: Flat) -> None:
-    """Overwrite h and z with derivatives of all layers' h and z with respect to one input; x is workspace."""
+    """Overwrite h and z with the derivatives of all layers' h and z by one input; x is workspace."""
     n_in = net.layout[0, N_IN]
     for i in range(n_in):
         x[i] = 1.0 if i == input else 0.0
@@ -295,7 +295,7 @@ def _tangents(net: Point, dh_dz: Flat, input: Number, x: Flat, h: Flat, z: Flat)
 def _curvatures(net: Point, z: Flat) -> bool:
     """Overwrite the sums z of all layers with the second derivatives of their activations there.
 
-    Return whether there are others than 0.
+    Return whether any of them is not 0.
     """
     is_curved = False
     for layer in range(net.layout.shape[0]):
@@ -316,7 +316,7 @@ def _curvatures(net: Point, z: Flat) -> bool:
 def _backward_tangents(
     net: Point, dh_dz: Flat, curvature: Flat, dL_dh: Flat, tangents: Flat, slopes: Flat, g: Flat
 ) -> None:
-    """Overwrite g with the derivatives of those of `_backward` along `tangents` of z; slopes is workspace."""
+    """Overwrite g with the derivative of `_backward`'s g along `tangents` of z; slopes is workspace."""
     last = net.layout.shape[0] - 1
     start, n_out = net.places[last, START], net.layout[last, N_OUT]
     for k in range(n_out):

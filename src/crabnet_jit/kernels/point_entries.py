@@ -1,6 +1,6 @@
-"""Kernels for fitted networks: of single samples in compiled code of users, and of few from Python.
+"""Kernels for fitted networks: for single samples in users' compiled code, and for a few from Python.
 
-As those of entries.py; apart from them, since a training run needs none of these.
+They are like those of entries.py, but apart from them, since a training run does not need them.
 """
 
 import numpy as np

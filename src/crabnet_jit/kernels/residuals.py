@@ -1,4 +1,4 @@
-"""Residuals of equations, and their derivatives with respect to what a network gives."""
+"""Residuals of equations, and their derivatives with respect to a network's outputs."""
 
 import functools
 import math
@@ -12,7 +12,7 @@ from crabnet_jit.machine.view import rows_of
 
 @functools.cache
 def residual_panels(equation: Equation) -> Any:
-    """What makes, of a compiled equation (machine/equation.py), the kernel of its residuals."""
+    """A function that makes the kernel of residuals from a compiled equation (machine/equation.py)."""
     arguments, store_residual = arguments_of(equation), store_of(equation)
 
     def make(function: Any) -> Any:
@@ -22,9 +22,9 @@ def residual_panels(equation: Equation) -> Any:
             """Overwrite r (n, 1, width) and dr_djets (n_jets n, n_out, width); return 0.
 
             They are the residuals at the points x (n, n_in, width), times sqrt(factor weight), and their
-            derivatives with respect to jets, the outputs' values and derivatives there (kernels/jets.py);
-            0 where weight (n, n_rows, width) is 0 in its first row. units turn points and jets into the
-            units of the data.
+            derivatives with respect to the jets: the outputs' values and derivatives there (kernels/jets.py).
+            Both are 0 where the first row of weight (n, n_rows, width) is 0. `units` convert points and jets
+            to the units of the data.
             """
             n, of_x, of_jets, of_weight = x.shape[0], rows_of(x), rows_of(jets), rows_of(weight)
             of_r, of_derivatives = rows_of(r), rows_of(dr_djets)

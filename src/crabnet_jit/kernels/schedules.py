@@ -6,10 +6,10 @@ from crabnet_jit.machine.jit import kernel
 
 @kernel
 def exponential_decay(rate: Number, decay: Number, learning_rates: Flat) -> None:
-    """learning_rates[k] = rate * decay**(k + 1), multiplied up one by one. Overwrites learning_rates.
+    """learning_rates[k] = rate * decay**(k + 1), one multiplication each. Overwrites learning_rates.
 
-    As in the original, each rate is rounded before the next is made of it. A chunk that goes on from the last
-    rate of the one before therefore gives the same bits.
+    As in the original, each rate is rounded before the next is computed from it. So a chunk that continues
+    from the last rate of the previous chunk gives the same bits.
     """
     for k in range(learning_rates.size):
         rate *= decay

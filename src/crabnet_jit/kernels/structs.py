@@ -1,6 +1,6 @@
-"""What travels together: the arguments of the kernels, in named tuples."""
+"""Arguments of kernels that belong together, as named tuples."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from crabnet_jit.arrays import Calls, Flag, Flat, Matrix, Number, Panels
 
@@ -8,7 +8,7 @@ from crabnet_jit.arrays import Calls, Flag, Flat, Matrix, Number, Panels
 class Network(NamedTuple):
     """Where the numbers of each layer lie (layout.py), the constant in its activation, and the flat buffer.
 
-    It holds no addresses: it means the same in every process, and compiled code of others may hold it.
+    It holds no addresses, so it means the same in every process, and users' compiled code may contain it.
     """
 
     layout: Matrix
@@ -19,11 +19,11 @@ class Network(NamedTuple):
 class Workspace(NamedTuple):
     """What is stored of the panels that go through a network together (layout.py); and the gradients.
 
-    `activations` are the layers' outputs, `derivatives` those of their activations where these are
-    called, `errors` the gradients of the loss with respect to the outputs. When `interrupt` is
-    set (interrupt.py), what kernels leave here is unfinished; it may be None. `several` is None if a batch
-    is one panel, else any number: one panel has machine code of its own, with fewer loops. `pairs` is None
-    unless two panels at a time are faster (linear.py).
+    `activations` are the layers' outputs; `derivatives` are those of activations that are called; `errors`
+    are the gradients of the loss with respect to the outputs. When `interrupt` is set (interrupt.py), the
+    contents are unfinished; it may be None. `several` is None if a batch is one panel, else any number: one
+    panel has machine code of its own, with fewer loops. `pairs` is None unless two panels at a time are
+    faster (linear.py).
     """
 
     activations: Flat
@@ -36,10 +36,10 @@ class Workspace(NamedTuple):
 
 
 class Jets(NamedTuple):
-    """Which derivatives of a network with respect to its inputs go through it beside the values (jets.py).
+    """Which derivatives with respect to inputs go through a network together with the values (jets.py).
 
-    First ones with respect to the first `n_firsts` inputs; and second ones with respect to pairs of these
-    inputs, the rows of `seconds` (n_seconds, 2), of integers.
+    They are first derivatives with respect to the first `n_firsts` inputs, and second derivatives with
+    respect to pairs of these inputs: the rows of `seconds` (n_seconds, 2), of integers.
     """
 
     n_firsts: Number
@@ -49,10 +49,10 @@ class Jets(NamedTuple):
 class JetWorkspace(NamedTuple):
     """What is stored of the jets of the panels that go through a network together (jets.py).
 
-    `inputs` of the first layer; `sums` of all layers, before their activations, and `activations`, after
-    them; `first`, `second` and `third`, the derivatives of each activation at the values, of which the third
-    are for second derivatives only; `errors`, the gradients of the loss with respect to all outputs;
-    `residuals` of equations. Others as in `Workspace`.
+    `inputs` are those of the first layer; `sums` are those of all layers before their activations, and
+    `activations` after them; `first`, `second` and `third` are the derivatives of each activation at the
+    values, of which only second derivatives need the third; `errors` are the gradients of the loss with
+    respect to all outputs; `residuals` are those of equations. The others are as in `Workspace`.
     """
 
     inputs: Flat
@@ -71,8 +71,8 @@ class JetWorkspace(NamedTuple):
 class Batches(NamedTuple):
     """Panels (n_iterations, n_panels, n_features, PANEL).
 
-    Inputs, targets, one row of weights (losses.py), and what dropout multiplies the outputs of
-    hidden units by; without dropout `masks` has 0 rows. The first three may be of one iteration only,
+    They are inputs, targets, one row of weights (losses.py), and the masks by which dropout multiplies the
+    outputs of hidden units; without dropout, `masks` has 0 rows. The first three may hold a single iteration,
     which then serves all iterations.
     """
 
@@ -92,11 +92,11 @@ class Criterion(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """What a loss is the sum of (train_terms.py), and what `Criterion` has.
+    """The terms whose sum is the loss (train_terms.py), and what `Criterion` has.
 
-    `table` (n_terms, columns) of integers says which panels of each batch a term is for, and which jets it
-    needs; `seconds` are the pairs of all terms, one after the other, `factors` (n_terms,) of what is not a
-    loss of values. `units` are those of all residuals (residuals.py), one after the other.
+    `table` (n_terms, columns), of integers, says which panels of each batch a term is for, and which jets it
+    needs. `seconds` are the pairs of all terms, one after the other. `factors` (n_terms,) multiply the parts
+    that are not a loss of values. `units` are those of all residuals (residuals.py), one after the other.
     """
 
     numbers: Flat
@@ -107,20 +107,20 @@ class Terms(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What an update rule remembers, and its numbers (optimizers.py)."""
+    """The state of an update rule, and its numbers (optimizers.py)."""
 
     state: Flat
     numbers: Flat
 
 
 class Curvature(NamedTuple):
-    """What second derivatives are made in (curvature.py).
+    """Workspace for second derivatives (curvature.py).
 
-    For up to `group` panels, those that go through the network together: `roots`, `means` and `rows`, numbers
-    of outputs; `errors`, of all layers for each output; `left` and `right`, for pairs of rows. For the whole
+    For up to `group` panels, which go through the network together: `roots`, `means` and `rows` of the
+    outputs; `errors` of all layers for each output; `left` and `right`, for pairs of rows. For the whole
     batch: `equations`, the blocks of H (gauss_newton.py) or the matrix of the dual form; the `matrix` that is
     factorised (cholesky.py), and a `vector` of its size, which is also `rows` in the dual form; `gradient`,
-    `step` and `around`, of the parameters' size. `squares` are two squares of PANEL to work in, `columns` one
+    `step` and `around`, of the parameters' size. `squares` are two PANEL x PANEL squares; `columns` is one
     panel of the matrix.
     """
 
@@ -142,7 +142,11 @@ class Curvature(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """A loss of all samples, which are one batch, as a function of a network's parameters."""
+    """A loss of all samples, which are one batch, as a function of a network's parameters.
+
+    `team` is None, or a thread's place in one (meeting.py); then its threads share the equations, the network
+    and the batch.
+    """
 
     network: Network
     calls: Calls
@@ -150,13 +154,14 @@ class Problem(NamedTuple):
     batches: Batches
     criterion: Criterion
     curvature: Curvature
+    team: Any
 
 
 class Rows(NamedTuple):
-    """What rows of a Jacobian are made of (explicit_rows.py), beside a `Problem` of the same loss.
+    """What explicit rows of a Jacobian need (explicit_rows.py) besides a `Problem` of the same loss.
 
-    There is room for `n_panels` panels of the matrix's size in `numbers`. The calls are those of the terms;
-    the workspace has the gradients of the problem's.
+    `numbers` has room for `n_panels` panels of the matrix's size. The calls are those of the terms; the
+    workspace shares its gradients with the problem's workspace.
     """
 
     calls: Calls
@@ -175,10 +180,10 @@ class Stream(NamedTuple):
     skip: Number
 
 
-# Beside these travels `calls`, the addresses of what a run calls (abi.py), or None if it calls nothing: those
-# of the loss, the penalties, the update rule and the loss's curvature, then that of each layer's activation.
-# INLINED (address.py) stands for what is compiled into the run, or not needed in it.
+# A further argument is `calls`, the addresses of what a run calls (abi.py), or None if it calls nothing:
+# those of the loss, the penalties, the update rule and the loss's curvature, then one for each layer's
+# activation. INLINED (address.py) marks what is compiled into the run, or not needed in it.
 LOSS, PENALIZE, UPDATE, CURVATURE, ACTIVATIONS = range(5)
 
-# What makes values of the outputs of a fitted network.
+# Links: how the outputs of a fitted network become values.
 AS_THEY_ARE, TWO_CLASSES, SIGMOID, SOFTMAX, EXPONENTIAL, MEANS_AND_STDS = range(6)

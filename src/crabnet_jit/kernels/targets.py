@@ -16,7 +16,7 @@ from crabnet_jit.machine.view import as_tuple, panel
 def gaussian_panels(x: Panels, target: Panels) -> None:
     """target = 5 exp(-|x|^2 / 2) for every sample.
 
-    x (n_iterations, n_panels, n_in, width); overwrites target, the same with one feature.
+    Reads x (n_iterations, n_panels, n_in, width); overwrites target, of the same shape with one feature.
     """
     for iteration in range(x.shape[0]):
         for p in range(x.shape[1]):
@@ -31,15 +31,15 @@ def gaussian_panels(x: Panels, target: Panels) -> None:
 
 @functools.cache
 def custom_target_panels(n_in: int) -> Any:
-    """What makes, of a compiled function of n_in numbers, the kernel that fills panels with its values."""
+    """A function that makes the kernel that fills panels with the values of a function of n_in numbers."""
     first_numbers = as_tuple()
 
     def make(function: Any) -> Any:
         def target_panels(x: Panels, target: Panels, n_samples: Number) -> tuple[Flat, Number]:
             """Overwrite target (n_iterations, n_panels, 1, width) with the values at x (…, n_in, …).
 
-            For the first n_samples columns of each iteration. Stops at a value that is not finite; returns
-            its place (n_in,) and that value, or an empty place.
+            Only the first n_samples columns of each iteration count. Stops at a value that is not finite, and
+            returns its point (n_in,) and the value; otherwise the point is empty.
             """
             width = x.shape[3]
             place = np.empty(n_in)

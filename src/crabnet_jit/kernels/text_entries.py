@@ -1,4 +1,4 @@
-"""The kernel that reads cells of tables; apart from entries.py, whose kernels it does not need."""
+"""The kernel that reads cells of tables; apart from entries.py, whose kernels do not need it."""
 
 from crabnet_jit.kernels import cells
 from crabnet_jit.machine.jit import entry_point

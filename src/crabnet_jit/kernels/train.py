@@ -1,8 +1,8 @@
-"""The training run: batch after batch, the loss, its gradients, and the step they lead to.
+"""The training run: for each batch, the loss, its gradients, and the step.
 
-The parts of the article's job are compiled into the run: the mean squared error and plain gradient
-descent. Any other loss or update rule is called through its address in `calls` (abi.py), which is
-None if nothing is called.
+The mean squared error and plain gradient descent, which the article uses, are compiled into the run. Any
+other loss or update rule is called through its address in `calls` (abi.py), which is None if nothing is
+called.
 """
 
 import math
@@ -73,7 +73,7 @@ def panel_loss(
 def _step(
     calls: Calls, criterion: Criterion, rule: Rule, parameters: Flat, gradients: Flat, rate: Number
 ) -> None:
-    """Overwrite the parameters, the rule's state, and the gradients with penalties and limits."""
+    """Overwrite the parameters, the rule's state, and the gradients, which get penalties and limits."""
     if calls is not None:
         if address(calls, PENALIZE) != INLINED:
             call(address(calls, PENALIZE), (parameters, gradients, criterion.numbers))
@@ -92,7 +92,7 @@ def _is_finite(x: Flat) -> bool:
 
 
 def training_run(batch_gradients: Any) -> Any:
-    """The kernel of a run, for a kernel of a batch's loss and gradients."""
+    """The kernel of a run, given the kernel of a batch's loss and gradients."""
 
     def train(
         network: Network,
@@ -105,7 +105,7 @@ def training_run(batch_gradients: Any) -> Any:
         interrupt: Flag,
         losses: Flat,
     ) -> tuple[Number, bool]:
-        """A step for every batch of a chunk; return how many, and if parameters and state are finite then.
+        """Take a step for each batch of a chunk; return how many, and if parameters and state stay finite.
 
         Reads batches and learning_rates (n_iterations,). Updates the parameters and the rule's state,
         overwrites losses (n_iterations,) with each batch's loss before its step, and leaves the last
@@ -130,12 +130,12 @@ def training_run(batch_gradients: Any) -> Any:
 
 
 def loss_of_all(batch_gradients: Any) -> Any:
-    """The kernel of a loss with penalties, for a kernel of a batch's loss and gradients."""
+    """The kernel of a loss with penalties, given the kernel of a batch's loss and gradients."""
 
     def loss_and_gradients(
         network: Network, calls: Calls, workspace: Workspace, batches: Batches, criterion: Criterion
     ) -> Number:
-        """Return the loss of the first batch with penalties; its gradients are left in the workspace."""
+        """Return the loss of the first batch with penalties; leaves its gradients in the workspace."""
         loss = batch_gradients(network, calls, workspace, batches, 0, criterion)
         if calls is not None and address(calls, PENALIZE) != INLINED:
             call(address(calls, PENALIZE), (network.parameters, workspace.gradients, criterion.numbers))

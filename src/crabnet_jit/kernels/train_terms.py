@@ -1,18 +1,18 @@
-"""The training run for a loss that is a sum of terms, each over panels of its own and with jets of its own.
+"""The training run for a loss that is a sum of terms, each over its own panels and with its own jets.
 
 A term's row in `Terms.table` (structs.py):
 
     column            meaning
     FIRST, N_PANELS   its panels in each batch
-    N_FIRSTS          first derivatives that it needs: with respect to all inputs before this one
-    SECOND, N_SECONDS the second ones: pairs in `Terms.seconds`, from this one on
-    RESIDUAL          of an equation (residuals.py), the place of its address in `calls`; 0 for a term of data
-    UNITS             of an equation, where its units begin in `Terms.units`
+    N_FIRSTS          its first derivatives: with respect to all inputs before this one
+    SECOND, N_SECONDS its second derivatives: pairs in `Terms.seconds`, from this one on
+    RESIDUAL          index of the address of its equation (residuals.py) in `calls`; 0 for a term of data
+    UNITS             where the units of its equation begin in `Terms.units`
 
-A term of an equation is its factor times the weighted mean of the residual's squares.
-A term of data is the loss of the values, plus its factor times the mean squared error of the first
-derivatives, if it has any. Their targets are the rows after those of the values, output by output; NaN means
-unknown. Their weights are the second row.
+The term of an equation is its factor times the weighted mean of the residual's squares.
+The term of data is the loss of the values, plus its factor times the mean squared error of the first
+derivatives, if there are any. The targets of derivatives are the rows after those of the values, output by
+output; NaN means unknown. Their weights are the second row.
 """
 
 import numpy as np
@@ -43,8 +43,7 @@ def terms_gradients(
 ) -> Number:
     """Return the loss of one batch of a chunk, and overwrite `workspace.gradients` with its gradients.
 
-    As many panels of a term at a time go through the network as `panels_together` says. Gradients are added
-    up in order.
+    For each term, `panels_together` panels at a time go through the network. Gradients are added up in order.
     """
     loss, is_first = 0.0, True
     for term in range(terms.table.shape[0]):
@@ -114,9 +113,9 @@ def residuals(
     workspace: JetWorkspace,
     dr_dy: Group,
 ) -> Group:
-    """Return those of an equation at x, where the jets of outputs are y; overwrites their derivatives.
+    """Return the residuals of an equation at x, where the outputs' jets are y; overwrite their derivatives.
 
-    Times the roots of the points' shares in the loss, and of `scale`.
+    Both are multiplied by the square roots of the points' shares in the loss and of `scale`.
     """
     n, n_rows = x.shape[0], y.shape[0] * y.shape[1]
     units = matrix(terms.units, terms.table[term, UNITS], 2, x.shape[1] + n_rows // n)
@@ -137,7 +136,7 @@ def _residual_loss(
     workspace: JetWorkspace,
     dL_dy: Group,
 ) -> Number:
-    """The loss of the residuals at x, where the jets of outputs are y; overwrites dL_dy."""
+    """The loss of the residuals at x, where the outputs' jets are y; overwrites dL_dy."""
     n, n_rows, n_out = x.shape[0], y.shape[0] * y.shape[1], y.shape[1]
     r = residuals(calls, terms, term, 1.0, x, y, weight, workspace, dL_dy)
     of_r, of_dL_dy = rows_of(r), rows_of(dL_dy)
@@ -156,7 +155,7 @@ def _residual_loss(
 def _slope_loss(
     y: Group, target: Panel, weight: Panel, factor: Number, jets: Jets, p: Number, n: Number, dL_dy: Group
 ) -> Number:
-    """The part of the loss that is due to the first derivatives of panel p of n; overwrites dL_dy there."""
+    """The part of the loss that is due to the first derivatives of panel p of n; overwrites their dL_dy."""
     n_out = y.shape[1]
     total = splat(y, 0.0)
     for k in range(jets.n_firsts):

@@ -8,11 +8,11 @@ from crabnet_jit.machine.llvm import PANEL
 from crabnet_jit.machine.vector import lanes, load_column, shift_right, splat, store, to_float
 from crabnet_jit.machine.view import matrix, panel, part
 
-_ROWS_AHEAD = PANEL  # that may be read beyond the last sample, and are not used
+_ROWS_AHEAD = PANEL  # rows after the last sample that may be read, but are not used
 
 
 def buffer_size(n_samples: int, n_features: int, n_iterations: int) -> int:
-    """Draws that `fill_uniform` needs room for, to do so many iterations at once."""
+    """The size of `draws` that `fill_uniform` needs for this number of iterations at once."""
     return whole_groups(DRAWS + (n_iterations * n_samples + _ROWS_AHEAD) * n_features)
 
 
@@ -24,8 +24,8 @@ def fill_uniform(
 
     The draws begin at a place of a `Stream` (structs.py) and go sample by sample, one for each feature.
     scale and low (n_features,) give every feature its interval. Overwrites the panels x
-    (n_iterations, n_panels, n_features, width), where columns beyond n_samples get any such numbers, and
-    the workspace `draws`, whose size `buffer_size` gives.
+    (n_iterations, n_panels, n_features, width), whose columns after n_samples get arbitrary numbers of that
+    kind, and the workspace `draws`, whose size `buffer_size` gives.
     """
     n_iterations, n_panels, n_features, width = x.shape
     per_iteration = n_samples * n_features

@@ -1,16 +1,16 @@
 """Calling a compiled kernel through its address.
 
 The training run does not contain every activation, loss and update rule, but calls them through the addresses
-of their machine code. So one compilation serves all, and each of them is compiled when it is first used. A
+of their machine code. So one compilation serves all of them, and each is compiled when it is first used. A
 call costs about 13 ns more than inlined code.
 
-Even calls that are never reached cost something, since they prevent the compiler from keeping numbers in
-registers: 80 ns of the 300 ns of a training step of the article's job. So there is a second
-compilation for runs that need no calls: `calls` is None there, and Numba leaves out what it does not reach.
+Even calls that are never reached have a cost, since they prevent the compiler from keeping numbers in
+registers: 80 ns of the 300 ns of a training step in the article's job. So there is a second compilation for
+runs that need no calls: there `calls` is None, and Numba removes the unreachable code.
 
-An address is valid in this process only. Numba makes constants of the arrays that a function has as
-globals, and keeps them on disk with `cache=True`. So addresses travel in an `array.array`, of which Numba
-makes no constants.
+An address is only valid in this process. Numba turns global arrays of a function into constants, and stores
+these on disk with `cache=True`. So addresses are passed in an `array.array`, which Numba does not make
+constant.
 """
 
 import functools
@@ -26,23 +26,23 @@ from numba.np.numpy_support import from_dtype
 
 from crabnet_jit.machine.llvm import I64, INDEX, step
 
-INLINED = 0  # in place of an address, for what is compiled into the run
+INLINED = 0  # instead of an address: the kernel is compiled into the run
 
 
 def address_of(entry_point: Any, *arguments: Any) -> int:
-    """Address of a kernel that returns a float64, compiled for arguments of these Numba types.
+    """The address of a kernel that returns a float64, compiled for arguments of these Numba types.
 
-    It is valid as long as `entry_point` lives.
+    It is valid as long as `entry_point` is alive.
     """
     entry_point.compile(arguments)
     result = entry_point.overloads[arguments]
     if result.signature.return_type != types.float64:
-        raise TypeError(f"must return float64, not {result.signature.return_type}")
+        raise TypeError(f"the kernel must return float64, not {result.signature.return_type}")
     return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
 
 
 def addresses(values: Iterable[int]) -> "array[int]":
-    """Addresses as a kernel takes them."""
+    """Addresses in the form that kernels take."""
     return array("q", values)
 
 
@@ -52,7 +52,7 @@ def array_type(dtype: "np.dtype[Any]", n_dimensions: int) -> Any:
 
 
 def by_kernel(find: Callable[[Any, "np.dtype[Any]"], int]) -> Callable[[Any, "np.dtype[Any]"], int]:
-    """Make a function of a kernel and a type keep its results, as long as the kernel lives."""
+    """Make a function of a kernel and a type cache its results as long as the kernel is alive."""
     found: WeakKeyDictionary[Any, dict[np.dtype[Any], int]] = WeakKeyDictionary()
 
     @functools.wraps(find)
@@ -77,7 +77,7 @@ def call_address(context: Any, builder: Any, address: Any, argument_types: Any, 
 
 
 def kept_address(context: Any, builder: Any, owner: Any, address: int) -> Any:
-    """The pointer to what `owner` has at `address`. The code keeps it alive, and is not kept on disk."""
+    """A pointer to `owner`'s memory at `address`. The code keeps `owner` alive and is not cached on disk."""
     library = context.active_code_library
     library.owners_of_addresses = [*getattr(library, "owners_of_addresses", []), owner]
     return context.add_dynamic_addr(builder, address, info=type(owner).__name__)
@@ -104,7 +104,7 @@ def address(typing_context: Any, addresses: Any, index: Any) -> Any:
             (size,) = cgutils.unpack_tuple(builder, array.shape)
             cgutils.do_boundscheck(context, builder, args[1], size)
         found = builder.load(step(builder, array.data, I64, args[1]), typ=I64)
-        # They stay during a call, so that LLVM may load each once: 0.7 % of an iteration with Adam and tanh.
+        # Constant during a call, so LLVM may load each once: 0.7 % of an iteration with Adam and tanh.
         found.set_metadata("invariant.load", builder.module.add_metadata([]))
         return found
 

@@ -1,8 +1,8 @@
-"""Compiling without SciPy, which no kernel of ours calls.
+"""Compiling without importing SciPy, which our kernels never call.
 
-When Numba compiles for the first time it imports SciPy's linear algebra, 0.2 s, only to learn whether there
-is one for `np.dot` and its like. Here that is answered by a look for the package. Functions that call
-`np.dot` import SciPy when they are compiled, as ever.
+When Numba compiles for the first time, it imports SciPy's linear algebra, which takes 0.2 s, only to learn
+whether it is available for `np.dot` and similar functions. Here that is answered by looking for the package.
+Functions that call `np.dot` still import SciPy when they are compiled.
 """
 
 import contextlib
@@ -15,9 +15,9 @@ from typing import Any
 
 @functools.cache
 def look_instead_of_import() -> None:
-    """Import the module of Numba that asks, with an answer that takes no time: yes.
+    """Import the module of Numba that asks for SciPy, with an immediate answer: yes.
 
-    Does nothing where there is no SciPy, where it is imported anyway, and where Numba does not ask like that.
+    Does nothing if SciPy is not installed or already imported, or if this version of Numba asks differently.
     """
     if "scipy.linalg" in sys.modules or importlib.util.find_spec("scipy") is None:
         return

@@ -1,6 +1,6 @@
-"""Networks as functions that C, and whatever takes pointers to functions, can call: no Python, no exception.
+"""Networks as functions for C, and for anything that takes function pointers: no Python, no exceptions.
 
-Each is compiled for one network, whose address it contains, and which its machine code keeps alive.
+Each is compiled for one network. Its machine code contains the network's address and keeps it alive.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,9 @@ _INT, _SIZE, _ANY = types.int32, types.intp, types.voidptr
 
 
 def pointers_function(net: Any, kind: str, n_in: int, n_out: int, n_values: int) -> Any:
-    """A function of pointers to x (n_in,), y (n_values,) and derivatives, as many as `kind` has.
+    """A function of pointers to x (n_in,), to y (n_values,), and to the derivatives that `kind` has.
 
-    It puts NaN there if an activation of a user raises an exception.
+    It fills y and derivatives with NaN if a user's activation raises an exception.
     """
 
     @register_jitable
@@ -64,9 +64,9 @@ def pointers_function(net: Any, kind: str, n_in: int, n_out: int, n_values: int)
 
 
 def scipy_function(net: Any, kind: str, n_in: int) -> Any:
-    """A function with a signature that SciPy knows, of a network with one value.
+    """A function with a signature that SciPy accepts, for a network with one value.
 
-    It gives NaN for another number of inputs, or if an activation of a user raises an exception.
+    It returns NaN for another number of inputs, or if a user's activation raises an exception.
     """
 
     @register_jitable

@@ -1,10 +1,10 @@
-"""Where compiled kernels are kept on disk.
+"""The cache of compiled kernels on disk.
 
-Numba's own cache notices a change only in the file of the compiled function itself, shares one index
-between processes, and never finds a function again that was made by another function. Here, every
-compiled kernel is a file of its own. The name of its folder contains a fingerprint of all modules that
-kernels are made of, and of everything else that shapes the machine code: another fingerprint means another
-folder. The fingerprint is taken, and the folder made, when a kernel is first called.
+Numba's own cache only notices changes in the file of the compiled function itself, shares one index between
+processes, and never finds functions again that were made by other functions. Here, every compiled kernel is a
+file of its own. The name of its folder contains a fingerprint of all modules that kernels are made of, and of
+everything else that affects the machine code, so any change leads to a new folder. The fingerprint is
+computed, and the folder made, when a kernel is first called.
 """
 
 import contextlib
@@ -33,16 +33,16 @@ from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 from numba.misc.appdirs import user_cache_dir
 
-_ROOMS = ("crabnet_jit.kernels", "crabnet_jit.machine")  # everything that is compiled comes from there
+_ROOMS = ("crabnet_jit.kernels", "crabnet_jit.machine")  # all compiled code comes from these
 _UNUSED_SECONDS = 30 * 24 * 3600
-_MARKER = "compiled kernels of crabnet_jit"  # a file: only folders that hold it are ever removed
+_MARKER = "compiled kernels of crabnet_jit"  # a file: only folders that contain it are ever removed
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class KernelCache(_Cache):
     """The cache of one kernel: a file for each signature and processor.
 
-    A file with anything wrong in it counts as missing, and a file that cannot be written is left out.
+    A damaged file counts as missing, and a file that cannot be written is skipped.
     """
 
     def __init__(self, name: str) -> None:
@@ -54,7 +54,7 @@ class KernelCache(_Cache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled kernel for a signature; None if it is not in the cache."""
-        # Not `refresh`: that takes 0.3 s to load what only compiling needs, which then does so itself.
+        # Not `refresh`, which takes 0.3 s to load what only compiling needs; compiling does that itself.
         rtsys.initialize(target_context)
         directory = cache_directory()
         if directory is None:
@@ -69,9 +69,9 @@ class KernelCache(_Cache):
         return compiler.CompileResult._rebuild(target_context, *pickle.loads(content))
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep a compiled kernel: a temporary file, renamed when it is complete."""
+        """Save a compiled kernel: write a temporary file, and rename it when it is complete."""
         directory = cache_directory()
-        if directory is None or data.library.has_dynamic_globals:  # those are addresses of this process
+        if directory is None or data.library.has_dynamic_globals:  # which are addresses in this process
             return
         content = dumps(data._reduce())
         with contextlib.suppress(OSError):
@@ -96,13 +96,13 @@ class KernelCache(_Cache):
         """Nothing to do: the cache is always on."""
 
     def flush(self) -> None:
-        """Nothing to do: files of other sources lie in other folders."""
+        """Nothing to do: files of other sources are in other folders."""
 
 
 def fingerprint() -> str | None:
-    """Digest of what kernels are made of, of the tools' versions and of Numba's settings.
+    """A digest of the kernels' sources, the tools' versions and Numba's settings.
 
-    None if a room's modules cannot be found: then old machine code could not be told from new.
+    None if a package's modules cannot be found: then old machine code could not be told from new.
     """
     modules = {}
     for room in _ROOMS:
@@ -121,12 +121,12 @@ def fingerprint() -> str | None:
 
 
 def _modules(package: str, path: Any) -> Iterator[tuple[str, bytes]]:
-    """Name and content (source, or byte code if there is none) of every module, also in a zip file."""
+    """The name and content (source, otherwise byte code) of every module, also from a zip file."""
     for finder, name, is_package in pkgutil.iter_modules(path, f"{package}."):
         spec: Any = finder.find_spec(name, None)
         try:
             yield name, spec.loader.get_data(spec.origin)
-        except (AttributeError, OSError, TypeError):  # frozen into a program
+        except (AttributeError, OSError, TypeError):  # the module is frozen into a program
             yield name, marshal.dumps(spec.loader.get_code(name))
         if is_package:
             yield from _modules(name, spec.submodule_search_locations)
@@ -154,7 +154,7 @@ def cache_directory() -> Path | None:
 
 
 def find_directory() -> Path | None:
-    """Folder for this version's compiled kernels; None if there can be none."""
+    """The folder for this version's compiled kernels; None if none can be used."""
     version = fingerprint()
     if version is None:
         return None
@@ -175,6 +175,6 @@ def find_directory() -> Path | None:
 def _remove_unused(root: Path) -> None:
     """Delete the folders of versions that have not been used for a month."""
     for marker in root.glob(f"crabnet_jit-*/{_MARKER}"):
-        with contextlib.suppress(OSError):  # another process was quicker, or it is not ours to remove
+        with contextlib.suppress(OSError):  # another process was faster, or we may not remove it
             if time.time() - marker.parent.stat().st_mtime > _UNUSED_SECONDS:
                 shutil.rmtree(marker.parent, ignore_errors=True)

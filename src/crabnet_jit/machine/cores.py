@@ -1,4 +1,4 @@
-"""How many cores a process may use."""
+"""The number of cores that a process may use."""
 
 import contextlib
 import math
@@ -10,17 +10,17 @@ _CGROUP, _GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def usable_cores() -> int:
-    """Cores that this process may use at the same time, at least 1.
+    """The number of cores that this process may use at the same time, at least 1.
 
-    By its affinity, such as that of taskset or a batch system, and by the quota of its control groups, such
-    as that of a container. Of a quota of 1.5 cores, a second thread can use half a core: that counts as 2.
+    It respects the affinity, which taskset or a batch system may set, and the quota of control groups, which
+    a container may set. With a quota of 1.5 cores, a second thread can use half a core: that counts as 2.
     """
     quotas = [math.ceil(quota) for quota in _quotas()]
     return max(1, min([_scheduled(), *quotas]))
 
 
 def _scheduled() -> int:
-    """Cores on which the system may run this process."""
+    """The number of cores on which the system may run this process."""
     if hasattr(os, "process_cpu_count"):  # since Python 3.13; PYTHON_CPU_COUNT changes it
         return os.process_cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
@@ -29,7 +29,7 @@ def _scheduled() -> int:
 
 
 def _quotas() -> Iterator[float]:
-    """Of the control groups of this process and those around them, as many cores as each may use."""
+    """The number of cores that each control group of this process, and each parent group, may use."""
     with contextlib.suppress(OSError, ValueError):
         for line in _GROUPS.read_text().splitlines():
             _, controllers, path = line.split(":", 2)
@@ -43,7 +43,7 @@ def _quotas() -> Iterator[float]:
 
 
 def _quota(*files: Path) -> Iterator[float]:
-    """Quota over period, which stand in one file or two; nothing without a limit: "max", or -1."""
+    """Quota over period, which are in one file or two; nothing if there is no limit: "max", or -1."""
     with contextlib.suppress(OSError, ValueError):
         quota, period = (int(number) for file in files for number in file.read_text().split())
         if quota > 0 and period > 0:

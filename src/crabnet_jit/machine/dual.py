@@ -1,8 +1,8 @@
-"""Dual numbers: numbers that carry their partial derivatives through code that users write.
+"""Dual numbers: numbers that carry their partial derivatives through users' code.
 
 A `Dual(n)` is a float64 with its derivatives with respect to n unknowns. Every operation has a formula in
-`dual_formulas.py`; the chain rule is here. Comparisons see the value. Code that uses another function of
-`math` or NumPy on such a number is refused with `NoDerivativeError`, inside of functions that it calls, too.
+`dual_formulas.py`; the chain rule is here. Comparisons use the value. Code that applies another function of
+`math` or NumPy to such a number is rejected with `NoDerivativeError`, also inside functions that it calls.
 """
 
 import itertools
@@ -55,14 +55,14 @@ _BUILTINS = abs, pow, float, int, bool, round, max, min, sum, divmod
 
 
 class NoDerivativeError(TypeError):
-    """Code that is to be differentiated uses a function whose derivative is not known here."""
+    """Code to be differentiated uses a function whose derivative is not known here."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"uses {name}, which has no derivative here; known are {' '.join(_KNOWN)}")
+        super().__init__(f"it uses {name}, which has no derivative here; known are {' '.join(_KNOWN)}")
 
 
 class Dual(types.Type):
-    """A number and its n partial derivatives, which lie in one vector."""
+    """A number and its n partial derivatives, which are in one vector."""
 
     def __init__(self, n: int) -> None:
         self.n = n
@@ -71,7 +71,7 @@ class Dual(types.Type):
         super().__init__(name=f"Dual({n})")
 
     def can_convert_from(self, typing_context: Any, other: Any) -> Any:
-        """A number that depends on no unknown is one, too."""
+        """Plain numbers, which depend on no unknown, can be converted."""
         return Conversion.safe if _is_plain(other) else None
 
 
@@ -86,7 +86,7 @@ def _is_plain(kind: Any) -> bool:
 
 
 def packed(context: Any, builder: Any, dual: Dual, value: Any, partials: Any) -> Any:
-    """A dual number of its parts."""
+    """A dual number made of its parts."""
     struct = cgutils.create_struct_proxy(dual)(context, builder)
     struct.value, struct.partials = value, partials
     return struct._getvalue()
@@ -101,7 +101,7 @@ def _constant(context: Any, builder: Any, kind: Any, dual: Dual, value: Any) -> 
 
 
 def _typing(function: Callable[..., Any], find: Callable[[Sequence[Any]], Any]) -> None:
-    """Let `find` say what the signature of a call with dual numbers is, or refuse it."""
+    """Let `find` give the signature of a call with dual numbers, or reject it."""
 
     class Template(AbstractTemplate):
         key = function
@@ -120,7 +120,7 @@ def _refuse(function: Callable[..., Any], name: str) -> None:
 
 
 def _operands(args: Sequence[Any]) -> list[Any] | None:
-    """What operands are taken as: dual numbers and float64; None if there are others."""
+    """The types that operands are converted to: dual numbers and float64; None if there are others."""
     if all(isinstance(kind, Dual) or _is_plain(kind) for kind in args):
         return [kind if isinstance(kind, Dual) else _NUMBER for kind in args]
     return None
@@ -132,7 +132,7 @@ def _values(builder: Any, kinds: Sequence[Any], operands: Sequence[Any]) -> list
 
 
 def _define(function: Callable[..., Any], name: str, formulas: Any) -> None:
-    """Give a function of numbers its meaning for dual numbers."""
+    """Define a function of numbers for dual numbers."""
     is_power = isinstance(formulas, dict)
     n_operands = 2 if is_power else formulas.py_func.__code__.co_argcount
 
@@ -198,7 +198,7 @@ def _define_comparison(function: Callable[..., Any], symbol: str) -> None:
 
 
 def _names() -> Iterator[tuple[Callable[..., Any], str]]:
-    """Operators, builtin functions, and those of math and of NumPy that take single numbers."""
+    """Operators, built-in functions, and the functions of math and NumPy that take single numbers."""
     yield from _SYMBOLS.items()
     yield from ((function, function.__name__) for function in _BUILTINS)
     for name, function in vars(math).items():

@@ -1,4 +1,4 @@
-"""Operations of dual numbers: values, and derivatives with respect to each operand, side by side."""
+"""Operations on dual numbers: values next to derivatives with respect to each operand."""
 
 import math
 import operator
@@ -35,7 +35,7 @@ def _divide(a: float, b: float) -> _Two:
 
 @kernel
 def _power_of_number(a: float, n: Any) -> _Two:
-    """a^n of a number n, which may be an int; 0^0 is 1."""
+    """a^n for a number n, which may be an int; 0^0 is 1."""
     return a**n, 0.0 if n == 0 else n * a ** (n - 1), 0.0
 
 
@@ -139,7 +139,7 @@ def _tanh(a: float) -> _One:
 
 #: Formulas of powers, by which of the two operands are dual.
 POWERS = {(True, False): _power_of_number, (False, True): _number_to_power, (True, True): _power}
-#: Formulas by what users call.
+#: Formulas, by the function that users call.
 FORMULAS: dict[Callable[..., Any], Any] = {
     operator.add: _add,
     operator.sub: _subtract,

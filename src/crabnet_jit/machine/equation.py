@@ -1,12 +1,12 @@
-"""Equations that users write: functions of a point, and of a network's values and derivatives there.
+"""Users' equations: functions of a point, and of a network's values and derivatives there.
 
-    arguments(x, jets, units, n, p, s)       what the function takes, as a tuple, for column s of panel p
+    arguments(x, jets, units, n, p, s)         the function's arguments, as a tuple, for column s of panel p
     store_residual(r, dr_djets, n, p, s, d)  the value of the dual number d, and its derivatives
 
 These read and write rows of n panels: x (n n_in, width), r (n, width), jets and dr_djets (n_jets n n_out,
-width), where jet k of panel p lies in panel k n + p, see kernels/jets.py. units (2, n_in + n_jets n_out) are
-a factor and a summand for each coordinate and jet; they turn these into the units of the data. Derivatives
-are with respect to jets without them.
+width), where jet k of panel p is in panel k n + p, see kernels/jets.py. units (2, n_in + n_jets n_out) are
+a factor and a summand for each coordinate and jet; they convert these to the units of the data. Derivatives
+are with respect to jets before this conversion.
 """
 
 import functools
@@ -28,8 +28,8 @@ _ALLOCATING = "NRT_Allocate", "NRT_MemInfo_alloc", "NRT_MemInfo_new", "NRT_MemIn
 class Equation(NamedTuple):
     """Sizes of an equation: a function of x, u, du, d2u, or of the first two or three of these.
 
-    x is a tuple of n_in numbers. Of one output, u is the value, du a tuple of its n_in first derivatives, and
-    d2u one of n_second second derivatives. Of several, u, du[k] and d2u[k] are tuples of n_out.
+    x is a tuple of n_in numbers. For one output, u is the value, du is a tuple of its n_in first derivatives,
+    and d2u is a tuple of n_second second derivatives. For several, u, du[k] and d2u[k] are tuples of n_out.
     """
 
     n_in: int
@@ -39,16 +39,16 @@ class Equation(NamedTuple):
 
     @property
     def n_jets(self) -> int:
-        """How many values and derivatives there are of each output."""
+        """The number of values and derivatives of each output."""
         return 1 + (self.n_in if self.n_arguments > 2 else 0) + (self.n_second if self.n_arguments > 3 else 0)
 
     @property
     def result(self) -> Dual:
-        """What the function gives."""
+        """The type that the function returns."""
         return Dual(self.n_jets * self.n_out)
 
     def types(self) -> tuple[Any, ...]:
-        """Those of the function's arguments."""
+        """The types of the function's arguments."""
         dual, tuple_of = self.result, types.containers.UniTuple
         one = dual if self.n_out == 1 else tuple_of(dual, self.n_out)
         whole = tuple_of(_NUMBER, self.n_in), one, tuple_of(one, self.n_in), tuple_of(one, self.n_second)
@@ -134,12 +134,12 @@ def store_of(equation: Equation) -> Any:
 
 
 def allocates(compiled: Any) -> bool:
-    """Whether the code of a compiled function, or of what it calls, makes arrays, lists or texts."""
+    """Whether a compiled function, or a function that it calls, creates arrays, lists or strings."""
     code = "".join(overload.library.get_llvm_str() for overload in compiled.overloads.values())
     return any(name in code for name in _ALLOCATING)
 
 
 def unknown_function(error: Exception) -> NoDerivativeError | None:
-    """What an error of Numba says about a function that takes no dual numbers."""
+    """The error for a function that does not accept dual numbers, from an error of Numba."""
     found = re.search(r"found for signature:\s*>>> (\w+)\([^\n]*Dual\(", str(error))
     return NoDerivativeError(found[1]) if found else None

@@ -1,16 +1,16 @@
-"""Flat arrays of any length, eight numbers at a time; those beyond the end count as 0.
+"""Flat arrays of any length, eight numbers at a time; numbers beyond the end count as 0.
 
     flat_at(like, address, n)           the n numbers at an address; `like`, a number or array, gives the type
     stack(like, n)                      room for n such numbers, until the function returns
-    converted(v, like)                  v in such numbers, which are no wider
+    converted(v, like)                  v as such numbers, which are not wider
     load_part(x, s, n)                  x[s : s + 8], with 0 from the n-th on
     store_part(x, s, v)                 x[s : s + 8] = v
     row_sums(W, first, n_in, n_rows, x) for each of eight rows r the sum over i of W[first + r n_in + i] x[i];
-                                        from the n_rows-th on, those of the last one
+                                        from the n_rows-th on, those of the last row
     column_sums(W, first, n_in, n_out, d, s)
                                         the sum over o of d[o] * W[first + o n_in + i], for i from s to s + 7
 
-Where a part is stored there must be room for a whole one. These views borrow memory, as those of view.py do.
+A part is stored whole, so there must be room for that. Like those of view.py, these views borrow memory.
 """
 
 from typing import Any
@@ -152,7 +152,7 @@ def row_sums(typing_context: Any, W: Any, first: Any, n_in: Any, n_rows: Any, x:
 
 @intrinsic
 def column_sums(typing_context: Any, W: Any, first: Any, n_in: Any, n_out: Any, d: Any, part: Any) -> Any:
-    """Two sums, of even and of odd rows: in a single one, each would wait for the last."""
+    """Two sums, of even and of odd rows: in a single sum, each addition would wait for the last."""
     vector = _vector(W)
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:

@@ -1,12 +1,12 @@
-"""The signals that tell a long computation to return.
+"""Signals that tell a long computation to return.
 
-`flag` is memory to which the operating system writes the numbers of signals while compiled code runs, one
-after the other (signals.py); a zero ends them. Kernels check it between parts that take some
-milliseconds at most.
+`flag` is memory to which the operating system writes the numbers of signals, one after the other, while
+compiled code runs (signals.py); a zero ends them. Kernels check it between parts that take at most a few
+milliseconds.
 
-A check costs time: in the loops over layers of the article's job, 100 ns where a training step takes 300,
-since it prevents other optimisations. So a flag may be None, and then nothing is checked: a step
-that takes less than some milliseconds needs no check inside.
+A check costs time: in the loops over layers of the article's job, it adds 100 ns to a training step of 300,
+since it prevents other optimisations. So a flag may be None, and then nothing is checked: a step that takes
+less than a few milliseconds needs no check inside.
 """
 
 import signal
@@ -24,7 +24,7 @@ INTERRUPT, TERMINATE = int(signal.SIGINT), int(signal.SIGTERM)
 
 @intrinsic
 def is_set(typing_context: Any, flag: Any) -> Any:
-    """Whether an interrupting signal has come. False if flag is None."""
+    """Whether an interrupting signal has arrived. False if flag is None."""
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         if isinstance(flag, types.misc.NoneType):
@@ -33,7 +33,7 @@ def is_set(typing_context: Any, flag: Any) -> Any:
         found = cgutils.alloca_once_value(builder, cgutils.false_bit)
         (size,) = cgutils.unpack_tuple(builder, array.shape)
         with cgutils.for_range(builder, size) as loop:
-            # From memory every time: something else writes there.
+            # Load it from memory every time: something else writes there.
             address = step(builder, array.data, I8, loop.index)
             number = builder.load_atomic(address, "monotonic", 1, typ=I8)
             for wanted in (INTERRUPT, TERMINATE):

@@ -1,7 +1,7 @@
 """The one place that decides how functions are compiled.
 
-No fastmath anywhere: NaN stays NaN, and a sum is added up in the order in which
-the loop is written, so the bits do not depend on the compiler's choices.
+There is no fastmath anywhere: NaN stays NaN, and a sum is added up in the order of the loop, so the bits do
+not depend on the compiler's choices.
 """
 
 import contextlib
@@ -19,29 +19,29 @@ from crabnet_jit.machine.cache import KernelCache
 from crabnet_jit.machine.signals import held
 
 if config.DISABLE_JIT:
-    raise ImportError("crabnet_jit is made of compiled code: unset NUMBA_DISABLE_JIT")
+    raise ImportError("crabnet_jit needs compiled code: unset NUMBA_DISABLE_JIT")
 
-# An array argument is passed as seven numbers. Inlining every call avoids that and
-# halves the time of an iteration of a 2-8-8-1 network.
+# An array argument is passed as seven numbers. Inlining every call avoids that, and halves the time of an
+# iteration of a 2-8-8-1 network.
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "forceinline": True, "no_cfunc_wrapper": True}
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile `function` for calls from other kernels, of which it becomes a part (inner.py).
+    """Compile `function` for calls from other kernels, into which it is inlined (inner.py).
 
-    Without the wrapper that calls from Python would need, which takes half of the compiling.
+    There is no wrapper for calls from Python, which would take half of the compile time.
     """
     return numba.njit(no_cpython_wrapper=True, **_OPTIONS, **inner.options())(function)
 
 
 def users_kernel(function: Callable[..., Any]) -> Any:
-    """The same for a function that a user wrote; Numba compiles it as any other."""
+    """The same for a user's function, which Numba compiles as usual."""
     return numba.njit(no_cpython_wrapper=True, **_OPTIONS)(function)
 
 
 @contextlib.contextmanager
 def _without_collection() -> Iterator[None]:
-    """No garbage collection, 8 % of the time: a compilation makes many objects, which stay."""
+    """No garbage collection, which takes 8 % of the time: a compilation makes many long-lived objects."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -52,7 +52,7 @@ def _without_collection() -> Iterator[None]:
 
 
 def _without_signals(compile_entry: Callable[..., Any]) -> Callable[..., Any]:
-    """Let signals wait: LLVM calls Python while it compiles, and swallows exceptions raised there."""
+    """Let signals wait: LLVM calls Python while it compiles, and ignores exceptions raised there."""
 
     @functools.wraps(compile_entry)
     def compile_held(signature: Any) -> Any:
@@ -63,7 +63,7 @@ def _without_signals(compile_entry: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _without_scipy(make_code: Callable[..., Any]) -> Callable[..., Any]:
-    """Before what is not in the cache is compiled, spare Numba an import (blas.py)."""
+    """Spare Numba an import before it compiles what is not in the cache (blas.py)."""
 
     @functools.wraps(make_code)
     def make(*arguments: Any) -> Any:
@@ -76,9 +76,9 @@ def _without_scipy(make_code: Callable[..., Any]) -> Callable[..., Any]:
 def _renamed(function: Any, name: str) -> Any:
     """A copy of a function that has another name in machine code.
 
-    Numba tells functions of one name apart by a number that counts up in each process. Two functions that
-    one function made, such as two activations, could come from the cache with the same number, if different
-    processes had compiled them. Then the first would be called in place of the second.
+    Numba distinguishes functions of the same name by a counter in each process. Two functions made by the
+    same function, such as two activations, could come from the cache with the same number if different
+    processes had compiled them. Then the first would be called instead of the second.
     """
     copy = types.FunctionType(
         function.__code__, function.__globals__, name, function.__defaults__, function.__closure__
@@ -91,8 +91,8 @@ def _renamed(function: Any, name: str) -> Any:
 def entry_point(kernel: Any, name: str | None = None) -> Any:
     """The same kernel for calls from Python; it releases the GIL.
 
-    It is kept on disk if it has a `name`, which no other kernel may have. A kernel that contains a user's
-    function must not have a name, since the cache would not notice a change of that function.
+    It is cached on disk if it has a `name`, which must be unique. A kernel that contains a user's function
+    must not have a name, since the cache would not notice a change of that function.
     """
     function = kernel.py_func if name is None else _renamed(kernel.py_func, name)
     compiled = numba.njit(nogil=True, **_OPTIONS)(function)

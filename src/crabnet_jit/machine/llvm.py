@@ -1,7 +1,7 @@
-"""Pieces of LLVM code that operations are made of.
+"""Building blocks of LLVM code for operations.
 
-LLVM's pointers no longer have the type of what they point to, and those of llvmlite are going to lose it.
-So every load, store and step names the type; only `pointing_to` knows of pointers that still have one.
+LLVM's pointers no longer have an element type, and those of llvmlite are going to lose it. So every load,
+store and step names the type; only `pointing_to` knows of pointers that still have one.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,10 +34,9 @@ def load_one(builder: Any, address: Any, kind: Any, align: int | None = None) ->
 def repeat(
     builder: Any, n: Any, start: Sequence[Any], one_round: Callable[[list[Any]], list[Any]]
 ) -> list[Any]:
-    """Values after n rounds, each of which makes new ones of those before; those of `start` if n is 0.
+    """The values after n rounds, each of which computes new values from the last; `start` if n is 0.
 
-    LLVM leaves the loop as it is: the code around loops that it has unrolled costs small layers more than
-    it gains.
+    LLVM does not unroll the loop: for small layers, the code around unrolled loops costs more than it gains.
     """
     before = builder.block
     loop, end = builder.append_basic_block("round"), builder.append_basic_block("end")
@@ -63,7 +62,7 @@ def repeat(
 
 def _do_not_unroll(module: Any, branch: Any) -> None:
     option = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
-    loop = module.add_metadata([option, I32(len(module.metadata))])  # each loop needs one of its own
+    loop = module.add_metadata([option, I32(len(module.metadata))])  # each loop needs its own
     loop.operands = (loop, option)
     branch.set_metadata("llvm.loop", loop)
 
@@ -95,7 +94,7 @@ def load_from(builder: Any, address: Any, vector: ir.VectorType) -> Any:
 
 
 def masked_load(builder: Any, address: Any, vector: ir.VectorType, mask: Any) -> Any:
-    """What `load_from` gives where the mask holds, and 0 elsewhere; only the former is read."""
+    """Like `load_from` where the mask is true, and 0 elsewhere; only the former is read."""
     place = pointing_to(builder, address, vector)
     of_pointer = "p0" if place.type.is_opaque else f"p0v{vector.count}f{_element_bytes(vector) * 8}"
     name = f"llvm.masked.load.v{vector.count}f{_element_bytes(vector) * 8}.{of_pointer}"
@@ -121,7 +120,7 @@ def broadcast(builder: Any, scalar: Any, vector: ir.VectorType) -> Any:
 
 
 def call_intrinsic(builder: Any, name: str, args: Sequence[Any]) -> Any:
-    """Call LLVM's function `name` for vectors; all arguments have one type."""
+    """Call LLVM's function `name` for vectors; all arguments have the same type."""
     vector = args[0].type
     full_name = f"{name}.v{vector.count}f{_element_bytes(vector) * 8}"
     function_type = ir.FunctionType(vector, [vector] * len(args))
@@ -133,7 +132,7 @@ def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 def folded(builder: Any, vector: Any) -> Any:
-    """Eight lanes: of a vector with 16, the sums of its two halves."""
+    """Eight lanes: for a vector with 16, the sum of its two halves."""
     if vector.type.count == 8:
         return vector
     low, high = (shuffle(builder, vector, vector, range(first, first + 8)) for first in (0, 8))
@@ -154,7 +153,7 @@ def larger(builder: Any, a: Any, b: Any) -> Any:
 
 
 def pair_orders(lanes: int, width: int) -> tuple[list[int], list[int]]:
-    """Two shuffles of a and b that exchange the odd blocks of a for the even ones of b.
+    """Two shuffles of a and b that exchange the odd blocks of a with the even blocks of b.
 
     With blocks of `width` lanes: a0 b0 a2 b2 … and a1 b1 a3 b3 ….
     """
@@ -164,7 +163,7 @@ def pair_orders(lanes: int, width: int) -> tuple[list[int], list[int]]:
 
 
 def transposed(builder: Any, rows: Sequence[Any]) -> list[Any]:
-    """The columns of as many vectors as they have lanes, a power of two."""
+    """The columns of a square: as many vectors as each has lanes, a power of two."""
     square, width = list(rows), 1
     while width < len(square):  # exchange blocks of width x width across the diagonal
         low, high = pair_orders(len(square), width)

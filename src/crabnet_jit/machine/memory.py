@@ -1,4 +1,4 @@
-"""How much memory a process may take."""
+"""The amount of memory that a process may use."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ _MEMINFO, _CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 
 def available() -> int | None:
-    """Bytes that are free for this process, as far as the system says; None if it does not."""
+    """The bytes that are free for this process, as far as the system tells; None if it does not."""
     free = min(_limits(), default=None)
     return None if free is None else max(0, free)
 

@@ -1,9 +1,9 @@
-"""Networks as values in functions that Numba compiles: `net(x0, x1)` and its methods there.
+"""Networks as values in functions that Numba compiles: `net(x0, x1)` and its methods.
 
 A network is the address of its record (network/record.py), which begins with the addresses of two kernels
-(kernels/point.py). A call goes through these, so the code of users holds nothing of a network, and one
-compilation serves all networks of a type. A network that is a global is a constant of this process: Numba
-does not keep such code on disk.
+(kernels/point.py). A call goes through these, so users' code contains nothing of a network, and one
+compilation serves all networks of a type. A global network is a constant of this process: Numba does not
+cache such code on disk.
 """
 
 from collections.abc import Callable
@@ -27,24 +27,24 @@ from crabnet_jit.machine.view import borrow
 #: Entries of a record: addresses of kernels, and of the box of inputs, or 0.
 VALUE, DERIVATIVES, BOX = range(3)
 RECORD_SIZE = 13
-#: Of these entries, and of the kernels' arguments: with another one, Numba compiles again what is on disk.
+#: Version of these entries and of the kernels' arguments: a new one makes Numba recompile what is on disk.
 _VERSION = 1
 _RECORD = types.Array(types.int64, 1, "C")
 
 
 _NUMBER = types.float64
 _FLAT, _MATRIX = (types.Array(_NUMBER, n, "C") for n in (1, 2))
-VALUE_TYPES = _RECORD, _FLAT, _FLAT  # of the arguments of the kernel of values: record, x, y
+VALUE_TYPES = _RECORD, _FLAT, _FLAT  # arguments of the kernel of values: record, x, y
 DERIVATIVES_TYPES = _RECORD, _FLAT, _FLAT, _MATRIX, _MATRIX  # record, x, y, J, H
 
 
 class NetworkType(types.Callable):
-    """Networks of so many inputs, outputs and values; a classifier's values are probabilities.
+    """Networks with these numbers of inputs, outputs and values; a classifier's values are probabilities.
 
     Those with a `refusal`, which says why, cannot be called.
     """
 
-    dtype = _NUMBER  # of what goes in and comes out, for float32, too
+    dtype = _NUMBER  # type of inputs and outputs, even of float32 networks
 
     def __init__(self, n_in: int, n_out: int, n_values: int, refusal: str = "") -> None:
         self.n_in, self.n_out, self.n_values = n_in, n_out, n_values
@@ -58,12 +58,12 @@ class NetworkType(types.Callable):
 
     @property
     def key(self) -> Any:
-        """What tells types apart, those that come from a file included."""
+        """What distinguishes types, including those from a file."""
         return self.name, self._version
 
     @property
     def result(self) -> Any:
-        """Of a call: a number, or a tuple of several."""
+        """The type of a call's result: a number, or a tuple of several."""
         return self.dtype if self.n_values == 1 else types.containers.UniTuple(self.dtype, self.n_values)
 
     def get_call_type(self, context: Any, args: Any, kws: Any) -> Any:
@@ -73,11 +73,11 @@ class NetworkType(types.Callable):
         return signature(self.result, *[self.dtype] * self.n_in, recvr=self)
 
     def get_call_signatures(self) -> Any:
-        """Of all calls."""
+        """The signatures of all calls."""
         return [signature(self.result, *[self.dtype] * self.n_in, recvr=self)], False
 
     def get_impl_key(self, sig: Any) -> Any:
-        """What calls are lowered by."""
+        """The key by which calls are lowered."""
         return NetworkType
 
 
@@ -124,7 +124,7 @@ def _kernel_call(
 
 
 def _room(context: Any, builder: Any, kind: Any, shape: list[int]) -> Any:
-    """An array on the stack, in the function's first block, so that loops do not make more of them."""
+    """An array on the stack, in the function's first block, so that loops do not create more of them."""
     n = max(1, int(np.prod(shape)))
     data = cgutils.alloca_once(builder, context.get_data_type(kind), size=I64(n))
     view = types.Array(kind, len(shape), "C")
@@ -139,7 +139,7 @@ def _inputs(context: Any, builder: Any, network: NetworkType, numbers: Any) -> A
 
 
 def numbers_of(n_in: int) -> Any:
-    """A function of a tuple that gives its n_in real numbers as an array on the stack."""
+    """A function that converts a tuple of n_in real numbers to an array on the stack."""
 
     @intrinsic
     def numbers(typing_context: Any, x: Any) -> Any:
@@ -160,7 +160,7 @@ def numbers_of(n_in: int) -> Any:
 
 
 def array_here(array: Array) -> Any:
-    """A function that gives an array of this process, so that Numba does not keep its callers on disk."""
+    """A function that returns an array of this process, so Numba does not cache its callers on disk."""
 
     @intrinsic
     def here(typing_context: Any) -> Any:
@@ -201,7 +201,7 @@ def _value(typing_context: Any, network: Any, x: Any, y: Any) -> Any:
 
 @intrinsic
 def value_at(typing_context: Any, network: Any, x: Any) -> Any:
-    """The value of a network that has one, at the numbers that a pointer points to."""
+    """The value of a network with one value, at the numbers that a pointer points to."""
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         inputs = borrow(context, builder, _FLAT, args[1], [I64(network.n_in)])
@@ -269,7 +269,7 @@ class _Methods(AttributeTemplate):
         return _fills(net, "hessian_into", args, kws)
 
 
-#: What a method fills: its name, and the shape of it for one sample.
+#: The array that a method fills: its name, and its shape for one sample.
 _FILLED: dict[str, tuple[str, Callable[[NetworkType], tuple[int, ...]]]] = {
     "predict_into": ("y", lambda net: (net.n_values,)),
     "jacobian_into": ("J", lambda net: (net.n_out, net.n_in)),
@@ -301,7 +301,7 @@ def _lower_is_inside(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     data = builder.inttoptr(args[0], ir.PointerType(I64))
     box = builder.load(step(builder, data, I64, I64(BOX)), typ=I64)
     with cgutils.if_unlikely(builder, builder.icmp_signed("==", box, I64(0))):
-        message = "net.is_inside needs a network that was fitted: this one has no domain"
+        message = "net.is_inside needs a fitted network: this one has no domain"
         context.call_conv.return_user_exc(builder, ValueError, (message,))
     number = context.get_data_type(_NUMBER)
     bounds = builder.inttoptr(box, number.as_pointer())

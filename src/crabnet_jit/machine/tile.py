@@ -1,12 +1,12 @@
 """Tiles: blocks of vectors that stay in registers while a loop runs.
 
-A tile of shape rows x columns holds one vector for each row and column. What the
-operations mean, with `V = lanes(x)` numbers to a vector and `[s:]` short for the V
+A tile of shape rows x columns holds one vector for each row and column. The
+operations are, with `V = lanes(x)` numbers per vector and `[s:]` short for the V
 numbers from s on:
 
     tile_start(x, start, r)             a tile of 8 vectors, as wide as the panel x, or as a pair of panels:
                                         tile[i, j] = start[r + i, 0], or the number `start`
-    tile_start_row(x, start, r)         the same of one row
+    tile_start_row(x, start, r)         the same for one row
     tile_rows(x)                        rows of `tile_start`
     tile_add_product(tile, A, r, B)     tile[i, j] += sum over k of A[r + i, k] * B[k, j V:]
     tile_dot(A, r, rows, B, c, columns) tile[i, j] = sum over panels p and over s, in steps of V, of
@@ -19,14 +19,15 @@ numbers from s on:
     tile_columns(B, c)                  tile[s, 0] = B[c : c + 8, s], for each sample s of a panel
     tile_combine(tile, A, r, C, c, add) C[r, c : c + 8] = sum over s of A[r, s] * tile[s, 0]; += if `add`
 
-`rows` and `columns` are literal numbers, x gives the type. Arrays are contiguous, and those with samples
-are panels; B of `tile_add_product`, and C of `tile_where_positive` and `tile_store`, may be a pair of them;
+`rows` and `columns` are literal numbers; x gives the type. Arrays are contiguous, and those with samples
+are panels. B of `tile_add_product`, and C of `tile_where_positive` and `tile_store`, may be pairs of panels;
 A and B of `tile_dot` are groups.
 A of `tile_add_product` may be the transpose of a contiguous array, and so may C of `tile_sums` if it is one
 row. A of `tile_dot` may be the number 1.0.
 
-The width of a panel is a constant, and an operation computes one address, to which the others have known
-distances. Most distances become parts of instructions; computed one by one, addresses were half of them.
+The width of a panel is a constant, so an operation computes one address, and the others are at known
+distances. Most distances become part of other instructions; computed one by one, addresses took half of all
+instructions.
 """
 
 from collections.abc import Callable
@@ -58,7 +59,7 @@ from crabnet_jit.machine.llvm import (
 )
 from crabnet_jit.machine.vector import Vector, vector_of
 
-_AT_ONCE = 8  # vectors of a tile, enough to hide a latency of 4 cycles; and features of `tile_columns`
+_AT_ONCE = 8  # vectors in a tile, enough to hide a latency of 4 cycles; also features of `tile_columns`
 
 
 class Tile(types.Type):
@@ -95,7 +96,7 @@ class _TileModel(models.PrimitiveModel):
 def _addresses(
     context: Any, builder: Any, array: Any, value: Any, row: Any, column: Any, n_rows: int, n_columns: int
 ) -> Callable[..., Any]:
-    """A function at(i, j) for the address of array[row + i, column + j], from that of the first one."""
+    """A function at(i, j) that gives the address of array[row + i, column + j] from that of the first one."""
     kind = context.get_data_type(array.dtype)
     if array.ndim == 2:
         first = pointer(context, builder, array, value, row, column, n_columns)
@@ -126,7 +127,7 @@ def _addresses(
 
 
 def _steps(context: Any, builder: Any, array: Any, value: Any) -> tuple[Any, Any]:
-    """Numbers from a row to the next one, and from a column."""
+    """The distances, in numbers, from a row to the next, and from a column to the next."""
     *_, n_rows, n_columns = cgutils.unpack_tuple(
         builder, context.make_array(array)(context, builder, value).shape
     )
@@ -134,7 +135,7 @@ def _steps(context: Any, builder: Any, array: Any, value: Any) -> tuple[Any, Any
 
 
 def _shape_for(samples: Any) -> tuple[int, int]:
-    """Rows and columns of a tile as wide as a panel, or as a pair of them."""
+    """Rows and columns of a tile as wide as a panel, or as a pair of panels."""
     columns = PANEL * (samples.ndim - 1) // vector_of(samples).lanes
     return _AT_ONCE // columns, columns
 
@@ -176,7 +177,7 @@ def tile_rows(typing_context: Any, x: Any) -> Any:
 
 @intrinsic
 def tile_add_product(typing_context: Any, tile: Any, A: Any, row: Any, B: Any) -> Any:
-    """A tile of one row has two sums, of even and of odd k: in a single one, each would wait for the last."""
+    """A tile of one row has two sums, of even and odd k: in one, each addition would wait for the last."""
     vector = tile.vector
     lanes, n_sums = vector.lanes, 2 if tile.rows == 1 else 1
 
@@ -245,7 +246,7 @@ def tile_dot(typing_context: Any, A: Any, row: Any, n_rows: Any, B: Any, column:
         kind = vector.llvm.element
 
         def first_panel(array: Any, value: Any, row: Any, n: int) -> tuple[Any, Any, Any]:
-            """Panels of a group, the address of its first one, numbers from a panel to the next."""
+            """The panels of a group, the address of the first, and the distance from a panel to the next."""
             n_panels, n_array_rows, _ = cgutils.unpack_tuple(
                 builder, context.make_array(array)(context, builder, value).shape
             )
@@ -357,7 +358,7 @@ def tile_sums(typing_context: Any, tile: Any, C: Any, row: Any, column: Any, add
             if n_in_row == n_sums:
                 store(sums, first, n_in_row)
                 continue
-            # Rows of C without a gap are one vector, which the update then reads without waiting for several.
+            # Contiguous rows of C are one vector, so the update can read it without waiting for several.
             row_step, _ = _steps(context, builder, C, C_value)
             with builder.if_else(builder.icmp_signed("==", row_step, I64(n_in_row))) as (then, otherwise):
                 with then:
@@ -375,9 +376,9 @@ def _store_or_add(builder: Any, vector: Any, address: Any, add: Any) -> None:
 
 
 def lane_sums(builder: Any, vectors: list[Any]) -> Any:
-    """Lane k of the result is the sum of the lanes of vector k, of eight vectors.
+    """Lane k of the result is the sum of the lanes of vector k, for eight vectors.
 
-    The additions are those of `lane_sum`, done for two vectors by one instruction.
+    The additions are those of `lane_sum`, done for two vectors with one instruction.
     """
     width = 1
     lanes = len(vectors)
@@ -415,7 +416,7 @@ def tile_combine(typing_context: Any, tile: Any, A: Any, row: Any, C: Any, colum
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         value, A_value, row, C_value, column, add = args
         at = _addresses(context, builder, A, A_value, row, I64(0), 1, tile.rows)
-        sums = [ir.Constant(vector.llvm, None)] * 2  # of even and of odd samples: each waits for itself
+        sums = [ir.Constant(vector.llvm, None)] * 2  # of even and odd samples
         for s, samples in enumerate(tile.unpack(builder, value)):
             factor = broadcast(builder, load_one(builder, at(0, s), vector.llvm.element), vector.llvm)
             sums[s % 2] = multiply_add(builder, factor, samples, sums[s % 2])

@@ -1,10 +1,10 @@
 """Vectors: eight float64 side by side, as a type that compiled functions can use.
 
-A `Vector` is one 64-byte register: 8 float64, 16 float32 or 16 uint32 and so on. LLVM
-splits it where the machine's registers are narrower; the order of every sum, and
-so every bit, stays the same.
+A `Vector` is one 64-byte register: 8 float64, 16 float32, 16 uint32 and so on. LLVM
+splits it if the machine's registers are narrower; the order of every sum, and
+therefore every bit, stays the same.
 
-What the operations mean, with `V = lanes(x)` numbers to a vector and `[s:]` short
+The operations are, with `V = lanes(x)` numbers per vector and `[s:]` short
 for the V numbers from s on:
 
     load(x, i, s)               x[i, s:]
@@ -33,7 +33,7 @@ for the V numbers from s on:
     by_type(a, p, q)            p if the lanes of a are float64, q if they are float32
     where(mask, a, b)           a where the mask holds, else b; a or b may be a number
     first_lanes(x, count)       a mask: lanes 0 to count - 1
-    sum_lanes(v)                sum of the lanes: of 16 first the halves, then neighbours, pairs, fours
+    sum_lanes(v)                sum of the lanes: of 16, first the halves, then neighbours, pairs, fours
 
 Arrays are two-dimensional and contiguous. With NUMBA_BOUNDSCHECK=1 every access is
 checked, as ordinary indexing is.
@@ -129,7 +129,7 @@ def load_column(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         value, row, column = args
         # One by one, since hardware gathers take three times as long on Zen 4; and as floats,
-        # since x86 has shorter instructions to put those into a vector.
+        # since x86 has shorter instructions to insert those into a vector.
         number = ir.DoubleType() if vector.lanes == 8 else ir.FloatType()
         gathered = ir.Constant(ir.VectorType(number, vector.lanes), ir.Undefined)
         for lane in range(vector.lanes):
@@ -407,7 +407,7 @@ def _vectors(builder: Any, vector: Vector, values: Sequence[Any]) -> list[Any]:
 
 
 def _define_operator(function: Callable[..., Any], for_floats: str, for_integers: str) -> None:
-    """Give an operator of Python its meaning for vectors: an LLVM instruction for floats and integers.
+    """Define a Python operator for vectors: an LLVM instruction for floats and one for integers.
 
     One operand of a float operator may be a number.
     """

@@ -1,19 +1,20 @@
-"""Views of flat buffers, made inside a loop at no cost.
+"""Views of flat buffers that cost nothing inside a loop.
 
 Slicing and reshaping an array in a compiled function counts references with atomic
 operations. These views borrow the memory instead: they must not outlive the buffer,
-which the caller of a kernel holds.
+which the caller of a kernel owns.
 
     matrix(flat, offset, n_rows, n_columns)  flat[offset:][: n_rows * n_columns] as a matrix
     part(flat, offset, n)                    flat[offset:][:n]
+    row(x, i)                                x[i], of the matrix x
     panel(x, i, j)                           x[i, j], a matrix of the four-dimensional x
-    group(flat, offset, n_panels, n_rows)    flat[offset:] as so many panels, one after the other
+    group(flat, offset, n_panels, n_rows)    flat[offset:] as n_panels panels, one after the other
     panels(x, i, j, n)                       x[i, j : j + n], a group of the four-dimensional x
     panel_of(x, p)                           x[p], a panel of the group x
     pair_of(x, p)                            x[p : p + 2], two panels of the group x
     panels_of(x, p, n)                       x[p : p + n], a group of the group x
     rows_of(x)                               the rows of all panels of the group x as one matrix
-    one_or_several(several, n)               n; or 1, which the compiler knows then, if `several` is None
+    one_or_several(several, n)               n; or, if `several` is None, 1 as a compile-time constant
     words(draws)                             the uint64 as rows of 16 uint32, low halves first
     as_tuple()(x, n)                         the first n numbers of x as a tuple
 """
@@ -29,7 +30,7 @@ from crabnet_jit.machine.llvm import I32, I64, INDEX, PANEL, pointing_to, step
 
 
 def as_tuple() -> Any:
-    """Numba's function for it, imported when it is needed: that takes a tenth of a warm start."""
+    """Numba's function, imported only when needed, since that takes a tenth of a warm start."""
     return importlib.import_module("numba.np.unsafe.ndarray").to_fixed_tuple
 
 
@@ -56,6 +57,22 @@ def part(typing_context: Any, flat: Any, offset: Any, n: Any) -> Any:
         return borrow(context, builder, flat, data, [n])
 
     return flat(flat, INDEX, INDEX), codegen
+
+
+@intrinsic
+def row(typing_context: Any, x: Any, i: Any) -> Any:
+    view = types.Array(x.dtype, 1, "C")
+
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        value, i = args
+        array = context.make_array(x)(context, builder, value)
+        n_rows, n_columns = cgutils.unpack_tuple(builder, array.shape)
+        if context.enable_boundscheck:
+            cgutils.do_boundscheck(context, builder, i, n_rows)
+        data = step(builder, array.data, context.get_data_type(x.dtype), builder.mul(i, n_columns))
+        return borrow(context, builder, view, data, [n_columns])
+
+    return view(x, INDEX), codegen
 
 
 @intrinsic
@@ -147,7 +164,7 @@ def panels_of(typing_context: Any, x: Any, p: Any, n: Any) -> Any:
         n_panels, n_rows, width = cgutils.unpack_tuple(builder, array.shape)
         if context.enable_boundscheck:
             _check_width(context, builder, width)
-            for place in (p, builder.add(p, n)):  # no panels may be at the end
+            for place in (p, builder.add(p, n)):  # zero panels may be at the end
                 cgutils.do_boundscheck(context, builder, place, builder.add(n_panels, I64(1)))
         offset = builder.mul(p, builder.mul(n_rows, I64(PANEL)))
         data = step(builder, array.data, context.get_data_type(x.dtype), offset)
@@ -179,7 +196,7 @@ def one_or_several(typing_context: Any, several: Any, n: Any) -> Any:
 def _of_flat(
     context: Any, builder: Any, flat: Any, view: Any, value: Any, offset: Any, shape: list[Any]
 ) -> Any:
-    """A view of this shape of what begins at an offset of a flat array."""
+    """A view of this shape that begins at an offset of a flat array."""
     array = context.make_array(flat)(context, builder, value)
     if context.enable_boundscheck:
         (size,) = cgutils.unpack_tuple(builder, array.shape)
@@ -205,7 +222,7 @@ def _of_group(context: Any, builder: Any, group: Any, view: Any, args: Any, n: l
 
 
 def _check_width(context: Any, builder: Any, width: Any) -> None:
-    """That panels are as wide as kernels take for granted."""
+    """Check that panels have the width that kernels assume."""
     cgutils.do_boundscheck(context, builder, I64(PANEL - 1), width)
 
 

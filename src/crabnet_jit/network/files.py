@@ -6,6 +6,7 @@ inputs of the fit lay, and the posterior, if there is one. Version 1 had names i
 no heads in it. The file of an ensemble has that of each member, equal arrays once.
 """
 
+import importlib
 from dataclasses import replace
 from os import PathLike
 from typing import Any
@@ -16,9 +17,9 @@ from crabnet_jit.arrays import Array
 from crabnet_jit.data.columns import Column, Columns
 from crabnet_jit.data.domain import Domain
 from crabnet_jit.data.standardization import Standardization
-from crabnet_jit.network.ensemble import Ensemble
 from crabnet_jit.network.network import NN
 from crabnet_jit.network.posterior import Posterior
+from crabnet_jit.network.predictor import Predictor
 from crabnet_jit.network.schema import Schema, different_texts
 from crabnet_jit.network.spec import Spec
 
@@ -28,7 +29,7 @@ _VERSIONS = 1, 2, 3
 
 @check.keywords
 def save(
-    net: NN | Ensemble,
+    net: Predictor,
     path: str | PathLike[str],
     names: dict[str, list[str]] | None = None,
     *,
@@ -57,16 +58,16 @@ def save(
         If the file cannot be written. Nothing is left of it then.
     """
     has_posterior = check.flag("posterior", posterior)
-    if isinstance(net, Ensemble):
+    if isinstance(net, NN):
+        values, arrays = _all_contents(net, has_posterior)
         if names is not None:
-            raise check.reject("names", "None for an ensemble", check.shown(names))
-        write_archive(path, _KIND_OF_ENSEMBLES, 1, *_contents_of_ensemble(net, has_posterior))
+            values["schema"] = _renamed(net, names).values()
+        write_archive(path, _KIND, _VERSIONS[-1], values, arrays)
         return
-    check.instance("net", net, NN, "an NN or an Ensemble")
-    values, arrays = _all_contents(net, has_posterior)
+    check.instance("net", net, _ensemble_class(), "an NN or an Ensemble")
     if names is not None:
-        values["schema"] = _renamed(net, names).values()
-    write_archive(path, _KIND, _VERSIONS[-1], values, arrays)
+        raise check.reject("names", "None for an ensemble", check.shown(names))
+    write_archive(path, _KIND_OF_ENSEMBLES, 1, *_contents_of_ensemble(net, has_posterior))
 
 
 @check.keywords
@@ -89,6 +90,11 @@ def load(path: str | PathLike[str]) -> Any:
     return read_archive(path, _KIND, _VERSIONS, from_contents)
 
 
+def _ensemble_class() -> Any:
+    """`Ensemble`, imported when there is one."""
+    return importlib.import_module("crabnet_jit.network.ensemble").Ensemble
+
+
 def _all_contents(net: NN, has_posterior: bool) -> tuple[dict[str, Any], dict[str, Array]]:
     """The same as `contents`, with the posterior."""
     values, arrays = contents(net)
@@ -98,7 +104,7 @@ def _all_contents(net: NN, has_posterior: bool) -> tuple[dict[str, Any], dict[st
     return values, arrays
 
 
-def _contents_of_ensemble(ensemble: Ensemble, has_posterior: bool) -> tuple[dict[str, Any], dict[str, Array]]:
+def _contents_of_ensemble(ensemble: Any, has_posterior: bool) -> tuple[dict[str, Any], dict[str, Array]]:
     """Of each member its values, and the places of its arrays; and the arrays by their places."""
     members, arrays = [], ensemble.calibration()
     places: dict[Any, str] = {}
@@ -113,7 +119,7 @@ def _contents_of_ensemble(ensemble: Ensemble, has_posterior: bool) -> tuple[dict
     return {"members": members}, arrays
 
 
-def _ensemble_from(header: dict[str, Any], arrays: dict[str, Array]) -> Ensemble:
+def _ensemble_from(header: dict[str, Any], arrays: dict[str, Array]) -> Any:
     """The ensemble, believing nothing; any exception means that the values are wrong."""
     used: set[str] = set()
     networks = []
@@ -121,7 +127,7 @@ def _ensemble_from(header: dict[str, Any], arrays: dict[str, Array]) -> Ensemble
         places = values.pop("arrays")
         used |= {*places.values()}
         networks.append(from_contents(values, {name: arrays[place] for name, place in places.items()}))
-    ensemble = Ensemble(networks)
+    ensemble = _ensemble_class()(networks)
     rest = {name: array for name, array in arrays.items() if name not in used}
     if rest:
         ensemble.take_calibration(**rest)

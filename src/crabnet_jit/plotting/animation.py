@@ -64,7 +64,7 @@ def rotate_surface(
 
     Notes
     -----
-    .. image:: /docs/pictures/rotate.gif
+    .. image:: /pictures/rotate.gif
 
     Examples
     --------
@@ -144,7 +144,7 @@ def animate_surface(
 
     Notes
     -----
-    .. image:: /docs/pictures/learning.gif
+    .. image:: /pictures/learning.gif
 
     Examples
     --------

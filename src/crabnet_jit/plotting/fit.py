@@ -85,9 +85,9 @@ def plot_fit(
     -----
     A residual is the true value minus the predicted one.
 
-    .. image:: /docs/pictures/fit.png
+    .. image:: /pictures/fit.png
 
-    .. image:: /docs/pictures/slices.png
+    .. image:: /pictures/slices.png
 
     Examples
     --------

@@ -58,7 +58,7 @@ def plot_history(
 
     Notes
     -----
-    .. image:: /docs/pictures/history.png
+    .. image:: /pictures/history.png
 
     Examples
     --------

@@ -45,7 +45,7 @@ def plot_network(net: NN, x: ArrayLike | None = None, *, max_units: int = 24, ax
 
     Notes
     -----
-    .. image:: /docs/pictures/network.png
+    .. image:: /pictures/network.png
 
     Examples
     --------

@@ -73,7 +73,7 @@ def plot_surface(
 
     Notes
     -----
-    .. image:: /docs/pictures/surface.png
+    .. image:: /pictures/surface.png
 
     Examples
     --------

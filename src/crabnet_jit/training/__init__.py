@@ -1,1 +1,1 @@
-"""How a network learns: steps, the loop around them, what they are made of."""
+"""How a network is trained: the steps, the loop around them, and their parts."""

@@ -1,4 +1,4 @@
-"""Chunks of iterations: their buffers, and steps that are taken back if they go wrong."""
+"""Chunks of iterations: their buffers, and steps that are undone if they fail."""
 
 import copy
 import importlib
@@ -20,16 +20,16 @@ from crabnet_jit.training.dropout import Dropout
 from crabnet_jit.training.objective import is_long
 from crabnet_jit.training.settings import Settings
 
-# Python takes about 20 us for a chunk; this is 1.5 ms of the article's job …
+# Python takes about 20 us per chunk; this many iterations take 1.5 ms in the article's job …
 _CHUNK_ITERATIONS = 4000
-_CHUNK_NUMBERS = 2**18  # … this bounds a chunk of large batches: 2 MB of samples and targets
-_CHUNK_PRODUCTS = 2**31  # … and this one of large networks: about 0.1 s between two turns of Python
-_FREE_SHAPES = 4  # of which a thread keeps buffers
-_FREE_NUMBERS = 2 * _CHUNK_NUMBERS  # in each; larger ones go with their trainer
+_CHUNK_NUMBERS = 2**18  # … this limits a chunk of large batches: 2 MB of samples and targets
+_CHUNK_PRODUCTS = 2**31  # … and this one of large networks: about 0.1 s between returns to Python
+_FREE_SHAPES = 4  # shapes for which a thread keeps buffers
+_FREE_NUMBERS = 2 * _CHUNK_NUMBERS  # in each; larger buffers are freed with their trainer
 
 
 class Buffers(NamedTuple):
-    """What a chunk is written to; and whose it was the last time."""
+    """The memory that a chunk is written to, and who used it last."""
 
     batches: Batches
     losses: Array
@@ -37,10 +37,10 @@ class Buffers(NamedTuple):
 
 
 class _Free(threading.local):
-    """The buffers of this thread that no chunk uses at the moment.
+    """The buffers of this thread that no chunk is using.
 
-    They belong to the thread and not to a trainer: many trainers of a small network need no more memory than
-    one. A trainer that runs inside another one's callback or source takes buffers of its own.
+    They belong to the thread, not to a trainer: many trainers of a small network need no more memory than
+    one. A trainer that runs inside another one's callback or source uses buffers of its own.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ _free = _Free()
 
 
 class Chunk(NamedTuple):
-    """What a number of iterations need."""
+    """The data that some iterations need."""
 
     batches: Batches
     learning_rates: Array
@@ -67,7 +67,7 @@ class Chunk(NamedTuple):
     buffers: Buffers
 
     def part(self, start: int, end: int) -> "Chunk":
-        """Some of its iterations; a batch that serves all is not cut."""
+        """Some of its iterations; a batch that serves all of them is not cut."""
 
         def cut(panels: Array) -> Array:
             return panels[start:end] if len(panels) == self.losses.size else panels
@@ -86,9 +86,9 @@ class Chunks:
     size : int
         The most iterations at a time.
     dropout : Dropout
-        Its masks.
+        The masks.
     end : None
-        Update rules get further always.
+        Update rules can always go on.
     """
 
     end: str | None = None
@@ -140,29 +140,33 @@ class Chunks:
         self._owner = object()
         self._is_large = n * (n_panels * width * rows + 1) > _FREE_NUMBERS
         self._large: Buffers | None = None
+        self._team: Any = None
+        if settings.n_threads > 1:
+            team_run: Any = importlib.import_module("crabnet_jit.training.team_run")
+            self._team = team_run.TeamRun.of(settings.n_threads, net, n_panels, self._compiled, n)
         self.fill_constant()
         self._is_long = is_long(n_columns, net)
-        self._changing = net.parameters, *state  # by a step
+        self._changing = net.parameters, *state  # these change in a step
 
     def best_parameters(self) -> None:
-        """None: update rules know none but the last ones."""
+        """None: update rules know only the last parameters."""
 
     def posterior(self) -> None:
-        """None: update rules find none."""
+        """None: update rules do not find one."""
 
     def fill_constant(self) -> None:
-        """Take the batch of a source that gives the same one always."""
+        """Store the batch of a source that always gives the same one."""
         if self._constant is not None:
             self._fill(0, self._constant)
 
     def _new_batches(self, n: int) -> Batches:
-        """Panels for n batches, with the weights that a source may leave as they are; without masks."""
+        """Panels for n batches, with default weights, which a source may leave unchanged; without masks."""
         batch_size, _, n_in, n_targets, _, dtype = self._sizes
         sizes = n, n_in, n_targets, batch_size
         return new_batches(*sizes, dtype, has_weights=self._has_weights, n_weights=self._n_weights)
 
     def _buffers(self) -> Buffers:
-        """Free ones of this thread, or new ones."""
+        """Free buffers of this thread, or new ones."""
         buffers, self._large = self._large or _free.take(self._shape), None
         if buffers is not None and buffers.owner is self._owner:
             return buffers
@@ -179,9 +183,9 @@ class Chunks:
         return Buffers(batches, buffers.losses, self._owner)
 
     def give_back(self, chunk: Chunk) -> None:
-        """Let the next chunk have its buffers."""
+        """Make the chunk's buffers available to the next one."""
         buffers = chunk.buffers
-        if self._constant is not None:  # the data of a trainer go with it
+        if self._constant is not None:  # a trainer's data are freed with it
             masks = buffers.batches._replace(x=None, target=None, weight=None)
             buffers = buffers._replace(batches=masks, owner=None)
         if self._is_large:
@@ -193,8 +197,8 @@ class Chunks:
         self._source.fill_for_kernels(first, batches, are_whole=self._takes_whole_samples)
 
     def prepare(self, first: int, n: int, rate_scale: float = 1.0) -> Chunk:
-        """Fill the buffers for n iterations from `first` on; what users wrote is called here."""
-        # With n = 0, to compile, the rate of one iteration is asked for.
+        """Fill the buffers for n iterations from `first` on; users' functions are called here."""
+        # For n = 0, which only compiles, the rate of one iteration is requested.
         rates = rates_of(self._schedule, first, max(n, 1))[:n]
         buffers = self._buffers()
         batches = buffers.batches
@@ -209,21 +213,27 @@ class Chunks:
     def run(self, chunk: Chunk, interrupt: Flag = NEVER) -> int:
         """Take the steps of a chunk; return how many.
 
-        They are fewer if the loss of the next one is not finite, or if its step would give parameters that
-        are not; such a step is not taken. And they are fewer if `interrupt` is set. Losses beyond that of the
-        next step mean nothing.
+        There are fewer if the loss of the next one is not finite, or if its step would give parameters that
+        are not; such a step is not taken. There are also fewer if `interrupt` is set. Losses after that of
+        the next step are meaningless.
         """
+        n_trial = n = chunk.losses.size
+        if self._team is not None:
+            n_trial = int(min(n, self._team.trial_size()))
+        if 0 < n_trial < n:
+            n_done = self.run(chunk.part(0, n_trial), interrupt)
+            return n_done if n_done < n_trial else n_done + self.run(chunk.part(n_trial, n), interrupt)
         before = [values.copy() for values in self._changing]
         n_done, is_finite = 0, False
+        arguments = self.arguments(chunk, interrupt)
         try:
-            n_done, is_finite = self._compiled.train(*self.arguments(chunk, interrupt))
-        finally:  # what users wrote may raise an exception
+            n_done, is_finite = (self._team or self._compiled).train(*arguments)
+        finally:  # users' functions may raise an exception
             if not is_finite:
                 for values, earlier in zip(self._changing, before, strict=True):
                     values[:] = earlier
         if is_finite:
             return int(n_done)
-        n = chunk.losses.size
         if n <= 1:
             return 0
         first_half = self.run(chunk.part(0, n // 2), interrupt)
@@ -232,7 +242,7 @@ class Chunks:
         return first_half + self.run(chunk.part(n // 2, n), interrupt)
 
     def first_bad_equation(self, chunk: Chunk, k: int) -> int | None:
-        """Which equation is the first whose loss is not finite in iteration k of a chunk; None if all are."""
+        """The first equation whose loss is not finite in iteration k of a chunk; None if all are finite."""
         terms: Any = importlib.import_module("crabnet_jit.training.terms")
         parts, batches = self._compiled, chunk.part(k, k + 1).batches
         found: int | None = terms.first_bad_equation(
@@ -241,7 +251,7 @@ class Chunks:
         return found
 
     def arguments(self, chunk: Chunk, interrupt: Flag = NEVER) -> tuple[Any, ...]:
-        """Those of the kernel for a chunk."""
+        """The kernel's arguments for a chunk."""
         workspace = self._compiled.workspace
         return (
             self._network,
@@ -257,6 +267,6 @@ class Chunks:
 
 
 def _fitting_size(net: NN, n_numbers: int, n_columns: int) -> int:
-    """Iterations that make a chunk of a good size, for the numbers of a batch, and its columns."""
+    """A good number of iterations for a chunk, given the numbers and the columns of a batch."""
     products = 3 * n_columns * net.parameters.size
     return max(1, min(_CHUNK_ITERATIONS, _CHUNK_NUMBERS // max(1, n_numbers), _CHUNK_PRODUCTS // products))

@@ -1,4 +1,4 @@
-"""The kernels of a loss and what they take: for values only, or for derivatives of the network, too."""
+"""The kernels of a loss and their arguments: for values only, or also for derivatives of the network."""
 
 import importlib
 from collections.abc import Sequence
@@ -16,7 +16,8 @@ from crabnet_jit.network.network import NN
 class Compiled(NamedTuple):
     """Kernels of a run and of a loss, and their arguments.
 
-    `n_jets` is about how many times as long they take as those for values only.
+    They take about `n_jets` times as long as the kernels for values only. `can_be_shared` says
+    whether a team of threads has kernels for the same work (team_run.py).
     """
 
     train: Any
@@ -25,6 +26,7 @@ class Compiled(NamedTuple):
     criterion: Criterion | Terms
     workspace: Workspace | JetWorkspace
     n_jets: int = 1
+    can_be_shared: bool = False
 
 
 def compiled(
@@ -39,37 +41,37 @@ def compiled(
     equations: Sequence[Any] = (),
     has_masks: bool = False,
 ) -> Compiled:
-    """Those for data in so many panels of each batch, and for equations in the panels after these.
+    """The kernels for data in the first panels of each batch, and for equations in the panels after these.
 
     Parameters
     ----------
     net : NN
         The network.
     loss : Loss
-        Of the values.
+        The loss of the values.
     penalties : ndarray
         Its numbers (kernels/penalties_and_clipping.py).
     n_panels : int
-        Of the data in a batch; there may be none.
+        Panels of data in a batch; may be 0.
     gradients : ndarray
-        To be overwritten.
+        Will be overwritten.
     *of_update
         The kernel of the update rule and its numbers, if the network is trained.
     has_gaps : bool
         Whether targets may be unknown.
     dy_weight : float, optional
-        What the mean squared error of first derivatives counts, if there are any.
+        The weight of the mean squared error of first derivatives, if there are any.
     equations : sequence of Term
-        Those of residuals (residuals.py).
+        The terms of residuals (residuals.py).
     has_masks : bool
-        Whether hidden units are dropped.
+        Whether there is dropout.
     """
     criterion = Criterion(np.concatenate([penalties, loss.constants]))
     kernel = loss.kernel_for(has_gaps)
     if dy_weight is None and not equations:
         calls = net.calls(kernel, penalties, *of_update, has_masks=has_masks)
         workspace = net.workspace(n_panels, gradients)
-        return Compiled(train, loss_and_gradients, calls, criterion, workspace)
+        return Compiled(train, loss_and_gradients, calls, criterion, workspace, can_be_shared=True)
     terms: Any = importlib.import_module("crabnet_jit.training.terms")
     all_terms = [*terms.of_data(net, n_panels, dy_weight), *equations]
     made: Compiled = terms.compiled_terms(net, kernel, criterion, all_terms, gradients, *of_update)

@@ -18,21 +18,21 @@ def check_dy_weight(dy_weight: float, *, has_derivatives: bool) -> float:
 
 
 def check_derivatives(net: NN, loss: Loss, rule: Optimizer | None = None) -> None:
-    """Accept what is to learn derivatives, too; warn where those of the network jump."""
+    """Check what is to be trained on derivatives, too; warn if those of the network jump."""
     if not loss.is_regression or loss.heads != "values":
-        raise check.reject("loss", "one of values, such as 'mse', with derivatives", repr(loss))
+        raise check.reject("loss", "a loss of values, such as 'mse', with derivatives", repr(loss))
     if rule is not None and rule.has_evidence:
-        hint = "; levenberg_marquardt and others take them"
-        raise check.reject("optimizer", "one that takes derivatives", repr(rule), hint)
+        hint = "; levenberg_marquardt and others can"
+        raise check.reject("optimizer", "one that can use derivatives", repr(rule), hint)
     for activation in net.activations:
         if activation.kind == CUSTOM:
-            hint = ": they need its second derivative, and it has none"
-            raise check.reject("activation", "no custom one with derivatives", repr(activation), hint)
+            hint = ": they need its second derivative, which it does not have"
+            raise check.reject("activation", "a built-in one with derivatives", repr(activation), hint)
     jumping = [activation for activation in net.activations if activation.smoothness < 1]
     if jumping:
         warnings.warn(
-            f"the slope of {jumping[0]!r} jumps, so the network follows derivatives by pieces only; with a "
-            "smooth activation, such as tanh, it learns more from them",
+            f"the slope of {jumping[0]!r} jumps, so the network's derivatives jump, too; with a smooth "
+            "activation, such as tanh, it learns more from derivatives",
             RuntimeWarning,
             stacklevel=4,
         )

@@ -1,4 +1,4 @@
-"""What a run does about a step that would give numbers that are infinite or NaN."""
+"""How a run handles a step that would give infinite numbers or NaN."""
 
 import math
 from collections.abc import Callable
@@ -6,26 +6,26 @@ from dataclasses import dataclass
 
 from crabnet_jit.training.state import TrainerState
 
-_RETURN_EVERY = 1000  # iterations; "lower_rate" goes back 1,000 to 2,000, to a multiple of it
+_RETURN_EVERY = 1000  # iterations; "lower_rate" goes back 1,000 to 2,000, to a multiple of this
 _LOWEST_RATE_SCALE = 2.0**-30
 _MAX_SKIPPED = 1000  # in a row
 
 
 class DivergenceError(FloatingPointError):
-    """A loss, or what its step would make of the parameters or of the optimiser's state, is infinite or NaN.
+    """The loss is infinite or NaN, or the parameters or the optimiser's state would be after its step.
 
     Attributes
     ----------
     iteration : int
         The first such iteration. Its step was not taken.
     loss : float
-        Its loss.
+        The loss in it.
     last_loss : float or None
         The last finite loss before it.
     has_rates : bool
         Whether the optimiser has learning rates.
     equation : str or None
-        The function of the first residual that is infinite or NaN, if one is.
+        The function of the first residual that is infinite or NaN, if any is.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class DivergenceError(FloatingPointError):
         what = f"the loss became {self.loss} in iteration {self.iteration}"
         if math.isfinite(self.loss):
             what = (
-                f"parameters would become infinite or NaN in iteration {self.iteration}, "
-                "or what the optimiser remembers"
+                "the parameters or the optimiser's state would become infinite or NaN in iteration "
+                f"{self.iteration}"
             )
         if self.equation is not None:
-            what += f", by the residual {self.equation}"
+            what += f", because of the residual {self.equation}"
         before = "no loss was finite"
         if self.last_loss is not None:
             before = f"the last finite loss was {self.last_loss:.6g}"
@@ -56,9 +56,7 @@ class DivergenceError(FloatingPointError):
         if self.has_rates:
             rates = "a learning_rate that is too large (a smaller learning_rate or clip_norm may help), "
         if self.equation is not None:
-            rates += (
-                "an equation that divides by 0 or takes a logarithm or a root of what may become negative, "
-            )
+            rates += "an equation that divides by 0 or takes the logarithm or root of a negative number, "
         return (
             f"{what}: the run diverged; {before}. Likely causes: {rates}data that are not standardised, "
             "large initial parameters. The parameters are those before that step"
@@ -67,16 +65,16 @@ class DivergenceError(FloatingPointError):
 
 @dataclass
 class Divergence:
-    """One of the policies "raise", "skip" and "lower_rate", and what it remembers.
+    """One of the policies "raise", "skip" and "lower_rate", with its state.
 
     Attributes
     ----------
     policy : str
-        Which.
+        The policy.
     rate_scale : float
-        What "lower_rate" has multiplied the learning rate by.
+        The factor by which "lower_rate" has multiplied the learning rate.
     n_skipped : int
-        Steps that "skip" has left out last, in a row.
+        The number of steps in a row that "skip" has just left out.
     return_points : tuple of TrainerState
         Earlier states that "lower_rate" may go back to, the oldest first.
     """
@@ -96,7 +94,7 @@ class Divergence:
         return iteration + _RETURN_EVERY - iteration % _RETURN_EVERY
 
     def may_skip(self) -> bool:
-        """Whether the run goes on without the step; that is counted."""
+        """Whether the run goes on without the step; counts such steps."""
         if self.policy != "skip" or self.n_skipped >= _MAX_SKIPPED:
             return False
         self.n_skipped += 1
@@ -110,6 +108,6 @@ class Divergence:
         return point._replace(rate_scale=self.rate_scale / 2, return_points=(point,))
 
     def restore(self, state: TrainerState) -> None:
-        """Remember what a state says."""
+        """Take over what a state says."""
         self.rate_scale, self.n_skipped = state.rate_scale, state.n_skipped
         self.return_points = state.return_points

@@ -1,4 +1,4 @@
-"""Masks of dropout for the hidden units of a network that is trained."""
+"""Dropout masks for the hidden units of a network in training."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from crabnet_jit.kernels.entries import fill_masks
 
 
 class Dropout:
-    """Masks by draws that depend on generator and iteration only.
+    """Masks whose draws depend only on the generator and the iteration.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Dropout:
 
     @property
     def stream(self) -> RngState:
-        """Where the draws begin; assign to begin elsewhere."""
+        """Where the draws begin; assign another state to begin elsewhere."""
         return self._rng.state
 
     @stream.setter

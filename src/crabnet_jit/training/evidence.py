@@ -1,4 +1,4 @@
-"""The search for the weight decay that the evidence is largest for, by Levenberg-Marquardt's iterations."""
+"""The search for the weight decay with the largest evidence, by Levenberg-Marquardt iterations."""
 
 import math
 
@@ -14,22 +14,22 @@ from crabnet_jit.network.posterior import Posterior
 from crabnet_jit.training.second_order import Iterations, Laplace, SecondOrderChunks
 from crabnet_jit.training.settings import Settings
 
-#: What the search remembers, in the last of an optimiser's numbers. A decay of 0 is none yet.
+#: The state of the search, at the end of an optimiser's numbers. A decay of 0 means none yet.
 DECAY, BEST_DECAY, BEST_EVIDENCE, N_MISSES, STAGE = range(-5, 0)
-# Its stages: decays from a large one on, each from the network's first parameters; the best one doubled, then
-# halved, from the best parameters; and the best one, to the end.
+# Its stages: decreasing decays, starting with a large one, each from the network's first parameters; then the
+# best one, doubled and halved, from the best parameters; and the best one, until it converges.
 _COARSE, _DOUBLED, _HALVED, _OVER = range(4)
 _FACTORS = {_DOUBLED: 2.0, _HALVED: 0.5, _OVER: 1.0}
 
 _FIRST_DECAY, _RATIO, _LARGE_DECAY, _LEAST_DECAY = 0.3, 4.0, 1e-5, 1e-12
-_MAX_MISSES = 3  # decays in a row, below the large ones, that have not raised the evidence
+_MAX_MISSES = 3  # decays in a row, after the large ones, that did not raise the evidence
 _LOSS_TOLERANCE = 1e-4  # until the search is over
 
 
 class EvidenceChunks(SecondOrderChunks):
     """The iterations of `BayesianRegularization`, some at a time.
 
-    The state has two buffers, of the network's first parameters and of those with the largest evidence.
+    The state has two buffers: the network's first parameters, and those with the largest evidence.
     """
 
     def __init__(self, net: NN, source: Source, settings: Settings, state: OptimizerState) -> None:
@@ -42,7 +42,7 @@ class EvidenceChunks(SecondOrderChunks):
         self._numbers[DECAY] = settings.penalties.l2 or _FIRST_DECAY
 
     def run(self, chunk: Iterations, interrupt: Flag = NEVER) -> int:
-        """Take the steps of a chunk; return how many: fewer if the run ends, or `interrupt` is set."""
+        """Take the steps of a chunk; return how many. There are fewer if the run ends or is interrupted."""
         numbers, n_done, self.end = self._numbers, 0, None
         while numbers[STAGE] < _OVER:
             self._method.l2 = numbers[DECAY]
@@ -60,7 +60,7 @@ class EvidenceChunks(SecondOrderChunks):
         return n_done + super().run(rest, interrupt)
 
     def _next_decay(self, interrupt: Flag) -> bool:
-        """Judge the present decay, and go on with another one; False if a signal came before."""
+        """Judge the present decay, and go on with another one; False if a signal arrived first."""
         numbers, parameters = self._numbers, self._net.parameters
         found = self._method.laplace(interrupt)
         if found is None:
@@ -84,16 +84,16 @@ class EvidenceChunks(SecondOrderChunks):
         return True
 
     def _noise_variance(self, found: Laplace) -> float:
-        """(E + c |theta|^2) / n, for which the evidence is largest.
+        """(E + c |theta|^2) / n, the variance for which the evidence is largest.
 
         E is the sum of squares of n residuals, and c = n decay / 2, so that E + c |theta|^2 is minimised.
         """
         return found.loss + 0.5 * self._method.l2 * float(self._net.parameters @ self._net.parameters)
 
     def _log_evidence(self, found: Laplace) -> float | None:
-        """ln p(targets | decay) without what does not depend on the decay; None if it is not finite.
+        """ln p(targets | decay) up to a constant that does not depend on the decay; None if not finite.
 
-        For the prior exp(-b c |theta|^2) and the noise exp(-b E), where 1 / (2 b) is the noise's variance.
+        The prior is exp(-b c |theta|^2), the noise is exp(-b E), and its variance is 1 / (2 b).
         """
         n, p, variance = self._n_residuals, self._net.parameters.size, self._noise_variance(found)
         if not (found.n_effective >= 0.0 and 0.0 < variance < math.inf):
@@ -102,11 +102,11 @@ class EvidenceChunks(SecondOrderChunks):
         return 0.5 * value if math.isfinite(value) else None
 
     def best_parameters(self) -> Array | None:
-        """Those of the largest evidence so far, if the search is not over."""
+        """The parameters with the largest evidence so far, if the search is not over."""
         return None if self._numbers[STAGE] == _OVER or self._numbers[BEST_DECAY] == 0 else self._best
 
     def posterior(self) -> Posterior | None:
-        """That of the network's present parameters; None if rounding leaves their equations no solution."""
+        """The posterior of the present parameters; None if their equations have no solution, by rounding."""
         is_best = self._numbers[BEST_DECAY] > 0 and np.array_equal(self._net.parameters, self._best)
         self._method.l2 = self._numbers[BEST_DECAY if is_best else DECAY]
         with Interruptible() as interruptible:

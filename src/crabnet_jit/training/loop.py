@@ -1,4 +1,4 @@
-"""The loop of a run: chunk after chunk, with callbacks and signals between them; it knows no formula."""
+"""The loop of a run: chunk after chunk, with callbacks and signals in between; it contains no formula."""
 
 from crabnet_jit.machine.signals import Interruptible
 from crabnet_jit.training.run import Run
@@ -6,7 +6,7 @@ from crabnet_jit.training.steps import Steps
 
 
 def train_until_end(steps: Steps, run: Run, interruptible: Interruptible) -> None:
-    """Take steps until the end of a run, or until a callback stops it; call its callbacks."""
+    """Take steps until the end of a run, or until a callback stops it; call the callbacks."""
     steps.take_back_parameters()
     try:
         run.start()
@@ -15,7 +15,7 @@ def train_until_end(steps: Steps, run: Run, interruptible: Interruptible) -> Non
             if steps.end is not None:
                 run.stop(steps.end)
             run.call_due()
-            interruptible.go_on()  # where a callback has caught the exception of a signal
+            interruptible.go_on()  # in case a callback has caught the exception of a signal
     except BaseException as error:
         interruptible.hold()  # further signals wait until all is saved
         try:

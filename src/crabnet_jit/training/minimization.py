@@ -1,4 +1,4 @@
-"""Objectives, minimised by methods of second order."""
+"""Objectives, minimised by second-order methods."""
 
 import copy
 from collections.abc import Sequence
@@ -18,18 +18,18 @@ from crabnet_jit.training.terms import Term
 
 
 class Minimization(NamedTuple):
-    """The result of a minimisation, with the names of SciPy's `OptimizeResult`.
+    """The result of a minimisation; names are as in SciPy's `OptimizeResult`.
 
     Attributes
     ----------
     x : ndarray of float64, shape (n_parameters,)
-        The parameters reached.
+        The final parameters.
     fun : float
         The loss there, with its penalties.
     nit : int
         Iterations taken.
     success : bool
-        Whether it ended before its last iteration, because it could not get further.
+        Whether it converged before the last iteration.
     message : str
         Why it ended.
     """
@@ -48,17 +48,18 @@ def minimized(
     batches: Batches,
     dy_weight: float | None,
     equations: Sequence[Term],
+    n_threads: int,
     rule: LevenbergMarquardt,
     max_iterations: int,
 ) -> tuple[Array, int, str | None]:
-    """Parameters (n_parameters,) of a lower loss, iterations taken, and why they end before the last one.
+    """Parameters (n_parameters,) of a lower loss, the iterations taken, and why they ended early, if so.
 
-    The network is as it was, also after an exception, such as that of Ctrl-C.
+    The network does not change, not even after an exception such as that of Ctrl-C.
     """
     moving = copy.copy(net)
-    method = SecondOrder(
-        moving, loss, penalties, batches, rule, rule.init(moving.parameters).numbers, dy_weight, equations
-    )
+    numbers = rule.init(moving.parameters).numbers
+    parts = loss, penalties, batches, rule, numbers, dy_weight, equations, n_threads
+    method = SecondOrder(moving, *parts)
     n_done, reason = 0, None
     with Interruptible() as interruptible:
         while n_done < max_iterations and reason is None:

@@ -24,21 +24,22 @@ from crabnet_jit.summary import counted, summary
 from crabnet_jit.training.compiled import compiled
 from crabnet_jit.training.derivatives import check_derivatives, check_dy_weight
 from crabnet_jit.training.sampling import as_residuals, check_rule, with_equations
+from crabnet_jit.training.threads import team_size
 
 _LONG_PRODUCTS = 2**27  # some 10 ms
 _LBFGS, _HISTORY_SIZE, _GRADIENT_TOLERANCE = "lbfgs", 20, 1e-8  # defaults of `minimize`
 
 
 def is_long(n_columns: int, net: NN) -> bool:
-    """Whether the gradients of so many samples take so long that a signal should not wait for them."""
+    """Whether the gradients of this many samples take so long that a signal should not wait for them."""
     return 3 * n_columns * net.parameters.size > _LONG_PRODUCTS
 
 
 class Objective:
     """The loss of a network on a whole data set, as a function of its parameters.
 
-    L(theta) = sum(w_s L_s) / sum(w_s) + l1 * sum(|theta|) + l2 / 2 * sum(theta^2); with derivatives, plus
-    dy_weight times the weighted mean squared error of those that are known; with residuals, plus the weight
+    `L(theta) = sum(w_s L_s) / sum(w_s) + l1 * sum(|theta|) + l2 / 2 * sum(theta^2)`. With derivatives, it
+    adds dy_weight times the weighted mean squared error of the known ones. With residuals, it adds the weight
     of each times its mean square.
 
     Parameters
@@ -48,11 +49,11 @@ class Objective:
     x : array_like of shape (n_samples, in_features), optional
         Inputs, in the units of the data.
     y : array_like of shape (n_samples, out_features) or (n_samples,), optional
-        Targets, in the units of the data; fewer columns if the loss needs several outputs for each; NaN where
-        one is unknown, which then does not count. For a network with a `standardization`, the loss is that of
+        Targets, in the units of the data; fewer columns if the loss needs several outputs for each. NaN marks
+        an unknown target, which does not count. For a network with a `standardization`, the loss is that of
         standardised targets. x and y may be left out if there are residuals.
     residuals : sequence of Residual, default ()
-        Equations that the network has to fulfil, at points that stay.
+        Equations that the network should satisfy, at fixed points.
     loss : Loss or str, default "mse"
         A name from `LOSSES` or an object like `Huber(0.1)`.
     sample_weight : array_like of shape (n_samples,), optional
@@ -63,6 +64,8 @@ class Objective:
         Derivatives of the targets with respect to the inputs, in the units of the data; as in `ArraySource`.
     dy_weight : float, default 1.0
         As in `Trainer`.
+    n_threads : int or "auto", default 1
+        Threads that share the samples, as in `Trainer`.
 
     Examples
     --------
@@ -95,6 +98,7 @@ class Objective:
         l2: float = 0.0,
         dy: ArrayLike | None = None,
         dy_weight: float = 1.0,
+        n_threads: int | str = 1,
     ) -> None:
         check.instance("net", net, NN, "an NN")
         self.net = net
@@ -107,7 +111,7 @@ class Objective:
             batches, self._n_samples, has_gaps = self._data(x, y, sample_weight, dy)
         elif sample_weight is not None or dy is not None:
             name = "dy" if sample_weight is None else "sample_weight"
-            raise check.reject(name, "left out without x and y", "an array")
+            raise check.reject(name, "left out if x and y are", "an array")
         self._batches, self._equations = with_equations(net, batches, self._residuals, self.loss)
         self._penalties = Penalties(l1, l2)
         self._theta = aligned_zeros(net.parameters.size, dtype=net.dtype)
@@ -123,13 +127,19 @@ class Objective:
             dy_weight=self._dy_weight,
             equations=self._equations,
         )
+        self._n_threads = team_size(n_threads, stacklevel=4)
+        self._team: Any = None
+        if self._n_threads > 1:
+            team_run: Any = importlib.import_module("crabnet_jit.training.team_run")
+            n_panels = self._batches.x.shape[1]
+            self._team = team_run.TeamRun.of(self._n_threads, net, n_panels, self._compiled, 1)
         n_columns = self._batches.x.shape[1] * self._batches.x.shape[3]
         self._is_long = is_long(n_columns * self._compiled.n_jets, net)
 
     def _data(
         self, x: Any, y: Any, sample_weight: ArrayLike | None, dy: ArrayLike | None
     ) -> tuple[Batches, int, bool]:
-        """The batch of all samples, how many there are, and whether some of their targets are unknown."""
+        """The batch of all samples, their number, and whether some targets are unknown."""
         net = self.net
         inputs, targets = check.pairs(net.encode(x), y)
         n_targets = self.loss.n_targets("net.out_features", net.out_features)
@@ -162,14 +172,14 @@ class Objective:
 
     def __getstate__(self) -> NoReturn:
         raise TypeError(
-            f"{type(self).__name__} cannot be copied or pickled, it holds addresses of machine code; "
+            f"{type(self).__name__} cannot be copied or pickled, because it holds addresses of machine code; "
             "copy or pickle its network"
         )
 
     def loss_and_gradient(self, theta: ArrayLike) -> tuple[float, Array]:
         """The loss and its gradient, a new float64 array, at theta (n_parameters,).
 
-        theta has the order of `NN.parameters`. Not to be called from several threads at once.
+        theta has the order of `NN.parameters`. Do not call this from several threads at once.
         """
         self._theta[:] = check.same_shape("theta", theta, self._theta.shape, self.net.dtype)
         if not self._is_long:
@@ -194,7 +204,7 @@ class Objective:
 
     def _run_kernel(self, workspace: Workspace | JetWorkspace) -> float:
         parts = self._compiled
-        loss: float = parts.loss_and_gradients(
+        loss: float = (self._team or parts).loss_and_gradients(
             self._network, parts.calls, workspace, self._batches, parts.criterion
         )
         return loss
@@ -208,26 +218,27 @@ class Objective:
         history_size: int = _HISTORY_SIZE,
         gradient_tolerance: float = _GRADIENT_TOLERANCE,
     ) -> Any:
-        """Minimise from the network's parameters on, and give it the result.
+        """Minimise, starting at the network's parameters, and set these to the result.
 
         Parameters
         ----------
         max_iterations : int, default 1000
             At least 1.
         optimizer : {"lbfgs", "levenberg_marquardt"} or LevenbergMarquardt, default "lbfgs"
-            SciPy's L-BFGS-B, or a method that needs no SciPy and gets further with small networks, but takes
-            time and memory for the square of the number of parameters, float64 and no l1.
+            SciPy's L-BFGS-B, or a method that needs no SciPy and reaches lower losses with small networks.
+            The latter's memory grows with the square of the number of parameters, and it needs float64 and no
+            l1.
         history_size : int, default 20
             Corrections that L-BFGS keeps, from 1 to 10,000.
         gradient_tolerance : float, default 1e-8
-            L-BFGS stops where no component of the gradient is larger. `LevenbergMarquardt` has tolerances of
-            its own.
+            L-BFGS stops when no component of the gradient is larger. `LevenbergMarquardt` has its own
+            tolerances.
 
         Returns
         -------
         scipy.optimize.OptimizeResult, or a named tuple without SciPy
-            `x` are the parameters, `fun` is the loss reached, `nit` the iterations taken, `success` whether
-            they were enough, `message` why they ended.
+            `x` are the final parameters, `fun` is their loss, `nit` is the number of iterations, `success`
+            says whether they were enough, and `message` why they ended.
 
         Raises
         ------
@@ -235,7 +246,7 @@ class Objective:
             For L-BFGS without SciPy: `pip install crabnet-jit[scipy]`.
         FloatingPointError
             If the loss or its gradient is infinite or NaN at the network's parameters, or becomes so large
-            that the method cannot go on. The network is as it was.
+            that the method cannot go on. The network does not change.
 
         Examples
         --------
@@ -261,8 +272,8 @@ class Objective:
         check_rule(rule, self._residuals)
         self._finite_start()
         module = importlib.import_module("crabnet_jit.training.minimization")
-        parts = self.net, self.loss, self._penalties, self._batches, self._dy_weight, self._equations
-        theta, n_done, reason = module.minimized(*parts, rule, n)
+        parts = self.loss, self._penalties, self._batches, self._dy_weight, self._equations
+        theta, n_done, reason = module.minimized(self.net, *parts, self._n_threads, rule, n)
         loss, _ = self.loss_and_gradient(theta)
         self.net.parameters = theta
         message = f"all {n} iterations were taken" if reason is None else reason
@@ -290,25 +301,25 @@ class Objective:
         return result
 
     def _finite_start(self) -> Array:
-        """The network's parameters, where loss and gradient are finite."""
+        """The network's parameters, after a check that loss and gradient are finite there."""
         start = check.array("net.parameters", self.net.parameters, self.net.dtype).astype(np.float64)
         loss, gradient = self.loss_and_gradient(start)
         if not (math.isfinite(loss) and np.isfinite(gradient).all()):
             what = "its gradient" if math.isfinite(loss) else f"the loss, {loss},"
             raise FloatingPointError(
-                f"{what} is not finite at the network's parameters: smaller initial parameters, or data that "
-                "are standardised, may help"
+                f"{what} is not finite at the network's parameters: smaller initial parameters or "
+                "standardised data may help"
             )
         return start
 
 
 def _second_order(optimizer: Optimizer | str) -> Optimizer | None:
-    """The method of second order that `minimize` is asked for; None for L-BFGS."""
+    """The second-order method that `minimize` is asked for; None for L-BFGS."""
     known = [name for name, kind in OPTIMIZERS.items() if kind.is_second_order and not kind.has_evidence]
     if isinstance(optimizer, Optimizer):
         if optimizer.name not in known:
             allowed = f"{', '.join(map(repr, [_LBFGS, *known]))}, or such an object"
-            raise check.reject("optimizer", allowed, repr(optimizer), "; fit and Trainer take the others")
+            raise check.reject("optimizer", allowed, repr(optimizer), "; fit and Trainer accept the others")
         return optimizer
     name = check.choice("optimizer", optimizer, [_LBFGS, *known])
     return None if name == _LBFGS else OPTIMIZERS[name]()

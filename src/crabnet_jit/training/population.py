@@ -10,25 +10,25 @@ from crabnet_jit.summary import counted, summary
 from crabnet_jit.training.threads import run_on_threads, threads_of
 from crabnet_jit.training.trainer import Trainer
 
-_MAX_TOLD = 5  # members in one message
+_MAX_TOLD = 5  # members that one message lists
 
 
 class Population:
-    """Trainers that run side by side, on threads; each gives the same bits as alone.
+    """Trainers that run side by side, on threads; each gives the same bits as it does alone.
 
-    For sources of your own; for a data set there is `fit_many`.
+    This is for sources of your own; for a data set, there is `fit_many`.
 
     Parameters
     ----------
     trainers : sequence of Trainer
-        Each with a network of its own. Sources may be shared. One whose `fill` is written in Python holds the
-        others up, since Python runs on one thread at a time.
+        Each has a network of its own. Sources may be shared. A source whose `fill` is written in Python
+        delays the other trainers, since Python runs on one thread at a time.
 
     Attributes
     ----------
     trainers : tuple of Trainer
     errors : dict of int to FloatingPointError
-        Of the last run, the errors of trainers that diverged, by their places.
+        The errors of trainers that diverged in the last run, by their index.
 
     Examples
     --------
@@ -60,28 +60,28 @@ class Population:
 
     @check.keywords
     def run(self, n_iterations: int, n_threads: int | str = "auto") -> list[History]:
-        """Train all for `n_iterations` more iterations.
+        """Train all of them for `n_iterations` more iterations.
 
-        Ctrl-C is answered within a tenth of a second: `KeyboardInterrupt` is raised when each trainer stands
-        between two iterations, from which it can go on. A trainer that diverges stops no other one.
+        Ctrl-C is answered within a tenth of a second: `KeyboardInterrupt` is raised when each trainer is
+        between two iterations, and it can go on from there. A trainer that diverges does not stop the others.
 
         Parameters
         ----------
         n_iterations : int
             At least 0.
         n_threads : int or "auto", default "auto"
-            At least 1; "auto" is the number of cores that this process may use. The results do not depend on
-            it. With more there is a warning.
+            At least 1; "auto" is the number of cores that this process may use; more than that gives a
+            warning. The results do not depend on it.
 
         Returns
         -------
         list of History
-            Those of the trainers, in their order.
+            The histories of the trainers, in the same order.
 
         Warns
         -----
         RuntimeWarning
-            If trainers diverged, which ones; see `errors`.
+            If trainers diverged; it says which ones. See `errors`.
         """
         n = check.integer("n_iterations", n_iterations, 0)
         errors: dict[int, FloatingPointError] = {}
@@ -99,12 +99,10 @@ class Population:
 
 
 def warn_of(errors: dict[int, Any], what: str, stacklevel: int) -> None:
-    """Say which members have diverged, if any has."""
+    """Warn of members that have diverged, if there are any."""
     if not errors:
         return
     first, error = next(iter(errors.items()))
     places = ", ".join(map(str, [*errors][:_MAX_TOLD])) + (", …" if len(errors) > _MAX_TOLD else "")
-    message = (
-        f"{counted(len(errors), what)} diverged, see `errors`: at {places}; of the one at {first}: {error}"
-    )
+    message = f"{counted(len(errors), what)} diverged, see `errors`: at {places}; the one at {first}: {error}"
     warnings.warn(message, RuntimeWarning, stacklevel=stacklevel)

@@ -1,4 +1,4 @@
-"""Equations that a network has to fulfil, as terms of its loss."""
+"""Equations that a network should satisfy, as terms of its loss."""
 
 import inspect
 import warnings
@@ -21,12 +21,12 @@ from crabnet_jit.summary import brief, counted, summary
 from crabnet_jit.training.terms import Term
 from crabnet_jit.user_functions import Form, shared_entry
 
-_PARTS = "x", "u", "du", "d2u"  # what a function may take, from the left
-_SMOOTH_ENOUGH = 2  # derivatives of an activation that are continuous, for second derivatives of a network
+_PARTS = "x", "u", "du", "d2u"  # the arguments that a function may take, from the left
+_SMOOTH_ENOUGH = 2  # continuous derivatives that an activation needs, for second derivatives of a network
 
 
 class Residual:
-    """An equation that a network has to fulfil: a term of the loss, weight * mean(r^2) over points.
+    """An equation that a network should satisfy: a term of the loss, weight * mean(r^2) over points.
 
     The network is then an approximate solution u(x) of a differential equation [1]_. Boundary and initial
     conditions are equations, too, with points of their own.
@@ -34,28 +34,29 @@ class Residual:
     Parameters
     ----------
     function : callable
-        r of one point, 0 where the equation holds: function(x, u, du, d2u), or a function of the first two or
-        three of these. x is a tuple of the in_features coordinates; u is the network's output; du a tuple of
-        its derivatives with respect to each input; d2u a tuple of the second derivatives that `second` names.
-        Of a network with several outputs, u, du[k] and d2u[k] are tuples of numbers, one for each output. All
-        are in the units of the data. It is a plain Python function or one of Numba, and is compiled here. It
-        may use + - * / **, comparisons, abs, functions that Numba has compiled, and from math or NumPy exp,
-        expm1, log, log1p, sqrt, square, power, sin, cos, tan, arctan, sinh, cosh and tanh; on x anything that
-        Numba knows, but no arrays or lists. An exception in it ends the training.
+        The residual r at one point, 0 where the equation holds: function(x, u, du, d2u), or a function of the
+        first two or three of these. x is a tuple of the in_features coordinates; u is the network's output;
+        du is a tuple of its derivatives with respect to each input; d2u is a tuple of the second derivatives
+        that `second` names. For a network with several outputs, u, du[k] and d2u[k] are tuples of numbers,
+        one for each output. All are in the units of the data. It is a plain Python function, or one that
+        Numba has compiled; it is compiled here. It may use `+ - * / **`, comparisons, abs, functions that
+        Numba has compiled, and from math or NumPy exp, expm1, log, log1p, sqrt, square, power, sin, cos, tan,
+        arctan, sinh, cosh and tanh; on x, it may use anything that Numba supports, except arrays and lists.
+        An exception in it ends the training.
     weight : float, default 1.0
         At least 0.
     source : Source or array_like of shape (n_points, in_features)
-        The points: an array, of which every iteration takes all; or a source, whose targets do not count.
-        Such are `UniformSource(None, low, high, batch_size)` with new points in every iteration, and
-        `ArraySource(x, None, batch_size)` with some of an array.
+        The points: an array, of which every iteration takes all points; or a source, whose targets are
+        ignored. `UniformSource(None, low, high, batch_size)` gives new points in every iteration, and
+        `ArraySource(x, None, batch_size)` gives some points of an array.
     second : sequence of pairs of int, default ()
-        Which second derivatives d2u has: (i, j) for that with respect to inputs i and j.
+        Which second derivatives d2u has: (i, j) for the one with respect to inputs i and j.
 
     Raises
     ------
     InvalidArgumentError
-        For arguments out of range. The function itself is compiled when a trainer is made, since what it
-        takes depends on the network; errors in it are reported there.
+        For arguments out of range. The function itself is compiled when a trainer is made, since its
+        arguments depend on the network; errors in it are reported then.
 
     References
     ----------
@@ -93,7 +94,7 @@ class Residual:
         self._parts = _parts(function)
         if ("d2u" in self._parts) != (self.second != ()):
             came = f"{_names(self._parts)}, with second={self.second}"
-            raise check.reject("function", "one of d2u if there is second, and only then", came)
+            raise check.reject("function", "a function of d2u if second is given, and only then", came)
 
     def __repr__(self) -> str:
         source = self.source
@@ -105,7 +106,7 @@ class Residual:
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """What it is as plain values, but for the function."""
+        """Everything except the function, as plain values."""
         return {
             "parts": len(self._parts),
             "weight": self.weight,
@@ -119,15 +120,15 @@ class Residual:
         Raises
         ------
         InvalidArgumentError
-            If the function cannot be compiled or differentiated, makes arrays, or gives no number; for a
-            network of another number of inputs, or with activations that lack the derivatives.
+            If the function cannot be compiled or differentiated, creates arrays, or does not return a number;
+            for a network with another number of inputs, or with activations that lack the derivatives.
         """
         n_in, parts = net.in_features, self._parts
         if self.source.in_features != n_in:
             raise check.reject("source.in_features", f"the network's {n_in}", f"{self.source.in_features}")
         self._check_activations(net)
         equation = Equation(n_in, net.out_features, len(parts), len(self.second))
-        allowed = f"a function of {_names(parts)} that Numba can compile, giving a number that depends on u"
+        allowed = f"a function of {_names(parts)} for Numba to compile, returning a number that depends on u"
         form = Form(equation.types(), (Dual,), allowed, _reason, _refusal)
         return Term(
             first,
@@ -140,7 +141,7 @@ class Residual:
         )
 
     def points(self, net: NN) -> Source:
-        """Those for a trainer of this network."""
+        """The points for a trainer of this network."""
         source = self.source.for_trainer()
         if net.standardization is None:
             return source
@@ -149,7 +150,7 @@ class Residual:
         return source.standardized(units, net.dtype)
 
     def _units(self, net: NN, equation: Equation) -> Array:
-        """What the equation reads in the units of the data (machine/equation.py)."""
+        """The units that convert what the equation reads to those of the data (machine/equation.py)."""
         units = np.zeros((2, equation.n_in + equation.n_jets * equation.n_out))
         units[0] = 1.0
         if net.standardization is not None:
@@ -163,16 +164,17 @@ class Residual:
     def _check_activations(self, net: NN) -> None:
         for activation in net.activations:
             if activation.kind == CUSTOM:
-                hint = ": equations need its second and third derivatives, and it has none"
-                raise check.reject("activation", "no custom one with residuals", repr(activation), hint)
+                hint = ": equations need its second and third derivatives, which it does not have"
+                raise check.reject("activation", "a built-in one with residuals", repr(activation), hint)
+
             if self.second and activation.smoothness < _SMOOTH_ENOUGH:
                 hint = ", whose second derivative jumps or is 0"
                 raise check.reject("activation", "a smooth one, such as 'tanh'", repr(activation), hint)
         jumping = [activation for activation in net.activations if activation.smoothness < 1]
         if jumping and "du" in self._parts:
             warnings.warn(
-                f"the slope of {jumping[0]!r} jumps, and so does the network's in {brief(self.function)}; "
-                "smooth activations, such as tanh, suit equations better",
+                f"the slope of {jumping[0]!r} jumps, and so do the network's derivatives in "
+                f"{brief(self.function)}; smooth activations, such as tanh, suit equations better",
                 RuntimeWarning,
                 stacklevel=6,
             )
@@ -194,13 +196,13 @@ def _pairs(second: Any, n_in: int) -> tuple[tuple[int, int], ...]:
             raise check.reject(f"second[{k}]", "a pair of inputs, such as (0, 1)", repr(pair))
         i, j = sorted(check.integer(f"second[{k}]", index, 0, n_in - 1) for index in indices)
         if (i, j) in found:
-            raise check.reject("second", "pairs that are not the same", f"({i}, {j}) twice")
+            raise check.reject("second", "different pairs", f"({i}, {j}) twice")
         found.append((i, j))
     return tuple(found)
 
 
 def _parts(function: Any) -> tuple[str, ...]:
-    """What a function takes, by the number of its arguments."""
+    """The arguments that a function takes, by their number."""
     plain = getattr(function, "py_func", function)
     if not callable(plain) or isinstance(plain, type):
         raise check.reject("function", "a function", repr(function))
@@ -224,4 +226,4 @@ def _reason(error: Exception) -> str:
 
 
 def _refusal(compiled: Any) -> str:
-    return "makes arrays, lists or other objects: write it with numbers only" if allocates(compiled) else ""
+    return "creates arrays, lists or other objects: use numbers only" if allocates(compiled) else ""

@@ -1,4 +1,4 @@
-"""What is called in a run, between chunks of iterations: to watch it, to stop it, to keep it."""
+"""Callbacks of a run, called between chunks of iterations: to watch it, stop it or save it."""
 
 import math
 import time
@@ -17,11 +17,11 @@ from crabnet_jit.machine.signals import held
 from crabnet_jit.network.history import History
 from crabnet_jit.network.network import NN
 from crabnet_jit.summary import arguments, summary
-from crabnet_jit.training.state import TrainerState
+from crabnet_jit.training.state import Saved, TrainerState
 
 
 class Watched(Protocol):
-    """What callbacks may see of a `Trainer`, and do with it."""
+    """What callbacks may see of a `Trainer` and do with it."""
 
     @property
     def history(self) -> History:
@@ -45,7 +45,7 @@ class Watched(Protocol):
 
     @property
     def optimizer_state(self) -> OptimizerState:
-        """What it remembers."""
+        """The optimiser's state."""
 
     @property
     def learning_rate(self) -> Schedule:
@@ -60,7 +60,7 @@ class Watched(Protocol):
         """The learning rate of the last iteration done."""
 
     def state(self) -> TrainerState:
-        """All that the run depends on besides its settings."""
+        """Everything that the run depends on besides its settings."""
 
     def lend_parameters(self, parameters: Array) -> None:
         """Give the network these parameters until the next run."""
@@ -71,7 +71,10 @@ class Watched(Protocol):
         callbacks: "Sequence[Callback]" = (),
         options: dict[str, Any] | None = None,
     ) -> None:
-        """Write a file that a run can go on from."""
+        """Write a file from which a run can go on."""
+
+    def saved(self, callbacks: "Sequence[Callback]" = ()) -> Saved:
+        """What such a file holds."""
 
 
 class Run:
@@ -80,9 +83,9 @@ class Run:
     Attributes
     ----------
     trainer : Trainer
-        Whose run it is. Callbacks may read everything, and save; its parameters are not theirs to change.
+        The trainer that is running. Callbacks may read and save everything, but not change its parameters.
     end : int
-        The iteration at which the run is over.
+        The iteration at which the run ends.
     is_stopped : bool
         Whether a callback has stopped it.
     """
@@ -131,7 +134,7 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Since this run began."""
+        """Seconds since this run began."""
         return time.perf_counter() - self._start
 
     def stop(self, reason: str = "by a callback") -> None:
@@ -140,14 +143,14 @@ class Run:
         self.history.events.append((self.iteration, f"stopped: {reason}"))
 
     def start(self) -> None:
-        """Give callbacks the states of a checkpoint, and call those that were due when it was written."""
+        """Restore callbacks from a checkpoint, and call those that were due when it was written."""
         for key, callback in keyed(self.callbacks):
             if key in self._states:
                 try:
                     callback.restore(self._states[key])
                 except Exception as error:
                     reason = f"{type(error).__name__}: {error}"
-                    raise FileFormatError(f"the checkpoint has no state of {key} ({reason})") from None
+                    raise FileFormatError(f"the checkpoint has no valid state of {key} ({reason})") from None
         iteration = self.iteration
         for callback in self._all:
             if callback.called_at is None or callback.called_at > iteration:
@@ -168,7 +171,7 @@ class Run:
         """Call the callbacks that are due."""
         iteration = self.iteration
         for callback in self._all:
-            if callback.called_at is not None and callback.called_at > iteration:  # it went back
+            if callback.called_at is not None and callback.called_at > iteration:  # the run went back
                 callback.called_at = iteration
             is_due = callback.next_due(iteration - 1) in (None, iteration)
             if callback.called_at != iteration and is_due:
@@ -176,7 +179,7 @@ class Run:
                 callback.called_at = iteration
 
     def finish(self, error: BaseException | None) -> None:
-        """Let callbacks that were started finish, even if some fail; then raise the first exception."""
+        """Finish the callbacks that were started, even if some fail; then raise the first exception."""
         failures = []
         for callback in self._started:
             try:
@@ -185,19 +188,20 @@ class Run:
                 failures.append(failure)
         if self.final_parameters is not None:
             self.trainer.lend_parameters(self.final_parameters)
-        if failures:  # Ctrl-C before all else
+        if failures:  # Ctrl-C comes first
             raise next((failure for failure in failures if not isinstance(failure, Exception)), failures[0])
 
 
 class Callback:
-    """Something to be called in a run; to be subclassed.
+    """A base class for objects that are called during a run.
 
     Attributes
     ----------
     every : int or None
-        Called when the iterations done are a multiple of it; if None, after every chunk, some milliseconds.
+        It is called when the iterations done are a multiple of this; if None, after every chunk, which takes
+        some milliseconds.
     called_at : int or None
-        Iterations done when it was last called.
+        The iterations done when it was last called.
     """
 
     every: int | None = None
@@ -207,11 +211,11 @@ class Callback:
         return summary(self, *arguments(self), *self._facts())
 
     def _facts(self) -> list[str]:
-        """What `repr` says of it besides its arguments."""
+        """What `repr` shows besides the arguments."""
         return []
 
     def next_due(self, iteration: int) -> int | None:
-        """The first number of iterations done, above this one, at which it is called; None if any will do."""
+        """The next iteration at which it should be called, above this one; None if any will do."""
         return None if self.every is None else iteration + self.every - iteration % self.every
 
     def start(self, run: Run) -> None:
@@ -221,14 +225,14 @@ class Callback:
         """Called between two iterations."""
 
     def finish(self, run: Run, error: BaseException | None) -> None:
-        """Called after the last iteration; with the exception that ends the run, if there is one."""
+        """Called after the last iteration, with the exception that ended the run, if any."""
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint has to keep: values that JSON has, and arrays of floats."""
+        """What a checkpoint must store: JSON values, and arrays of floats."""
         return {"called_at": self.called_at}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Go on from what `state` returned."""
         called_at = state["called_at"]
         self.called_at = None if called_at is None else check.integer("called_at", called_at, 0)
 
@@ -239,7 +243,7 @@ def keyed(callbacks: Sequence[Callback]) -> Iterator[tuple[str, Callback]]:
 
 
 def as_callbacks(values: Any, every: int) -> list[Callback]:
-    """Callbacks as they are, any other functions as ones that are called every so many iterations."""
+    """Callbacks unchanged, and functions as callbacks that are called after this many iterations."""
     try:
         items = list(values)
     except TypeError:
@@ -248,7 +252,7 @@ def as_callbacks(values: Any, every: int) -> list[Callback]:
 
 
 class Every(Callback):
-    """A function that is called with the `Run` when the iterations done are a multiple of `every`.
+    """Calls a function with the `Run` whenever the iterations done are a multiple of `every`.
 
     Examples
     --------
@@ -275,7 +279,7 @@ class Every(Callback):
 
 
 class _OnLog(Callback):
-    """Tells a function, if there is one, of each entry of the log as it becomes known; Ctrl-C waits."""
+    """Calls a function, if there is one, with each new entry of the log; Ctrl-C waits meanwhile."""
 
     def __init__(self, on_log: Callable[[int, float], object] | None) -> None:
         self._on_log = on_log
@@ -283,7 +287,7 @@ class _OnLog(Callback):
     def __call__(self, run: Run) -> None:
         if not run.history.has_new_entries:
             return
-        with held():  # from before an entry is taken: it would be lost
+        with held():  # before an entry is taken, which would be lost otherwise
             while (entry := run.history.take_new_entry()) is not None:
                 if self._on_log is not None:
                     self._on_log(*entry)

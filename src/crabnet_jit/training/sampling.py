@@ -1,4 +1,4 @@
-"""Which samples and equations a trainer takes."""
+"""The samples and equations that a trainer uses."""
 
 import importlib
 from typing import Any
@@ -17,7 +17,7 @@ _MOST_SAMPLES = 2**50  # in a batch
 
 
 def check_source(source: Any, residuals: tuple[Any, ...]) -> None:
-    """Accept a source of samples; or none, if there are residuals."""
+    """Check a source of samples; there may be none if there are residuals."""
     if source is None and residuals:
         return
     if not isinstance(source, Source):
@@ -28,7 +28,7 @@ def check_source(source: Any, residuals: tuple[Any, ...]) -> None:
 
 
 def check_widths(net: NN, source: Source | None, loss: Loss) -> None:
-    """Accept a source of as many inputs and targets as the network has, with this loss."""
+    """Check that a source has as many inputs and targets as the network has with this loss."""
     if source is None:
         return
     n_targets = loss.n_targets("net.out_features", net.out_features)
@@ -40,7 +40,7 @@ def check_widths(net: NN, source: Source | None, loss: Loss) -> None:
 
 
 def as_residuals(values: Any) -> tuple[Any, ...]:
-    """Residuals as users pass them; what these need is not imported if there are none."""
+    """Residuals as users pass them; their modules are not imported if there are none."""
     if not check.is_iterable(values):
         raise check.reject("residuals", "a sequence of Residual", repr(values))
     items = tuple(values)
@@ -52,16 +52,16 @@ def as_residuals(values: Any) -> tuple[Any, ...]:
 
 
 def check_rule(rule: Optimizer, residuals: tuple[Any, ...]) -> None:
-    """Accept an optimiser that takes residuals, if there are any."""
+    """Check that an optimiser can use residuals, if there are any."""
     if residuals and rule.has_evidence:
-        hint = "; levenberg_marquardt and others take them"
-        raise check.reject("optimizer", "one that takes residuals", repr(rule), hint)
+        hint = "; levenberg_marquardt and others can"
+        raise check.reject("optimizer", "one that can use residuals", repr(rule), hint)
     if rule.is_second_order:
         check_points_stay(residuals)
 
 
 def check_points_stay(residuals: tuple[Any, ...]) -> None:
-    """Accept residuals whose points are the same in every iteration."""
+    """Check that the residuals' points are the same in every iteration."""
     for k, residual in enumerate(residuals):
         if not residual.source.is_constant:
             allowed = "one that gives the same points in every iteration, such as an array"
@@ -69,7 +69,7 @@ def check_points_stay(residuals: tuple[Any, ...]) -> None:
 
 
 def joined(net: NN, source: Source | None, residuals: tuple[Any, ...], loss: Loss) -> tuple[Any, list[Any]]:
-    """Where a trainer's batches come from, in standardised units; and the terms of residuals in its loss."""
+    """The source of a trainer's batches, in standardised units, and the terms of residuals in its loss."""
     samples = None if source is None else source.for_trainer()
     if samples is not None and net.standardization is not None:
         samples = samples.standardized(net.standardization, net.dtype)
@@ -85,7 +85,7 @@ def joined(net: NN, source: Source | None, residuals: tuple[Any, ...], loss: Los
 def with_equations(
     net: NN, batches: Batches | None, residuals: tuple[Any, ...], loss: Loss
 ) -> tuple[Batches, list[Any]]:
-    """A batch of data, if there are any, and then residuals at points that stay; and the terms of these."""
+    """A batch of data, if there are any, then of residuals at fixed points; and the residuals' terms."""
     if batches is not None and not residuals:
         return batches, []
     check_points_stay(residuals)

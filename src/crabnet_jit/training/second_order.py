@@ -1,7 +1,8 @@
-"""Levenberg-Marquardt's iterations on all samples, for trainers and objectives."""
+"""Levenberg-Marquardt iterations on all samples, for trainers and objectives."""
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,12 @@ from crabnet_jit.components.penalties_and_clipping import Penalties
 from crabnet_jit.components.update_rules import OptimizerState
 from crabnet_jit.data.sources import Source, new_batches
 from crabnet_jit.kernels import levenberg_marquardt as method
-from crabnet_jit.kernels.curvature_entries import fill_posterior, levenberg_marquardt, loss_curvature
+from crabnet_jit.kernels.curvature_entries import (
+    fill_posterior,
+    help_equations,
+    levenberg_marquardt,
+    loss_curvature,
+)
 from crabnet_jit.kernels.entries import loss_forward
 from crabnet_jit.kernels.gauss_newton import block_shape
 from crabnet_jit.kernels.panels import GROUP
@@ -26,14 +32,15 @@ from crabnet_jit.machine.signals import NEVER, Flag
 from crabnet_jit.network.network import NN
 from crabnet_jit.network.posterior import Posterior
 from crabnet_jit.training.settings import Settings
+from crabnet_jit.training.team import Team, team_for
 from crabnet_jit.training.terms import Term, compiled_terms, first_bad_equation, of_data
 
-_PAIRS_AT_ONCE = 256  # rows of pairs (gauss_newton.py); those of 8 panels stay in the second-level cache
+_PAIRS_AT_ONCE = 256  # rows of pairs (gauss_newton.py); those of 8 panels fit into the L2 cache
 _NUMBERS_OF_ROWS = 2**16  # of a Jacobian, half a megabyte at a time (explicit_rows.py) …
-_LEAST_ROWS = 4  # … but so many panels, since sums over a panel's samples take time, too
-_CHUNK_PRODUCTS = 2**28  # some 10 ms between two turns of Python
+_LEAST_ROWS = 4  # … but at least this many panels, since sums over a panel's samples take time, too
+_CHUNK_PRODUCTS = 2**28  # some 10 ms between returns to Python
 
-#: What the end of a run is called, by the kernel's reason.
+#: Why a run ended, by the kernel's reason.
 _REASONS = {
     method.SMALL_GRADIENT: "the gradient is below gradient_tolerance",
     method.SMALL_STEP: "a step was shorter than step_tolerance",
@@ -43,7 +50,7 @@ _REASONS = {
 
 
 class Sizes(NamedTuple):
-    """Rows of the matrix that is factorised, numbers of the equations, and whether they are the dual form."""
+    """The size of the factorised matrix and of the equations, and whether these have the dual form."""
 
     matrix: int
     equations: int
@@ -51,7 +58,7 @@ class Sizes(NamedTuple):
 
     @classmethod
     def of(cls, net: NN, n_panels: int, *, may_be_dual: bool, has_rows: bool) -> "Sizes":
-        """The smaller of both forms; H itself if it is made of explicit rows."""
+        """The smaller of the two forms; H itself if it is made of explicit rows."""
         n_parameters, n_rows = net.parameters.size, net.out_features * n_panels * PANEL
         size = -(-n_parameters // PANEL) * PANEL
         if has_rows:
@@ -75,9 +82,9 @@ class SecondOrder:
     Attributes
     ----------
     numbers : ndarray of float64
-        What the method remembers, and its constants.
+        The method's state, then its constants.
     size : int
-        Iterations that make a chunk of a good length.
+        A good number of iterations for a chunk.
     """
 
     def __init__(
@@ -90,6 +97,7 @@ class SecondOrder:
         numbers: Array,
         dy_weight: float | None = None,
         equations: Sequence[Term] = (),
+        n_threads: int = 1,
     ) -> None:
         check_second_order(net, loss, penalties, rule)
         n_panels, has_rows = batches.x.shape[1], dy_weight is not None or len(equations) > 0
@@ -108,6 +116,7 @@ class SecondOrder:
             batches._replace(masks=aligned_zeros(1, n_panels, 0, PANEL)),  # none, for one iteration
             criterion,
             _curvature(net, group, sizes),
+            None,
         )
         self._rows, n_residuals = None, 1
         if has_rows:
@@ -121,18 +130,51 @@ class SecondOrder:
             n_residuals = net.out_features * made.n_jets
         products = n_panels * PANEL * n_residuals * sizes.equations + sizes.matrix**3 // 6
         self.size = max(1, min(1000, _CHUNK_PRODUCTS // max(1, products)))
+        self._is_compiled = False
+        self._team: Team | None = None
+        if not (sizes.is_dual or has_rows):
+            self._team = team_for(n_threads, n_threads, products, self.size * products)
+        self._helpers = [
+            self._problem._replace(
+                workspace=_workspace(net, group, n_panels),
+                curvature=_curvature(net, group, sizes)._replace(equations=self._problem.curvature.equations),
+                team=place,
+            )
+            for place in (self._team.places[1:] if self._team is not None else ())
+        ]
 
     def run(self, losses: Array, interrupt: Flag = NEVER) -> tuple[int, str | None]:
-        """Take up to losses.size steps; return how many, and why the run ends after them, if it does."""
+        """Take up to losses.size steps; return how many, and why the run ends then, if it does."""
         problem = self._problem._replace(workspace=self._problem.workspace._replace(interrupt=interrupt))
         rows = self._rows
         if rows is not None:
             rows = rows._replace(workspace=rows.workspace._replace(interrupt=interrupt))
-        n_done, reason = levenberg_marquardt(problem, self._dual, rows, self.numbers, losses)
+        alone = partial(levenberg_marquardt, problem, self._dual, rows, self.numbers)
+        if self._team is None:
+            n_done, reason = alone(losses)
+        else:
+            n_done, reason = self._run_team(self._team, problem, losses, alone)
         return int(n_done), _REASONS.get(reason)
 
+    def _run_team(self, team: Team, problem: Problem, losses: Array, alone: Any) -> Any:
+        """The same by a team of threads, or by one, while that is faster."""
+        interrupt = problem.workspace.interrupt
+        others = [
+            one._replace(workspace=one.workspace._replace(interrupt=interrupt)) for one in self._helpers
+        ]
+        of_leader = problem._replace(team=team.places[0])
+        lead = partial(levenberg_marquardt, of_leader, self._dual, None, self.numbers)
+        if not self._is_compiled:  # before a second thread needs it, and before time is measured
+            team.dismiss()
+            help_equations(others[0])
+            for one in (lead, alone):
+                one(losses[:0])
+            self._is_compiled = True
+        of_losses = partial(alone, losses), partial(lead, losses)
+        return team.run(losses.size, *of_losses, lambda place: help_equations(others[place - 1]))
+
     def first_bad_equation(self) -> int | None:
-        """Which equation is the first whose loss is not finite; None if all are."""
+        """The first equation whose loss is not finite; None if all are finite."""
         made = self._rows
         if made is None:
             return None
@@ -141,7 +183,7 @@ class SecondOrder:
 
     @property
     def l2(self) -> float:
-        """The weight decay; assign to have another one."""
+        """The weight decay; assign to change it."""
         return float(self._problem.criterion.numbers[L2])
 
     @l2.setter
@@ -149,7 +191,7 @@ class SecondOrder:
         self._problem.criterion.numbers[L2] = value
 
     def laplace(self, interrupt: Flag = NEVER) -> "Laplace | None":
-        """The second derivatives at the network's parameters; None if a signal came."""
+        """The second derivatives at the network's parameters; None if a signal arrived."""
         problem = self._problem._replace(workspace=self._problem.workspace._replace(interrupt=interrupt))
         is_whole, loss, log_determinant, n_effective = fill_posterior(problem, self.l2)
         return Laplace(loss, log_determinant, n_effective, problem.curvature.matrix) if is_whole else None
@@ -158,7 +200,7 @@ class SecondOrder:
 class Laplace(NamedTuple):
     """The loss, ln det(H + l2 I), the effective number of parameters, and the factor of H + l2 I.
 
-    The number is -1 if there is no factor, for rounding.
+    The number is -1 if rounding errors prevent a factorisation.
     """
 
     loss: float
@@ -168,14 +210,14 @@ class Laplace(NamedTuple):
 
 
 class Iterations(NamedTuple):
-    """Some of a run: their learning rates, which are not used, and their losses."""
+    """Some iterations of a run: learning rates, which are not used, and losses."""
 
     learning_rates: Array
     losses: Array
 
 
 class SecondOrderChunks:
-    """The iterations of a trainer, some at a time, as `Chunks` has them for other optimisers.
+    """The iterations of a trainer, some at a time; the counterpart of `Chunks` for second-order methods.
 
     Attributes
     ----------
@@ -195,10 +237,10 @@ class SecondOrderChunks:
     ) -> None:
         if not source.is_constant:
             allowed = f"one that gives all samples every time, for {settings.optimizer.name}"
-            hint = "; ArraySource(x, y, batch_size=len(x)) does"
+            hint = "; ArraySource(x, y, batch_size=len(x)) does so"
             raise check.reject("source", allowed, repr(source), hint)
         if any(settings.dropout):
-            hint = "; take l2"
+            hint = "; use l2"
             raise check.reject(
                 "dropout", f"0 for {settings.optimizer.name}", repr(max(settings.dropout)), hint
             )
@@ -210,12 +252,13 @@ class SecondOrderChunks:
         self._batches = new_batches(1, *sizes, net.dtype, n_weights=n_weights)
         self.fill_constant()
         parts = settings.loss, settings.penalties, self._batches
-        self._method = SecondOrder(net, *parts, rule, state.numbers, dy_weight, equations)
+        n_threads = settings.n_threads
+        self._method = SecondOrder(net, *parts, rule, state.numbers, dy_weight, equations, n_threads)
         self.size = self._method.size if settings.chunk_size is None else settings.chunk_size
         self.end: str | None = None
 
     def fill_constant(self) -> None:
-        """Take the batch of the source."""
+        """Store the batch of the source."""
         self._source.fill_for_kernels(0, self._batches, are_whole=self._loss.takes_whole_samples)
 
     def prepare(self, first: int, n: int, rate_scale: float = 1.0) -> Iterations:
@@ -223,9 +266,9 @@ class SecondOrderChunks:
         return Iterations(np.ones(n), np.empty(n))
 
     def run(self, chunk: Iterations, interrupt: Flag = NEVER) -> int:
-        """Take the steps of a chunk; return how many: fewer if the run ends, or `interrupt` is set."""
+        """Take the steps of a chunk; return how many. There are fewer if the run ends or is interrupted."""
         numbers, last = self._method.numbers, _REASONS[method.SMALL_DECREASE]
-        if numbers[method.DAMPING] < 0.0:  # the steps before were the last ones, perhaps before a checkpoint
+        if numbers[method.DAMPING] < 0.0:  # there are no further steps, perhaps since a checkpoint
             self.end = last
             return 0
         n_done, self.end = self._method.run(chunk.losses, interrupt)
@@ -234,25 +277,25 @@ class SecondOrderChunks:
         return n_done
 
     def first_bad_equation(self, chunk: Iterations, k: int) -> int | None:
-        """Which equation is the first whose loss is not finite; None if all are."""
+        """The first equation whose loss is not finite; None if all are finite."""
         return self._method.first_bad_equation()
 
     def best_parameters(self) -> Array | None:
-        """None: the last ones are the best."""
+        """None: the last parameters are the best."""
         return None
 
     def posterior(self) -> Posterior | None:
-        """None: only the evidence says how large the noise is."""
+        """None: only maximising the evidence finds the noise."""
         return None
 
     def give_back(self, chunk: Iterations) -> None:
-        """Nothing: each chunk is a new one."""
+        """Do nothing: each chunk is a new one."""
 
 
 def check_second_order(net: NN, loss: Loss, penalties: Penalties, rule: LevenbergMarquardt) -> None:
-    """Accept what the method can do."""
+    """Check that the method supports these options."""
     if rule.has_evidence and loss.name != "mse":
-        hint = "; levenberg_marquardt takes more"
+        hint = "; levenberg_marquardt accepts more"
         raise check.reject("loss", f"mse for {rule.name}", repr(loss), hint)
     if net.dtype != np.float64:
         hint = "; products of derivatives need all its digits"
@@ -262,17 +305,17 @@ def check_second_order(net: NN, loss: Loss, penalties: Penalties, rule: Levenber
         raise check.reject("loss", allowed, repr(loss), "; huber and log_cosh are robust, too")
     for name, value in penalties.options().items():
         if name != "l2" and value:
-            hint = "; take l2" if name == "l1" else "; its damping limits the steps"
+            hint = "; use l2" if name == "l1" else "; its damping limits the steps"
             raise check.reject(name, f"left out for {rule.name}", repr(value), hint)
 
 
 def _check_memory(net: NN, sizes: Sizes, rule: LevenbergMarquardt) -> None:
     free = memory.available()
     if free is not None and sizes.n_bytes > free:
-        allowed = "one without second derivatives, such as 'adam'"
+        allowed = "a first-order method, such as 'adam'"
         came = (
-            f"{rule.name}: {net.parameters.size:,} parameters need {sizes.n_bytes / 1e9:,.1f} GB, of which "
-            f"{free / 1e9:,.1f} are free"
+            f"{rule.name}: {net.parameters.size:,} parameters need {sizes.n_bytes / 1e9:,.1f} GB, but "
+            f"only {free / 1e9:,.1f} GB is free"
         )
         raise check.reject("optimizer", allowed, came)
 

@@ -1,4 +1,4 @@
-"""All options of a training run, as values that are checked once and then stay."""
+"""All options of a training run: checked once, and then constant."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,18 +14,19 @@ from crabnet_jit.components.penalties_and_clipping import Penalties
 from crabnet_jit.components.schedules import Constant, ExponentialDecay, Schedule, as_schedule
 from crabnet_jit.components.update_rules import Optimizer
 from crabnet_jit.data.random import DROPOUT, RngState, StdRng, as_rng
+from crabnet_jit.training.threads import team_size
 
 POLICIES = ("raise", "skip", "lower_rate")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of a `Trainer`, whose docstring has their meanings.
+    """The options of a `Trainer`, whose docstring explains them.
 
     Attributes
     ----------
     dropout : tuple of float
-        Of each hidden layer.
+        The rate of each hidden layer.
     dropout_stream : dict
         Where the draws of dropout begin.
     """
@@ -41,6 +42,7 @@ class Settings:
     on_divergence: str
     chunk_size: int | None
     dy_weight: float = 1.0
+    n_threads: int = 1
 
     @classmethod
     def checked(
@@ -61,8 +63,9 @@ class Settings:
         on_divergence: str,
         chunk_size: int | None,
         dy_weight: float,
+        n_threads: int | str,
     ) -> "Settings":
-        """Settings from what users pass, for a network with so many hidden layers."""
+        """Settings from users' arguments, for a network with this many hidden layers."""
         rule = as_optimizer("optimizer", optimizer)
         if rule.is_second_order and learning_rate is not None:
             raise check.reject(
@@ -70,7 +73,7 @@ class Settings:
             )
         policy = check.choice("on_divergence", on_divergence, POLICIES)
         if rule.is_second_order and policy != POLICIES[0]:
-            allowed = f"'raise' for {rule.name}, which takes no step to where the loss is not finite"
+            allowed = f"'raise' for {rule.name}, which rejects steps to a loss that is not finite"
             raise check.reject("on_divergence", allowed, repr(on_divergence))
         if learning_rate is None:
             learning_rate = Constant(1.0) if rule.is_second_order else ExponentialDecay()
@@ -86,10 +89,11 @@ class Settings:
             policy,
             None if chunk_size is None else check.integer("chunk_size", chunk_size, 1, 2**31),
             dy_weight,
+            team_size(n_threads, stacklevel=5),
         )
 
     def chosen(self) -> dict[str, Any]:
-        """Loss, optimiser and schedule, and what else is not the default."""
+        """Loss, optimiser, schedule, and everything else that is not the default."""
         chosen = {"loss": self.loss, "optimizer": self.optimizer, "learning_rate": self.learning_rate}
         chosen |= {name: value for name, value in self.penalties.options().items() if value}
         if any(self.dropout):
@@ -98,10 +102,12 @@ class Settings:
             chosen["on_divergence"] = self.on_divergence
         if self.dy_weight != 1.0:
             chosen["dy_weight"] = self.dy_weight
+        if self.n_threads != 1:
+            chosen["n_threads"] = self.n_threads
         return chosen
 
     def configuration(self) -> dict[str, Any]:
-        """Those that must be the same for a run to be resumed, as plain values."""
+        """The options that must be the same for a run to be resumed, as plain values."""
         return {
             "loss": described(self.loss),
             "optimizer": described(self.optimizer),
@@ -118,7 +124,7 @@ def _of_layers(rates: float | Sequence[float], n_hidden: int) -> tuple[float, ..
     if isinstance(rates, (Sequence, np.ndarray)) and check.is_iterable(rates) and not is_text:
         of_layers = tuple(check.fraction(f"dropout[{k}]", rate) for k, rate in enumerate(rates))
         if len(of_layers) != n_hidden:
-            allowed = f"a number, or one for each of {n_hidden} hidden layers"
+            allowed = f"a number, or one for each of the {n_hidden} hidden layers"
             raise check.reject("dropout", allowed, f"{len(of_layers)} of them")
         return of_layers
     return (check.fraction("dropout", rates),) * n_hidden

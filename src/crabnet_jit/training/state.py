@@ -1,4 +1,4 @@
-"""The format of checkpoints: all that a run depends on, so that it goes on bit for bit."""
+"""The format of checkpoints: everything that a run depends on, so that it continues bit for bit."""
 
 import json
 import re
@@ -23,13 +23,13 @@ _ARRAYS = ("parameters", "optimizer_buffers", "optimizer_numbers", "window")
 
 
 class TrainerState(NamedTuple):
-    """All that a run depends on besides its configuration.
+    """Everything that a run depends on besides its configuration.
 
-    `rate_scale` is what "lower_rate" has multiplied the learning rate by, `n_skipped` the number of steps
-    that "skip" has left out last, in a row. `window` has the last losses, up to 1,001. The streams are where
-    the draws of the source and of dropout begin; what an iteration takes of them depends on its number. With
-    residuals, `source_stream` is a list: that of the source, if there is one, and those of their points.
-    `return_points` are earlier states that "lower_rate" may go back to.
+    `rate_scale` is the factor by which "lower_rate" has multiplied the learning rate; `n_skipped` is the
+    number of steps in a row that "skip" has just left out. `window` has the last losses, up to 1,001. The
+    streams say where the draws of the source and of dropout begin; which draws an iteration takes depends on
+    its number. With residuals, `source_stream` is a list: the stream of the source, if there is one, and
+    those of the residuals' points. `return_points` are earlier states that "lower_rate" may go back to.
     """
 
     iteration: int
@@ -50,8 +50,8 @@ class TrainerState(NamedTuple):
 class Saved(NamedTuple):
     """What a checkpoint holds.
 
-    `callbacks` are their states, by position and type; `options` are of whoever wrote it, such as the
-    command line.
+    `callbacks` are the callbacks' states, by position and type; `options` belong to whoever wrote it, such as
+    the command line.
     """
 
     state: TrainerState
@@ -62,6 +62,11 @@ class Saved(NamedTuple):
 
 def write_checkpoint(path: str | PathLike[str], saved: Saved) -> None:
     """Write a checkpoint whole or not at all."""
+    write_archive(path, _KIND, _VERSION, *packed(saved))
+
+
+def packed(saved: Saved) -> tuple[dict[str, Any], dict[str, Array]]:
+    """What is saved as plain values and named arrays."""
     arrays: dict[str, Array] = {}
     states = []
     for k, state in enumerate((saved.state, *saved.state.return_points)):
@@ -78,11 +83,24 @@ def write_checkpoint(path: str | PathLike[str], saved: Saved) -> None:
         "callbacks": callbacks,
         "options": saved.options,
     }
-    write_archive(path, _KIND, _VERSION, values, arrays)
+    return values, arrays
+
+
+def unpacked(values: dict[str, Any], arrays: dict[str, Array]) -> Saved:
+    """What `packed` took; the arrays are taken out, and none may be left over."""
+    callbacks: dict[str, dict[str, Any]] = {key: {**state} for key, state in values["callbacks"].items()}
+    for place in [place for place in arrays if place.startswith("callbacks/")]:
+        _, key, name = place.split("/", 2)
+        callbacks[key][name] = arrays.pop(place)
+    states = [_state(k, numbers, arrays) for k, numbers in enumerate(values["states"])]
+    if arrays or len(states) > 3:
+        raise ValueError(f"unknown arrays {sorted(arrays)}")
+    state = states[0]._replace(return_points=tuple(states[1:]))
+    return Saved(state, {**values["configuration"]}, callbacks, {**values["options"]})
 
 
 def read_checkpoint(path: str | PathLike[str], like: Saved | None = None) -> Saved:
-    """A checkpoint; of the same configuration as `like`, with arrays of the same shapes and types.
+    """A checkpoint; with `like`, it must have its configuration, and arrays of the same shapes and types.
 
     Raises
     ------
@@ -93,17 +111,7 @@ def read_checkpoint(path: str | PathLike[str], like: Saved | None = None) -> Sav
     """
 
     def parse(header: dict[str, Any], arrays: dict[str, Array]) -> Saved:
-        callbacks: dict[str, dict[str, Any]] = {
-            key: {**values} for key, values in header["callbacks"].items()
-        }
-        for place in [place for place in arrays if place.startswith("callbacks/")]:
-            _, key, name = place.split("/", 2)
-            callbacks[key][name] = arrays.pop(place)
-        states = [_state(k, numbers, arrays) for k, numbers in enumerate(header["states"])]
-        if arrays or len(states) > 3:
-            raise ValueError(f"unknown arrays {sorted(arrays)}")
-        state = states[0]._replace(return_points=tuple(states[1:]))
-        saved = Saved(state, {**header["configuration"]}, callbacks, {**header["options"]})
+        saved = unpacked(header, arrays)
         if like is not None:
             for difference in _differences_of_runs(saved, like):
                 raise FileFormatError(f"{path} is of another run: {difference}")
@@ -143,12 +151,12 @@ def _differences_of_runs(saved: Saved, like: Saved) -> Iterator[str]:
             was, is_here = check.shortened(repr(given)), check.shortened(repr(value))
             more = ""
             if name == "learning_rate" and _without_length(given) == _without_length(value):
-                more = ". This schedule is as long as its run: keep the number of iterations that the run had"
+                more = ". This schedule depends on the length of its run: keep the same number of iterations"
             yield f"its {name} is {was}, here it is {is_here}{more}"
 
 
 def _without_length(schedule: object) -> str:
-    """A schedule, as it is described, without the numbers that depend on the length of a run."""
+    """The description of a schedule, without the numbers that depend on the length of a run."""
     return re.sub(r"\b(n_iterations|warmup)=\d+", "", str(schedule))
 
 

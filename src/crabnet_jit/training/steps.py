@@ -1,6 +1,7 @@
-"""The thing that steps: a network on its way, with all that its next steps depend on.
+"""Training steps: a network in training, with everything that its next steps depend on.
 
-It takes a chunk of iterations at a time, and knows no callbacks and no end; loop.py drives it.
+They are taken a chunk of iterations at a time. This module knows neither callbacks nor the end of a run;
+loop.py drives it.
 """
 
 import importlib
@@ -33,11 +34,11 @@ class Steps:
     history : History
         All iterations so far.
     optimizer_state : OptimizerState
-        What the optimiser remembers.
+        The optimiser's state.
     chunks : Chunks or SecondOrderChunks
         The compiled iterations.
     end : str or None
-        Why the last iterations were the last ones, if they were: the optimiser cannot get further.
+        Why training is over, if it is: the optimiser cannot go on.
     """
 
     end: str | None = None
@@ -56,7 +57,7 @@ class Steps:
         self._divergence = Divergence(settings.on_divergence)
         self._has_rates = not settings.optimizer.is_second_order
         self._last_rate = math.nan
-        # Parameters that the network shows between runs, and those that training goes on from.
+        # Parameters that the network has between runs, and those from which training goes on.
         self._lent: tuple[Array, Array] | None = None
 
     def _new_chunks(self, settings: Settings) -> Any:
@@ -85,7 +86,7 @@ class Steps:
 
     @property
     def source_configuration(self) -> object:
-        """What the batches depend on besides their stream."""
+        """Everything that the batches depend on besides their stream."""
         return self._samples.configuration
 
     def compile(self) -> None:
@@ -95,7 +96,7 @@ class Steps:
         self.chunks.give_back(chunk)
 
     def advance(self, pause: int, interruptible: Interruptible) -> None:
-        """Train until the iteration `pause`, or the end of a chunk; less if a signal comes."""
+        """Train until the iteration `pause` or the end of a chunk; stop earlier if a signal arrives."""
         first = self.iteration
         earliest = self._divergence.pause(first, self.state)
         n = min(pause if earliest is None else min(pause, earliest), first + self.chunks.size) - first
@@ -117,7 +118,7 @@ class Steps:
             interruptible.release()
 
     def _diverged(self, chunk: Chunk, k: int) -> None:
-        """Raise an error for the step of iteration k of a chunk, or do as `on_divergence` says."""
+        """Handle a bad step, iteration k of a chunk, as `on_divergence` says: by an error or otherwise."""
         loss = float(chunk.losses[k])
         if self._divergence.may_skip():
             self._last_rate = float(chunk.learning_rates[k])
@@ -139,12 +140,12 @@ class Steps:
             raise DivergenceError(self.iteration, loss, last_loss, self._has_rates, equation)
 
     def best_parameters(self) -> Array | None:
-        """Those that the optimiser has found best so far, if it knows better ones than the last."""
+        """The best parameters that the optimiser has found so far, if better than the last ones."""
         best: Array | None = self.chunks.best_parameters()
         return best
 
     def posterior(self) -> Posterior | None:
-        """How uncertain the network's present parameters are, if the optimiser finds that."""
+        """The uncertainty of the network's present parameters, if the optimiser estimates it."""
         found: Posterior | None = self.chunks.posterior()
         return found
 
@@ -154,18 +155,18 @@ class Steps:
         self._net.parameters = parameters
 
     def take_back_parameters(self) -> None:
-        """Give the network its own ones again, unless they were changed meanwhile."""
+        """Give the network its own parameters back, unless they have been changed meanwhile."""
         if self._lent is not None:
             self._net.parameters[:], self._lent = self._own_parameters(), None
 
     def _own_parameters(self) -> Array:
-        """Those that the next step starts from: the network's, unless it only shows lent ones, unchanged."""
+        """Where the next step starts: the network's parameters, unless they are lent ones, unchanged."""
         if self._lent is not None and np.array_equal(self._lent[0], self._net.parameters):
             return self._lent[1]
         return self._net.parameters
 
     def state(self) -> TrainerState:
-        """A copy of all that the next steps depend on besides the settings."""
+        """A copy of everything that the next steps depend on besides the settings."""
         return TrainerState(
             self.iteration,
             self._divergence.rate_scale,
@@ -180,7 +181,7 @@ class Steps:
         )
 
     def go_to(self, state: TrainerState, event: str, *, is_own: bool = False) -> None:
-        """Go on from a state, with an event for the history; it may be one of this run's own."""
+        """Go on from a state, which may be this run's own; add an event to the history."""
         self._net.parameters[:] = state.parameters
         self._lent = None
         self.optimizer_state.buffers[:] = state.optimizer_buffers

@@ -21,9 +21,9 @@ from crabnet_jit.training.compiled import Compiled
 class Term(NamedTuple):
     """A part of a loss (kernels/train_terms.py).
 
-    It is for `n_panels` of each batch, from `first` on, and needs the first derivatives with respect to the
-    first `n_firsts` inputs, and second ones with respect to the pairs `seconds`. One of an equation has its
-    kernel, and the `units` of what that reads (kernels/residuals.py).
+    It is for `n_panels` panels of each batch, from `first` on. It needs first derivatives with respect to the
+    first `n_firsts` inputs, and second derivatives with respect to the pairs `seconds`. The term of an
+    equation has its kernel, and the `units` of what that kernel reads (kernels/residuals.py).
     """
 
     first: int
@@ -36,12 +36,12 @@ class Term(NamedTuple):
 
     @property
     def n_jets(self) -> int:
-        """Of a sample."""
+        """The number of jets of a sample."""
         return 1 + self.n_firsts + len(self.seconds)
 
     @property
     def together(self) -> int:
-        """Panels that go through the network together."""
+        """The number of panels that go through the network together."""
         return min(self.n_panels, int(panels_together.py_func(self.n_jets)))
 
 
@@ -57,7 +57,7 @@ def of_data(net: NN, n_panels: int, dy_weight: float | None) -> list[Term]:
 def first_bad_equation(
     network: Network, calls: Any, workspace: JetWorkspace, batches: Batches, terms: Terms
 ) -> int | None:
-    """Which equation is the first whose loss is not finite for the first batch; None if all are."""
+    """The first equation whose loss is not finite for the first batch; None if all are finite."""
     rows = np.flatnonzero(terms.table[:, RESIDUAL])
     for k, row in enumerate(rows):
         one = slice(row, row + 1)
@@ -70,7 +70,7 @@ def first_bad_equation(
 def compiled_terms(
     net: NN, loss: Any, criterion: Criterion, terms: Sequence[Term], gradients: Array, *of_update: Any
 ) -> Compiled:
-    """The kernels for a sum of terms, and what they take; `loss` is the kernel of that of values."""
+    """The kernels for a sum of terms, and their arguments; `loss` is the kernel for values."""
     kernels = [activation_jets[KINDS[activation.kind]] for activation in net.activations]
     residuals = [term.residual for term in terms if term.residual is not None]
     of_run = loss, criterion.numbers, *of_update
@@ -100,7 +100,7 @@ def compiled_terms(
 
 
 def _workspace(net: NN, terms: Sequence[Term], gradients: Array) -> JetWorkspace:
-    """Room for the jets of any of the terms."""
+    """Workspace for the jets of any of the terms."""
     n_single = max(term.together for term in terms)
     n_all = max(term.together * term.n_jets for term in terms)
     n_third = max(term.together if term.seconds else 0 for term in terms)

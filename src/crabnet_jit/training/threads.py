@@ -1,4 +1,4 @@
-"""Tasks side by side on threads, until all are done, or a signal or an error stops them."""
+"""Tasks that run side by side on threads, until all are done, or a signal or an error stops them."""
 
 import threading
 import warnings
@@ -10,11 +10,11 @@ from crabnet_jit.machine.cores import usable_cores
 from crabnet_jit.machine.signals import Interruptible, Stopped, new_flag, set_flag, stoppable
 
 AUTO = "auto"
-_WATCH_SECONDS = 0.02  # between two looks at signals and at progress
+_WATCH_SECONDS = 0.02  # between checks of signals and progress
 
 
 def threads_of(n_threads: int | str, stacklevel: int) -> int:
-    """A number of threads from what users pass; "auto" is the number of cores that this process may use."""
+    """The number of threads that a user asks for; "auto" is the number of cores this process may use."""
     cores = usable_cores()
     if isinstance(n_threads, str):
         if n_threads != AUTO:
@@ -22,23 +22,41 @@ def threads_of(n_threads: int | str, stacklevel: int) -> int:
         return cores
     n = check.integer("n_threads", n_threads, 1)
     if n > cores:
-        message = f"n_threads={n}, but this process may use {cores} of the cores: more threads are no faster"
+        message = f"n_threads={n}, but this process may use {cores} cores: more threads are not faster"
         warnings.warn(message, RuntimeWarning, stacklevel=stacklevel)
     return n
+
+
+def team_size(n_threads: int | str, stacklevel: int) -> int:
+    """Threads of a team from what users pass: never more than cores."""
+    return min(threads_of(n_threads, stacklevel + 1), usable_cores())
+
+
+class _Task(threading.local):
+    is_running = False
+
+
+_task = _Task()
+
+
+def are_tasks_running() -> bool:
+    """Whether this thread is one of several that `run_on_threads` has started: each needs its core."""
+    return _task.is_running
 
 
 def run_on_threads(
     task: Callable[[int], object], n_tasks: int, n_threads: int, watch: Callable[[], object]
 ) -> None:
-    """Call `task` with 0, 1, …, each on one of so many threads; and `watch` now and then in this one.
+    """Call `task` with 0, 1, … on this many threads, and `watch` now and then on the calling thread.
 
-    Compiled loops release the GIL, so they run at the same time. A signal is answered at once. If its handler
-    raises an exception, or a task or `watch` does, all end within milliseconds, and it is raised here.
+    Compiled loops release the GIL, so they run at the same time. A signal is answered at once. If its
+    handler, a task or `watch` raises an exception, all tasks end within milliseconds, and it is raised here.
     """
-    waiting, done = deque(range(n_tasks)), deque[int]()  # their methods are whole also between threads
+    waiting, done = deque(range(n_tasks)), deque[int]()  # their methods are atomic
     failures, flag = deque[BaseException](), new_flag()
 
     def work() -> None:
+        _task.is_running = n_threads > 1
         try:
             with stoppable(flag):
                 while not flag[0]:
@@ -56,7 +74,7 @@ def run_on_threads(
 
     threads = [threading.Thread(target=work) for _ in range(min(n_threads, n_tasks))]
     with Interruptible() as interruptible:
-        interruptible.hold()  # an exception within `join` may let it take a thread for ended
+        interruptible.hold()  # after an exception within `join`, it may regard a thread as ended
         try:
             for thread in threads:
                 thread.start()
@@ -71,9 +89,9 @@ def run_on_threads(
             raise
         finally:
             for thread in threads:
-                if thread.ident is not None:  # it was started
+                if thread.ident is not None:  # it has been started
                     thread.join()
         if failures:
             raise failures[0]
-        if len(done) < n_tasks:  # none is alive, and none has said why
-            raise RuntimeError("a child of a fork does not have its parent's threads")
+        if len(done) < n_tasks:  # no thread is alive, and none has reported an error
+            raise RuntimeError("after a fork, the child process does not have its parent's threads")

@@ -1,4 +1,4 @@
-"""Training in compiled chunks: the object that users see, over settings, steps and the loop."""
+"""Training in compiled chunks: the object that users see, on top of settings, steps and the loop."""
 
 import contextlib
 import threading
@@ -33,7 +33,7 @@ class Trainer:
     """Training in compiled chunks; by default the article's job.
 
     Iteration i takes a batch from the source, goes forward, computes the loss, goes backward, and lets
-    the optimiser change the parameters with the schedule's learning rate for i.
+    the optimiser update the parameters with the schedule's learning rate for i.
 
     Parameters
     ----------
@@ -41,63 +41,73 @@ class Trainer:
         The network; its parameters are updated in place.
     source : Source, optional
         Where batches come from, for example `UniformSource(StandardGaussian(), rng=1)`, in the units of the
-        data: for a network with a `standardization` they are standardised here, and losses are those of
-        standardised targets. Of sources of this package a trainer has a copy, so several may share one.
+        data: for a network with a `standardization`, they are standardised here, and losses are those of
+        standardised targets. A trainer copies the sources of this package, so several may share one.
     residuals : sequence of Residual, default ()
-        Equations that the network has to fulfil: each adds its weight times its mean square to the loss. With
-        some of them there may be no source. Custom activations and "bayesian_regularization" take none.
+        Equations that the network should satisfy: each adds its weight times its mean square to the loss. If
+        there are any, the source is optional. They do not work with custom activations and
+        "bayesian_regularization".
     loss : Loss or str, default "mse"
         A name from `LOSSES` or an object like `Huber(0.1)`.
     optimizer : Optimizer or str, default "sgd"
         A name from `OPTIMIZERS` or an object like `Adam(betas=(0.9, 0.99))`.
     learning_rate : float or callable, optional
-        A number for a constant rate; or a schedule, any function of an array of iteration numbers that
-        gives their rates. By default that of the article, `ExponentialDecay(0.002, 0.99999)`.
+        A number is a constant rate. A schedule is any function that takes an array of iteration numbers and
+        returns their rates. The default is the article's, `ExponentialDecay(0.002, 0.99999)`.
     l1, l2 : float, default 0.0
-        At least 0. Adds l1 * sign(p) + l2 * p to the gradient of every parameter p, biases included,
-        as a penalty l1 * |p| + l2 / 2 * p^2 would. The losses that the history keeps are without it.
+        At least 0. They add l1 * sign(p) + l2 * p to the gradient of every parameter p, including biases,
+        as a penalty `l1 * |p| + l2 / 2 * p^2` would. The losses in the history do not contain the penalty.
     clip_value, clip_norm : float, optional
-        Above 0. Largest size of a component of the gradient, then of its Euclidean norm; after l1 and l2.
+        Above 0. The largest absolute value of a component of the gradient, then its largest Euclidean norm.
+        Both apply after l1 and l2.
     dropout : float or sequence of float, default 0.0
-        Chance of every hidden unit to be 0 for a sample and an iteration, at least 0 and below 1; or one for
-        each hidden layer. What is left is divided by 1 - dropout [1]_.
+        The probability that a hidden unit is 0 for a sample in an iteration, at least 0 and below 1; or one
+        for each hidden layer. The remaining units are divided by 1 - dropout [1]_.
     rng : StdRng or int, default 0
-        A generator or a seed for dropout. It does not move.
+        A generator or a seed for dropout. The generator is not advanced.
     log_every : int, default 10000
         Iterations between two entries of the log.
     keep_losses : int, optional
-        How many of the last losses the history keeps at least; by default all, 8 bytes for each.
+        The least number of recent losses that the history keeps; by default all, 8 bytes each.
     on_divergence : {"raise", "skip", "lower_rate"}, default "raise"
-        What to do when a loss, or what its step would make of the parameters or of what the optimiser
-        remembers, is infinite or NaN: raise
-        `DivergenceError`; go on without that step; or go back, 1,000 to 2,000 iterations or to the start,
-        and go on with half the learning rate. After 1,000 skipped steps in a row, or 30 halvings, it is an
-        error, too.
+        What to do when a loss is infinite or NaN, or the parameters or the optimiser's state would be after
+        its step. "raise" raises a `DivergenceError`; "skip" goes on without that step; "lower_rate" goes back
+        1,000 to 2,000 iterations, or to the start, and goes on with half the learning rate. After 1,000
+        skipped steps in a row, or 30 halvings, these two also raise the error.
     chunk_size : int, optional
-        Iterations in one compiled call. The result does not depend on it, not in a bit.
+        Iterations in one compiled call. The result does not depend on it, not even in a single bit.
     dy_weight : float, default 1.0
-        For a source with derivatives: to the loss is added dy_weight times the mean squared error of the
-        network's derivatives with respect to its inputs [2]_, over all that are known, each sample with its
-        weight; of standardised inputs and targets, if the network has a `standardization`. At least 0. Losses
-        that are not of values, custom activations and "bayesian_regularization" take no derivatives.
+        For a source with derivatives; at least 0. The loss gets an additional term: dy_weight times the mean
+        squared error of the network's derivatives with respect to its inputs [2]_, over all known ones, each
+        sample with its weight. If the network has a `standardization`, they are derivatives of standardised
+        targets with respect to standardised inputs. Derivatives do not work with losses that are not of
+        values, custom activations and "bayesian_regularization".
+    n_threads : int or "auto", default 1
+        Threads that share the samples of a batch; at least 1. "auto" is the number of cores that this process
+        may use, according to its affinity and its control groups; there is a warning for more than that. The
+        result does not depend on it, not even in a single bit. Work that more threads would not speed up
+        stays on one: batches of up to 128 samples, small networks, derivatives and residuals; and any run
+        while other programs need the cores.
 
     Attributes
     ----------
     history : History
         All iterations so far.
     iteration : int
-        How many those are.
+        The number of iterations so far.
     chunk_size : int
         Iterations in one compiled call.
+    n_threads : int
+        Threads that may share a batch.
     net, source, residuals, loss, optimizer, learning_rate
-        What was given; they cannot be replaced.
+        The arguments; they cannot be replaced.
     optimizer_state : OptimizerState
-        What the optimiser remembers.
+        The optimiser's state.
 
     Raises
     ------
     InvalidArgumentError
-        For arguments out of range, or a source whose widths are not the network's.
+        For arguments out of range, or a source whose numbers of features are not the network's.
 
     References
     ----------
@@ -135,6 +145,7 @@ class Trainer:
         on_divergence: str = "raise",
         chunk_size: int | None = None,
         dy_weight: float = 1.0,
+        n_threads: int | str = 1,
     ) -> None:
         check.instance("net", net, NN, "an NN")
         self._residuals = as_residuals(residuals)
@@ -161,6 +172,7 @@ class Trainer:
             on_divergence=on_divergence,
             chunk_size=chunk_size,
             dy_weight=check_dy_weight(dy_weight, has_derivatives=self._has_derivatives),
+            n_threads=n_threads,
         )
         if self._has_derivatives:
             check_derivatives(net, self.loss, self.optimizer)
@@ -186,13 +198,13 @@ class Trainer:
 
     def __getstate__(self) -> NoReturn:
         raise TypeError(
-            f"{type(self).__name__} cannot be copied or pickled, it holds addresses of machine code; "
+            f"{type(self).__name__} cannot be copied or pickled, because it holds addresses of machine code; "
             "copy or pickle its network, or use save_checkpoint"
         )
 
     @property
     def net(self) -> NN:
-        """The network; the buffers fit no other, so it cannot be replaced."""
+        """The network; it cannot be replaced, because the buffers fit no other."""
         return self._net
 
     @property
@@ -202,7 +214,7 @@ class Trainer:
 
     @property
     def residuals(self) -> tuple[Any, ...]:
-        """Equations that the network has to fulfil."""
+        """Equations that the network should satisfy."""
         return self._residuals
 
     @property
@@ -217,7 +229,7 @@ class Trainer:
 
     @property
     def optimizer_state(self) -> OptimizerState:
-        """What the optimiser remembers; its arrays are the run's own."""
+        """The optimiser's state; its arrays are those that the run uses."""
         return self._steps.optimizer_state
 
     @property
@@ -236,6 +248,11 @@ class Trainer:
         return int(self._steps.chunks.size)
 
     @property
+    def n_threads(self) -> int:
+        """Threads that may share a batch."""
+        return self._settings.n_threads
+
+    @property
     def iteration(self) -> int:
         """Iterations done."""
         return self._steps.iteration
@@ -246,7 +263,7 @@ class Trainer:
         return self._steps.last_rate
 
     def compile(self) -> None:
-        """Compile what a run needs, or load it from the cache on disk; otherwise the first run does it."""
+        """Compile what a run needs, or load it from the cache on disk; otherwise the first run does so."""
         with Interruptible() as interruptible, self._alone(interruptible):
             self._steps.compile()
 
@@ -267,21 +284,22 @@ class Trainer:
         n_iterations : int
             At least 0.
         on_log : callable, optional
-            Called with iteration and running loss as each entry of the log becomes known; Ctrl-C waits.
+            Called with the iteration and the running loss for each new entry of the log; Ctrl-C waits until
+            it returns.
         callbacks : sequence of Callback or callable, optional
-            Called now and then, see `Callback`; a plain function is called with the `Run` after every
-            `log_every` iterations.
+            Called during the run, see `Callback`; a plain function is called with the `Run` every `log_every`
+            iterations.
 
         Returns
         -------
         History
-            That of all iterations so far, the attribute `history`.
+            The history of all iterations so far, which is the attribute `history`.
 
         Raises
         ------
         DivergenceError
-            A FloatingPointError, if a loss or the parameters would be infinite or NaN, see `on_divergence`.
-            The history ends before that iteration.
+            A FloatingPointError, if a loss is infinite or NaN, or the parameters would be; see
+            `on_divergence`. The history ends before that iteration.
         RuntimeError
             If the trainer is running already.
         """
@@ -291,7 +309,7 @@ class Trainer:
         if self._net.standardization is not self._standardization:
             raise check.reject(
                 "net.standardization",
-                "as it was when the trainer was made",
+                "the one that the trainer was made with",
                 "another one; make a new trainer",
             )
         with Interruptible() as interruptible, self._alone(interruptible):
@@ -301,7 +319,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _alone(self, interruptible: Interruptible) -> Iterator[None]:
-        """A block that only one thread runs at a time; another one gets an error."""
+        """A block that only one thread may run at a time; others get an error."""
         interruptible.hold()
         if not self._is_running.acquire(blocking=False):
             raise RuntimeError(
@@ -314,16 +332,16 @@ class Trainer:
             self._is_running.release()
 
     def best_parameters(self) -> Array | None:
-        """Those that `BayesianRegularization` has found best so far; None if they are the network's.
+        """The best parameters that `BayesianRegularization` has found; None if they are the network's.
 
-        Also None for other optimisers, which know none but the last ones.
+        It is also None for other optimisers, which know only the last parameters.
         """
         return self._steps.best_parameters()
 
     def posterior(self) -> Posterior | None:
-        """How uncertain the network's present parameters are; None unless by `BayesianRegularization`.
+        """The uncertainty of the present parameters; None unless `BayesianRegularization` estimates it.
 
-        Assign it to `net.posterior`, for `net.predict(x, return_std=True)`. `fit` does so.
+        Assign it to `net.posterior` for `net.predict(x, return_std=True)`. `fit` does so.
         """
         return self._steps.posterior()
 
@@ -332,7 +350,7 @@ class Trainer:
         self._steps.lend_parameters(parameters)
 
     def state(self) -> TrainerState:
-        """A copy of all that a run depends on besides its configuration."""
+        """A copy of everything that a run depends on besides its configuration."""
         return self._steps.state()
 
     def save_checkpoint(
@@ -341,50 +359,54 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         options: dict[str, Any] | None = None,
     ) -> None:
-        """Write the state of the run to a file; one that was there is replaced when the new one is complete.
+        """Write the state of the run to a file; an old one is replaced when the new one is complete.
 
         Parameters
         ----------
         path : path-like
-            By custom with the ending .npz.
+            Usually with the suffix .npz.
         callbacks : sequence of Callback
-            Those of the run, whose states are given, too.
+            The run's callbacks, whose states are saved, too.
         options : dict, optional
-            Anything else, of what JSON has.
+            Anything else that JSON can represent.
 
         Raises
         ------
         OSError
-            If the file cannot be written. What was there is as it was.
+            If the file cannot be written. An old file is then unchanged.
         """
-        states = {key: callback.state() for key, callback in keyed(as_callbacks(callbacks, 1))}
         given = {} if options is None else options
         check.instance("options", given, dict, "a dict")
-        write_checkpoint(path, Saved(self.state(), self.configuration(), states, given))
+        write_checkpoint(path, self.saved(callbacks)._replace(options=given))
 
-    def load_checkpoint(self, path: str | PathLike[str]) -> None:
+    def saved(self, callbacks: Sequence[Callback] = ()) -> Saved:
+        """What a checkpoint holds, with the states of these callbacks; `load_checkpoint` takes it, too."""
+        states = {key: callback.state() for key, callback in keyed(as_callbacks(callbacks, 1))}
+        return Saved(self.state(), self.configuration(), states, {})
+
+    def load_checkpoint(self, path: str | PathLike[str] | Saved) -> None:
         """Go on from a file that `save_checkpoint` wrote, bit for bit as if the run had not stopped.
 
-        The trainer must be made as the other one was: network, data, optimiser and all other arguments
-        but `chunk_size`, `log_every` and `keep_losses`. Its source and dropout take the other one's random
-        streams. Functions are not compared. The next `run` gives its callbacks the states they had, if they
-        are the same ones in the same order.
+        The trainer must be made like the one that was saved: the same network, data, optimiser and all other
+        arguments except `chunk_size`, `log_every` and `keep_losses`. Its source and dropout continue the
+        random streams of the saved one. Functions are not compared. The next `run` restores the states of its
+        callbacks, if they are the same ones in the same order.
 
         Raises
         ------
         FileFormatError
-            If the file is something else, damaged, or of another run. The trainer is as it was.
+            If the file is something else, damaged, or of another run. The trainer is then unchanged.
         OSError
             If it cannot be read.
         """
         with Interruptible() as interruptible, self._alone(interruptible):
-            saved = read_checkpoint(path, Saved(self.state(), self.configuration(), {}, {}))
+            saved = path if isinstance(path, Saved) else read_checkpoint(path, self.saved())
             interruptible.hold()
             self._steps.go_to(saved.state, "resumed")
-            self._callback_states = saved.callbacks
+            self._callback_states = {**saved.callbacks}
 
     def configuration(self) -> dict[str, Any]:
-        """What must be the same for a run to be resumed, as plain values."""
+        """Everything that must be the same for a run to be resumed, as plain values."""
         return {
             **self._net.spec.configuration(),
             **self._settings.configuration(),

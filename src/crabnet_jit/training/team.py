@@ -1,0 +1,164 @@
+"""A team of threads that compute together: this thread leads, and others help it (machine/meeting.py)."""
+
+import math
+import os
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Sequence
+from functools import partial
+from queue import SimpleQueue
+from typing import Any
+
+from crabnet_jit.machine import meeting
+from crabnet_jit.machine.meeting import Team as Flags
+from crabnet_jit.machine.signals import held
+from crabnet_jit.training.threads import are_tasks_running
+
+_LEAST_PRODUCTS = 2**18  # between two meetings, some 10 us: these would cost what the team gains …
+_LEAST_IN_CALL = 2**22  # … and of one call, some 0.2 ms: to wake the others takes 50 us
+_TRIAL_SECONDS = 0.005
+_TRIALS_SHARE = 0.02  # of the time
+_NAME = "crabnet_jit team"  # of its threads
+
+
+def team_for(n_threads: int, n_parts: int, n_products: int, n_in_call: int) -> "Team | None":
+    """A team of so many threads, if a computation of so many parts gains by it.
+
+    It has so many products, and one call of a kernel has so many in all its computations.
+    """
+    n = min(n_threads, n_parts)
+    is_long = n_products >= _LEAST_PRODUCTS and n_in_call >= _LEAST_IN_CALL
+    return Team(n) if n > 1 and is_long else None
+
+
+class Pace:
+    """Which of two ways is faster at the moment, together or alone: now and then the other one is tried.
+
+    Where other programs need the cores, a team may be slower than one thread.
+    """
+
+    def __init__(self) -> None:
+        self._is_together = False
+        self._seconds = {True: math.inf, False: math.inf}  # for a unit of work, of late; infinity if unknown
+        self._measured = {True: (0, 0.0), False: (0, 0.0)}  # work and seconds since
+        self._next_trial = 0.0
+
+    def _is_trial(self) -> bool:
+        return self._seconds[self._is_together] < math.inf and time.perf_counter() >= self._next_trial
+
+    def trial_size(self) -> float:
+        """How much work of that to come is to be measured by itself; infinity if none is."""
+        return max(1.0, _TRIAL_SECONDS / self._seconds[self._is_together]) if self._is_trial() else math.inf
+
+    def choose(self) -> bool:
+        """Whether the next work is to be done together."""
+        return self._is_together != self._is_trial()
+
+    def note(self, together: bool, n: int, seconds: float) -> None:
+        """Take note of how long so much work took."""
+        work, duration = self._measured[together]
+        work, duration = work + n, duration + seconds
+        is_enough = work > 0 and duration >= 0.5 * _TRIAL_SECONDS
+        self._measured[together] = (0, 0.0) if is_enough else (work, duration)
+        if not is_enough:
+            return
+        new, old = duration / work, self._seconds[together]
+        self._seconds[together] = new if old == math.inf else 0.5 * (old + new)
+        if together != self._is_together:
+            self._is_together = self._seconds[True] <= self._seconds[False]
+            self._next_trial = time.perf_counter() + duration / _TRIALS_SHARE
+
+
+class Team:
+    """Threads that compute together, and the watch whether that is faster than alone.
+
+    Its threads are started when they are first needed, and end with the team. In a child of a fork new ones
+    are.
+    """
+
+    def __init__(self, n_threads: int) -> None:
+        self._flags = meeting.new_flags(n_threads)
+        self._places = [Flags(self._flags, me, n_threads) for me in range(n_threads)]
+        self._pace = Pace()
+        self._process = -1
+        self._tasks: list[SimpleQueue[Any]] = []
+        self._results: SimpleQueue[BaseException | None] = SimpleQueue()
+
+    @property
+    def places(self) -> Sequence[Flags]:
+        """For the kernels of each thread; the first one is the leader's."""
+        return self._places
+
+    def dismiss(self) -> None:
+        """Let kernels of the team return at once, until the next run."""
+        meeting.end(self._flags)
+
+    def trial_size(self) -> float:
+        """See `Pace`."""
+        return self._pace.trial_size()
+
+    def run(
+        self, n: int, alone: Callable[[], Any], lead: Callable[[], Any], help_at: Callable[[int], object]
+    ) -> Any:
+        """Return what `alone` or `lead` does, whichever is faster at the moment; `n` says how much work.
+
+        With `lead`, every other thread calls `help_at` with its place, which ends at the latest after `lead`.
+        """
+        start = time.perf_counter()
+        with held():  # until all threads have ended
+            together = self._pace.choose() and not are_tasks_running() and self._has_threads()
+            result = self._run_together(lead, help_at) if together else alone()
+        self._pace.note(together, n, time.perf_counter() - start)
+        return result
+
+    def _run_together(self, lead: Callable[[], Any], help_at: Callable[[int], object]) -> Any:
+        meeting.start(self._flags)
+        for place, tasks in enumerate(self._tasks, 1):
+            tasks.put(partial(help_at, place))
+        try:
+            result = lead()
+        finally:
+            self.dismiss()
+            errors = [self._results.get() for _ in self._tasks]
+        for error in errors:
+            if error is not None:
+                raise error
+        return result
+
+    def _has_threads(self) -> bool:
+        """Whether this process has them; they are started if that was not tried before."""
+        if self._process != os.getpid():
+            self._process, self._results = os.getpid(), SimpleQueue()
+            self._tasks = [SimpleQueue() for _ in self._places[1:]]
+            weakref.finalize(self, _send_home, self._tasks, self._process)
+            try:
+                for tasks in self._tasks:
+                    work = partial(_work, tasks, self._results, self._flags)
+                    threading.Thread(target=work, daemon=True, name=_NAME).start()
+            except RuntimeError as error:
+                _send_home(self._tasks, self._process)
+                self._tasks = []
+                warnings.warn(f"one thread computes alone: {error}", RuntimeWarning, stacklevel=2)
+        return len(self._tasks) > 0
+
+
+def _work(tasks: "SimpleQueue[Any]", results: "SimpleQueue[Any]", flags: Any) -> None:
+    """What a helping thread does; it knows nothing of its team, which may end."""
+    while (task := tasks.get()) is not None:
+        error = None
+        try:
+            task()
+        except BaseException as raised:
+            error = raised
+            meeting.end(flags)
+        del task
+        results.put(error)
+
+
+def _send_home(all_tasks: "list[SimpleQueue[Any]]", process: int) -> None:
+    """Let threads end, in the process that has them."""
+    if process == os.getpid():
+        for tasks in all_tasks:
+            tasks.put(None)
