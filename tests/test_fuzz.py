@@ -1191,6 +1191,7 @@ def test_all_that_is_public_is_called() -> None:
         "Target",
         "Scores",
         "ClassScores",
+        "ClusterError",
         "Diagnosis",
         "LayerDiagnosis",
         "GradientCheck",

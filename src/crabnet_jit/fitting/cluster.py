@@ -33,7 +33,8 @@ from crabnet_jit.fitting.worker import (
 from crabnet_jit.machine.signals import Interruptible
 
 _TASKS_PER_CORE = 2  # one is computed, the other one waits
-_MIN_SECONDS, _MAX_SECONDS = 0.1, 2.0  # that a task should take: Dask needs some milliseconds for each
+_MIN_SECONDS, _MAX_SECONDS = 0.1, 2.0  # that a task should take: client and scheduler need some ms for each
+_SECONDS_FOR_EACH_CORE = 0.02  # with more than 100 cores: then they need a tenth of their time or so
 _PARTS = 4  # tasks, for each core, that what is left is cut into, so that all cores end together
 _PATIENCE_SECONDS = 60.0  # without a worker
 _LOOK_SECONDS = 1.0  # between two looks at the workers
@@ -79,11 +80,12 @@ class Job:
 
     def __enter__(self) -> "Job":
         with _explaining(self.client):
-            try:
-                self.client.wait_for_workers(1, timeout=_PATIENCE_SECONDS)
-            except TimeoutError:
-                message = f"the cluster had no worker for {_PATIENCE_SECONDS:.0f} s; `dask worker` starts one"
-                raise ClusterError(message) from None
+            end = time.monotonic() + _PATIENCE_SECONDS
+            while not self.client.nthreads():
+                if time.monotonic() > end:
+                    message = f"the cluster had no worker for {_PATIENCE_SECONDS:.0f} s"
+                    raise ClusterError(f"{message}; `dask worker` starts one")
+                time.sleep(_WAIT_SECONDS)
             found = self.client.run(report, self._pickled, on_error="return")
             check_workers(found, len(self._outfit))
             for tries_left in reversed(range(_MAX_TRIES)):
@@ -233,8 +235,10 @@ class _Run:
         """Keep the workers busy."""
         while self._job.is_sent and self._waiting and len(self._flying) < _TASKS_PER_CORE * self._job.n_cores:
             seconds_each = self._seconds / self._cost if self._cost else 1.0
-            seconds = seconds_each * self._cost_waiting / (_PARTS * self._job.n_cores)
-            seconds = min(_MAX_SECONDS, max(_MIN_SECONDS, seconds if self._cost else 0.0))
+            n_cores = self._job.n_cores
+            longest = max(_MAX_SECONDS, _SECONDS_FOR_EACH_CORE * n_cores) if self._cost else _MIN_SECONDS
+            share = seconds_each * self._cost_waiting / (_PARTS * n_cores)
+            seconds = min(longest, max(_MIN_SECONDS, share))
             places = self._next(seconds / seconds_each)
             members = [self._members[k] for k in places]
             future = self._job.submit(self._function, members, 2 * seconds)
@@ -243,11 +247,11 @@ class _Run:
 
     def _next(self, cost: float) -> list[int]:
         """The next members that cost about so much; one whose workers died is alone, lest others die, too."""
-        places: list[int] = []
-        total = 0.0
-        while self._waiting and total < cost:
+        places = [self._waiting.popleft()]
+        total = self._costs[places[0]]
+        while self._waiting and total < cost and not self._tries[places[0]]:
             k = self._waiting[0]
-            if places and (total + self._costs[k] > 2 * cost or self._tries[k] or self._tries[places[0]]):
+            if total + self._costs[k] > 2 * cost or self._tries[k]:
                 break
             places.append(self._waiting.popleft())
             total += self._costs[k]

@@ -61,8 +61,8 @@ def fit_many(
     """Fit many networks to one data set, on several threads, or on the machines of a cluster.
 
     Network k is the same as from `fit(x, y, **specs[k])`, bit for bit. It does not depend on the number of
-    threads, the order or the other networks. All share the data. On a cluster, this holds if its processors are of the same kind
-    as the one here.
+    threads, the order or the other networks. All share the data. On a cluster, this holds if its processors
+    are of the same kind as the one here.
 
     Parameters
     ----------

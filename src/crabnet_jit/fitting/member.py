@@ -51,7 +51,8 @@ class Travelled(NamedTuple):
     def arrived(self, rows: NDArray[Any] | None) -> Outcome:
         """The outcome; these are the training rows of other ones, which networks share if they are equal."""
         if isinstance(self.outcome, NN) and self.history is not None:
-            is_equal = rows is not None and np.array_equal(rows, self.history.training_rows)
-            own = self.history._replace(training_rows=rows) if is_equal else self.history
+            own = self.history
+            if rows is not None and np.array_equal(rows, own.training_rows):
+                own = own._replace(training_rows=rows)
             self.outcome.fit_history = own
         return self.outcome
