@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,16 +27,33 @@ from crabnet_jit.machine.cores import usable_cores
 from .common import describe_machine, random_net
 from .levenberg_marquardt import JOBS, Job
 from .scaling import torch_step
+from .thread_model import measured, step_seconds
 
 HIDDEN, BATCH, DTYPES = (8, 32, 64, 128, 256), (16, 128, 1024, 8192), ("float64", "float32")
 TURN_SECONDS = 0.03
+MODELLED = 1, 2, 4, 8  # threads
 
 
-def trainer(hidden: list[int], batch_size: int, dtype: str, n_threads: int) -> Trainer:
+class Case(NamedTuple):
+    """A network, and the samples in a batch."""
+
+    hidden: tuple[int, ...]
+    batch_size: int
+    dtype: str = "float64"
+
+    def __str__(self) -> str:
+        return "-".join(map(str, self.hidden))
+
+
+FEW = [Case((64, 64), 1024), Case((8, 8), 1000), Case((256, 256), 1024, "float32"), Case((32, 16), 10_000)]
+BUSY = FEW[0]  # beside other programs
+
+
+def trainer(case: Case, n_threads: int) -> Trainer:
     """A trainer on given data."""
-    net = random_net(hidden, dtype=dtype)
-    x = np.random.default_rng(0).uniform(-3, 3, (batch_size, 2))
-    source = ArraySource(x, np.exp(-0.5 * (x**2).sum(axis=1)), batch_size)
+    net = random_net(list(case.hidden), dtype=case.dtype)
+    x = np.random.default_rng(0).uniform(-3, 3, (case.batch_size, 2))
+    source = ArraySource(x, np.exp(-0.5 * (x**2).sum(axis=1)), case.batch_size)
     made = Trainer(net, source, learning_rate=1e-6, n_threads=n_threads)
     made.run(2)
     return made
@@ -58,38 +75,47 @@ def at_once(trainers: list[Trainer], n: int) -> None:
         thread.join()
 
 
-def measure(hidden: list[int], batch_size: int, dtype: str, n_threads: int, turns: int) -> dict[str, float]:
-    """One row: seconds of a step, and ratios."""
-    alone, *others = [trainer(hidden, batch_size, dtype, 1) for _ in range(n_threads)]
-    together = trainer(hidden, batch_size, dtype, n_threads)
+class Row(NamedTuple):
+    """Seconds of a step, and how many times as fast threads are: those of a team, and separate trainings."""
+
+    one: float
+    several: float
+    gain: float
+    most: float
+    torch: float | None
+
+
+def measure(case: Case, n_threads: int, turns: int) -> Row:
+    """A row of the table."""
+    alone, *separate = [trainer(case, 1) for _ in range(n_threads)]
+    together = trainer(case, n_threads)
     n = max(2, int(TURN_SECONDS / (seconds_of(lambda: alone.run(2)) / 2)))
     for one in (alone, together):
         one.run(n)
-    found = []
-    for _ in range(turns):
-        found.append(
-            (
-                seconds_of(lambda: alone.run(n)) / n,
-                seconds_of(lambda: together.run(n)) / n,
-                seconds_of(lambda: at_once([alone, *others], n)) / n,
-            )
+    found = [
+        (
+            seconds_of(lambda: alone.run(n)) / n,
+            seconds_of(lambda: together.run(n)) / n,
+            seconds_of(lambda: at_once([alone, *separate], n)) / n,
         )
-    row = {
-        "one": statistics.median(one for one, _, _ in found),
-        "several": statistics.median(several for _, several, _ in found),
-        "gain": statistics.median(one / several for one, several, _ in found),
-        "most": statistics.median(n_threads * one / separate for one, _, separate in found),
-    }
-    if len(hidden) == 2 and find_spec("torch") is not None:
-        row["torch"] = torch_seconds(hidden[0], batch_size, dtype, n_threads, turns)
-    return row
+        for _ in range(turns)
+    ]
+    return Row(
+        statistics.median(one for one, _, _ in found),
+        statistics.median(several for _, several, _ in found),
+        statistics.median(one / several for one, several, _ in found),
+        statistics.median(n_threads * one / each for one, _, each in found),
+        torch_seconds(case, n_threads, turns),
+    )
 
 
-def torch_seconds(hidden: int, batch_size: int, dtype: str, n_threads: int, turns: int) -> float:
-    """Seconds of a step of PyTorch, the median."""
+def torch_seconds(case: Case, n_threads: int, turns: int) -> float | None:
+    """Seconds of a step of PyTorch, the median; None if it is not installed, or has no such network here."""
+    if find_spec("torch") is None or len(set(case.hidden)) > 1:
+        return None
     import torch  # an optional peer
 
-    step: Any = torch_step(hidden, batch_size, dtype)
+    step: Any = torch_step(case.hidden[0], case.batch_size, case.dtype)
     torch.set_num_threads(n_threads)
     step()
     n = max(1, int(TURN_SECONDS / seconds_of(step)))
@@ -119,7 +145,7 @@ def others(n: int) -> Iterator[None]:
 
 def beside_others(n_others: int, n_threads: int, seconds: float) -> float:
     """How many times as long several threads take as one, beside other programs, for so many seconds each."""
-    alone, together = (trainer([64, 64], 1024, "float64", n) for n in (1, n_threads))
+    alone, together = (trainer(BUSY, n) for n in (1, n_threads))
     steps = dict.fromkeys((alone, together), 0)
     with others(n_others):
         for one in (alone, together):
@@ -128,6 +154,35 @@ def beside_others(n_others: int, n_threads: int, seconds: float) -> float:
                 one.run(20)
                 steps[one] += 20
     return steps[alone] / steps[together]
+
+
+def print_cases(cases: list[Case], n_threads: int, turns: int) -> dict[Case, float]:
+    """Measure and print the table; return seconds of one thread."""
+    several = f"{n_threads} threads, us"
+    print(f"\n| hidden | batch | type | one thread, us | {several} | gain | most | PyTorch, {several} |")
+    print("|---|---|---|---|---|---|---|---|")
+    of_one = {}
+    for case in cases:
+        row = measure(case, n_threads, turns)
+        of_one[case] = row.one
+        times = f"{1e6 * row.one:,.1f} | {1e6 * row.several:,.1f} | {row.gain:.2f} | {row.most:.2f}"
+        theirs = "" if row.torch is None else f"{1e6 * row.torch:,.1f}"
+        print(f"| {case} | {case.batch_size:,} | {case.dtype} | {times} | {theirs} |", flush=True)
+    return of_one
+
+
+def print_model(of_one: dict[Case, float]) -> None:
+    """Print what the model of thread_model.py makes of the seconds of one thread."""
+    meeting, line = measured()
+    print(f"\nA meeting of two threads: {1e9 * meeting:.0f} ns; a line of the cache: {1e9 * line:.1f} ns.")
+    print(f"\nModel: gain of {', '.join(map(str, MODELLED))} threads\n")
+    print("| hidden | batch | type | gain |\n|---|---|---|---|")
+    for case, one in of_one.items():
+        n_bytes = random_net(list(case.hidden), dtype=case.dtype).parameters.nbytes
+        gains = [one / step_seconds(one, n, case.batch_size, n_bytes, meeting, line) for n in MODELLED]
+        print(
+            f"| {case} | {case.batch_size:,} | {case.dtype} | {', '.join(f'{gain:.1f}' for gain in gains)} |"
+        )
 
 
 def main() -> None:
@@ -142,36 +197,18 @@ def main() -> None:
     options = parser.parse_args()
     n = options.threads
     print(describe_machine())
-    threads = f"{n} threads, us"
-    print(f"\n| hidden | batch | type | one thread, us | {threads} | gain | most | PyTorch, {threads} |")
-    print("|---|---|---|---|---|---|---|---|")
-    rows = [([h, h], b, t) for t in DTYPES for h in HIDDEN for b in BATCH]
-    if options.quick:
-        rows = [
-            ([64, 64], 1024, "float64"),
-            ([8, 8], 1000, "float64"),
-            ([256, 256], 1024, "float32"),
-            ([32, 16], 10000, "float64"),
-        ]
-    for hidden, batch_size, dtype in rows:
-        row = measure(hidden, batch_size, dtype, n, options.turns)
-        theirs = f"{1e6 * row['torch']:,.1f}" if "torch" in row else ""
-        cells = [f"{1e6 * row[name]:,.1f}" for name in ("one", "several")] + [
-            f"{row[name]:.2f}" for name in ("gain", "most")
-        ]
-        print(
-            f"| {'-'.join(map(str, hidden))} | {batch_size:,} | {dtype} | {' | '.join([*cells, theirs])} |",
-            flush=True,
-        )
+    grid = [Case((width, width), size, dtype) for dtype in DTYPES for width in HIDDEN for size in BATCH]
+    cases = FEW if options.quick else [*FEW, *grid]
+    of_one = print_cases(cases, n, options.turns)
+    print_model({case: of_one[case] for case in FEW})
     print(f"\n| Levenberg-Marquardt, 2,048 samples | one thread, ms | gain of {n} threads |\n|---|---|---|")
     for job in JOBS[1:2] if options.quick else JOBS:
         one, gain = second_order(job, n, options.turns)
         print(f"| {job} | {1e3 * one:.2f} | {gain:.2f} |", flush=True)
     for n_others in (2, 4) if options.seconds > 0 else ():
         ratio = beside_others(n_others, n, options.seconds)
-        print(
-            f"\nBeside {n_others} other programs, 64-64, batch 1,024: {ratio:.2f} times the time of one thread"
-        )
+        beside = f"{BUSY}, batch {BUSY.batch_size:,}, beside {n_others} other programs"
+        print(f"\n{beside}: {ratio:.2f} times the time of one thread")
 
 
 if __name__ == "__main__":

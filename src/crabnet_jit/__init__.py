@@ -5,8 +5,8 @@ from typing import Any
 
 __version__ = "0.2.0"
 
-#: Where the public names are. Each is imported when it is first asked for, so that the command line answers
-#: without Numba what needs none of it. Tools that read types find the same names in `__init__.pyi`.
+#: The modules of the public names. Each is imported on first access, so that the command line answers
+#: without Numba where it can. Type checkers find the same names in `__init__.pyi`.
 _PLACES = {
     "archive": "FileFormatError",
     "callbacks.checkpoint": "Checkpoint",
@@ -42,6 +42,9 @@ _PLACES = {
     "fitting.fit_many": "fit_many",
     "fitting.fits": "ClusterError Fits",
     "fitting.scores": "ClassScores Scores score",
+    "fitting.search": "search",
+    "fitting.search_result": "SearchResult",
+    "fitting.space": "Integers Uniform",
     "inspection.diagnosis": "Diagnosis LayerDiagnosis diagnose",
     "inspection.gradients": "GradientCheck check_gradients",
     "network.ensemble": "Ensemble",

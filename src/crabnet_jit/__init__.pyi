@@ -55,6 +55,9 @@ from crabnet_jit.fitting.fit import fit
 from crabnet_jit.fitting.fit_many import fit_many
 from crabnet_jit.fitting.fits import ClusterError, Fits
 from crabnet_jit.fitting.scores import ClassScores, Scores, score
+from crabnet_jit.fitting.search import search
+from crabnet_jit.fitting.search_result import SearchResult
+from crabnet_jit.fitting.space import Integers, Uniform
 from crabnet_jit.inspection.diagnosis import Diagnosis, LayerDiagnosis, diagnose
 from crabnet_jit.inspection.gradients import GradientCheck, check_gradients
 from crabnet_jit.network.ensemble import Ensemble
@@ -112,6 +115,7 @@ __all__ = [
     "History",
     "Huber",
     "Identity",
+    "Integers",
     "InvalidArgumentError",
     "LayerDiagnosis",
     "LeakyReLU",
@@ -134,6 +138,7 @@ __all__ = [
     "Residual",
     "Run",
     "Scores",
+    "SearchResult",
     "SiLU",
     "Sigmoid",
     "Sine",
@@ -148,6 +153,7 @@ __all__ = [
     "Target",
     "TimeBudget",
     "Trainer",
+    "Uniform",
     "UniformSource",
     "check_gradients",
     "diagnose",
@@ -161,6 +167,7 @@ __all__ = [
     "load",
     "save",
     "score",
+    "search",
     "to_latex",
     "to_sklearn",
     "to_sympy",

@@ -15,7 +15,7 @@ _LINE_SECONDS = 5.0  # between two lines where there is no bar
 
 
 class ProgressBar(Callback):
-    """Show iterations, iterations a second, running loss and time left.
+    """Show iterations, iterations per second, running loss and time left.
 
     With tqdm (`pip install crabnet-jit[progress]`) it is a bar, in notebooks a widget; without tqdm, it is a
     line every 5 seconds and one at the end. Output that cannot be written is lost, and does not end the run.
@@ -91,10 +91,12 @@ class Meter:
         Seconds between two updates of the bar.
     file : text file, optional
         Where to write; by default standard error.
+    what : str
+        What is counted.
     """
 
-    def __init__(self, interval: float = 0.1, file: IO[str] | None = None) -> None:
-        self._interval, self._file = interval, file
+    def __init__(self, interval: float = 0.1, file: IO[str] | None = None, what: str = "iterations") -> None:
+        self._interval, self._file, self._what = interval, file, what
         self._bar: Any = None
         self._shown: QuietFile | None = None
         self._next = self._start = 0.0
@@ -117,7 +119,7 @@ class Meter:
         return True
 
     def show(self, done: int, short: str, long: str, is_stopped: bool = False) -> None:
-        """Show the iterations that are done, with a text for the bar or for a line."""
+        """Show the iterations done, with a text for the bar or for a line."""
         if self._bar is not None:
             try:
                 self._bar.set_postfix_str(short, refresh=False)
@@ -131,7 +133,7 @@ class Meter:
         rate = (done - self._began_at) / max(time.perf_counter() - self._start, 1e-9)
         left = f"{(self._total - done) / max(rate, 1e-9):.0f} s left"
         self._shown.write(
-            f"{done} of {self._total} iterations, {rate:.3g} a second, "
+            f"{done} of {self._total} {self._what}, {rate:.3g} a second, "
             f"{long}, {'stopped' if is_stopped else left}\n"
         )
 

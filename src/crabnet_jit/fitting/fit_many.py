@@ -2,24 +2,23 @@
 
 import contextlib
 import importlib.util
-import inspect
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from crabnet_jit import check, other_names
+from crabnet_jit import check
 from crabnet_jit.archive import FileFormatError
 from crabnet_jit.callbacks.progress import Meter
 from crabnet_jit.data.random import as_rng
-from crabnet_jit.fitting.fit import fit
 from crabnet_jit.fitting.fits import ClusterError, Fits
 from crabnet_jit.fitting.fits_file import Finished, check_place, identity, read_fits, write_fits
 from crabnet_jit.fitting.member import Members, Outcome, Travelled
 from crabnet_jit.fitting.shared import Shared, value_key
+from crabnet_jit.fitting.specs import DEFAULTS, check_names
 from crabnet_jit.machine import memory
 from crabnet_jit.network.network import NN
 from crabnet_jit.training.population import warn_of
@@ -29,16 +28,11 @@ from crabnet_jit.training.threads import AUTO, run_on_threads, threads_of
 if TYPE_CHECKING:
     from crabnet_jit.fitting.cluster import Job
 
-_DEFAULTS = {
-    name: parameter.default
-    for name, parameter in inspect.signature(fit).parameters.items()
-    if name not in ("x", "y")
-}
 #: Arguments of `fit` that concern all fits together, and hints for them.
 _OF_THE_WHOLE = {
-    "callbacks": "; `progress` and `checkpoint` of fit_many are for all networks",
-    "on_check": "; `progress` of fit_many is for all networks",
-    "resume": "; `resume` of fit_many is for all networks",
+    "callbacks": "`progress` and `checkpoint` of fit_many are for all networks",
+    "on_check": "`progress` of fit_many is for all networks",
+    "resume": "`resume` of fit_many is for all networks",
 }
 _NETWORK_BYTES = 16_000  # for a network and its history, besides their numbers
 _FIT_SECONDS, _ITERATION_SECONDS, _PRODUCT_SECONDS = 1e-3, 3e-7, 2e-10  # on any machine of these days
@@ -164,24 +158,14 @@ def _checked(specs: Any, options: Mapping[str, Any]) -> tuple[dict[str, Any], li
     """Arguments of all fits, defaults too, and those of each that come before them."""
     if isinstance(specs, (Mapping, str, bytes)) or not check.is_iterable(specs):
         raise check.reject("specs", "a sequence of dicts", check.shown(specs))
-    _check_names("fit_many", options)
+    check_names("fit_many", options, _OF_THE_WHOLE)
     own = []
     for k, spec in enumerate(specs):
         if not isinstance(spec, Mapping):
             raise check.reject(f"specs[{k}]", "a dict of arguments of fit", check.shown(spec))
-        _check_names(f"specs[{k}]", spec)
+        check_names(f"specs[{k}]", spec, _OF_THE_WHOLE)
         own.append(dict(spec))
-    return {**_DEFAULTS, **options}, own
-
-
-def _check_names(where: str, names: Iterable[Any]) -> None:
-    for name in names:
-        if name in _OF_THE_WHOLE:
-            raise check.InvalidArgumentError(f"{where} cannot have {name!r}{_OF_THE_WHOLE[name]}")
-        if name not in _DEFAULTS:
-            known = [key for key in _DEFAULTS if key not in _OF_THE_WHOLE]
-            hint = other_names.hint(name, known) if isinstance(name, str) else "names must be strings"
-            raise check.InvalidArgumentError(f"{where} has no argument {name!r}; {hint}")
+    return {**DEFAULTS, **options}, own
 
 
 @contextlib.contextmanager

@@ -90,11 +90,16 @@ def score(net: Predictor, x: Any, y: Any, sample_weight: ArrayLike | None = None
     wanted = targets_for(MSE() if labels is None else loss_for("auto", y, net), y, labels)
     rows, targets = check.pairs(net.encode(x), wanted.values)
     targets = check.samples("y", targets, net.n_targets, allow_nan=True)
-    weights = weights_of(sample_weight, len(targets))
+    return scores_of(net, rows, targets, weights_of(sample_weight, len(targets)))
+
+
+def scores_of(net: Predictor, rows: Array, targets: Array, weights: Array) -> Scores | ClassScores:
+    """Those of encoded inputs, targets (n_samples, n_targets) and weights (n_samples,)."""
+    labels = net.schema.labels
     is_whole = labels is not None and net.schema.is_softmax(net.out_features)
     counted = (weights > 0) & (~np.isnan(targets).any(axis=1) if is_whole else has_known(targets))
     if not counted.any():
-        raise check.reject("y", "known for some sample of weight above 0", "NaN for all of them")
+        raise check.reject("y", "known for at least one sample of weight above 0", "only NaN")
     rows, targets, weights = rows[counted], targets[counted], weights[counted]
     if labels is not None:
         return _class_scores(net, net.response(rows), targets, weights)

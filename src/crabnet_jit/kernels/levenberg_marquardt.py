@@ -123,8 +123,8 @@ def _fill_products(problem: Problem, dual: Number) -> Number:
     All threads of a team call it, and find the same loss; NaN if the team has ended.
     """
     curvature, workspace = problem.curvature, problem.workspace
-    loss = 0.0 if _meet(problem.team) else math.nan
-    for first in range(0, problem.batches.x.shape[1], curvature.group):
+    loss, n_panels = (0.0, problem.batches.x.shape[1]) if _meet(problem.team) else (math.nan, 0)
+    for first in range(0, n_panels, curvature.group):
         if is_set(workspace.interrupt):
             break
         x = _panels_from(problem, first)
