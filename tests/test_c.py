@@ -436,14 +436,17 @@ def test_bad_arguments_are_named_and_nothing_is_written(tmp_path: Path) -> None:
         },
         r"net\.parameters must be finite": {"net": infinite},
         r"net\.parameters must be .*float32": {"net": large, "dtype": "float32"},
-        r"net must be a network of at most 16,384 inputs and units, for C, got 16,387": {"net": wide},
-        r"path must be a file with one of the endings \.c, .*, got '.*m\.cc'": {"path": tmp_path / "m.cc"},
-        r"path must be a file with one of the endings \.c, .*, got '.*m'": {"path": tmp_path / "m"},
+        r"net must be a network with at most 16,384 inputs and units, for C, got 16,387": {"net": wide},
+        r"path must be a file with one of the suffixes \.c, .*, got '.*m\.cc'": {"path": tmp_path / "m.cc"},
+        r"path must be a file with one of the suffixes \.c, .*, got '.*m'": {"path": tmp_path / "m"},
         r"path must be .*, got None": {"path": None},
         r"dtype must be float32 or float64, got ": {"dtype": "int32"},
         r"dtype must be None for \.py": {"path": tmp_path / "m.py", "dtype": "float32"},
-        r"prefix must be None, but for \.c and \.f90, got 'a'": {"path": tmp_path / "m.onnx", "prefix": "a"},
-        r"header must be False, but for \.c, got True": {"path": tmp_path / "m.f90", "header": True},
+        r"prefix must be None, except for \.c and \.f90, got 'a'": {
+            "path": tmp_path / "m.onnx",
+            "prefix": "a",
+        },
+        r"header must be False, except for \.c, got True": {"path": tmp_path / "m.f90", "header": True},
         r"header must be ": {"header": "m.h"},
         r"path must be letters, .*, for a file with a header": {"path": tmp_path / 'a".c', "header": True},
     }
@@ -487,7 +490,7 @@ def test_the_command_line_exports(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "void abc_predict(const float *x, float *y);" in (tmp_path / "m.h").read_text()
     capsys.readouterr()
     for arguments, message in [
-        ([model, str(tmp_path / "m.exe")], "path must be a file with one of the endings"),
+        ([model, str(tmp_path / "m.exe")], "path must be a file with one of the suffixes"),
         ([model, model], "FILE must be another file than the model"),
         ([model, to, "--prefix", "1"], "prefix must be a letter"),
         ([str(tmp_path / "m.h"), to], "m.h is not a saved network"),
@@ -569,7 +572,9 @@ def test_names_of_files_that_collide(tmp_path: Path) -> None:
     net = NN(2, [3], 1, 1)
     with pytest.raises(InvalidArgumentError, match="not math or stdio, got 'math'"):
         export(net, tmp_path / "math.c", header=True)
-    with pytest.raises(InvalidArgumentError, match="prefix must be another name than those of iso_c_binding"):
+    with pytest.raises(
+        InvalidArgumentError, match="prefix must be different from the names in iso_c_binding"
+    ):
         export(net, tmp_path / "c_double.f90")
     (tmp_path / "pump.c").mkdir()
     with pytest.raises(IsADirectoryError):

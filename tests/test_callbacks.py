@@ -245,7 +245,7 @@ def test_a_trainer_can_not_run_in_its_own_callback() -> None:
         (lambda: TimeBudget(-1), "seconds must be"),
         (lambda: TimeBudget(float("nan")), "seconds must be"),
         (lambda: Checkpoint("a.npz", 0), "every must be"),
-        (lambda: LogFile("a.txt"), "path must be a name with the ending .csv or .jsonl, got 'a.txt'"),
+        (lambda: LogFile("a.txt"), "path must be a name with the suffix .csv or .jsonl, got 'a.txt'"),
         (lambda: LogFile("a.csv", 0), "every must be"),
         (lambda: article().run(1, callbacks=[3]), "callback must be a Callback or a function of a Run"),  # type: ignore[list-item]  # wrong on purpose
         (lambda: article(on_divergence="ignore"), "on_divergence must be one of raise, skip, lower_rate"),
@@ -1512,7 +1512,7 @@ def test_checkpoints_of_an_earlier_command_line_are_refused(points: str, tmp_pat
         for start in commands:
             _, err = command(capsys, f"{start} --resume {path}", 2)
             assert err.count("\n") == 1
-            assert "run.npz is of an earlier version, whose commands had other names" in err
+            assert "run.npz is from an earlier version, whose commands had other names" in err
 
 
 @pytest.mark.parametrize(
@@ -1521,7 +1521,7 @@ def test_checkpoints_of_an_earlier_command_line_are_refused(points: str, tmp_pat
         ("--time-limit -1", "seconds must be"),
         ("--time-limit nan", "seconds must be"),
         ("--time-limit x", "argument --time-limit: must be a number, got 'x'"),
-        ("--log-file log.txt", "path must be a name with the ending .csv or .jsonl"),
+        ("--log-file log.txt", "path must be a name with the suffix .csv or .jsonl"),
         ("--checkpoint run.npz --checkpoint-every 0", "every must be"),
         ("--on-divergence ignore", "--on-divergence must be one of raise, skip, lower_rate, got 'ignore'"),
     ],

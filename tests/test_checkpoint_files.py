@@ -353,9 +353,7 @@ def test_other_files(name: str, victim: Trainer, content: bytes, tmp_path: Path,
 def test_a_checkpoint_is_no_network(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "run.npz"
     path.write_bytes(content)
-    told = (
-        r"\(ValueError: 'crabnet_jit checkpoint', version 1, in place of 'crabnet_jit network', version 3\)"
-    )
+    told = r"\(ValueError: 'crabnet_jit checkpoint', version 1, instead of 'crabnet_jit network', version 3\)"
     with pytest.raises(FileFormatError, match=f"is not a saved network {told}"):
         load(path)
 

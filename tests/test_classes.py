@@ -162,7 +162,7 @@ def test_a_regression_has_no_probabilities() -> None:
     net = quick(X, X[:, 0])
     assert np.array_equal(net(X), net.predict(X))
     with pytest.raises(
-        InvalidArgumentError, match=r"net must be a classifier, .* got one of a regression; for integers"
+        InvalidArgumentError, match=r"net must be a classifier, .* got a regression; for integers"
     ):
         net.predict_proba(X)
 
@@ -265,16 +265,22 @@ LONG = "x" * 10_000
         ([None] * 60, "y must be known for at least one sample, got no known target"),
         (["a", 1] * 30, "y must be labels of one type, got str and int, 'a' at index 0 and 1 at index 1"),
         (np.array([True, "a"] * 30, object), "y must be labels of one type, got bool and str"),
-        ([1.5, 1.0] * 30, "y must be labels: integers, texts or booleans, got 1.5 at index 0; the losses of"),
-        ([1j, 2] * 30, "y must be labels: integers, texts or booleans, got dtype complex128"),
-        ([b"a", b"b"] * 30, "y must be labels: integers, texts or booleans, got dtype .S1"),
+        (
+            [1.5, 1.0] * 30,
+            "y must be labels: integers, strings or booleans, got 1.5 at index 0; for numbers, use",
+        ),
+        ([1j, 2] * 30, "y must be labels: integers, strings or booleans, got dtype complex128"),
+        ([b"a", b"b"] * 30, "y must be labels: integers, strings or booleans, got dtype .S1"),
         (np.array(["2020", "2021"] * 30, "M8[Y]"), "y must be labels: integers, .* got dtype datetime64"),
-        ([decimal.Decimal(1)] * N, "y must be labels: integers, texts or booleans, got Decimal"),
-        (np.array([{}, []] * 30, object), "y must be labels: integers, texts or booleans, got {} at index 0"),
+        ([decimal.Decimal(1)] * N, "y must be labels: integers, strings or booleans, got Decimal"),
+        (
+            np.array([{}, []] * 30, object),
+            "y must be labels: integers, strings or booleans, got {} at index 0",
+        ),
         (pd.Series([{}] * N, name="c"), "column 'c' of y must be .* objects: dict"),
         ([[1], [2, 3]] * 30, "y must be an array of numbers, got list"),
         ([2**60, 1] * 30, "y must be exact in float64"),
-        ([10**30, 1] * 30, "y must be labels: integers, texts or booleans, got dtype object"),
+        ([10**30, 1] * 30, "y must be labels: integers, strings or booleans, got dtype object"),
         ([["a", "b"]] * N, r"y must be a single column of labels, .* got labels of shape \(60, 2\)"),
         (pd.DataFrame({"a": TEXTS, "b": TEXTS}), r"y must be a single column of labels, .* shape \(60, 2\)"),
         (pd.DataFrame({"a": TEXTS, "b": CODES}), r"y must be a single column of labels, .* shape \(60, 2\)"),
@@ -307,7 +313,9 @@ def test_a_class_that_was_not_in_the_fit(options: dict[str, Any]) -> None:
     ):
         with pytest.raises(InvalidArgumentError, match=message):
             call(other)
-        with pytest.raises(InvalidArgumentError, match=r"y must be labels like .* classes, which are texts"):
+        with pytest.raises(
+            InvalidArgumentError, match=r"y must be labels like .* classes, which are strings"
+        ):
             call(CODES)
     assert quick(X, ["yes"] * N, start=net).predict(X).dtype == "<U3"  # one of its classes is enough
     with pytest.raises(InvalidArgumentError, match="labels of two classes for binary_cross_entropy, got 3"):

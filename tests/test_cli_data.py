@@ -17,6 +17,7 @@ import pytest
 from crabnet_jit import NN, load, save, score
 from crabnet_jit.cli.main import main
 from crabnet_jit.cli.tables import inputs_for, read_table
+from crabnet_jit.training import team, threads
 
 FAST = ["--iterations", "300", "--hidden", "8", "--learning-rate", "0.02", "--validation", "0.2"]
 
@@ -96,7 +97,7 @@ def test_the_readmes_example(run: Run) -> None:
     assert first == "task: regression of 'z'"
     for k, line in enumerate(lines[:10], 1):
         assert re.fullmatch(rf"{2000 * k} of 20000 iterations: loss \S+, validation loss \S+", line)
-    assert re.fullmatch(r"20000 iterations, \S+ s, compiling included", lines[10])
+    assert re.fullmatch(r"20000 iterations, \S+ s, including compilation", lines[10])
     pattern = r"(training|validation), (\d+) rows, z: RMSE (\S+), MAE (\S+), R2 (\S+)"
     parts = [re.fullmatch(pattern, line) for line in lines[11:]]
     assert [part and part.group(1, 2) for part in parts] == [("training", "400"), ("validation", "100")]
@@ -357,20 +358,22 @@ def test_standard_input(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", Input(b"x,y\n1,b\n"))
     assert_error(run("predict", "model.npz", "-"), 2, "standard input, line 2, column 'y'")
     monkeypatch.setattr(sys, "stdin", Input(b""))
-    assert_error(run("predict", "model.npz", "-"), 2, "standard input: must have a header and rows, is empty")
+    assert_error(
+        run("predict", "model.npz", "-"), 2, "standard input: must have a header and rows, but is empty"
+    )
 
 
 BAD_TABLES = [
-    (b"", "must have a header and rows, is empty"),
-    (b"\n \n\r\n", "must have a header and rows, is empty"),
-    (b"\xef\xbb\xbf", "must have a header and rows, is empty"),
-    (b"x,y,z\n", "must have rows below the header, has none"),
-    (b"x,y,z", "must have rows below the header, has none"),
-    (b"x,y,z\n\n\n", "must have rows below the header, has none"),
-    (b"x,y,z\n1,2\n", "line 2: must have 3 columns as the header has, has 2 (delimiter ',')"),
-    (b"x,y,z\n1,2,3\n\n1,2,3,4\n", "line 4: must have 3 columns as the header has, has 4"),
-    (b"x,y,z,x\n1,2,3,4\n", "column 4 must have a name of its own, has 'x'"),
-    (b"x,y,z\n1,2,3\n \n", "line 3: must have 3 columns as the header has, has 1"),
+    (b"", "must have a header and rows, but is empty"),
+    (b"\n \n\r\n", "must have a header and rows, but is empty"),
+    (b"\xef\xbb\xbf", "must have a header and rows, but is empty"),
+    (b"x,y,z\n", "must have rows below the header, but has none"),
+    (b"x,y,z", "must have rows below the header, but has none"),
+    (b"x,y,z\n\n\n", "must have rows below the header, but has none"),
+    (b"x,y,z\n1,2\n", "line 2: must have 3 columns like the header, but has 2 (delimiter ',')"),
+    (b"x,y,z\n1,2,3\n\n1,2,3,4\n", "line 4: must have 3 columns like the header, but has 4"),
+    (b"x,y,z,x\n1,2,3,4\n", "column 4 must have a unique name, has 'x'"),
+    (b"x,y,z\n1,2,3\n \n", "line 3: must have 3 columns like the header, but has 1"),
     (b"x,y,z\n1,2,3\n\n,,\n4,5,6\n", "line 4, column 'x': the value is missing"),
     (b"x,y,z\n1,2,3\n1,2," + b"a" * 100_000 + b"\n", "line 3, column 'z': must be a finite number, got 'aaa"),
     (b"x,y,z\n1,2,3\n4,abc,6\n", "line 3, column 'y': must be a finite number, got 'abc'"),
@@ -380,8 +383,8 @@ BAD_TABLES = [
     (b"x,y,z\n1,2,3\n4,1_000,6\n", "line 3, column 'y': must be a finite number, got '1_000'"),
     (b'x,y,z\n1,2,3\n4,"1,5",6\n', "line 3, column 'y': must be a finite number, got '1,5'"),
     (b"x,y,z\n1,2,3\n4,0x10,6\n", "line 3, column 'y': must be a finite number, got '0x10'"),
-    (b"x,y,z\n1,\xff,3\n", "line 2: not text in UTF-8"),
-    ("x,y,z\n1,2,3\n".encode("utf-16"), "line 1: not text in UTF-8"),
+    (b"x,y,z\n1,\xff,3\n", "line 2: the text is not in UTF-8"),
+    ("x,y,z\n1,2,3\n".encode("utf-16"), "line 1: the text is in UTF-16, not in UTF-8"),
     (b'x,y,z\n1,"2,3\n', "line 2: unexpected end of data"),
     (b'x,y,z\n1,"2"a,3\n', "line 2: "),
     (b"a,b,c\n1,2,3\n", "column must be one of a, b, c, got 'x'"),
@@ -429,7 +432,7 @@ def test_a_column_without_a_name_is_not_taken(run: Run) -> None:
 def test_a_name_that_stands_twice_is_not_taken(run: Run) -> None:
     model(run)
     run.write("points.csv", "x,a,y,y\n1,2,3,4\n")
-    message = "points.csv: column 4 must have a name of its own, has 'y', as column 3 has"
+    message = "points.csv: column 4 must have a unique name, has 'y', like column 3"
     assert_error(run("predict", "model.npz", "points.csv"), 2, message)
 
 
@@ -480,7 +483,7 @@ def test_an_output_column_that_is_there_already(run: Run) -> None:
     model(run)
     run.write("points.csv", "x,y,z_predicted\n1,2,3\n")
     result = run("predict", "model.npz", "points.csv", "--output", "out.csv")
-    assert_error(result, 2, "points.csv: has a column 'z_predicted' already")
+    assert_error(result, 2, "points.csv: it already has a column 'z_predicted'")
     assert run.files() == ["model.npz", "points.csv"]
 
 
@@ -508,7 +511,7 @@ def test_levenberg_marquardt_needs_no_other_option(run: Run) -> None:
     code, out, err = run("fit", "points.csv", *LM, "--l2", "1e-6", "--save", "model.npz")
     assert (code, out) == (0, "")
     lines = err.splitlines()
-    n = int(re.fullmatch(r"(\d+) iterations, .* s, compiling included", lines[-2])[1])  # type: ignore[index]
+    n = int(re.fullmatch(r"(\d+) iterations, .* s, including compilation", lines[-2])[1])  # type: ignore[index]
     assert 5 < n < 1000
     assert lines[-3] == "stopped: a step lowered the loss by less than loss_tolerance"
     assert all(re.match(rf"{k}00 of 1000 iterations: loss ", line) for k, line in enumerate(lines[1:-3], 1))
@@ -588,9 +591,9 @@ def test_a_log_file_of_levenberg_marquardt_has_rows(run: Run) -> None:
         ("--seed -1", "--seed must be an integer from 0"),
         ("--seed 99999999999999999999", "--seed must be an integer from 0"),
         ("--unknown", "there is no option --unknown"),
-        ("--inputs x,x", "--inputs must be different columns, got x,x"),
-        ("--outputs z,z", "--outputs must be different columns, got z,z"),
-        ("--outputs x", "--outputs must be columns that are no inputs, got x"),
+        ("--inputs x,x", "--inputs must be distinct columns, got x,x"),
+        ("--outputs z,z", "--outputs must be distinct columns, got z,z"),
+        ("--outputs x", "--outputs must be columns that are not inputs, got x"),
         ("--inputs x,", "column must be one of x, y, z, got ''"),
         ("--inputs x;y", "column must be one of x, y, z, got 'x;y'"),
     ],
@@ -853,10 +856,10 @@ def test_counts_of_a_table(run: Run) -> None:
         ("--loss quantile --quantiles 0.5,0.1", "--quantiles must be different quantiles in ascending order"),
         ("--loss quantile --quantiles 0,0.1", "--quantiles[0] must be a number above 0 and below 1, got 0.0"),
         ("--loss quantile --quantiles 2", "--quantiles must be a number above 0 and below 1, got 2.0"),
-        ("--quantiles 0.5", "--quantiles must be left out, but for --loss quantile, got --loss auto"),
+        ("--quantiles 0.5", "--quantiles must be left out, except for --loss quantile, got --loss auto"),
         (
             "--loss mae --quantiles 0.5",
-            "--quantiles must be left out, but for --loss quantile, got --loss mae",
+            "--quantiles must be left out, except for --loss quantile, got --loss mae",
         ),
         ("--loss poisson --task classification", "--loss must be auto, or one for a classification"),
         ("--loss poisson --outputs x --inputs z", "must be at least 0 for the loss poisson, as counts are"),
@@ -867,3 +870,26 @@ def test_what_is_no_loss_for_a_table(options: str, message: str, run: Run) -> No
     run.write("points.csv", points())
     assert_error(run.train("points.csv", *options.split(), "--save", "new.npz"), 2, message)
     assert run.files() == ["points.csv"]
+
+
+def test_threads_change_no_digit(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "usable_cores", lambda: 2)
+    monkeypatch.setattr(team, "_LEAST_PRODUCTS", 0)
+    monkeypatch.setattr(team, "_LEAST_IN_CALL", 0)
+    monkeypatch.setattr(team.Pace, "choose", lambda _: True)
+    file = run.write("data.csv", points(400))
+    for name, option in (("one", []), ("two", ["--threads", "2"]), ("auto", ["--threads", "auto"])):
+        assert run.train(file, "--batch-size", "300", "--save", f"{name}.npz", *option)[0] == 0
+    one, two, auto = (load(run.folder / f"{name}.npz").parameters for name in ("one", "two", "auto"))
+    assert np.array_equal(one, two)
+    assert np.array_equal(one, auto)
+    assert_error(run.train(file, "--threads", "0"), 2, "--threads must be", "at least 1, got 0")
+    assert_error(run.train(file, "--threads", "all"), 2, "--threads")
+
+
+def test_a_run_is_resumed_with_another_number_of_threads(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "usable_cores", lambda: 2)
+    assert run("gaussian", "--iterations", "50", "--checkpoint", "c.npz")[0] == 0
+    code, log, error = run("gaussian", "--resume", "c.npz", "--iterations", "60", "--threads", "2")
+    assert code == 0, error
+    assert "10 iterations" in error, log

@@ -579,10 +579,10 @@ def test_every_ending_that_is_offered_can_be_written(ending: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--plot F.txt", "--plot must be a name with the ending ."),
-        ("--plot F", "--plot must be a name with the ending"),
-        ("--plot F.mp4", "--plot must be a name with the ending"),
-        ("--plot .png", "--plot must be a name with the ending"),
+        ("--plot F.txt", "--plot must be a name with the suffix ."),
+        ("--plot F", "--plot must be a name with the suffix"),
+        ("--plot F.mp4", "--plot must be a name with the suffix"),
+        ("--plot .png", "--plot must be a name with the suffix"),
         ("--plot nowhere/F.png", "--plot must be a file in a folder that exists"),
         ("--plot folder.png", "--plot must be a file in a folder that exists"),
         ("--plot file.png/F.png", "--plot must be a file in a folder that exists"),
@@ -605,8 +605,8 @@ def test_a_bad_plot_is_found_before_the_training(command: str, arguments: str, m
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--animate F.svg", "--animate must be a name with the ending .gif, .mp4, .png"),
-        ("--rotate F", "--rotate must be a name with the ending .gif, .mp4, .png"),
+        ("--animate F.svg", "--animate must be a name with the suffix .gif, .mp4, .png"),
+        ("--rotate F", "--rotate must be a name with the suffix .gif, .mp4, .png"),
         ("--animate nowhere/L.gif", "--animate must be a file in a folder that exists"),
         ("--rotate nowhere/L.gif", "--rotate must be a file in a folder that exists"),
         ("--animate folder.gif", "--animate must be a file in a folder that exists"),
@@ -644,7 +644,7 @@ def test_a_folder_that_can_not_be_written_to(option: str, monkeypatch: pytest.Mo
 @pytest.mark.usefixtures("no_training")
 def test_an_mp4_without_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("matplotlib.animation.FFMpegWriter.isAvailable", lambda: False)
-    message = "must be a .gif or .png where there is no ffmpeg, got 'L.mp4'"
+    message = "must be a .gif or .png if there is no ffmpeg, got 'L.mp4'"
     assert_refused(run("gaussian", "--animate", "L.mp4"), f"--animate {message}")
     assert_refused(run("plot", model(), "L.mp4"), f"PICTURE {message}")
 
@@ -705,9 +705,9 @@ def test_a_run_that_can_not_be_gone_on_with_draws_nothing() -> None:
         ("", "PICTURE must be given, or --show"),
         ("--kind fit", "PICTURE must be given, or --show"),
         ("--show --kind rotate", "PICTURE must be given for --kind rotate"),
-        ("P.txt", "PICTURE must be a name with the ending"),
-        ("P.svg --kind rotate", "PICTURE must be a name with the ending .gif, .mp4, .png"),
-        ("P.mp4 --kind surface", "PICTURE must be a name with the ending"),
+        ("P.txt", "PICTURE must be a name with the suffix"),
+        ("P.svg --kind rotate", "PICTURE must be a name with the suffix .gif, .mp4, .png"),
+        ("P.mp4 --kind surface", "PICTURE must be a name with the suffix"),
         ("nowhere/P.png", "PICTURE must be a file in a folder that exists"),
         ("nowhere/P.gif", "PICTURE must be a file in a folder that exists"),
         ("folder.png", "PICTURE must be a file in a folder that exists"),
@@ -734,7 +734,7 @@ def test_a_run_that_can_not_be_gone_on_with_draws_nothing() -> None:
         ("P.gif --low 1,2,3", "low must be"),
         ("P.gif --frames 0", "frames must be"),
         ("P.gif --frames x", "argument --frames: must be an integer"),
-        ("P.png --data empty.csv", "empty.csv: must have a header and rows, is empty"),
+        ("P.png --data empty.csv", "empty.csv: must have a header and rows, but is empty"),
         ("P.png --data other.csv", "in0"),
         ("P.png --data data.csv --delimiter ab", "delimiter"),
         ("P.png Q.png", "unrecognized arguments: Q.png"),

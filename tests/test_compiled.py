@@ -590,7 +590,7 @@ def test_predictions_outside_of_the_box(fitted: NN) -> None:
         fitted.predict(x, outside="raise")
     with pytest.raises(InvalidArgumentError, match="outside must be one of ignore, warn, nan, raise"):
         fitted.predict(x, outside="no")
-    with pytest.raises(InvalidArgumentError, match="classifier, whose labels are not NaN"):
+    with pytest.raises(InvalidArgumentError, match="classifier, whose labels cannot be NaN"):
         classifier("classes").predict(x[:1], outside="nan")
 
 

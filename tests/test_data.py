@@ -585,9 +585,9 @@ def product_of_columns(x: Any) -> Any:
             [0, 0],
             [1, 1],
             r"target must be a function of one array x of shape \(n_samples, 2\), such as lambda x: "
-            r"x\[:, 0\] \* x\[:, 1\], got one of the arguments \(x, y\); compiled by Numba",
+            r"x\[:, 0\] \* x\[:, 1\], got a function of \(x, y\); a function compiled by Numba",
         ),
-        (lambda: 1.0, 0, 1, r"target must be a function of one array x .*, got one of the arguments \(\)"),
+        (lambda: 1.0, 0, 1, r"target must be a function of one array x .*, got a function of \(\)"),
         (
             lambda x: x[:, 0] * x[:, 1],
             -3,

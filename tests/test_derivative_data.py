@@ -385,7 +385,7 @@ WRONG: list[tuple[Any, str]] = [
     (np.ones((30, 3)), r"dy must be of shape \(30, 1, 2\) or \(30, 2\), got shape \(30, 3\)"),
     (np.ones((29, 2)), r"dy must be of shape \(30, 1, 2\) or \(30, 2\), got shape \(29, 2\)"),
     (np.ones(30), r"dy must be of shape .*, got shape \(30,\)"),
-    (np.full((30, 2), np.nan), "dy must be known for some sample, got only NaN"),
+    (np.full((30, 2), np.nan), "dy must be known for at least one sample, got only NaN"),
     (np.full((30, 2), np.inf), "dy must be finite, got inf"),
     ([["a", "b"]] * 30, "dy must be an array of real numbers"),
 ]

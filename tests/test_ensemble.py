@@ -138,7 +138,7 @@ def test_what_does_not_fit_together_is_named() -> None:
         ([*fits, NN(3, [2], 1)], r"networks\[3\].in_features must be that of networks\[0\], 2, got 3"),
         ([*fits, NN(2, [2], 2)], r"networks\[3\].out_features must be that of networks\[0\], 1, got 2"),
         ([fits[0], other], r"networks\[1\].schema.is_flat must be that of networks\[0\], True, got False"),
-        ([fits[0], None], r"networks\[1\] must be an NN, got None; `networks` of what fit_many gives"),
+        ([fits[0], None], r"networks\[1\] must be an NN, got None; the `networks` of fit_many"),
         ([], "networks must be at least one, got none"),
         (fits[0], "networks must be a sequence of networks"),
     ):
@@ -202,7 +202,9 @@ def test_a_level_is_the_rank_of_a_score() -> None:
     for level, width in ((0.9, 9.0), (0.5, 5.0), (0.1, 1.0), (0.05, 1.0), (0.89, 9.0)):
         low, high = nets.interval([2.0], level)
         assert (low.item(), high.item()) == (2 - width, 2 + width)
-    with pytest.raises(InvalidArgumentError, match=r"level must be at most 0\.9 with 9 samples"):
+    with pytest.raises(
+        InvalidArgumentError, match=r"level must be at most 0\.9 for a calibration with 9 samples"
+    ):
         nets.interval([2.0], 0.95)
 
 
@@ -215,7 +217,9 @@ def test_unknown_targets_and_several_targets_are_calibrated_each() -> None:
     assert low.shape == high.shape == y.shape
     alone = ensemble(y).calibrate(X[1::2], y[1::2])
     assert np.allclose(alone.interval(X, 0.8)[0][:, 0], low[:, 0], rtol=0.02)
-    with pytest.raises(InvalidArgumentError, match="y must be known for some sample, for each target"):
+    with pytest.raises(
+        InvalidArgumentError, match="y must be known for at least one sample, for each target"
+    ):
         nets.calibrate(X, np.full_like(y, np.nan))
     with pytest.raises(InvalidArgumentError, match="y must be of as many samples as x, 150, got 3"):
         nets.calibrate(X, y[:3])
@@ -264,7 +268,7 @@ def test_what_cannot_be_merged_is_named() -> None:
     for networks, message in (
         (
             ensemble(LABELS).members,
-            "networks must be a regression whose outputs are values.* got outputs of a class",
+            "networks must be regressions whose outputs are values.* got outputs of a class",
         ),
         (ensemble(np.ones(150), loss="poisson").members, "got outputs of logarithms"),
         (ensemble(loss="gaussian_nll").members, "got outputs of logarithms"),
@@ -296,7 +300,7 @@ def test_in_compiled_code() -> None:
     assert np.isclose(total(nets, X), nets.predict(X).sum(), rtol=1e-12)
     assert np.isclose(of_global(0.5, 0.5), nets.predict([[0.5, 0.5]])[0], rtol=1e-12)
     classes = ensemble(LABELS)
-    with pytest.raises(numba.TypingError, match="a regression whose outputs are values"):
+    with pytest.raises(numba.TypingError, match="regressions whose outputs are values"):
         total(classes, X)
 
 
@@ -312,7 +316,7 @@ def test_exports(tmp_path: Path) -> None:
     session = onnx.ReferenceEvaluator(str(tmp_path / "model.onnx"))
     (given,) = session.run(None, {session.input_names[0]: X})
     assert np.allclose(np.asarray(given).ravel(), nets.predict(X), rtol=1e-12)
-    with pytest.raises(InvalidArgumentError, match="a regression whose outputs are values"):
+    with pytest.raises(InvalidArgumentError, match="regressions whose outputs are values"):
         export(ensemble(LABELS), tmp_path / "classes.c")
     assert not (tmp_path / "classes.c").exists()
 

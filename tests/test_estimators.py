@@ -346,7 +346,7 @@ def test_what_cannot_be_learned_is_refused() -> None:
         with pytest.raises(ValueError, match=f"loss must be {what}"):
             NNClassifier(loss=loss).fit(X, y)
     for loss in CROSS_ENTROPIES:
-        with pytest.raises(ValueError, match="loss must be one of a regression"):
+        with pytest.raises(ValueError, match="loss must be a regression loss"):
             NNRegressor(loss=loss).fit(X, Y)
     with pytest.raises(TypeError, match=r"[Ss]parse"):
         NNRegressor().fit(csr_array(X), Y)
@@ -579,7 +579,7 @@ def test_passes_need_classes_first() -> None:
         passes.partial_fit(X, THREE, classes=[0, 10])
     with pytest.raises(ValueError, match="partial_fit does not support validation"):
         NNRegressor(validation=0.1).partial_fit(X, Y)
-    with pytest.raises(ValueError, match="optimizer must be that of the earlier calls"):
+    with pytest.raises(ValueError, match="optimizer must be that of earlier calls"):
         passes.set_params(optimizer="sgd").partial_fit(X, THREE)
 
 

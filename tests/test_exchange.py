@@ -252,13 +252,13 @@ def test_what_scikit_learn_cannot_express_is_refused() -> None:
 
 WRONG_CLASSES = [
     (1, ["a"], "2 labels, since out_features is 1"),
-    (1, "ab", "distinct texts"),
-    (1, {"a", "b"}, "distinct texts"),
-    (1, 2, "distinct texts"),
+    (1, "ab", "distinct strings"),
+    (1, {"a", "b"}, "distinct strings"),
+    (1, 2, "distinct strings"),
     (2, ["a", "b", "c"], "2 labels, since"),
     (3, ["a", "b"], "3 labels, since"),
     (2, ["a", "a"], "distinct"),
-    (2, ["a", 1], "distinct texts"),
+    (2, ["a", 1], "distinct strings"),
     (2, [0.5, 1.0], "whole numbers"),
     (2, [np.nan, 1.0], "whole numbers"),
     (2, [np.inf, 1.0], "whole numbers"),
@@ -406,7 +406,7 @@ def test_columns_keep_their_names() -> None:
     assert from_sklearn(base.clone(mlp).fit(frame.to_numpy(), frame["a"])).feature_names is None
     alone.feature_names_in_ = np.array(["a", "a", "b"], object)
     with pytest.raises(
-        InvalidArgumentError, match=r"estimator\.feature_names_in_ must be .* different texts"
+        InvalidArgumentError, match=r"estimator\.feature_names_in_ must be .* distinct strings"
     ):
         from_sklearn(alone)
 

@@ -211,7 +211,7 @@ def test_a_custom_activation_is_rejected_and_nothing_written(tmp_path: Path) -> 
     square = CustomActivation(lambda x: x * x, lambda x: 2 * x)
     for k, net in enumerate((network(activation=["tanh", square]), network(output_activation=square))):
         with pytest.raises(
-            InvalidArgumentError, match=rf"activations\[{k + 1}\] must be one that has a name, to be saved"
+            InvalidArgumentError, match=rf"activations\[{k + 1}\] must be a built-in one, to be saved"
         ):
             save(net, tmp_path / "net.npz")
     assert os.listdir(tmp_path) == []
@@ -226,14 +226,14 @@ BAD_NAMES: list[tuple[Any, str]] = [
     ({"comment": 1}, "a key of names must be one of inputs, outputs, got 'comment'"),
     ({"output": ["a", "b"]}, "got 'output'; did you mean 'outputs'?"),
     ({3: ["a", "b"]}, "a key of names must be one of inputs, outputs, got 3"),
-    ({"inputs": "ab"}, "names['inputs'] must be a list of 2 different texts, none of them empty, got 'ab'"),
-    ({"inputs": None}, "names['inputs'] must be a list of 2 different texts, none of them empty, got None"),
+    ({"inputs": "ab"}, "names['inputs'] must be a list of 2 distinct strings, none of them empty, got 'ab'"),
+    ({"inputs": None}, "names['inputs'] must be a list of 2 distinct strings, none of them empty, got None"),
     (
         {"inputs": []},
-        "names['inputs'] must be a list of 2 different texts, none of them empty, got 0 of them",
+        "names['inputs'] must be a list of 2 distinct strings, none of them empty, got 0 of them",
     ),
-    ({"outputs": ["a", "b", "c"]}, "names['outputs'] must be a list of 2 different texts"),
-    ({"outputs": ["a", "a"]}, "none of them empty, got 'a' once more at index 1"),
+    ({"outputs": ["a", "b", "c"]}, "names['outputs'] must be a list of 2 distinct strings"),
+    ({"outputs": ["a", "a"]}, "none of them empty, got 'a' again at index 1"),
     ({"outputs": ["a", ""]}, "none of them empty, got '' at index 1"),
     ({"outputs": [1, "a"]}, "none of them empty, got 1 at index 0"),
     ({"outputs": [["a"], "a"]}, "none of them empty, got ['a'] at index 0"),

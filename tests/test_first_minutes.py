@@ -222,7 +222,7 @@ def test_a_history_says_where_it_began_and_where_it_is() -> None:
     ]
     history.events += [(k, f"event {k}") for k in range(7)]
     assert repr(history).splitlines()[4:] == [
-        "  2 more before these,",
+        "  2 earlier events,",
         *(f"  event {k} after {k} iterations," for k in range(2, 7)),
         ")",
     ]
@@ -450,13 +450,13 @@ def test_a_command_that_there_is_not(name: str, answer: str, run: Line) -> None:
         ("fit --alpha 8", "--alpha", "it is called --l2 here"),
         ("fit --sample-weight w", "--sample-weight", "it is called --weights here"),
         ("fit --early-stopping", "--early-stopping", "it is called --patience here"),
-        ("fit --verbose", "--verbose", "--progress shows how far it is"),
+        ("fit --verbose", "--verbose", "--progress shows the progress"),
         ("fit --iteratoins 5", "--iteratoins", "did you mean --iterations?"),
         (
             "fit --epochs 5",
             "--epochs",
             "--iterations counts steps of one batch, not passes over the data: "
-            "for so many epochs it is epochs * ceil(n_samples / batch_size)",
+            "for n epochs, it is n * ceil(n_samples / batch_size)",
         ),
         (
             "fit --device cuda",
@@ -520,7 +520,7 @@ def test_large_seeds_keep_their_digits(run: Line) -> None:
 
 
 def test_numbers_have_a_point(run: Line) -> None:
-    answer = "argument --learning-rate: must be a number, got '0,1'; the decimal mark is a point"
+    answer = "argument --learning-rate: must be a number, got '0,1'; the decimal sign is a point"
     assert_answer(run("gaussian --learning-rate 0,1"), answer)
     assert_answer(run("gaussian --learning-rate x"), "must be a number, got 'x'")
 
@@ -593,7 +593,7 @@ def test_helps_say_the_defaults(run: Line) -> None:
     out = " ".join(run("gaussian --help")[1].split())
     for default in ("8,8", "relu", "0.002", "120000"):
         assert f"(default: {default})" in out
-    assert "--l1 FACTOR penalty on the sizes of the parameters (default: 0.0)" in " ".join(
+    assert "--l1 FACTOR penalty on the absolute parameters (default: 0.0)" in " ".join(
         run("fit --help")[1].split()
     )
 
@@ -748,6 +748,6 @@ def test_a_small_validation_set_is_remarked_upon(
         assert remarks == []
     else:
         assert remarks == [
-            f"{remark}: too few for scores to rely on; a larger --validation sets aside more, "
+            f"{remark}: too few for reliable scores; a larger --validation sets aside more, "
             "--validation 0 trains on all rows"
         ]

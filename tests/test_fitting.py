@@ -212,7 +212,7 @@ def test_two_classes_by_one_logit(shape: tuple[int, ...]) -> None:
         (
             "cross_entropy",
             [0, 1, 2.5, 1],
-            r"y must be labels: integers, texts or booleans, got 2.5 at index 2; the losses of numbers",
+            r"y must be labels: integers, strings or booleans, got 2.5 at index 2; for numbers, use a loss",
         ),
         ("cross_entropy", [1, 1, 1, 1], r"y must be labels of at least two classes, got only 1"),
         ("cross_entropy", ["a", "a", "a", "a"], r"y must be labels of at least two classes, got only 'a'"),
@@ -580,7 +580,7 @@ TRAINER: Any = Trainer
         ("X", "it is called x here"),
         (
             "epochs",
-            r"n_iterations counts steps of one batch, not passes .* epochs \* ceil\(n_samples / batch_size\)",
+            r"n_iterations counts steps of one batch, not passes .* n \* ceil\(n_samples / batch_size\)",
         ),
         ("n_epochs", "n_iterations counts steps of one batch"),
         ("verbose", r"callbacks=\[ProgressBar\(\)\]"),

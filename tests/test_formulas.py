@@ -161,7 +161,7 @@ X0, X1 = sympy.symbols("x0 x1")
     "symbols", [[], [X0], [X0, X0], [X0, X1, X0], {X0, X1}, "ab", ["x0", "x1"], [X0, X1 + 1], X0, 5]
 )
 def test_wrong_symbols_are_refused(symbols: Any) -> None:
-    with pytest.raises(InvalidArgumentError, match="symbols must be a sequence of 2 different symbols"):
+    with pytest.raises(InvalidArgumentError, match="symbols must be a sequence of 2 distinct SymPy symbols"):
         to_sympy(NN(2, [2], 1, 1), symbols)
 
 

@@ -98,7 +98,7 @@ def test_missing_and_unknown_columns_are_named(library: str, net: NN) -> None:
         net.predict(of(library, ["size", "is_new", "colour"]))
     with pytest.raises(InvalidArgumentError, match=r"without 'size' and with the unknown 'length', 'w'$"):
         net.predict(of(library, ["colour", "length", "count", "w", "is_new"], length=Y, w=Y))
-    with pytest.raises(InvalidArgumentError, match=r"with the unknown 'length'; take x\[net.feature_names\]"):
+    with pytest.raises(InvalidArgumentError, match=r"with the unknown 'length'; use x\[net.feature_names\]"):
         net.predict(of(library, length=Y))
 
 
@@ -185,7 +185,7 @@ def test_columns_of_texts(column: Any, categories: Any) -> None:
     assert net.encode(frame).tolist() == [[float(text == one) for one in categories] for text in texts]
 
 
-OBJECTS = "a column of numbers, booleans or texts, got objects"
+OBJECTS = "a column of numbers, booleans or strings, got objects"
 DATE = "make it a number, such as the days since a date"
 TODAY = datetime.datetime(2020, 1, 1)
 
@@ -239,11 +239,11 @@ def test_bad_columns_are_named(column: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        (pd.DataFrame([[1.0, 2.0]], columns=["a", "a"]), "different columns, got .*a"),
-        (pa.table([[1.0], [2.0]], names=["a", "a"]), "different columns, got .*a"),
-        (pd.DataFrame([[1.0, 2.0]], columns=[1, "1"]), "different columns, got '1' twice"),
-        (pl.DataFrame(), "at least one column, got one of none"),
-        (pd.DataFrame(index=[1, 2]), "at least one column, got one of none"),
+        (pd.DataFrame([[1.0, 2.0]], columns=["a", "a"]), "distinct columns, got .*a"),
+        (pa.table([[1.0], [2.0]], names=["a", "a"]), "distinct columns, got .*a"),
+        (pd.DataFrame([[1.0, 2.0]], columns=[1, "1"]), "distinct columns, got '1' twice"),
+        (pl.DataFrame(), "at least one column, got one without columns"),
+        (pd.DataFrame(index=[1, 2]), "at least one column, got one without columns"),
         (pl.LazyFrame({"a": [1.0]}), r"a data frame in memory, got polars.LazyFrame; call its collect\(\)"),
         (pa.record_batch({"a": [1.0]}), "a data frame in memory, got pyarrow.RecordBatch"),
     ],
@@ -290,11 +290,11 @@ def test_a_category_that_was_not_in_the_fit(tmp_path: Path) -> None:
 def test_texts_and_numbers_are_not_mixed_up(net: NN) -> None:
     frame = of("polars")
     with pytest.raises(
-        InvalidArgumentError, match="'colour' of x must be of texts, as in the fit, got Int64"
+        InvalidArgumentError, match="'colour' of x must be of strings, as in the fit, got Int64"
     ):
         net.predict(frame.with_columns(colour=pl.lit(1, pl.Int64)))
     with pytest.raises(
-        InvalidArgumentError, match=r"'size' of x must be a column of numbers or booleans, as .* got texts"
+        InvalidArgumentError, match=r"'size' of x must be a column of numbers or booleans, as .* got strings"
     ):
         net.predict(frame.with_columns(size=pl.lit("a")))
     bare = quick(ENCODED[:, :3])
@@ -303,7 +303,7 @@ def test_texts_and_numbers_are_not_mixed_up(net: NN) -> None:
         bare.predict(ENCODED[:, :3]),
     )
     with pytest.raises(
-        InvalidArgumentError, match=r"a data frame of numbers for a network .* got colour=blue"
+        InvalidArgumentError, match=r"a data frame of numbers, because the network .* got colour=blue"
     ):
         bare.predict(of("pandas", ["colour"]))
 
@@ -389,7 +389,7 @@ def test_a_file_of_version_1_predicts_columns(tmp_path: Path) -> None:
 def test_names_given_to_save(tmp_path: Path, net: NN) -> None:
     save(net, tmp_path / "net.npz", names={"inputs": NAMES, "outputs": ["height"]})
     assert load(tmp_path / "net.npz").output_names == ["height"]
-    with pytest.raises(InvalidArgumentError, match="those of the fit, which has columns of texts"):
+    with pytest.raises(InvalidArgumentError, match="those of the fit, which has columns of strings"):
         save(net, tmp_path / "net.npz", names={"inputs": list("abcdef")})
     save(quick(of("polars", ["size", "count"])), tmp_path / "net.npz", names={"inputs": ["a", "b"]})
     renamed = load(tmp_path / "net.npz")

@@ -114,7 +114,9 @@ def test_every_loss_is_the_mean_over_known_targets(loss: Loss, n_out: int) -> No
 
 @pytest.mark.parametrize("loss", ALL_LOSSES, ids=_name)
 def test_every_loss_refuses_targets_of_which_none_is_known(loss: Loss) -> None:
-    with pytest.raises(InvalidArgumentError, match="target must be known for some sample, got NaN for all"):
+    with pytest.raises(
+        InvalidArgumentError, match="target must be known for at least one sample, got only NaN"
+    ):
         loss.get_output(np.zeros((3, 2 * loss.n_heads)), np.full((3, 2), np.nan))
     with pytest.raises(InvalidArgumentError, match="target must be finite, got inf"):
         loss.get_output(np.zeros((1, 2 * loss.n_heads)), [[np.inf, np.nan]])
@@ -445,7 +447,7 @@ def test_pictures_show_known_targets() -> None:
         known = ~np.isnan(gaps[:, output])
         assert np.array_equal(comparison.lines[1].get_xdata(), gaps[known, output])
     gaps[:, 1] = np.nan
-    with pytest.raises(InvalidArgumentError, match="y must be known for some sample, of the output"):
+    with pytest.raises(InvalidArgumentError, match="y must be known for at least one sample, of the output"):
         plot_fit(net, X, gaps, output=1)
     assert "identity" in str(diagnose(net, X, gaps))
 
@@ -457,25 +459,29 @@ def test_pictures_show_known_targets() -> None:
         (
             np.stack([X[:, 0], np.full(N, np.nan)], axis=1),
             {},
-            "y must be known for some sample to train on, in each column, got only NaN in 'y1'",
+            "y must be known for at least one training sample, in each column, got only NaN in 'y1'",
         ),
         (
             pd.DataFrame({"a": [np.nan] * N, "b": X[:, 0]}),
             {},
-            "y must be known for some sample to train on, in each column, got only NaN in 'a'",
+            "y must be known for at least one training sample, in each column, got only NaN in 'a'",
         ),
         (
             np.where(np.arange(N) < 1, 1.0, np.nan),
             {"sample_weight": np.arange(N)},
-            "y must be known for some sample to train on, in each column, got only NaN in 'y0'",
+            "y must be known for at least one training sample, in each column, got only NaN in 'y0'",
         ),
-        (X, {"validation": (X, np.full((N, 2), np.nan))}, "validation y must be known for some sample"),
+        (
+            X,
+            {"validation": (X, np.full((N, 2), np.nan))},
+            "validation y must be known for at least one sample",
+        ),
         (np.where(X > 0.5, np.inf, np.nan), {}, "y must be finite, got inf"),
         (np.where(np.eye(N, 2) > 0, np.nan, 0.5), {"loss": "cross_entropy"}, None),
         (
             np.where(np.arange(2 * N).reshape(N, 2) % 2 == np.arange(N)[:, None] % 2, np.nan, 0.5),
             {"loss": "cross_entropy"},
-            "y must be known for some sample, got NaN for all",
+            "y must be known for at least one sample, got only NaN",
         ),
     ],
 )
@@ -491,11 +497,11 @@ def test_sources_and_objectives_name_what_is_unknown() -> None:
     with pytest.raises(InvalidArgumentError, match="in each column, got only NaN in column 1"):
         ArraySource(X, np.stack([X[:, 0], np.full(N, np.nan)], axis=1))
     for kind in (ArraySource, lambda x, y: Objective(network(2), x, y)):
-        with pytest.raises(InvalidArgumentError, match="y must be known for some sample"):
+        with pytest.raises(InvalidArgumentError, match="y must be known for at least one sample"):
             kind(X, np.full((N, 2), np.nan))
     source = ArraySource(X, targets(2))
     assert f"{np.isnan(source.targets).sum()} unknown targets" in repr(source)
-    with pytest.raises(InvalidArgumentError, match="y must be known for some sample"):
+    with pytest.raises(InvalidArgumentError, match="y must be known for at least one sample"):
         score(network(2), X, np.full((N, 2), np.nan))
 
 
@@ -517,7 +523,7 @@ def test_estimators_take_gaps() -> None:
     assert both.score(X, gaps, WEIGHTS) == pytest.approx(np.mean(r2), rel=1e-12)
     assert both.partial_fit(X, gaps).predict(X).shape == (N, 2)
     assert NNRegressor(**options).partial_fit(X, gaps).predict(X).shape == (N, 2)
-    with pytest.raises(ValueError, match="y must be known for some sample"):
+    with pytest.raises(ValueError, match="y must be known for at least one sample"):
         NNRegressor(**options).fit(X, np.full(N, np.nan))
 
 

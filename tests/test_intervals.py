@@ -177,16 +177,16 @@ def test_a_network_that_knows_no_noise(loss: str) -> None:
     with pytest.raises(InvalidArgumentError, match=message):
         net.interval(x)
     for use in (net.count_crossings, net.predict_quantiles):
-        with pytest.raises(InvalidArgumentError, match="net must be one of quantiles, after a fit with"):
+        with pytest.raises(InvalidArgumentError, match="net must be one with quantiles, after a fit with"):
             use(x)
 
 
 def test_quantiles_that_are_not_there(nets: dict[str, NN]) -> None:
-    message = "level must be 0.5 or 0.9 for a network of the quantiles 0.05, 0.25, 0.5, 0.75, 0.95, got 0.8"
+    message = "level must be 0.5 or 0.9 for a network with the quantiles 0.05, 0.25, 0.5, 0.75, 0.95, got 0.8"
     with pytest.raises(InvalidArgumentError, match=message):
         nets["quantile"].interval([0.0], 0.8)
     net = fit(*waves(50), loss=Quantile([0.05, 0.5]), n_iterations=2)
-    message = "level must be that of two of them, as 0.9 is of 0.05 and 0.95, for a network of the quantiles"
+    message = "level must be the level of two of them, like 0.9 for 0.05 and 0.95, for a network"
     with pytest.raises(InvalidArgumentError, match=message):
         net.interval([0.0])
 
@@ -263,7 +263,7 @@ def test_columns_of_the_command_line(
         assert (rows[:, 3] <= rows[:, 4]).all()
         assert ((rows[:, 3] <= rows[:, 1]) & (rows[:, 1] <= rows[:, 4])).mean() > 0.7
     for level, message in (
-        ("0.5", "--interval must be 0.9 for a network of the quantiles 0.05, 0.5, 0.95, got 0.5"),
+        ("0.5", "--interval must be 0.9 for a network with the quantiles 0.05, 0.5, 0.95, got 0.5"),
         ("2", "--interval must be a number above 0 and below 1, got 2.0"),
     ):
         assert main(["predict", "model.npz", "points.csv", "--interval", level]) == 2
@@ -271,7 +271,7 @@ def test_columns_of_the_command_line(
     assert main([*fitting.split()]) == 0
     capsys.readouterr()
     assert main(["predict", "model.npz", "points.csv", "--interval", "0.9"]) == 2
-    assert "--interval must be asked of a network that knows the noise" in capsys.readouterr().err
+    assert "--interval must be used for a network that knows the noise" in capsys.readouterr().err
 
 
 def test_columns_of_several_outputs(

@@ -204,7 +204,7 @@ def test_the_network_is_that_of_fit(task: str, missing: str, validation: float |
         **QUICK,
     )
     assert same(load("net.npz"), expected)
-    done = f"3 of {N} rows are left out" if missing == "drop" else "inputs are taken as their mean"
+    done = f"3 of {N} rows are left out" if missing == "drop" else "inputs are replaced by their mean"
     assert f"missing values: 'age' 2, 'kind' 2; {done}\n" in err
     assert f"unknown outputs: 'y' 1; 1 of {N} rows are left out\n" in err
     if task == "classification":
@@ -235,7 +235,7 @@ def test_every_row_has_a_row_in_the_output(missing: str, run: Any) -> None:
     assert len(rows) == N
     empty = [k for k, row in enumerate(rows) if row["y_predicted"] == ""]
     assert empty == ([3, 5, 17] if missing == "drop" else [])
-    assert ("3 of 120 rows miss values" in err) == (missing == "drop")
+    assert ("3 of 120 rows have missing values" in err) == (missing == "drop")
     net = load("net.npz")
     rest = np.setdiff1d(np.arange(N), empty)
     assert [rows[k]["y_predicted"] for k in rest] == net.predict(GAPS.iloc[rest]).tolist()
@@ -269,9 +269,9 @@ def test_a_decimal_comma_and_words_for_missing_values(run: Any) -> None:
     ("y", "options", "message"),
     [
         ("gap", [], "line 5, column 'age': the value is missing, as in other cells ('age' 2, 'kind' 2)"),
-        ("one", ["--missing", "drop"], "column 'y': must have two classes or more, has only 'x'"),
-        ("names", ["--missing", "drop"], "column 'y': must have fewer classes than rows, has another one in"),
-        ("none", ["--missing", "drop"], "data.csv: must have rows without missing values, has none"),
+        ("one", ["--missing", "drop"], "column 'y': must have two classes or more, but has only 'x'"),
+        ("names", ["--missing", "drop"], "column 'y': must have fewer classes than rows, but has a"),
+        ("none", ["--missing", "drop"], "data.csv: must have rows without missing values, but has none"),
         ("none", ["--missing", "mean"], "data.csv"),
         ("gap", ["--missing", "median"], "--missing must be one of error, drop, mean, got 'median'"),
         ("gap", ["--task", "regresion", "--missing", "drop"], "--task must be one of auto, regression"),
@@ -308,7 +308,7 @@ def test_tables_that_do_not_fit_the_network(run: Any) -> None:
         in run("predict", "net.npz", "other.csv")[2]
     )
     assert (
-        "--probabilities must be asked of a network with classes"
+        "--probabilities must be used for a network with classes"
         in run("predict", "net.npz", "data.csv", "--probabilities")[2]
     )
 
@@ -372,7 +372,7 @@ def test_predictions_are_text(name: str, run: Any) -> None:
     assert run("fit", "data.csv", "--inputs=age", "--outputs=y", *FAST, "--save=m.npz")[0] == 0
     code, _, err = run("predict", "m.npz", "data.csv", "--output", name)
     assert code == 2
-    assert "--output must be a file of text, such as .csv" in err
+    assert "--output must be a text file, such as .csv" in err
 
 
 def test_names_with_commas_stand_in_quotes(run: Any) -> None:

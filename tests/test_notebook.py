@@ -433,7 +433,7 @@ def test_of_many_events_the_last_are_told(n: int) -> None:
     assert page.events[-len(last) :] == last or n == 0
     assert len(page.events) == (n if n <= 5 else 6)
     if n > 5:
-        assert page.events[0] == f"{n - 5:,} more before these"
+        assert page.events[0] == f"{n - 5:,} earlier events"
     assert len(page.text) < 100_000
 
 

@@ -332,7 +332,7 @@ def test_units_that_float32_does_not_have_are_refused(units: Any, message: str, 
 def test_other_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     net = classifier(NN(1, [], 1, rng=1), np.array(["a", "\ud800"]))
     with pytest.raises(
-        InvalidArgumentError, match=r"net.classes must be texts of Unicode, got \['a', '\\ud800'\]"
+        InvalidArgumentError, match=r"net.classes must be valid Unicode strings, got \['a', '\\ud800'\]"
     ):
         onnx_model(net)
     monkeypatch.setattr("crabnet_jit.exchange.onnx_models._MAX_BYTES", 8)
@@ -666,8 +666,8 @@ def test_tensors_as_others_write_them(tmp_path: Path) -> None:
 
 
 REFUSED = [
-    ("y = MatMul(C, x)", "MatMul 'y': not of one constant"),
-    ("y = MatMul(x, x)", "MatMul 'y': not of one constant"),
+    ("y = MatMul(C, x)", "MatMul 'y': not an operation on the value before and one constant"),
+    ("y = MatMul(x, x)", "MatMul 'y': not an operation on the value before and one constant"),
     ("y = Gemm<transA=1>(x, C)", "transA 1"),
     ("h = MatMul(x, C) y = MatMul(h, B)", "MatMul 'y': weights of 3 features after 2"),
     ("y = MatMul(x, zeros)", r"weights of shape \(2,\)"),
@@ -676,15 +676,15 @@ REFUSED = [
     ("h = MatMul(x, C) y = Add(h, infinite)", "Add 'y': a constant that is not finite"),
     ("h = MatMul(x, C) y = Add(h, wide)", r"Add 'y': a constant of shape \(2, 2\) for 2 features"),
     ("h = MatMul(x, C) y = Add(h, a)", r"Add 'y': a constant of shape \(3,\) for 2 features"),
-    ("h = MatMul(x, C) y = Add(h, h)", "Add 'y': not of one constant"),
-    ("h = MatMul(x, C) y = Add(h, x)", "Add 'y': not of one constant"),
+    ("h = MatMul(x, C) y = Add(h, h)", "Add 'y': not an operation on the value before and one constant"),
+    ("h = MatMul(x, C) y = Add(h, x)", "Add 'y': not an operation on the value before and one constant"),
     ("h = MatMul(x, C) y = Add(h, row)", "Add 'y': a constant of int64 with numbers of float64"),
-    ("h = MatMul(x, C) y = Sub(b, h)", "Sub 'y': not of one constant"),
-    ("h = MatMul(x, C) y = Div(b, h)", "Div 'y': not of one constant"),
+    ("h = MatMul(x, C) y = Sub(b, h)", "Sub 'y': not an operation on the value before and one constant"),
+    ("h = MatMul(x, C) y = Div(b, h)", "Div 'y': not an operation on the value before and one constant"),
     ("y = Tanh(x)", "Tanh 'y': not right after a linear layer"),
     ("y = Identity(x)", "without linear layers"),
-    ("y = Identity(C)", "no operator of such a chain"),
-    ("h = MatMul(C, C) y = Tanh(h)", "MatMul 'h': not of one constant"),
+    ("y = Identity(C)", "not an operator of such a chain"),
+    ("h = MatMul(C, C) y = Tanh(h)", "MatMul 'h': not an operation on the value before and one constant"),
     ("h = Relu(C) y = MatMul(h, C)", "Relu 'h': made of constants only"),
     ("h = MatMul(x, C) t = Tanh(h) y = Relu(t)", "Relu 'y': not right after a linear layer"),
     ("h = Gemm(x, C, b) s = Mul(h, three) y = Tanh(s)", "Tanh 'y': not right after"),
@@ -708,16 +708,19 @@ REFUSED = [
     ("h = MatMul(x, C) y = Reshape<allowzero=1>(h, kept)", "Reshape 'y': another shape"),
     ("h = MatMul(x, C) y = Reshape(h, x)", "Reshape 'y': another shape"),
     ("h = MatMul(x, C) y = Flatten<axis=0>(h)", "Flatten 'y': another shape"),
-    ("h = MatMul(x, C) y = Transpose(h)", "Transpose 'y': no operator of such a chain"),
-    ("h = MatMul(x, C) y = Selu(h)", "Selu 'y': no operator of such a chain"),
+    ("h = MatMul(x, C) y = Transpose(h)", "Transpose 'y': not an operator of such a chain"),
+    ("h = MatMul(x, C) y = Selu(h)", "Selu 'y': not an operator of such a chain"),
     ("c = Cast<to=1>(x) y = MatMul(c, C)", "a constant of float64 with numbers of float32"),
-    ("h = MatMul(x, C) y = Cast<to=1>(h)", "Cast 'y': no operator of such a chain"),
+    ("h = MatMul(x, C) y = Cast<to=1>(h)", "Cast 'y': not an operator of such a chain"),
     ("h = MatMul(x, C) y = Cast<to=16>(h)", "Cast 'y' of type 16, known are FLOAT"),
     ("h = MatMul(x, C) y = Cast<to=99>(h)", "Cast 'y' of type 99, known are FLOAT"),
-    ("h = MatMul(x, C) y, m = Dropout(h, ratio, yes)", "Dropout 'y': no operator of such a chain"),
+    ("h = MatMul(x, C) y, m = Dropout(h, ratio, yes)", "Dropout 'y': not an operator of such a chain"),
     ("h = MatMul(x, C) y = Tanh<alpha=1.0>(h)", r"Tanh 'y': with \['alpha'\]"),
     ('h = MatMul(x, C) y = Gelu<approximate="x">(h)', "approximate must be one of"),
-    ("s = Sub(zeros, three) h = MatMul(x, C) p = Mul(h, s) y = Sin(p)", "Mul 'p': not of one constant"),
+    (
+        "s = Sub(zeros, three) h = MatMul(x, C) p = Mul(h, s) y = Sin(p)",
+        "Mul 'p': not an operation on the value before and one constant",
+    ),
     ("h = MatMul(x, C) y = Tanh(h, C)", "Tanh 'y': of 2 inputs"),
     ("h = Add(x, C, C) y = Tanh(h)", "Add 'h': of 3 inputs"),
     ("h = MatMul(x) y = Tanh(h)", "MatMul 'h': of 1 inputs"),
@@ -728,11 +731,11 @@ REFUSED = [
     ("y = RandomNormal<shape=[2, 2]>()", "RandomNormal 'y' without inputs"),
     ('y = Constant<value_string="x">()', "Constant 'y' with 'value_string'"),
     ("h = MatMul(x, C) y = other.Tanh(h)", "Tanh 'y' of the domain 'other'"),
-    ("h = MatMul(x, missing) y = Tanh(h)", "MatMul 'h' needs 'missing', which nothing before it gives"),
+    ("h = MatMul(x, missing) y = Tanh(h)", "MatMul 'h' needs 'missing', which no earlier node computes"),
     ("y = Tanh(h) h = MatMul(x, C)", "MatMul 'h', which leads to no output"),
-    ("h = MatMul(y, C) y = Tanh(h)", "MatMul 'h' needs 'y', which nothing before it gives"),
-    ("h = MatMul(x, C) h = Tanh(h) y = MatMul(h, C)", "the name 'h', which is empty or taken"),
-    ("x = MatMul(x, C) y = Tanh(x)", "the name 'x', which is empty or taken"),
+    ("h = MatMul(y, C) y = Tanh(h)", "MatMul 'h' needs 'y', which no earlier node computes"),
+    ("h = MatMul(x, C) h = Tanh(h) y = MatMul(h, C)", "a tensor named 'h', which is empty or taken"),
+    ("x = MatMul(x, C) y = Tanh(x)", "a tensor named 'x', which is empty or taken"),
     ("h = MatMul(x, C) z = Relu(h) y = Tanh(h)", "Relu 'z', which leads to no output"),
     ("h = MatMul(x, C)", "MatMul 'h', which leads to no output"),
 ]
@@ -756,25 +759,25 @@ def with_subgraph(model: Any, place: Path) -> None:
 
 
 HOSTILE: list[tuple[Callable[[Any, Path], Any], str]] = [
-    (with_external_data, "a tensor 'C' whose numbers are elsewhere"),
-    (with_subgraph, "MatMul 'y' with 'then_branch', which is no number or text"),
+    (with_external_data, "a tensor 'C' whose numbers are in another file"),
+    (with_subgraph, "MatMul 'y' with 'then_branch', which is not a number or string"),
     (lambda model, _: model.functions.add(name="f"), "a model with functions"),
     (lambda model, _: model.training_info.add(), "a model with functions"),
     (lambda model, _: model.graph.sparse_initializer.add(), "a model with functions"),
-    (lambda model, _: model.ClearField("graph"), "a model of 0 inputs"),
-    (lambda model, _: model.ClearField("opset_import"), r"a model of opset \[\]"),
-    (lambda model, _: model.opset_import.add(domain="ai.onnx", version=18), r"a model of opset \[18, 18\]"),
+    (lambda model, _: model.ClearField("graph"), "a model with 0 inputs"),
+    (lambda model, _: model.ClearField("opset_import"), r"a model with opset \[\]"),
+    (lambda model, _: model.opset_import.add(domain="ai.onnx", version=18), r"a model with opset \[18, 18\]"),
     (
         lambda model, _: setattr(model.opset_import[0], "version", 6),
-        r"a model of opset \[6\], known are 7 to",
+        r"a model with opset \[6\], known are 7 to",
     ),
-    (lambda model, _: setattr(model.opset_import[0], "version", 10**6), r"a model of opset \[1000000\]"),
-    (lambda model, _: model.graph.input.add(name="z"), r"a model of 2 inputs, \['x', 'z'\]"),
-    (lambda model, _: model.graph.output.add(name="x"), r"a model of 2 outputs, \['y', 'x'\]"),
+    (lambda model, _: setattr(model.opset_import[0], "version", 10**6), r"a model with opset \[1000000\]"),
+    (lambda model, _: model.graph.input.add(name="z"), r"a model with 2 inputs, \['x', 'z'\]"),
+    (lambda model, _: model.graph.output.add(name="x"), r"a model with 2 outputs, \['y', 'x'\]"),
     (lambda model, _: model.graph.output.add(name="z"), "the model needs 'z'"),
     (
         lambda model, _: model.graph.initializer.append(model.graph.initializer[0]),
-        "the name 'C', which is empty or taken",
+        "a tensor named 'C', which is empty or taken",
     ),
     (lambda model, _: setattr(model.graph.input[0].type.tensor_type, "elem_type", 10), "an input of type 10"),
     (lambda model, _: setattr(model.graph.input[0].type.tensor_type, "elem_type", 7), "an input of int64"),
@@ -830,7 +833,7 @@ def test_a_false_pattern_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.
         return match(*arguments)
 
     monkeypatch.setattr(onnx_chains, "_match", counted)
-    with pytest.raises(FileFormatError, match="not of one constant"):
+    with pytest.raises(FileFormatError, match="not an operation on the value before and one constant"):
         from_onnx(written(model, tmp_path))
     assert len(tries) > 10
 

@@ -1267,9 +1267,9 @@ SURFACE_MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"low": [0, 1], "high": [1, 1]}, "high must be above low, 1, got 1 for input 1"),
     ({"inputs": (0, 2)}, r"inputs\[1\] must be an integer from 0 to 1, got 2"),
     ({"inputs": (-1, 0)}, r"inputs\[0\] must be an integer from 0 to 1, got -1"),
-    ({"inputs": (1, 1)}, "inputs must be two different ones"),
-    ({"inputs": (0,)}, "inputs must be two different ones"),
-    ({"inputs": (0, 1, 0)}, "inputs must be two different ones"),
+    ({"inputs": (1, 1)}, "inputs must be two distinct ones"),
+    ({"inputs": (0,)}, "inputs must be two distinct ones"),
+    ({"inputs": (0, 1, 0)}, "inputs must be two distinct ones"),
     ({"inputs": "01"}, "inputs must be a sequence of integers, got '01'"),
     ({"inputs": 1}, "inputs must be a sequence of integers, got 1"),
     ({"inputs": (0.0, 1.0)}, r"inputs\[0\] must be an integer"),
@@ -1340,7 +1340,7 @@ def test_inputs_that_can_only_be_read_once() -> None:
         (lambda: plot_fit(constant(1, 2), LINE, LINE), r"x must be of shape \(n_samples, 2\)"),
         (lambda: plot_fit(constant(1, 1), LINE, LINE[:3]), "y must be of as many samples as x, 9, got 3"),
         (lambda: plot_fit(constant(1, 1), LINE, np.ones((9, 2))), r"y must be of shape \(n_samples, 1\)"),
-        (lambda: plot_fit(constant(1, 1), LINE, [np.nan] * 9), "y must be known for some sample"),
+        (lambda: plot_fit(constant(1, 1), LINE, [np.nan] * 9), "y must be known for at least one sample"),
         (lambda: plot_fit(constant(1, 1), np.empty((0, 1)), []), "x must be a batch of at least one"),
         (lambda: plot_fit(constant(1, 1), "abc", LINE), "x must be an array of real numbers"),
         (lambda: plot_fit(constant(1, 1), LINE, LINE, output=1), "output must be an integer from 0 to 0"),
@@ -1396,10 +1396,10 @@ def saving(path: Any, **options: Any) -> Any:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("a.bmp", "path must be a name with the ending"),
-        ("a", "path must be a name with the ending"),
-        (".png", "path must be a name with the ending"),
-        ("a.png.", "path must be a name with the ending"),
+        ("a.bmp", "path must be a name with the suffix"),
+        ("a", "path must be a name with the suffix"),
+        (".png", "path must be a name with the suffix"),
+        ("a.png.", "path must be a name with the suffix"),
         ("nowhere/a.png", "path must be a file in a folder that exists"),
         ("folder.png", "path must be a file in a folder that exists"),
         ("a\0.png", "path must be a path"),
@@ -1432,7 +1432,7 @@ def test_folders_that_can_not_be_written_to(
 @pytest.mark.parametrize("make", [rotating, learning])
 def test_films_without_ffmpeg(make: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InvalidArgumentError, match=r"path must be a \.gif or \.png where there is no ffmpeg"):
+    with pytest.raises(InvalidArgumentError, match=r"path must be a \.gif or \.png if there is no ffmpeg"):
         make(tmp_path / "a.mp4")
     assert len(make(tmp_path / "a.gif")) == 1
     monkeypatch.setattr(FFMpegWriter, "isAvailable", lambda: False)

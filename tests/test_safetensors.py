@@ -225,19 +225,19 @@ def without(tensors: dict[str, Any], name: str) -> dict[str, Any]:
 
 W, B = np.ones((3, 2)), np.ones(3)
 WRONG_TENSORS: list[tuple[dict[str, Any], str]] = [
-    ({**arrays(2, 3, 1), "standardize.mean": B}, "'standardize.mean' is no weight or bias"),
-    ({"0.running_mean": B}, "'0.running_mean' is no weight or bias"),
-    ({"": B}, "'' is no weight or bias"),
-    (without(arrays(2, 3, 1), "2.weight"), "'2.weight' is no matrix"),
-    ({"bias": B}, "'weight' is no matrix"),
-    ({"0.weight": B}, "'0.weight' is no matrix"),
+    ({**arrays(2, 3, 1), "standardize.mean": B}, "'standardize.mean' is not a weight or bias"),
+    ({"0.running_mean": B}, "'0.running_mean' is not a weight or bias"),
+    ({"": B}, "'' is not a weight or bias"),
+    (without(arrays(2, 3, 1), "2.weight"), "'2.weight' is not a matrix"),
+    ({"bias": B}, "'weight' is not a matrix"),
+    ({"0.weight": B}, "'0.weight' is not a matrix"),
     ({"0.weight": np.ones((3, 2, 1))}, r"'0.weight' of shape \(3, 2, 1\)"),
     ({"0.weight": np.array(1.0)}, r"'0.weight' of shape \(\)"),
     ({"0.weight": np.ones((3, 0))}, r"'0.weight' of shape \(3, 0\)"),
     ({"0.weight": W, "0.bias": np.ones(4)}, r"'0.bias' of shape \(4,\) for '0.weight' of shape \(3, 2\)"),
     ({"0.weight": W, "0.bias": np.ones((3, 1))}, r"'0.bias' of shape \(3, 1\)"),
     ({"0.weight": W, "2.weight": W}, "'2' takes 2 inputs, '0' gives 3"),
-    ({"0.weight": W, "0.bias": B.astype(np.float32)}, "'0.bias' is of another type than '0'"),
+    ({"0.weight": W, "0.bias": B.astype(np.float32)}, "'0.bias' has a different type than '0'"),
     ({"0.weight": W, "0.bias": B.astype(np.float16)}, "'0.bias' is of type F16, not F64 or F32"),
     ({"0.weight": W.astype(int)}, "'0.weight' is of type I64"),
     (
@@ -245,9 +245,12 @@ WRONG_TENSORS: list[tuple[dict[str, Any], str]] = [
         r"'0.bias' must be finite, got nan at index \(1,\)",
     ),
     ({"0.weight": np.full((3, 2), -np.inf)}, "'0.weight' must be finite, got -inf"),
-    ({"input.weight": np.ones((2, 2)), "output.weight": np.ones((2, 2))}, "do not say their order"),
-    ({"fc1.weight": np.ones((2, 2)), "out.weight": np.ones((2, 2))}, "do not say their order.*'fc1', 'out'"),
-    ({"fc1.weight": np.ones((2, 2)), "fc01.weight": np.ones((2, 2))}, "do not say their order"),
+    ({"input.weight": np.ones((2, 2)), "output.weight": np.ones((2, 2))}, "have no numbers for their order"),
+    (
+        {"fc1.weight": np.ones((2, 2)), "out.weight": np.ones((2, 2))},
+        "have no numbers for their order.*'fc1', 'out'",
+    ),
+    ({"fc1.weight": np.ones((2, 2)), "fc01.weight": np.ones((2, 2))}, "have no numbers for their order"),
 ]
 
 

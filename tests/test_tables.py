@@ -138,14 +138,14 @@ def test_decimal_comma() -> None:
 @pytest.mark.parametrize(
     ("cells", "decimal", "message"),
     [
-        (["1,234.5", "2"], ".", "line 2, column 'x': must be a finite number, got '1,234.5'; take ','"),
-        (["1", "1,234,567"], ".", "line 3, column 'x': must be .*; take ',', which separates thousands"),
-        (["1,234", "2,345"], ".", "take ',', which .*; if it is the decimal sign, say --decimal ,$"),
-        (["1.234,5", "1"], ",", "line 2, column 'x': must be a finite number, got '1.234,5'; take '.'"),
+        (["1,234.5", "2"], ".", "line 2, column 'x': must be a finite number, got '1,234.5'; remove ','"),
+        (["1", "1,234,567"], ".", "line 3, column 'x': must be .*; remove ',', which separates thousands"),
+        (["1,234", "2,345"], ".", "remove ',', which .*; if it is the decimal sign, say --decimal ,$"),
+        (["1.234,5", "1"], ",", "line 2, column 'x': must be a finite number, got '1.234,5'; remove '.'"),
         (["1.234,5", "1"], ".", "if ',' is the decimal sign, say --decimal ,$"),
-        (["1 234", "5 678"], ".", "take a space, which separates thousands"),
-        (["1\u202f234,5", "1\u00a0234"], ",", "take a space, which separates thousands"),
-        (["1'234.5", "1"], ".", 'take "\'", which separates thousands'),
+        (["1 234", "5 678"], ".", "remove a space, which separates thousands"),
+        (["1\u202f234,5", "1\u00a0234"], ",", "remove a space, which separates thousands"),
+        (["1'234.5", "1"], ".", 'remove "\'", which separates thousands'),
         (["0,5", "1,25"], ".", "got '0,5'; if ',' is the decimal sign, say --decimal ,$"),
         (["1.5", "2.5"], ",", "got '1.5'; if '.' is the decimal sign, say --decimal .$"),
         (["1", "2", "n.a."], ".", "line 4, column 'x': .*; 2 of 3 cells are numbers; --na-values=n.a. makes"),
@@ -226,9 +226,9 @@ def test_a_file_without_header() -> None:
     assert table.place(0, "1") == "a.csv, line 1, column '1'"
     assert format_table(table, ["z"], np.ones((2, 1))) == "1,2,a,1.0\n3,4,b,1.0\n"
     for content, message in (
-        ("", "must have rows, is empty"),
-        ("1,2\n3\n", "2 columns as the first row has"),
-        ('"",""\n"",""\n""\n', "line 3: must have 2 columns as the first row has, has 1"),
+        ("", "must have rows, but is empty"),
+        ("1,2\n3\n", "2 columns like the first row"),
+        ('"",""\n"",""\n""\n', "line 3: must have 2 columns like the first row, but has 1"),
     ):
         with pytest.raises(TableError, match=message):
             table_of(content, header=False)
@@ -250,7 +250,7 @@ def test_many_rows() -> None:
 
 def test_a_wide_header_takes_no_memory_for_rows_that_are_too_short() -> None:
     n = 10**6
-    with pytest.raises(TableError, match=f"line 2: must have {n} columns as the header has, has 1 "):
+    with pytest.raises(TableError, match=f"line 2: must have {n} columns like the header, but has 1 "):
         table_of("x," * (n - 1) + "x\n" + "1\n" * n)
 
 
@@ -279,7 +279,9 @@ def test_packed_files(ending: str, pack: Callable[[bytes], bytes], monkeypatch: 
     for damaged in (packed[:-5], packed[: len(packed) // 2] + b"\0\0\0" + packed[len(packed) // 2 :]):
         with pytest.raises(TableError, match=r"b.csv: the .* file is damaged"):
             table_of(damaged, "b.csv")
-    with pytest.raises(TableError, match=rf"c.csv.{ending}: is not a .* file, although its name ends with"):
+    with pytest.raises(
+        TableError, match=rf"c.csv.{ending}: it is not a .* file, although its name ends with"
+    ):
         table_of(text, f"c.csv.{ending}")
 
 
@@ -287,7 +289,7 @@ def test_packed_files(ending: str, pack: Callable[[bytes], bytes], monkeypatch: 
 def test_memory_is_bounded_by_the_limit(ending: str, pack: Callable[[bytes], bytes]) -> None:
     Path(f"bomb.csv.{ending}").write_bytes(pack(b"x\n" + b"1" * 4 * 10**7))
     tracemalloc.start()
-    message = r"must be at most 2MB when unpacked, is larger; --max-size 4MB raises the limit"
+    message = r"must be at most 2MB when unpacked, but is larger; --max-size 4MB raises the limit"
     with pytest.raises(TableError, match=message):
         read_table(f"bomb.csv.{ending}", Reading(max_bytes=2 * 10**6))
     peak = tracemalloc.get_traced_memory()[1]
@@ -299,7 +301,7 @@ def test_memory_is_bounded_by_the_limit(ending: str, pack: Callable[[bytes], byt
 def test_the_limit_is_exact() -> None:
     assert table_of("x\n123\n", max_bytes=6).n_rows == 1
     with pytest.raises(
-        TableError, match=r"must be at most 5B when unpacked, is larger; --max-size 10B raises"
+        TableError, match=r"must be at most 5B when unpacked, but is larger; --max-size 10B raises"
     ):
         table_of("x\n123\n", max_bytes=5)
 
@@ -331,27 +333,27 @@ def _npz() -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (_network, "must be a table, seems to be a saved network or checkpoint"),
-        (_npz, r"seems to be arrays of NumPy \(.npz\)"),
-        (_npy, r"seems to be an array of NumPy \(.npy\)"),
+        (_network, "must be a table, but seems to be a saved network or checkpoint"),
+        (_npz, r"seems to be NumPy arrays \(.npz\)"),
+        (_npy, r"seems to be a NumPy array \(.npy\)"),
         (lambda: _zip("a.csv", b"x\n1\n"), "seems to be a zip archive: unpack it first"),
         (lambda: b"PK\x03\x04", "seems to be a zip archive"),
         (lambda: b"\x89PNG\r\n\x1a\n\0\0", "seems to be a picture"),
         (lambda: b"\xff\xd8\xff\xe0\0", "seems to be a picture"),
         (lambda: b"%PDF-1.7\n", "seems to be a PDF document"),
-        (lambda: b"\xd0\xcf\x11\xe0\xa1\xb1", r"seems to be a file of an old Excel \(.xls\): save it as"),
+        (lambda: b"\xd0\xcf\x11\xe0\xa1\xb1", r"seems to be an old Excel file \(.xls\): save it as"),
         (lambda: b"<!DOCTYPE html>\n<html>", "seems to be an HTML page"),
         (lambda: b"\n  <HTML lang='en'>", "seems to be an HTML page"),
         (lambda: b"<?xml version='1.0'?>", "seems to be an XML document"),
         (lambda: json.dumps({"x": [1, 2]}).encode(), "seems to be JSON"),
         (lambda: json.dumps([{"x": 1}, {"x": 2}], indent=1).encode(), "seems to be JSON"),
         (lambda: b"[1, 2, 3]\n", "seems to be JSON"),
-        (lambda: b"\x80\x04\x95", "seems to be a pickle of Python"),
+        (lambda: b"\x80\x04\x95", "seems to be a Python pickle"),
         (lambda: b"\x28\xb5\x2f\xfd\x04", "seems to be a packed file"),
-        (lambda: b"x,y\n1,2\0\n", "line 2: not text, has a byte 0"),
-        (lambda: "x,y\n1,2\n".encode("utf-16"), "line 1: not text in UTF-8, but in UTF-16"),
-        (lambda: "x,y\n1,2\n".encode("utf-16-le"), "line 1: not text, has a byte 0"),
-        (lambda: "x,y\n1,é\n".encode("latin-1"), "line 2: not text in UTF-8"),
+        (lambda: b"x,y\n1,2\0\n", "line 2: this is not text; it has a byte 0"),
+        (lambda: "x,y\n1,2\n".encode("utf-16"), "line 1: the text is in UTF-16"),
+        (lambda: "x,y\n1,2\n".encode("utf-16-le"), "line 1: this is not text; it has a byte 0"),
+        (lambda: "x,y\n1,é\n".encode("latin-1"), "line 2: the text is not in UTF-8"),
         (lambda: random.Random(1).randbytes(5000), "not text"),
     ],
 )
@@ -572,7 +574,7 @@ def test_the_options_reach_the_reader(capsys: Any) -> None:
     assert run(capsys, "plot", "net.npz", "a.png", "--data", "b.txt", *options)[0] == 0
     code, out, err = run(capsys, "describe", "b.txt", "--max-size", "10B")
     assert (code, out) == (2, "")
-    assert "b.txt: must be at most 10B when unpacked, is larger; --max-size 20B raises the limit" in err
+    assert "b.txt: must be at most 10B when unpacked, but is larger; --max-size 20B raises the limit" in err
 
 
 @pytest.mark.parametrize(
@@ -587,7 +589,7 @@ def test_the_options_reach_the_reader(capsys: Any) -> None:
         (["--max-size", "0GB"], "--max-size must be"),
         (["--max-size", "-1GB"], "argument --max-size: expected one argument"),
         (["--outputs", "z"], "column must be one of x, y, got 'z'"),
-        (["--outputs", "x,y"], "--outputs must be one column of texts, or columns of numbers"),
+        (["--outputs", "x,y"], "--outputs must be one column of strings, or columns of numbers"),
     ],
 )
 def test_bad_reader_options(arguments: list[str], message: str, capsys: Any) -> None:
@@ -651,7 +653,7 @@ def test_describe(capsys: Any) -> None:
         (
             "few",
             "outputs few: --task auto is regression; "
-            "--task classification would be of 3 classes: 0 8, 1 8, 2 8",
+            "--task classification would have 3 classes: 0 8, 1 8, 2 8",
         ),
         ("y,n", "outputs y, n: --task auto is regression"),
     ],
@@ -672,7 +674,7 @@ def test_describe_says_what_auto_would_decide(outputs: str, expected: str, capsy
 
 def test_no_task_for_dates() -> None:
     with pytest.raises(
-        InvalidArgumentError, match=r"--outputs must be numbers, booleans or texts, got dates among 'x'"
+        InvalidArgumentError, match=r"--outputs must be numbers, booleans or strings, got dates among 'x'"
     ):
         auto_task([column_of(["2024-01-01", "2024-01-02"])])
 

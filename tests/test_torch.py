@@ -467,7 +467,7 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: nn.Linear, "module must be a torch.nn.Module"),
     (nn.Sequential, "module must be one that has a Linear, got a Sequential without one"),
     (lambda: to_torch(network())[:1], "module must be one that has a Linear"),
-    (Own, r"module \(Own\) must be Linear, .*, got Own; give the Sequential in it$"),
+    (Own, r"module \(Own\) must be Linear, .*, got Own; pass the Sequential in it$"),
     (Squared, r"module \(Squared\) must be Linear.* got Squared$"),
     (lambda: Scaled(2, 1), r"module \(Scaled\) must be"),
     (lambda: between(nn.Hardtanh()), r"module\.1 \(Hardtanh\) must be Linear, .* got Hardtanh$"),

@@ -46,8 +46,8 @@ def write_archive(
     try:
         text = json.dumps(header)
     except (TypeError, ValueError, RecursionError) as error:
-        raise check.reject(f"all of a {what}", "of what JSON has", str(error)) from None
-    # As np.savez does, but that of NumPy 2.0 leaves the archive open if it cannot be written.
+        raise check.reject(f"all of a {what}", "JSON values", str(error)) from None
+    # This is what np.savez does, but in NumPy 2.0 that leaves the archive open if it cannot be written.
     with whole_file(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in {"header": np.array(text), **arrays}.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
@@ -57,12 +57,12 @@ def write_archive(
 def read_archive(
     path: Path_, what: str, versions: Sequence[int], parse: Callable[[dict[str, Any], dict[str, Array]], T]
 ) -> T:
-    """What `parse` makes of the header and the arrays of a file that holds a `what`, of one of the versions.
+    """The result of `parse` for the header and the arrays of a `what` file of one of the versions.
 
     Raises
     ------
     FileFormatError
-        If anything is wrong with the file, also if `parse` finds it.
+        If anything is wrong with the file, including what `parse` finds.
     OSError
         If it cannot be read.
     """
@@ -73,7 +73,7 @@ def read_archive(
         kind = f"crabnet_jit {what}"
         if header["format"] != kind or header["version"] not in versions:
             found = f"{header['format']!r}, version {header['version']!r}"
-            raise ValueError(f"{found}, in place of {kind!r}, version {versions[-1]}")
+            raise ValueError(f"{found}, instead of {kind!r}, version {versions[-1]}")
         if header["digest"] != _digest(arrays):
             raise ValueError("damaged")
         return parse(header, arrays)
@@ -81,7 +81,7 @@ def read_archive(
 
 @contextlib.contextmanager
 def blaming(file: Path, what: str) -> Iterator[None]:
-    """Whatever goes wrong within, the cause is that the file is not `what`: a FileFormatError says so."""
+    """A block in which any error becomes a FileFormatError, which says that the file is not `what`."""
     try:
         yield
     except (OSError, FileFormatError):
@@ -92,7 +92,7 @@ def blaming(file: Path, what: str) -> Iterator[None]:
 
 
 def opened(path: Path) -> IO[bytes]:
-    """A file to read from; of a folder, a device or a pipe, reading may not end."""
+    """An open file; folders, devices and pipes are rejected, since reading them may never end."""
     with contextlib.suppress(OSError):
         if not stat.S_ISREG(path.stat().st_mode):
             raise ValueError("not a file")
@@ -100,8 +100,8 @@ def opened(path: Path) -> IO[bytes]:
 
 
 def kind_of(path: Path) -> str | None:
-    """What an archive holds, such as "network"; None for any other file, or one that cannot be read."""
-    if not path.is_file():  # a pipe can be read once
+    """The kind of an archive, such as "network"; None for any other file, or one that cannot be read."""
+    if not path.is_file():  # a pipe can only be read once
         return None
     with contextlib.suppress(Exception), zipfile.ZipFile(path) as archive:
         member = archive.getinfo("header.npy")
@@ -134,12 +134,12 @@ def _arrays(data: bytes) -> dict[str, Any]:
 
 
 def _can_be_read(dtype: "np.dtype[Any]") -> bool:
-    """Whether `read_archive` takes arrays of this type: floats, and the text of the header."""
+    """Whether `read_archive` accepts arrays of this type: floats, and the text of the header."""
     return dtype.kind in "fU" and dtype.isnative
 
 
 def _array(data: bytes) -> Array:
-    """An array in NumPy's format, which must not claim another size than it has."""
+    """An array in NumPy's format, which must not claim a size that it does not have."""
     stream = io.BytesIO(data)
     if np.lib.format.read_magic(stream) != (1, 0):
         raise ValueError("an array of an unknown version")
@@ -153,7 +153,7 @@ def _array(data: bytes) -> Array:
 
 
 def _digest(arrays: dict[str, Any]) -> str:
-    """A digest of names and numbers; the checksums of zip files leave gaps."""
+    """A digest of names and numbers; the checksums of zip files do not cover everything."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
@@ -163,13 +163,13 @@ def _digest(arrays: dict[str, Any]) -> str:
 
 @contextlib.contextmanager
 def whole_file(path: Path_) -> Iterator[IO[bytes]]:
-    """A file to write to that is moved into place once it is complete, and leaves nothing if it is not.
+    """A file to write to, which is moved into place once it is complete, and otherwise removed.
 
-    An open file of this process such as /dev/stdout, a device or a pipe is written to and not replaced.
+    An open file of this process, such as /dev/stdout, a device or a pipe is written to, not replaced.
     """
     place = follow(check.path("path", path))
     if place.is_stream:
-        buffer = io.BytesIO()  # since many cannot seek
+        buffer = io.BytesIO()  # many streams cannot seek
         yield buffer
         with place.open() as stream:
             stream.write(buffer.getvalue())
@@ -178,7 +178,7 @@ def whole_file(path: Path_) -> Iterator[IO[bytes]]:
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "No such folder", str(target.parent))
     with held():  # signals wait, so that nothing is left over
-        # Not by tempfile, whose files are private: this one has the mode of any new file.
+        # Not with tempfile, whose files are private: this one has the mode of any new file.
         temporary = target.parent / f".{target.name[:50]}.{secrets.token_hex(4)}"
         descriptor = os.open(
             temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666

@@ -1,4 +1,4 @@
-"""The types of arrays, and arrays that begin where vectors and pages of memory do."""
+"""The types of arrays, and arrays that are aligned to vectors and pages of memory."""
 
 import math
 from typing import Any
@@ -8,25 +8,26 @@ from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]  # of float64 or float32
 
-# What kernels call their arguments; Numba finds the types itself.
+# Names for the arguments of kernels; Numba infers the types itself.
 Number = Any
 Flat = Any  # an array of one dimension
 Matrix = Any  # an array of two dimensions
 Panel = Any  # a matrix with a row for each feature and a column for each of PANEL samples
 Group = Any  # panels that go through a network together, (n_panels, n_features, PANEL)
-Panels = Any  # those of several iterations, (n_iterations, n_panels, n_features, PANEL)
+Panels = Any  # panels of several iterations, (n_iterations, n_panels, n_features, PANEL)
 Vector = Any  # numbers side by side in a register (machine/vector.py)
-Flag = Any  # where kernels look for signals (machine/interrupt.py); None for nowhere
-Calls = Any  # addresses of what a run calls (kernels/abi.py); None for nothing
+Flag = Any  # memory where kernels look for signals (machine/interrupt.py), or None
+Calls = Any  # addresses of what a run calls (kernels/abi.py), or None
 
-_PAGE = 4096  # bytes, of memory
+_PAGE = 4096  # bytes in a page of memory
 
 
 def aligned_zeros(*shape: int, dtype: DTypeLike = np.float64) -> Array:
     """Zeros that start at a page of memory.
 
-    A vector then lies in one line of the cache: with all buffers of the article's job aligned to 64 bytes,
-    an iteration takes 301 ns in place of 342. And no small buffer crosses the border of a page, 1.5 % more.
+    Then a vector fits into one cache line: with all buffers of the article's job aligned to 64 bytes, an
+    iteration takes 301 ns instead of 342. And no small buffer crosses a page boundary, which would cost 1.5
+    %.
     """
     size = math.prod(shape)
     raw = np.zeros(size + _PAGE // np.dtype(dtype).itemsize, dtype)

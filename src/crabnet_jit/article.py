@@ -1,4 +1,4 @@
-"""The article's job: its box, its settings and others for the same target, and its error on a grid."""
+"""The article's job: its box, its settings, other settings for the same target, and the error on a grid."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from crabnet_jit.network.network import NN
 #: Every coordinate of a sample is uniform between these.
 LOW, HIGH = -3.0, 3.0
 
-#: Options of a network and its training for the article's target. The first are the article's.
+#: Options of a network and its training for the article's target. The first preset is the article's.
 PRESETS: dict[str, dict[str, Any]] = {
     "article": {
         "hidden": [8, 8],
@@ -51,10 +51,10 @@ _OF_STEPS = "learning_rate", "schedule", "iterations", "batch_size", "log_every"
 
 
 def preset_for(name: str, optimizer: str) -> dict[str, Any]:
-    """Options of a preset for an optimiser that need not be its own.
+    """The options of a preset for an optimiser, which need not be the preset's own.
 
-    Methods of second order take few large steps, update rules many small ones: where the preset has the other
-    kind, options of the steps are those of "best" or "fast".
+    Second-order methods take a few large steps, and update rules many small ones. If the preset has the other
+    kind, the options for steps are those of "best" or "fast".
     """
     preset = PRESETS[name]
     if is_second_order(optimizer) == is_second_order(preset["optimizer"]):
@@ -64,12 +64,12 @@ def preset_for(name: str, optimizer: str) -> dict[str, Any]:
 
 
 def is_second_order(optimizer: str) -> bool:
-    """Whether it is the name of a method of second order."""
+    """Whether it is the name of a second-order method."""
     return optimizer in OPTIMIZERS and OPTIMIZERS[optimizer].is_second_order
 
 
 def grid_error(net: NN) -> float:
-    """Mean squared error on 101 x 101 points of the article's box, borders included."""
+    """Mean squared error on 101 x 101 points of the article's box, including its border."""
     axis = np.linspace(LOW, HIGH, 101)
     points = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     return float(((net.predict(points) - StandardGaussian()(points)) ** 2).mean())

@@ -20,9 +20,9 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _EXACT_INTEGER = 2**53  # up to here, float64 holds every integer
-_MAX_SIZE = 2**63 - 1  # size that is possible
-_TOO_LONG_TO_PRINT = 10**100  # to print
-# What objects raise that are not numbers or arrays. Not all exceptions: a signal's handler may raise one.
+_MAX_SIZE = 2**63 - 1  # the largest possible size
+_TOO_LONG_TO_PRINT = 10**100
+# Exceptions of objects that are not numbers or arrays. Not all exceptions: a signal's handler may raise one.
 _REFUSALS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _MAX_LISTED = 200  # characters of names that one message lists
 _MAX_SHOWN = 200  # characters of a value
@@ -33,12 +33,12 @@ class InvalidArgumentError(ValueError, TypeError):
 
 
 def reject(name: str, allowed: str, came: str, why: str = "") -> InvalidArgumentError:
-    """The error to raise; of a long value, it shows only a part."""
+    """The error to raise; long values are shortened."""
     return InvalidArgumentError(f"{name} must be {allowed}, got {shortened(came)}{why}")
 
 
 def shortened(text: str, most: int = _MAX_SHOWN) -> str:
-    """A text on one line, its middle left out if it is longer than this."""
+    """A text on one line; the middle is left out if it is longer than `most`."""
     line = re.sub(r"\s*\n\s*", " ", text)
     if len(line) <= most:
         return line
@@ -49,7 +49,7 @@ def shortened(text: str, most: int = _MAX_SHOWN) -> str:
 def keywords(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Make a function or constructor answer an unknown keyword with a hint of what to write instead.
 
-    Python's own error names `__init__`, and at best a similar name: "did you mean l1?" for lr.
+    Python's own error names `__init__` and at best suggests a similar name: "did you mean l1?" for lr.
     """
     positional_only = inspect.Parameter.POSITIONAL_ONLY
     parameters = [p for p in inspect.signature(function).parameters.values() if p.kind != positional_only]
@@ -81,13 +81,13 @@ def integer(name: str, value: object, low: int, high: int | None = None) -> int:
         raise reject(name, allowed, repr(value)) from None
     if number < low or number > (_MAX_SIZE if high is None else high):
         raise reject(
-            name, allowed, repr(number) if abs(number) < _TOO_LONG_TO_PRINT else "one of too many digits"
+            name, allowed, repr(number) if abs(number) < _TOO_LONG_TO_PRINT else "one with too many digits"
         )
     return number
 
 
 def choice(name: str, value: object, options: Iterable[str]) -> str:
-    """`value` if it is one of the options; the error names the closest, and lists all if they are few."""
+    """`value` if it is one of the options; the error suggests the closest, and lists all if they are few."""
     names = list(options)
     if isinstance(value, str) and value in names:
         return value
@@ -164,7 +164,7 @@ def _number(name: str, value: object, allowed: str, fits: Any) -> float:
 
 
 def as_array(name: str, values: Any) -> NDArray[Any]:
-    """`values` as an array of whatever type, without masked elements."""
+    """`values` as an array of any type, without masked elements."""
     try:
         given = np.asarray(values)
     except _REFUSALS as error:  # a tensor of PyTorch that needs a gradient raises RuntimeError
@@ -179,8 +179,8 @@ def array(
 ) -> NDArray[Any]:
     """Finite real numbers, C-contiguous: as float64 only if nothing is lost, or rounded to float32.
 
-    With `allow_nan`, some may be NaN: missing values. The result may be the caller's own array: read it, do
-    not write to it.
+    With `allow_nan`, some may be NaN: missing values. The result may be the caller's own array, so do not
+    write to it.
     """
     given = as_array(name, values)
     if given.dtype.kind not in "biuf":
@@ -189,7 +189,7 @@ def array(
         raise reject(name, "exact in float64", f"{given.dtype} with integers beyond 2**53")
     result = given
     if given.dtype != dtype:
-        with np.errstate(over="ignore"):  # takes a twentieth of the time of a single row's output
+        with np.errstate(over="ignore"):  # takes 5 % of the time for a single row's output
             result = given.astype(dtype)
     result = np.ascontiguousarray(result)
     if result.ndim != given.ndim:  # ascontiguousarray makes a scalar one-dimensional
@@ -214,12 +214,12 @@ def samples(
     *,
     allow_nan: bool = False,
 ) -> NDArray[Any]:
-    """A batch: finite numbers of shape (n_samples, n_features), one sample a row."""
+    """A batch: finite numbers of shape (n_samples, n_features), one sample per row."""
     return _batch(name, array(name, values, dtype, allow_nan=allow_nan), n_features)
 
 
 def _batch(name: str, result: NDArray[Any], n_features: int | None) -> NDArray[Any]:
-    """Accept an array of the shape of a batch."""
+    """Check that an array has the shape of a batch."""
     allowed = f"of shape (n_samples, {'n_features' if n_features is None else n_features})"
     if result.ndim != 2:
         raise reject(name, f"two-dimensional, {allowed}", f"shape {result.shape}")
@@ -238,7 +238,7 @@ def rows(
     *,
     allow_nan: bool = False,
 ) -> NDArray[Any]:
-    """A batch like that of `samples`; numbers of shape (n_samples,) are one feature."""
+    """A batch as in `samples`; numbers of shape (n_samples,) are a single feature."""
     given = array(name, values, dtype, allow_nan=allow_nan)
     if given.ndim == 1 and n_features is not None and n_features > 1:
         hint = f"; a single sample is {name}[None, :]" if given.size == n_features else ""
@@ -247,7 +247,7 @@ def rows(
 
 
 def pairs(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Inputs (n_samples, n_in) and targets (n_samples, n_out); those of shape (n_samples,) are a feature.
+    """Inputs (n_samples, n_in) and targets (n_samples, n_out); shape (n_samples,) means one feature.
 
     Targets that are NaN are unknown.
     """
@@ -288,9 +288,9 @@ def sample_weights(name: str, values: ArrayLike, n_samples: int) -> NDArray[Any]
 
 
 def text(name: str, value: object) -> str:
-    """A text."""
+    """A string."""
     if not isinstance(value, str):
-        raise reject(name, "a text", shown(value))
+        raise reject(name, "a string", shown(value))
     return value
 
 
@@ -302,13 +302,13 @@ def flag(name: str, value: object) -> bool:
 
 
 def function(name: str, value: object) -> None:
-    """Accept something that can be called, or None."""
+    """Check for something callable, or None."""
     if value is not None and not callable(value):
         raise reject(name, "a function", repr(value))
 
 
 def instance(name: str, value: object, kind: type, allowed: str) -> None:
-    """Accept an object of this kind."""
+    """Check for an object of this kind."""
     if not isinstance(value, kind):
         raise reject(name, allowed, repr(value))
 
@@ -337,7 +337,7 @@ def float_type(name: str, value: object) -> np.dtype[Any]:
 
 
 def buffer(name: str, values: object, like: NDArray[Any] | None = None, size: int | None = None) -> None:
-    """Accept an array that kernels can write to: flat, contiguous, of this size and of the type of `like`."""
+    """Check for an array that kernels can write to: flat, contiguous, of this size and `like`'s type."""
     if not isinstance(values, np.ndarray):
         raise reject(name, "an array", repr(values))
     size = values.size if size is None else size

@@ -1,4 +1,4 @@
-"""What notebooks show: tables in HTML, and losses drawn in SVG."""
+"""Output for notebooks: tables in HTML, and plots of losses in SVG."""
 
 import html
 import math
@@ -16,7 +16,7 @@ _MAX_LABELS = 6  # on an axis
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells of text."""
+    """A table of text cells."""
     top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
@@ -72,7 +72,7 @@ def losses_svg(lines: Sequence[tuple[str, str, float, Array, Array]]) -> str:
 
 
 def _ticks(low: float, high: float) -> list[tuple[float, str]]:
-    """Logarithms and labels of powers of ten between two logarithms; of the ends, if they are too few."""
+    """Logarithms and labels of powers of ten between two logarithms; if too few, of the two ends."""
     powers = range(math.ceil(low), math.floor(high) + 1)
     if len(powers) < 2:
         return [(end, f"{10 ** min(end, _MAX_EXPONENT):.3g}") for end in (low, high)]

@@ -1,4 +1,4 @@
-"""What other libraries call arguments, options and attributes, and what they are called here."""
+"""Names of arguments, options and attributes in other libraries, and the names for them here."""
 
 import difflib
 from collections.abc import Sequence
@@ -100,7 +100,7 @@ _INSTEAD = {
     "early_stopping": "patience=10 with validation=0.2 in fit, or EarlyStopping in callbacks, does that",
     "log_every": "fit and Trainer take it",
     "chunk_size": "Trainer takes it",
-    "verbose": "callbacks=[ProgressBar()] in fit or Trainer.run shows how far it is",
+    "verbose": "callbacks=[ProgressBar()] in fit or Trainer.run shows the progress",
     "dy": "fit and ArraySource take the derivatives of y",
     "dy_weight": "fit and Trainer take it",
     "derivative": "UniformSource takes it",
@@ -135,10 +135,10 @@ _VERBOSE = "verbose verbosity progress progress_bar disp show_progress"
 _EPOCHS = "epoch epochs n_epochs num_epochs max_epochs nb_epoch nb_epochs epoch_count"
 _STEPS = (
     "{} counts steps of one batch, not passes over the data: "
-    "for so many epochs it is epochs * ceil(n_samples / batch_size)"
+    "for n epochs, it is n * ceil(n_samples / batch_size)"
 )
 
-#: For classes and the package: what to do instead, and the attributes of other libraries that do it there.
+#: For classes and the package: what to do instead, and the names of attributes for it in other libraries.
 _ATTRIBUTES = {
     "NN": {
         "a network is trained by fit(x, y, start=net) or by a Trainer": "fit train partial_fit compile step",
@@ -157,7 +157,7 @@ _ATTRIBUTES = {
         "it is in_features": "n_features_in_ input_size",
         "it is feature_names": "feature_names_in_",
         "print(net) shows it": "summary",
-        "it is predict(x); nothing has to be switched": "eval",
+        "use predict(x); there are no modes to switch": "eval",
         _INSTEAD["device"]: "to cuda cpu device",
     },
     "Trainer": {
@@ -189,7 +189,7 @@ _ATTRIBUTES = {
 
 
 def _here(name: str) -> list[str]:
-    """What is called so in other libraries, by its names here."""
+    """The names here for what other libraries call by this name."""
     either = {name, name.lower()}
     return [ours for ours, others in _OTHERS.items() if either.intersection(others.split())]
 
@@ -214,7 +214,7 @@ def hint(name: str, known: Sequence[str]) -> str:
 
 
 def values_here(value: str, known: Sequence[str]) -> list[str]:
-    """What a value is called here, of the names that are known."""
+    """The known names here for a value."""
     return [ours for ours in known if value.lower() in _VALUES.get(ours, "").split()]
 
 
@@ -227,7 +227,7 @@ def option_hint(name: str, known: Sequence[str]) -> str:
     if lower in _EPOCHS.split() and "iterations" in known:
         return _STEPS.format("--iterations")
     if lower in _VERBOSE.split() and "progress" in known:
-        return "--progress shows how far it is"
+        return "--progress shows the progress"
     if "device" in here:
         return _INSTEAD["device"]
     if near := difflib.get_close_matches(lower, known, 1, 0.7):
@@ -241,7 +241,7 @@ def _typed(option: str) -> str:
 
 
 def command_hint(name: str) -> str:
-    """What to type instead of a command that there is not; empty if none is similar."""
+    """What to type instead of an unknown command; empty if none is similar."""
     places = {
         other: ours for ours, others in _COMMANDS.items() for other in (ours.split()[1], *others.split())
     }
@@ -250,7 +250,7 @@ def command_hint(name: str) -> str:
 
 
 class _Elsewhere:
-    """An attribute that another library has: reading it is an error that says what to do here."""
+    """An attribute of another library: reading it raises an error that says what to do here."""
 
     def __init__(self, hint: str) -> None:
         self._hint = hint
@@ -265,7 +265,7 @@ class _Elsewhere:
 def with_hints(owner: type[_T]) -> type[_T]:
     """Let a class answer attributes of other libraries with a hint.
 
-    A method `__getattr__` would make every other attribute slower: by a third, a prediction of one row.
+    A method `__getattr__` would slow down every other attribute: a prediction of one row by a third.
     """
     for name, hint in _hints(owner.__name__).items():
         attribute = _Elsewhere(hint)
@@ -275,7 +275,7 @@ def with_hints(owner: type[_T]) -> type[_T]:
 
 
 def known_attributes(owner: type, names: Sequence[str]) -> list[str]:
-    """Of the names of its attributes, those that it has."""
+    """The names of those attributes that the class has."""
     return [name for name in names if name not in _hints(owner.__name__)]
 
 
@@ -289,5 +289,5 @@ def module_hint(name: str, known: Sequence[str]) -> str:
 
 
 def _hints(owner: str) -> dict[str, str]:
-    """What to do, by the names that other libraries have."""
+    """What to do, by the names in other libraries."""
     return {name: hint for hint, names in _ATTRIBUTES[owner].items() for name in names.split()}

@@ -1,4 +1,4 @@
-"""Where results are written: what a path leads to, and whether two paths lead to the same file."""
+"""Destinations of results: what a path leads to, and whether two paths lead to the same file."""
 
 import contextlib
 import os
@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 _SYSTEM = (Path("/dev"), Path("/proc"))
-_MEMORY = Path("/dev/shm")  # a folder of ordinary files, although it is below /dev
+_MEMORY = Path("/dev/shm")  # a folder with ordinary files, although it is below /dev
 
 
 class Place(NamedTuple):
     """What a path leads to.
 
-    `descriptor` is the open file of this process that the path stands for, if it stands for one. `is_system`
-    says whether the path, or a link on its way, is below /dev or /proc.
+    `descriptor` is the open file of this process to which the path refers, if any. `is_system` says whether
+    the path, or a link on the way, is below /dev or /proc.
     """
 
     path: Path
@@ -76,7 +76,7 @@ def _descriptor(place: Path) -> int | None:
 
 
 def is_same(first: Path, second: Path) -> bool:
-    """Whether two paths lead to the same file, also through links of any kind; it need not exist yet."""
+    """Whether two paths lead to the same file, possibly through links; it need not exist yet."""
     with contextlib.suppress(OSError):
         if os.path.samefile(first, second):
             return True

@@ -4,12 +4,12 @@ import contextlib
 import os
 from typing import IO, Any
 
-#: Errors in code that writes, other than those of the writing. Not all exceptions: a signal may raise one.
+#: Errors in code that writes, besides errors of writing. Not all exceptions: a signal may raise one.
 SLIPS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def give_up(file: IO[str]) -> None:
-    """Write no more to a file that is full or has lost its reader: Python would try again at its exit."""
+    """Stop writing to a file that is full or has lost its reader: Python would try again at exit."""
     with contextlib.suppress(OSError, *SLIPS):  # not a file of the operating system
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, file.fileno())
@@ -39,7 +39,7 @@ class QuietFile:
         self._try("flush")
 
     def flush(self) -> None:
-        """Flush, though `write` has done so: some callers expect it."""
+        """Flush, although `write` has done so: some callers expect it."""
         self._try("flush")
 
     def _try(self, method: str, *arguments: str) -> None:
@@ -50,6 +50,6 @@ class QuietFile:
                 getattr(self._file, method)(*arguments)
         except (OSError, *SLIPS) as error:  # full, closed, without a reader, of another encoding
             if isinstance(error, OSError) and error.errno is None:
-                raise  # not of the operating system, such as the TimeoutError of an alarm
+                raise  # not from the operating system, such as the TimeoutError of an alarm
             self._is_lost = True
             give_up(self._file)

@@ -1,4 +1,4 @@
-"""What `repr` says of objects: an expression, or in the form of one what matters, on one line or a few."""
+"""Texts for `repr`: an expression, or the essentials in the form of one, on one or a few lines."""
 
 import inspect
 import textwrap
@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import Any
 
-_WIDTH = 100  # of a line
+_WIDTH = 100  # characters in a line
 _MAX_TEXT = 100  # characters of one value
-_MAX_NUMBERS = 8  # of an array
+_MAX_NUMBERS = 8  # shown of an array
 _MAX_LISTED = 8
 
 
 def summary(thing: object, *parts: str) -> str:
-    """`Kind(part, part)` on one line; if that is too long, with a line for each part.
+    """`Kind(part, part)` on one line, or with a line for each part if that is too long.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def fields(thing: Any) -> list[str]:
 
 
 def brief(value: Any) -> str:
-    """A value on one line: of a long array only its shape, of a function its name."""
+    """A value on one line: for a long array only its shape, for a function its name."""
     if isinstance(value, PurePath):
         value = str(value)
     if hasattr(value, "shape") and hasattr(value, "tolist"):
@@ -53,12 +53,12 @@ def brief(value: Any) -> str:
 
 
 def called(value: object) -> str:
-    """The name of a function or a class; of anything else its `repr`."""
+    """The name of a function or a class; for anything else, its `repr`."""
     return str(value.__name__) if callable(value) and hasattr(value, "__name__") else repr(value)
 
 
 def listed(values: Sequence[Any], show: Callable[[Any], str] = brief) -> str:
-    """A list, of which only the first values are shown if it is long.
+    """A list; only the first values are shown if it is long.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""Functions that users write, compiled once and shared.
+"""Users' functions, compiled once and shared.
 
-Compiling takes a third of a second. So the kernels that contain a user's functions are shared here, for all
-layers, networks and copies that use the same functions, and are forgotten with the functions. Numba cannot
-return all of their memory: some of what LLVM needed for a compilation stays.
+Compiling takes a third of a second. So kernels that contain a user's functions are shared by all layers,
+networks and copies that use the same functions, and are freed together with the functions. Numba cannot free
+all of their memory: some of what LLVM needed for a compilation remains.
 """
 
 import operator
@@ -22,20 +22,20 @@ _Used = list[object]
 
 
 class Form(NamedTuple):
-    """What functions take and give.
+    """The form of users' functions: arguments and results.
 
     Attributes
     ----------
     arguments : tuple
-        Numba's types of their arguments.
+        Numba's types of the arguments.
     results : tuple of type
-        What their results' type is one of.
+        The allowed types of results.
     allowed : str
-        The same in words.
+        A description for errors.
     reason : callable
-        What the error says that Numba raised.
+        The message for an error that Numba raised.
     refusal : callable
-        What is wrong with a function that was compiled; nothing if it is accepted.
+        The reason to reject a compiled function; empty if it is accepted.
     """
 
     arguments: tuple[Any, ...]
@@ -46,28 +46,29 @@ class Form(NamedTuple):
 
 
 def _of_numbers(n_arguments: int) -> Form:
-    allowed = f"a function of {n_arguments} numbers that Numba can compile, giving a number"
+    allowed = f"a function of {n_arguments} numbers that Numba can compile, returning a number"
     return Form((types.float64,) * n_arguments, (types.Float, types.Integer), allowed)
 
 
 class _Shared(NamedTuple):
-    """A kernel, and what its functions were made of when it was compiled."""
+    """A kernel, and what its functions depended on when it was compiled."""
 
     used: list[_Used]
     compiled: Any
 
 
-# By the first function and the last one, the same where there is only one; then by what was made of them. No
-# value may hold a function that is a key, or it would never be freed: kernels are made of copies.
+# By the first function and the last one, which are the same if there is only one; then by what was made of
+# them. No value may hold a function that is a key, or it would never be freed: kernels are made of copies.
 _SHARED: WeakKeyDictionary[Any, WeakKeyDictionary[Any, dict[tuple[Any, ...], _Shared]]] = WeakKeyDictionary()
 _ALONE = threading.Lock()
 
 
 def shared_entry(make: Callable[..., Any], form: Form | int, **functions: Callable[..., float]) -> Any:
-    """What `make` makes of users' functions of this form, or of so many numbers, for calls from Python.
+    """The kernel that `make` makes of users' functions of this form, ready for calls from Python.
 
-    It is the same object for the same one or two functions, as long as they live. A function that was changed
-    in place, or takes another value from around it than before, is compiled again.
+    A form that is an int is the number of arguments, which are numbers. The same one or two functions give
+    the same kernel as long as they are alive. A function that was changed in place, or that uses a different
+    outer value than before, is compiled again.
     """
     form = _of_numbers(form) if isinstance(form, int) else form
     given = [_python_function(name, form, function) for name, function in functions.items()]
@@ -82,12 +83,12 @@ def shared_entry(make: Callable[..., Any], form: Form | int, **functions: Callab
 
 
 def _python_function(name: str, form: Form, function: Any) -> FunctionType:
-    """The function itself, without Numba around it."""
+    """The plain function, without Numba's wrapper."""
     plain = getattr(function, "py_func", function)
     if not callable(plain):
         raise check.reject(name, "a function", repr(function))
     if not isinstance(plain, FunctionType):
-        came = f"{function!r}, which is not written as a function in Python"
+        came = f"{function!r}, which is not a function written in Python"
         raise check.reject(name, form.allowed, came)
     return plain
 
@@ -95,7 +96,7 @@ def _python_function(name: str, form: Form, function: Any) -> FunctionType:
 def _compiled(name: str, form: Form, function: FunctionType) -> Any:
     """A function of this form, for calls from kernels.
 
-    It becomes part of kernels that may be for float32, where it is compiled for that, too.
+    Kernels for float32 contain it, too, and then it is also compiled for float32.
     """
     try:
         compiled = users_kernel(_copy(function))
@@ -106,16 +107,16 @@ def _compiled(name: str, form: Form, function: FunctionType) -> Any:
     (overload,) = compiled.overloads.values()
     result = overload.signature.return_type
     if not isinstance(result, form.results):
-        raise check.reject(name, form.allowed, f"{function!r}, which gives {result}")
+        raise check.reject(name, form.allowed, f"{function!r}, which returns {result}")
     if refusal := form.refusal(compiled):
         raise check.reject(name, form.allowed, f"{function!r}, which {refusal}")
     return compiled
 
 
 def _copy(function: FunctionType) -> FunctionType:
-    """A copy that stays as it is, and holds nothing from around the function but what that uses.
+    """A copy that never changes, and only keeps those outer names that the function uses.
 
-    Without default values, since kernels give every argument.
+    It has no default values, since kernels pass every argument.
     """
     names = _names(function.__code__)
     around = {name: value for name, value in function.__globals__.items() if name in names}
@@ -126,7 +127,7 @@ def _copy(function: FunctionType) -> FunctionType:
 
 
 def _used(function: FunctionType) -> _Used:
-    """All that the machine code of a function depends on."""
+    """Everything that the machine code of a function depends on."""
     around = [function.__globals__.get(name) for name in sorted(_names(function.__code__))]
     cells = [content for cell in function.__closure__ or () for content in _contents(cell)]
     return [function.__code__, *around, *cells]
@@ -137,13 +138,13 @@ def _are_identical(one: _Used, other: _Used) -> bool:
 
 
 def _names(code: CodeType) -> set[str]:
-    """Names that a function may look up outside of it, those of functions within included."""
+    """Names that a function may look up outside, including those of inner functions."""
     inner = (_names(part) for part in code.co_consts if isinstance(part, CodeType))
     return set(code.co_names).union(*inner)
 
 
 def _contents(cell: CellType) -> list[object]:
-    """What a cell of a closure holds; it may be empty."""
+    """The content of a closure's cell; it may be empty."""
     try:
         return [cell.cell_contents]
     except ValueError:

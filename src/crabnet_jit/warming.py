@@ -1,4 +1,4 @@
-"""Compiling ahead, for a quick first result: on a server, in an image, on the machines of a cluster."""
+"""Compiling in advance, for a quick first result: on a server, in an image, on a cluster's machines."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,15 +20,15 @@ from crabnet_jit.reading.texts import Rows, read_texts
 from crabnet_jit.training.objective import Objective
 from crabnet_jit.training.trainer import Trainer
 
-_ONE_PANEL, _SEVERAL = 16, 32  # samples: the numbers of panels that have machine code of their own
+_ONE_PANEL, _SEVERAL = 16, 32  # samples: one panel and several panels have separate machine code
 
 
 def warmup() -> None:
     """Compile what the article's job and predictions need, or load it from the cache on disk.
 
-    It serves any network of ReLU with the mean squared error and plain gradient descent, and batches of any
-    size. Optional: otherwise the first run does it. `Trainer.compile` does the same for any other
-    training, and the command `crabnet-jit warmup` for all that the package has.
+    It covers all ReLU networks with the mean squared error, plain gradient descent, and batches of any size.
+    It is optional: otherwise, the first run does it. `Trainer.compile` does the same for any other training,
+    and the command `crabnet-jit warmup` for everything in the package.
 
     Examples
     --------
@@ -42,7 +42,7 @@ def warmup() -> None:
 
 
 def everything() -> Iterator[tuple[str, Callable[[], object]]]:
-    """All that the command line and `fit` can need, piece by piece: a name, and what compiles it."""
+    """Everything that the command line and `fit` may need, piece by piece: a name, and what compiles it."""
     yield "random numbers", partial(StdRng(0).next_u64, 1)
     yield "numbers of tables", partial(read_texts, Rows.of(["1"]), 1, ".")
     for dtype in ("float64", "float32"):
@@ -81,7 +81,7 @@ def _predict_few(dtype: str) -> None:
 
 
 def _train(dtype: str, batch_size: int, activation: str = "relu", **options: Any) -> None:
-    """Training and validation with such batches, from both kinds of sources."""
+    """Compile training and validation for such batches, from both kinds of sources."""
     x = np.linspace(0.0, 1.0, 2 * batch_size)[:, None]
     y = np.ones_like(x)  # right for every loss
     loss = as_loss("loss", options.get("loss", "mse"))
@@ -96,24 +96,24 @@ def _train(dtype: str, batch_size: int, activation: str = "relu", **options: Any
 
 
 def _train_with_gaps(dtype: str, loss: Loss) -> None:
-    """With targets of which some are unknown."""
+    """Compile training with partly unknown targets."""
     y = np.array([[1.0, 0.0], [1.0, np.nan]])  # right for every loss
     net = NN(1, [2], 2 * loss.n_heads, rng=1, dtype=dtype)
     Trainer(net, ArraySource([0.0, 1.0], y, 2, rng=1), loss=loss).compile()
 
 
 def _train_derivatives(activation: Activation, dtype: str, **options: Any) -> None:
-    """With derivatives as data."""
+    """Compile training with derivatives as data."""
     x = np.linspace(0.5, 1.0, _ONE_PANEL)
     net = NN(1, [2], 1, rng=1, activation=activation, dtype=dtype)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that slopes jump
+        warnings.simplefilter("ignore")  # slopes that jump
         Trainer(net, ArraySource(x, x**2, _ONE_PANEL, dy=2 * x), **options).compile()
         Objective(net, x, x**2, dy=2 * x).loss_and_gradient(net.parameters)
 
 
 def _train_second_order(loss: Loss) -> None:
-    """Both forms: with fewer parameters than samples, and with more."""
+    """Compile both forms: with fewer parameters than samples, and with more."""
     x = np.linspace(0.0, 1.0, _ONE_PANEL)[:, None]
     n_outputs = 2 if loss.name == "cross_entropy" else 1
     y = np.full((_ONE_PANEL, n_outputs), 1.0 / n_outputs)  # right for every loss
@@ -124,7 +124,7 @@ def _train_second_order(loss: Loss) -> None:
 
 
 def _find_error_bars(activation: str) -> None:
-    """With an activation that is compiled into kernels, or one that they call."""
+    """Compile error bars for an activation that is part of kernels, or one that they call."""
     x = np.linspace(-1.0, 1.0, _ONE_PANEL)
     net = NN(1, [2], 1, rng=1, activation=activation)
     trainer = Trainer(net, ArraySource(x, x**2, _ONE_PANEL), optimizer="bayesian_regularization")

@@ -1,1 +1,1 @@
-"""Callbacks that watch and stop a run; the class that all have in common is in `training/run.py`."""
+"""Callbacks that watch and stop a run; their base class is in `training/run.py`."""

@@ -23,7 +23,7 @@ class Checkpoint(Callback):
     every : int, default 100000
         Iterations between two saves.
     options : dict, optional
-        Other values to keep in the file, of the types that JSON has.
+        Other values to keep in the file, of types that JSON has.
 
     Attributes
     ----------

@@ -19,10 +19,10 @@ class LogFile(Callback):
     Parameters
     ----------
     path : path-like
-        A file with the ending .csv for comma-separated values with a header, or .jsonl for one JSON object a
-        line. A new run replaces the file; a resumed run keeps the rows up to its iteration and adds to them.
-        If a row cannot be written, there is a warning and the run goes on. JSON has no infinity and no NaN,
-        so they are written as null.
+        A file with the suffix .csv for comma-separated values with a header, or .jsonl for one JSON object
+        per line. A new run replaces the file; a resumed run keeps the rows up to its iteration and adds to
+        them. If a row cannot be written, there is a warning and the run goes on. JSON has no infinity and no
+        NaN, so they are written as null.
     every : int, default 1000
         Iterations between two rows.
 
@@ -48,7 +48,7 @@ class LogFile(Callback):
     def __init__(self, path: str | PathLike[str], every: int = 1000) -> None:
         self.path = check.path("path", path)
         if self.path.suffix not in (".csv", ".jsonl"):
-            raise check.reject("path", "a name with the ending .csv or .jsonl", repr(str(path)))
+            raise check.reject("path", "a name with the suffix .csv or .jsonl", repr(str(path)))
         self.every = check.integer("every", every, 1)
         self._last = 0
         self._is_torn = False  # the last row may be incomplete

@@ -15,7 +15,7 @@ _LINE_SECONDS = 5.0  # between two lines where there is no bar
 
 
 class ProgressBar(Callback):
-    """Show iterations, iterations a second, running loss and time left.
+    """Show iterations, iterations per second, running loss and time left.
 
     With tqdm (`pip install crabnet-jit[progress]`) it is a bar, in notebooks a widget; without tqdm, it is a
     line every 5 seconds and one at the end. Output that cannot be written is lost, and does not end the run.
@@ -119,7 +119,7 @@ class Meter:
         return True
 
     def show(self, done: int, short: str, long: str, is_stopped: bool = False) -> None:
-        """Show the iterations that are done, with a text for the bar or for a line."""
+        """Show the iterations done, with a text for the bar or for a line."""
         if self._bar is not None:
             try:
                 self._bar.set_postfix_str(short, refresh=False)

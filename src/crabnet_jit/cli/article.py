@@ -1,4 +1,4 @@
-"""`crabnet-jit gaussian`: the article's job, or another training on its target."""
+"""`crabnet-jit gaussian`: the article's job, or other training on its target."""
 
 import argparse
 import contextlib
@@ -46,7 +46,7 @@ _leave.is_immediate = True  # type: ignore[attr-defined]  # it does not raise
 
 @contextlib.contextmanager
 def _nothing_to_keep() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the process at once, without a wait for the compiler."""
+    """Ctrl-C and SIGTERM end the process at once, without waiting for the compiler."""
     is_main = threading.current_thread() is threading.main_thread()
     numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
     before = {number: signal.signal(number, _leave) for number in numbers}
@@ -69,13 +69,13 @@ def _schedule(options: argparse.Namespace, optimizer: Optimizer) -> Schedule | N
 
 
 def _source(options: argparse.Namespace, optimizer: Optimizer, rng: StdRng) -> Source:
-    """Points of the article's box: fresh ones in each iteration, or the first ones always."""
+    """Points in the article's box: new ones in each iteration, or always the first ones."""
     source = UniformSource(StandardGaussian(), LOW, HIGH, options.batch_size, rng)
     return ArraySource(*source.batch(0), options.batch_size) if optimizer.is_second_order else source
 
 
 def _logged(trainer: Trainer, iteration: int, running_loss: float) -> float:
-    """The loss that a line of the log has: where single losses have no noise, that of its iteration."""
+    """The loss in a line of the log: if single losses have no noise, that of the iteration."""
     if not trainer.optimizer.is_second_order:
         return running_loss
     history = trainer.history
@@ -127,7 +127,9 @@ def gaussian(options: argparse.Namespace) -> None:
                 callbacks=watch.callbacks,
             )
     except OSError as error:
-        if error is not watch.unwritten:  # a last checkpoint costs no result; `watch.close` raises its error
+        if (
+            error is not watch.unwritten
+        ):  # a failed last checkpoint costs no result; `watch.close` raises its error
             raise
     finally:
         seconds = time.perf_counter() - compiled

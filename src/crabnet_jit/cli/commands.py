@@ -1,4 +1,4 @@
-"""The commands, as far as nothing has to be loaded for them: their names, the help, the version."""
+"""The parts of commands that need no imports: names, help, version."""
 
 import argparse
 import contextlib
@@ -11,18 +11,18 @@ from typing import Any, NoReturn
 from crabnet_jit import __version__
 
 USAGE_ERROR = 2  # the exit code
-_EXACT_INTEGER = 2**53  # up to here, floats are every integer
+_EXACT_INTEGER = 2**53  # up to here, floats hold every integer
 _DESCRIPTION = (
     "Train small neural networks in compiled loops. To learn the column y of points.csv from the column x: "
     "crabnet-jit fit points.csv --inputs x --outputs y --save model.npz; to apply what was learned: "
     "crabnet-jit predict model.npz new.csv. `crabnet-jit COMMAND --help` shows the options of a command."
 )
 
-#: What each does, and more about it.
+#: What each command does, and more about it.
 COMMANDS = {
     "gaussian": (
         "train a network on the article's example, a Gaussian of two inputs",
-        "The defaults are the article's job. The log goes to standard output, all else to standard error.",
+        "The defaults are the article's job. The log goes to standard output, the rest to standard error.",
     ),
     "fit": (
         "train a network on a CSV file",
@@ -34,33 +34,33 @@ COMMANDS = {
         "Writes its columns, and one column NAME_predicted for each output.",
     ),
     "describe": (
-        "say what is in a table",
-        "For each column its type as it would be taken, missing values, how many values are different, their "
-        "range or the most frequent ones, and remarks. With --outputs also what fit would make of them.",
+        "describe the columns of a table",
+        "Shows the type of each column, its missing values, the number of distinct values, their range or "
+        "the most frequent ones, and remarks. With --outputs, also which task fit would choose for them.",
     ),
     "plot": (
         "draw a saved network",
-        "Needs matplotlib. Numbers that begin with a minus are written as in --low=-1,0.",
+        "Needs matplotlib. Write numbers that begin with a minus like --low=-1,0.",
     ),
     "export": (
         "write a saved network as a C, Fortran or Python program, or as a file for other programs",
-        "The ending says what: .c (C99; compiled with -DPREFIX_SELF_TEST, it tests itself), .f90 (a Fortran "
-        "module, and the C file that it calls), .onnx, .safetensors, .py (Python that needs only math).",
+        "The suffix selects the format: .c (C99; compiled with -DPREFIX_SELF_TEST, it tests itself), .f90 (a "
+        "Fortran module, and the C file that it calls), .onnx, .safetensors, .py (Python with math only).",
     ),
     "warmup": (
-        "compile everything ahead, so that first runs start at once",
-        "Machine code is kept on disk, so that the first run on a server or in an image need not compile. It "
-        "is for this version, this processor and this user; NUMBA_CACHE_DIR names another folder for it.",
+        "compile everything in advance, so that first runs start at once",
+        "Machine code is cached on disk, so that the first run on a server or in an image need not compile. "
+        "It is for this version, processor and user; NUMBA_CACHE_DIR selects another folder for it.",
     ),
     "completion": (
-        "print a script by which a shell completes commands, options and files",
+        "print a script that makes a shell complete commands, options and files",
         "For bash: crabnet-jit completion bash > ~/.local/share/bash-completion/completions/crabnet-jit. "
         "Needs shtab.",
     ),
 }
 
 SHELLS = ("bash", "zsh", "fish")  # with completion
-_LISTS = ("SIZES", "NAMES", "NUMBERS")  # what options are shown to take
+_LISTS = ("SIZES", "NAMES", "NUMBERS")  # metavars of options that take lists
 
 
 def whole_number(text: str) -> int:
@@ -79,12 +79,12 @@ def real_number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        hint = "; the decimal mark is a point" if "," in text else ""
+        hint = "; the decimal sign is a point" if "," in text else ""
         raise argparse.ArgumentTypeError(f"must be a number, got {text!r}{hint}") from None
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults, but none that says nothing."""
+    """Shows defaults, except uninformative ones."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         says_nothing = action.default is None or action.default is False or action.default == ""
@@ -92,18 +92,18 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, with what was probably meant."""
+    """A parser whose errors are one line, with a suggestion of what was meant."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, formatter_class=_Formatter)
         self.register("type", int, whole_number)
         self.register("type", float, real_number)
         self._words: list[str] = []
-        self.commands: dict[str, Parser] = {}  # those of all commands
-        self.with_all_options: Callable[[], Parser] = lambda: self  # one whose commands have their options
+        self.commands: dict[str, Parser] = {}  # the parsers of all commands
+        self.with_all_options: Callable[[], Parser] = lambda: self  # a parser with all commands' options
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse does, but what is not known is an error of the command that does not know it."""
+        """Like argparse, but unknown arguments are errors of the command to which they were given."""
         self._words = [*(sys.argv[1:] if args is None else args)]
         self._refuse_unknown_options()
         namespace, more = super().parse_known_args(self._words, namespace)
@@ -114,7 +114,7 @@ class Parser(argparse.ArgumentParser):
     def _refuse_unknown_options(self) -> None:
         known = [*self._option_string_actions]
         own = self._words
-        if self._subparsers is not None:  # the options of a command are not its own
+        if self._subparsers is not None:  # the main parser does not have a command's options
             own = list(itertools.takewhile(lambda word: word.startswith("-"), own))
         for word in itertools.takewhile(lambda word: word != "--", own):
             name = word.partition("=")[0]
@@ -133,7 +133,7 @@ class Parser(argparse.ArgumentParser):
         return f"{elsewhere[0]} has it" if elsewhere else hints.of_option(name, known)
 
     def error(self, message: str) -> NoReturn:
-        """One line instead of argparse's usage and message."""
+        """Print one line instead of argparse's usage and message."""
         from crabnet_jit.cli import hints
 
         lists = [name for name, action in self._option_string_actions.items() if action.metavar in _LISTS]
@@ -143,7 +143,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser_of_commands() -> tuple[Parser, dict[str, Parser]]:
-    """The parser of the command line, and those of its commands, without their options."""
+    """The parser of the command line, and the parsers of its commands, without their options."""
     parser = Parser(prog="crabnet-jit", description=_DESCRIPTION)
     parser.add_argument("-V", "--version", action="version", version=f"crabnet-jit {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

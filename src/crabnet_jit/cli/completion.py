@@ -1,6 +1,6 @@
-"""`crabnet-jit completion`: a script by which a shell completes commands, options and files.
+"""`crabnet-jit completion`: a script that makes a shell complete commands, options and files.
 
-It is made once, and starts no Python at the tab key.
+It is made once; the tab key does not start Python.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from crabnet_jit.cli.pictures import KINDS, TARGETS
 from crabnet_jit.data.columns import MISSING
 from crabnet_jit.training.settings import POLICIES
 
-#: What options may be, where it is one of some names.
+#: The choices of options that take one of several names.
 _CHOICES = {
     "activation": ACTIVATIONS,
     "dtype": ("float32", "float64"),

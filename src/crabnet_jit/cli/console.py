@@ -1,4 +1,4 @@
-"""What is said to people: it never ends a run, nor costs its result."""
+"""Messages to people, which never end a run or cost its result."""
 
 import contextlib
 import os
@@ -9,16 +9,16 @@ from crabnet_jit.quiet_file import QuietFile, give_up
 
 
 def say(text: str) -> None:
-    """A line on standard error, if there is one that can be written to."""
+    """Print a line on standard error, if that can be written to."""
     if sys.stderr is not None:
         QuietFile(sys.stderr).write(text + "\n")
 
 
 @contextlib.contextmanager
 def standard_error() -> Iterator[None]:
-    """A context in which a process that was started without standard error has one that goes nowhere.
+    """A context that gives a process without standard error one that discards everything.
 
-    Else libraries fail that write to it, and the next file that is opened gets its number.
+    Otherwise, libraries that write to it would fail, and the next opened file would get its number.
     """
     if sys.stderr is not None:
         yield
@@ -30,14 +30,14 @@ def standard_error() -> Iterator[None]:
 class Log:
     """Lines on standard output that are a result.
 
-    If they cannot be written, the work goes on, and `close` raises the error when all else is done.
+    If they cannot be written, the work goes on, and `close` raises the error when everything else is done.
     """
 
     def __init__(self) -> None:
         self._error: OSError | None = None
 
     def print(self, text: str) -> None:
-        """Write a line, unless one could not be written before."""
+        """Write a line, unless an earlier one could not be written."""
         if self._error is not None:
             return
         try:
@@ -47,13 +47,13 @@ class Log:
             give_up(sys.stdout)
 
     def close(self) -> None:
-        """Raise the error that came first."""
+        """Raise the first error, if any."""
         if self._error is not None:
             raise self._error
 
 
 def abandon_output() -> None:
-    """If standard output is full, or its reader has gone: Python would try it again at exit."""
+    """Give up standard output, which is full or has lost its reader: Python would try again at exit."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""`crabnet-jit describe`: what is in a table, and what `fit` would make of it."""
+"""`crabnet-jit describe`: the contents of a table, and the task that `fit` would choose for it."""
 
 import argparse
 import hashlib
@@ -15,14 +15,14 @@ from crabnet_jit.data.table import Cells, Table, TableError
 
 _TITLES = ("column", "type", "missing", "distinct", "values", "remarks")
 _MAX_WIDTH = 40  # characters of a name or a value
-_N_LISTED = 3  # values of a column
-_N_CLASSES = 10  # that are listed
+_N_LISTED = 3  # values listed for a column
+_N_CLASSES = 10  # classes listed
 
 _Counts = list[tuple[object, int]]
 
 
 def describe(options: argparse.Namespace) -> None:
-    """Write a line for each column, and what the outputs would be."""
+    """Write a line for each column, and the task for the outputs."""
     table = read_table(options.file, reading_of(options))
     outputs = [table.column(name) for name in options.outputs or ()]
     lines = [
@@ -39,14 +39,14 @@ def describe(options: argparse.Namespace) -> None:
 
 
 def _described(table: Table) -> Iterator[Sequence[str]]:
-    """For each column its name, type, missing values, distinct values, values and remarks."""
+    """The name, type, missing values, distinct values, values and remarks of each column."""
     names: set[str] = set()
     first: dict[bytes, str] = {}
     for index, name in enumerate(table.header):
         called = _shown(name) or f"(column {index + 1})"
         remarks = [] if name else ["no name"]
         if name in names:
-            remarks.append("a name that stands twice")
+            remarks.append("duplicate name")
         names.add(name)
         try:
             cells = table.column_at(index)
@@ -63,7 +63,7 @@ def _described(table: Table) -> Iterator[Sequence[str]]:
 
 
 def _counts(cells: Cells) -> _Counts:
-    """The different values and how often they occur, the most frequent first."""
+    """The distinct values and their counts, the most frequent first."""
     values = cells.values[~cells.is_missing]
     if values.dtype == object:  # NumPy would sort all of them
         counts = Counter(values.tolist()).items()
@@ -74,7 +74,7 @@ def _counts(cells: Cells) -> _Counts:
 
 
 def _digest(cells: Cells) -> bytes:
-    """The same for the same columns."""
+    """A digest that is the same for equal columns."""
     values = cells.values
     content = "\0".join(values).encode() if values.dtype == object else values.tobytes()
     return hashlib.sha256(content + cells.is_missing.tobytes()).digest()
@@ -87,7 +87,7 @@ def _remarks(cells: Cells, n_distinct: int) -> list[str]:
     if cells.kind == "date":
         remarks.append("make it a number, such as the days since a date, or leave it out")
     if cells.kind == "text" and n_distinct > MAX_CATEGORIES:
-        remarks.append(f"too many different texts for an input, which may have {MAX_CATEGORIES}")
+        remarks.append(f"too many distinct strings for an input; at most {MAX_CATEGORIES}")
     return remarks
 
 
@@ -107,7 +107,7 @@ def _listed(counts: _Counts, n: int) -> str:
 
 
 def _task(outputs: Sequence[Cells]) -> str:
-    """What `--task auto` makes of these outputs."""
+    """The task that `--task auto` chooses for these outputs."""
     names = ", ".join(_shown(cells.name) for cells in outputs)
     task = auto_task(outputs)
     text = f"outputs {names}: --task auto is {task}"
@@ -120,12 +120,12 @@ def _task(outputs: Sequence[Cells]) -> str:
         check_classes(cells)
         return f"{text}, {classes}"
     if cells.kind == "integer" and 1 < len(counts) <= FEW_VALUES:
-        return f"{text}; --task classification would be of {classes}"
+        return f"{text}; --task classification would have {classes}"
     return text
 
 
 def _shown(value: object) -> str:
-    """A name or a value for a terminal, in one line and of bounded length."""
+    """A name or a value for a terminal, on one line and of bounded length."""
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() and abs(value) < 1e9 else f"{value:.6g}"
     text = str(value)
@@ -134,7 +134,7 @@ def _shown(value: object) -> str:
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Columns of texts, each as wide as its longest text."""
+    """Aligned columns, each as wide as its longest cell."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = ([text.ljust(width) for text, width in zip(line, widths, strict=True)] for line in lines)
     return ["  ".join(line).rstrip() for line in padded]

@@ -7,6 +7,6 @@ from crabnet_jit import load
 
 
 def export(options: argparse.Namespace) -> None:
-    """Write the file, and for some endings one beside it."""
+    """Write the file, and for some suffixes a second one."""
     net = load(options.model)
     crabnet_jit.export(net, options.to, prefix=options.prefix, dtype=options.dtype, header=options.header)

@@ -40,8 +40,8 @@ from crabnet_jit.training.run import Callback, Run
 
 TASKS = "auto", "regression", "classification"
 _NO_TEXT = ".gz", ".bz2", ".xz", ".parquet", ".feather", ".arrow", ".xlsx"
-_FEW_ROWS = 10  # whose scores say little
-_HINT = "; --missing drop leaves such rows out, --missing mean takes the mean"
+_FEW_ROWS = 10  # too few for meaningful scores
+_HINT = "; --missing drop leaves such rows out, --missing mean uses the mean"
 
 
 def fit(options: argparse.Namespace) -> None:
@@ -55,9 +55,9 @@ def fit(options: argparse.Namespace) -> None:
     for name in ("inputs", "outputs"):
         given = getattr(options, name)
         if len(set(given)) < len(given):
-            raise check.reject(f"--{name}", "different columns", ",".join(given))
+            raise check.reject(f"--{name}", "distinct columns", ",".join(given))
     if both := set(options.outputs).intersection(options.inputs):
-        raise check.reject("--outputs", "columns that are no inputs", min(both))
+        raise check.reject("--outputs", "columns that are not inputs", min(both))
     table = read_table(options.file, reading_of(options))
     about_missing = _missing(table, options)
     x, y = table.select(options.inputs), _outputs(table, options.outputs)
@@ -103,7 +103,7 @@ def fit(options: argparse.Namespace) -> None:
     watch.say_end(history.training)
     if options.save is not None:
         files.save(net, options.save)
-    say(f"{history.n_iterations} iterations, {time.perf_counter() - start:.2f} s, compiling included")
+    say(f"{history.n_iterations} iterations, {time.perf_counter() - start:.2f} s, including compilation")
     shown = history.training_rows
     for what, rows in (("training", history.training_rows), ("validation", history.validation_rows)):
         if rows.size > 0:
@@ -112,8 +112,8 @@ def fit(options: argparse.Namespace) -> None:
             _say_scores(what, net.output_names, score(net, x.take(rows), y.take(rows), of_rows))
     if 0 < history.validation_rows.size < _FEW_ROWS:
         say(
-            f"{counted(history.validation_rows.size, 'row')} set aside for validation: too few for scores to "
-            "rely on; a larger --validation sets aside more, --validation 0 trains on all rows"
+            f"{counted(history.validation_rows.size, 'row')} set aside for validation: too few for reliable "
+            "scores; a larger --validation sets aside more, --validation 0 trains on all rows"
         )
     pictures.draw_fit(net, net.encode(x.take(shown)), y.take(shown), net.input_names, net.output_names)
     watch.close()
@@ -125,7 +125,7 @@ def _outputs(table: Table, names: Sequence[str]) -> Table | Cells:
 
 
 class _SayFirst(Callback):
-    """Says how the table was understood, once all options are known to be right."""
+    """Reports how the table was read, once all options have been checked."""
 
     def __init__(self, *lines: str) -> None:
         self._lines = lines
@@ -139,7 +139,7 @@ class _SayFirst(Callback):
 
 
 def _missing(table: Table, options: argparse.Namespace) -> list[str]:
-    """What is to be said of missing values; an error if there may be none, or too many."""
+    """Remarks on missing values; an error if none are allowed, or if there are too many."""
     check.choice("--missing", options.missing, MISSING)
     inputs, outputs = ([table.column(name) for name in names] for names in (options.inputs, options.outputs))
     weights = [table.column(options.weights)] if options.weights else []
@@ -147,12 +147,13 @@ def _missing(table: Table, options: argparse.Namespace) -> list[str]:
     if options.missing == "error" and any(cells.is_missing.any() for cells in ruled):
         place = _first_missing(table, ruled)
         raise TableError(f"{place}: the value is missing, as in other cells ({_counts(ruled)}){_HINT}")
+
     needed = ruled if options.missing == "drop" else weights
     is_unusable = np.any([np.zeros(table.n_rows, bool), *(cells.is_missing for cells in needed)], axis=0)
     is_unknown = np.all([cells.is_missing for cells in outputs], axis=0)
     if (is_unusable | is_unknown).all():
         counts = _counts([*ruled, *outputs])
-        raise TableError(f"{table.source}: must have rows without missing values, has none ({counts})")
+        raise TableError(f"{table.source}: must have rows without missing values, but has none ({counts})")
     for cells in (*ruled, *outputs):
         if cells.is_missing.all():
             raise TableError(f"{table.source}, column {check.shown(cells.name)}: has no value in any row")
@@ -160,7 +161,7 @@ def _missing(table: Table, options: argparse.Namespace) -> list[str]:
     if counts := _counts(ruled):
         done = [_left_out(is_unusable)] if is_unusable.any() else []
         if options.missing == "mean" and _counts(inputs):
-            done.append("inputs are taken as their mean")
+            done.append("inputs are replaced by their mean")
         said.append(f"missing values: {counts}; {', '.join(done)}")
     if counts := _counts(outputs):
         done = ["they do not count"] if len(outputs) > 1 else []
@@ -170,7 +171,7 @@ def _missing(table: Table, options: argparse.Namespace) -> list[str]:
 
 
 def _counts(columns: Sequence[Cells]) -> str:
-    """How many values are missing in which columns."""
+    """The number of missing values in each column that has any."""
     missing = {cells.name: int(cells.is_missing.sum()) for cells in columns}
     return ", ".join(f"{check.shown(name)} {n}" for name, n in missing.items() if n > 0)
 
@@ -180,7 +181,7 @@ def _left_out(is_unusable: NDArray[np.bool_]) -> str:
 
 
 def _first_missing(table: Table, columns: Sequence[Cells]) -> str:
-    """Where the first missing value is."""
+    """The position of the first missing value."""
     return table.place(*min((int(c.is_missing.argmax()), c.name) for c in columns if c.is_missing.any()))
 
 
@@ -195,10 +196,10 @@ def _weights(table: Table, name: str | None) -> Any:
 
 
 def _loss(options: argparse.Namespace, outputs: Sequence[Cells]) -> tuple[Loss | str, str]:
-    """The loss of the task, and what is to be said: what "auto" decides."""
+    """The loss of the task, and a remark on what "auto" has chosen."""
     task, loss = check.choice("--task", options.task, TASKS), str(options.loss)
     if options.quantiles is not None and loss != Quantile.name:
-        raise check.reject("--quantiles", f"left out, but for --loss {Quantile.name}", f"--loss {loss}")
+        raise check.reject("--quantiles", f"left out, except for --loss {Quantile.name}", f"--loss {loss}")
     if loss != "auto":
         if task != "auto" and as_loss("--loss", loss).is_regression != (task == "regression"):
             raise check.reject("--loss", f"auto, or one for a {task}", loss)
@@ -217,7 +218,7 @@ def _loss(options: argparse.Namespace, outputs: Sequence[Cells]) -> tuple[Loss |
 
 
 def _values(outputs: Sequence[Cells], task: str) -> str:
-    """The classes, or what may be classes."""
+    """The classes, or values that may be classes."""
     if len(outputs) > 1 or outputs[0].kind == "number":
         return ""
     values = np.unique(outputs[0].values[~outputs[0].is_missing]).tolist()
@@ -228,7 +229,7 @@ def _values(outputs: Sequence[Cells], task: str) -> str:
 
 
 def _say_progress(n_iterations: int, done: int, loss: float, validation_loss: float | None) -> None:
-    """A line for each tenth of the iterations."""
+    """Print a line for each tenth of the iterations."""
     if done * 10 // n_iterations > (done - 1) * 10 // n_iterations:
         more = "" if validation_loss is None else f", validation loss {validation_loss:.6g}"
         say(f"{done} of {n_iterations} iterations: loss {loss:.6g}{more}")
@@ -252,16 +253,16 @@ def predict(options: argparse.Namespace) -> None:
     _check_output(options.output)
     net = files.load(options.model)
     if options.probabilities and net.classes is None:
-        raise check.reject("--probabilities", "asked of a network with classes", "one of a regression")
+        raise check.reject("--probabilities", "used for a network with classes", "a regression")
     if options.interval is not None and net.interval_level is None and not net.schema.quantiles:
         allowed = (
-            "asked of a network that knows the noise, after a fit with the loss quantile or gaussian_nll"
+            "used for a network that knows the noise, after a fit with the loss quantile or gaussian_nll"
         )
         raise check.reject("--interval", allowed, "one that does not")
     table = read_table(options.file, reading_of(options))
     names = _predicted_names(net, options)
     if there := set(table.header).intersection(names):
-        raise TableError(f"{table.source}: has a column {min(there)!r} already")
+        raise TableError(f"{table.source}: it already has a column {min(there)!r}")
     x = inputs_for(net.schema.columns, net.feature_names or net.input_names, table)
     cells = [[""] * len(names) for _ in range(table.n_rows)]
     for row, predicted in zip(*_predictions(net, x, options), strict=True):
@@ -278,11 +279,11 @@ def predict(options: argparse.Namespace) -> None:
 def _check_output(path: str) -> None:
     ending = Path(path).suffix.lower()
     if ending in _NO_TEXT:
-        raise check.reject("--output", "a file of text, such as .csv", f"one that ends with {ending}")
+        raise check.reject("--output", "a text file, such as .csv", f"one that ends with {ending}")
 
 
 def _predicted_names(net: NN, options: argparse.Namespace) -> list[str]:
-    """Of the columns that are added."""
+    """The names of the columns that are added."""
     if net.classes is None:
         ends = () if options.interval is None else ("low", "high")
         names = net.output_names
@@ -296,7 +297,7 @@ def _predicted_names(net: NN, options: argparse.Namespace) -> list[str]:
 
 
 def _predictions(net: NN, x: Table, options: argparse.Namespace) -> tuple[NDArray[np.intp], list[list[Any]]]:
-    """The rows that have predictions, and these."""
+    """The rows with predictions, and the predictions."""
     columns = [x.column(name) for name in x.header]
     is_missing = np.any([cells.is_missing for cells in columns], axis=0)
     rows = np.arange(x.n_rows)
@@ -306,7 +307,7 @@ def _predictions(net: NN, x: Table, options: argparse.Namespace) -> tuple[NDArra
     if net.schema.missing == "drop":
         rows = np.flatnonzero(~is_missing)
         if is_missing.any():
-            say(f"{is_missing.sum()} of {x.n_rows} rows miss values, and have no prediction")
+            say(f"{is_missing.sum()} of {x.n_rows} rows have missing values and no prediction")
     if rows.size == 0:
         return rows, []
     part = x.take(rows)
@@ -316,7 +317,7 @@ def _predictions(net: NN, x: Table, options: argparse.Namespace) -> tuple[NDArra
         values = np.hstack([values.reshape(len(values), -1), ends.reshape(len(values), -1)])
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         row = rows[int((~np.isfinite(values)).reshape(len(values), -1).any(axis=1).argmax())]
-        raise TableError(f"{x.source}, {x.unit} {x.lines[row]}: the prediction is too large for a number")
+        raise TableError(f"{x.source}, {x.unit} {x.lines[row]}: the prediction overflows")
     shown = values.reshape(len(values), -1).tolist()
     if options.probabilities:
         shown = [[*own, *more] for own, more in zip(shown, net.predict_proba(part).tolist(), strict=True)]

@@ -1,4 +1,4 @@
-"""What was probably meant by a command line with a mistake."""
+"""Suggestions for command lines with a mistake."""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from crabnet_jit import other_names
 
 _FIT = "crabnet-jit fit points.csv --inputs x --outputs y"
-# Where a command line is not complete.
+# For incomplete command lines.
 _WHAT_TO_TYPE = {"--inputs, --outputs": f"type {_FIT}; the article's job is crabnet-jit gaussian"}
 _TABLES = (".csv", ".tsv", ".txt", ".gz", ".parquet", ".xlsx", ".feather")
 
@@ -24,12 +24,12 @@ def of_command(name: str, known: Sequence[str]) -> str:
 
 
 def is_table(name: str) -> bool:
-    """Whether the name of a file is that of a table."""
+    """Whether a file's name is that of a table."""
     return name.lower().endswith(_TABLES)
 
 
 def of_option(name: str, known: Sequence[str]) -> str:
-    """What to type instead of this option, all of them as they are typed."""
+    """What to type instead of this option; names are given as they are typed."""
     names = [option.lstrip("-").replace("-", "_") for option in known]
     return other_names.option_hint(name.lstrip("-").replace("-", "_"), names)
 
@@ -47,7 +47,7 @@ def of_error(message: str, words: Sequence[str], lists: Sequence[str]) -> str:
 
 
 def _joined(words: Sequence[str], lists: Sequence[str]) -> str:
-    """How to type a list whose values are words of their own."""
+    """How to type a list whose values are separate words."""
     for k, word in enumerate(words):
         values = list(takewhile(_may_be_of_a_list, words[k + 1 :])) if word in lists else []
         if len(values) > 1:

@@ -1,4 +1,4 @@
-"""The command line: `gaussian` is the article's job; `fit`, `predict` and `plot` are for other data."""
+"""The command line: `gaussian` is the article's job; `fit`, `predict` and `plot` are for your own data."""
 
 import gc
 import sys
@@ -19,13 +19,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             abandon_output()
             return 1
         if is_process:
-            gc.disable()  # to look for garbage in what is imported takes a fifth of a warm start
+            gc.disable()  # collecting garbage during imports takes a fifth of a warm start
         from crabnet_jit.cli.run import run  # noqa: PLC0415  # it loads Numba
 
         return run(arguments, on_loaded=_collect_from_here_on if is_process else None)
 
 
 def _collect_from_here_on() -> None:
-    """Look for garbage again, in what comes after the imports."""
+    """Collect garbage again, in what comes after the imports."""
     gc.freeze()
     gc.enable()

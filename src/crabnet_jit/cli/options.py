@@ -1,7 +1,7 @@
-"""The options of all commands, and where their files may be.
+"""The options of all commands, and checks of their files.
 
-What the help of a command names is imported when its options are added: most of it loads Numba, which takes
-longer than some commands.
+Modules whose names the help lists are imported when a command's options are added: most of them load Numba,
+which takes longer than some commands.
 """
 
 import argparse
@@ -15,16 +15,16 @@ from crabnet_jit import check, other_names
 from crabnet_jit.cli.commands import SHELLS, Parser, parser_of_commands, real_number, whole_number
 from crabnet_jit.places import follow, is_same
 
-# The shortest command lines that are complete, and options that a resumed run may have of its own.
+# The shortest complete command lines, and options that a resumed run may change.
 _SHORTEST_COMMANDS = {"gaussian": ["gaussian"], "fit": ["fit", "-", "--inputs", "x", "--outputs", "y"]}
 _MAY_CHANGE = {"iterations", "log_every", "threads"}
 
 _SECOND_ORDER = "levenberg_marquardt and bayesian_regularization"
-# What the help of `gaussian` says of the steps, besides their defaults.
+# Remarks on steps in the help of `gaussian`, besides their defaults.
 _ABOUT_STEPS_OF_GAUSSIAN = {
     "learning_rate": f"{_SECOND_ORDER} have none",
-    "iterations": f"{_SECOND_ORDER} end sooner if they cannot get further",
-    "batch_size": f"fresh ones each time, but always the same ones for {_SECOND_ORDER}",
+    "iterations": f"{_SECOND_ORDER} may converge earlier",
+    "batch_size": f"new ones each time, but always the same ones for {_SECOND_ORDER}",
 }
 _MAX_SIZE = "1GB"
 _TABLE = (
@@ -52,12 +52,12 @@ def _typed(value: object) -> str:
 
 
 def _names(text: str) -> list[str]:
-    """`x,y` as ["x", "y"]; a name with a comma stands in quotes."""
+    """`x,y` as ["x", "y"]; a name with a comma needs quotes."""
     return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [""])]
 
 
 def _numbers(text: str) -> list[float] | float:
-    """`1,2` as [1.0, 2.0]; one number as it is."""
+    """`1,2` as [1.0, 2.0]; a single number as a float."""
     try:
         numbers = [float(number) for number in text.split(",")]
     except ValueError:
@@ -79,7 +79,7 @@ def _or_auto(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def all_options() -> Parser:
-    """Of all commands."""
+    """A parser with the options of all commands."""
     parser, commands = parser_of_commands()
     for command, add_options in _ADD_OPTIONS.items():
         add_options(commands[command])
@@ -87,7 +87,7 @@ def all_options() -> Parser:
 
 
 def _options_of(command: str, defaults: Mapping[str, Any] | None = None) -> Parser:
-    """Of a command; with some defaults of their own, such as those of a checkpoint or a preset."""
+    """A parser with the options of a command; `defaults` may come from a checkpoint or a preset."""
     parser, commands = parser_of_commands()
     if command in _ADD_OPTIONS:
         _ADD_OPTIONS[command](commands[command])
@@ -97,17 +97,17 @@ def _options_of(command: str, defaults: Mapping[str, Any] | None = None) -> Pars
 
 
 def add_reader_options(parser: Parser) -> None:
-    """How a table is read, for all commands that read one."""
+    """Add the options for reading a table, for all commands that read one."""
     parser.add_argument(
         "--delimiter",
         metavar="CHARACTER",
-        help="what separates columns; by default the one of , ; tab | that the first rows have",
+        help="separator of columns; by default the one of , ; tab | that the first rows have",
     )
     parser.add_argument("--decimal", default=".", metavar="SIGN", help="decimal sign of numbers: . or ,")
     parser.add_argument(
         "--na-values",
         metavar="TEXTS",
-        help="cells that are missing values, with commas; besides empty cells, NA, N/A, NaN, null and ?",
+        help="more cells that mean missing, with commas; besides empty ones, NA, N/A, NaN, null and ?",
     )
     parser.add_argument(
         "--no-header", action="store_true", help="the first row has no names; columns are called 1, 2, ..."
@@ -126,7 +126,7 @@ def _add_gaussian(gaussian: Parser) -> None:
         "--preset",
         default="article",
         metavar="NAME",
-        help=f"a set of defaults for the other options: {', '.join(PRESETS)}; those of the steps suit the "
+        help=f"a set of defaults for the other options: {', '.join(PRESETS)}; those for steps suit the "
         "optimizer",
     )
     gaussian.add_argument(
@@ -137,14 +137,14 @@ def _add_gaussian(gaussian: Parser) -> None:
         "--schedule",
         default=preset["schedule"],
         metavar="NAME",
-        help=f"how the learning rate changes: {', '.join(SCHEDULES)}",
+        help=f"schedule of the learning rate: {', '.join(SCHEDULES)}",
     )
     gaussian.add_argument(
         "--decay",
         type=float,
         default=0.99999,
         metavar="FACTOR",
-        help="what multiplies the learning rate in every iteration, with --schedule exponential",
+        help="factor on the learning rate in every iteration, with --schedule exponential",
     )
     gaussian.add_argument(
         "--log-every",
@@ -155,12 +155,14 @@ def _add_gaussian(gaussian: Parser) -> None:
     )
     _add_run(gaussian)
     gaussian.add_argument(
-        "--animate", metavar="FILE", help="a film of the surface as it learns: .gif, .mp4, or .png for frames"
+        "--animate",
+        metavar="FILE",
+        help="write a film of the learning surface: .gif, .mp4, or .png for frames",
     )
     gaussian.add_argument(
         "--rotate",
         metavar="FILE",
-        help="a film of the learned surface as it turns: .gif, .mp4, or .png for frames",
+        help="write a film of the learned surface turning: .gif, .mp4, or .png for frames",
     )
     _add_frames(gaussian)
 
@@ -190,7 +192,7 @@ def _add_run(parser: Parser) -> None:
     parser.add_argument(
         "--resume",
         metavar="FILE",
-        help="go on from a checkpoint; options that are not given are those of its run",
+        help="go on from a checkpoint; options that are not given are taken from it",
     )
     parser.add_argument(
         "--time-limit", type=float, metavar="SECONDS", help="end the run after this time at the latest"
@@ -213,12 +215,12 @@ def _add_run(parser: Parser) -> None:
         default="raise",
         metavar="WHAT",
         help="what to do if a loss is infinite or NaN: raise (end with an error), skip (leave out the step), "
-        "lower_rate (go back, halve the learning rate)",
+        "lower_rate (go back and halve the learning rate)",
     )
     parser.add_argument(
         "--progress",
         action=argparse.BooleanOptionalAction,
-        help="show a progress bar on standard error; by default only if that is a terminal",
+        help="show a progress bar on standard error; by default, only if that is a terminal",
     )
     parser.add_argument(
         "--plot",
@@ -250,7 +252,7 @@ def _add_network(
         type=_sizes,
         default=_typed(hidden),
         metavar="SIZES",
-        help="units of each hidden layer, with commas, such as 32,32; an empty text for no hidden layer",
+        help="units of each hidden layer, with commas, such as 32,32; an empty string for no hidden layer",
     )
     parser.add_argument(
         "--activation",
@@ -262,20 +264,20 @@ def _add_network(
         "--init",
         default=init,
         metavar="NAME",
-        help=f"initial parameters: auto (fits the activation), {', '.join(INITIALIZERS)}",
+        help=f"initial parameters: auto (suits the activation), {', '.join(INITIALIZERS)}",
     )
     parser.add_argument(
         "--dtype", default="float64", metavar="NAME", help="type of all numbers: float32, float64"
     )
     parser.add_argument(
-        "--optimizer", default=optimizer, metavar="NAME", help=f"rule of the steps: {', '.join(OPTIMIZERS)}"
+        "--optimizer", default=optimizer, metavar="NAME", help=f"update rule: {', '.join(OPTIMIZERS)}"
     )
     parser.add_argument(
         "--learning-rate",
         type=_or_auto(real_number),
         default=learning_rate,
         metavar="RATE",
-        help=f"size of the steps, at its highest; {about_steps['learning_rate']}",
+        help=f"size of the steps, at its peak; {about_steps['learning_rate']}",
     )
     parser.add_argument(
         "--iterations",
@@ -289,7 +291,7 @@ def _add_network(
         type=_or_auto(whole_number),
         default=batch_size,
         metavar="N",
-        help=f"samples in the batch of an iteration; {about_steps['batch_size']}",
+        help=f"samples in each batch; {about_steps['batch_size']}",
     )
 
 
@@ -327,50 +329,50 @@ def _add_fit(fit: Parser) -> None:
         "--task",
         default="auto",
         metavar="NAME",
-        help="what to predict: auto (texts and booleans are classes, numbers a regression), regression, "
+        help="what to predict: auto (strings and booleans are classes, numbers a regression), regression, "
         "classification",
     )
     fit.add_argument(
         "--missing",
         default="error",
         metavar="WHAT",
-        help="what to do with missing inputs: error, drop (leave their rows out), mean (take that of the "
-        "training data, which the network keeps); missing outputs are unknown, and do not count",
+        help="what to do with missing inputs: error, drop (leave their rows out), mean (use that of the "
+        "training data, which the network keeps); missing outputs are unknown and do not count",
     )
     fit.add_argument(
         "--loss",
         default="auto",
         metavar="NAME",
-        help=f"what is minimised: auto (what the task asks for), {', '.join(LOSSES)}",
+        help=f"what is minimised: auto (suits the task), {', '.join(LOSSES)}",
     )
     fit.add_argument(
         "--quantiles",
         type=_numbers,
         metavar="NUMBERS",
-        help="for --loss quantile, with commas: 0.05,0.5,0.95; by default 0.5, the median",
+        help="quantiles for --loss quantile, with commas: 0.05,0.5,0.95; by default 0.5, the median",
     )
     fit.add_argument(
-        "--l1", type=float, default=0.0, metavar="FACTOR", help="penalty on the sizes of the parameters"
+        "--l1", type=float, default=0.0, metavar="FACTOR", help="penalty on the absolute parameters"
     )
     fit.add_argument(
         "--l2",
         type=float,
         default=0.0,
         metavar="FACTOR",
-        help="penalty on the squares of the parameters, also called weight decay",
+        help="penalty on the squared parameters, also called weight decay",
     )
     fit.add_argument(
-        "--clip-norm", type=float, metavar="NORM", help="shorten gradients whose norm is above this"
+        "--clip-norm", type=float, metavar="NORM", help="scale down gradients whose norm is above this"
     )
     fit.add_argument(
-        "--clip-value", type=float, metavar="VALUE", help="cut components of the gradient to this size"
+        "--clip-value", type=float, metavar="VALUE", help="limit components of the gradient to this size"
     )
     fit.add_argument(
         "--dropout",
         type=float,
         default=0.0,
         metavar="RATE",
-        help="share of hidden units that are left out at random in each step",
+        help="share of hidden units that are dropped at random in each step",
     )
     fit.add_argument(
         "--validation",
@@ -383,7 +385,7 @@ def _add_fit(fit: Parser) -> None:
         "--output-range",
         type=_ends,
         metavar="ENDS",
-        help="what predictions of numbers never leave: 0,1 between these; 0, (with a comma) above 0",
+        help="range of all predicted numbers: 0,1 for between these; 0, (with a comma) for above 0",
     )
     fit.add_argument(
         "--no-standardize",
@@ -397,7 +399,7 @@ def _add_fit(fit: Parser) -> None:
         "--patience",
         type=int,
         metavar="N",
-        help="end the run after this many validation losses in a row without a better one",
+        help="end the run after this many validation losses in a row without improvement",
     )
     _add_run(fit)
 
@@ -409,14 +411,14 @@ def _add_predict(predict: Parser) -> None:
     predict.add_argument(
         "--probabilities",
         action="store_true",
-        help="write the probability of each class, too, in columns NAME=CLASS",
+        help="also write the probability of each class, in columns NAME=CLASS",
     )
     predict.add_argument(
         "--interval",
         type=float,
         metavar="LEVEL",
-        help="write where new values lie with this probability, too, in columns NAME_low and NAME_high; the "
-        "network must know the noise",
+        help="also write intervals that contain new values with this probability, in columns NAME_low and "
+        "NAME_high; the network must know the noise",
     )
     predict.add_argument(
         "--output", default="-", metavar="FILE", help="the CSV file to write; - for standard output"
@@ -446,19 +448,19 @@ def _add_plot(plot: Parser) -> None:
     plot.add_argument("--data", metavar="FILE", help="CSV with the inputs, and for --kind fit the outputs")
     add_reader_options(plot)
     plot.add_argument(
-        "--target", metavar="NAME", help=f"a function to draw beside the network: {', '.join(TARGETS)}"
+        "--target", metavar="NAME", help=f"a function to draw next to the network: {', '.join(TARGETS)}"
     )
     plot.add_argument(
-        "--low", type=_numbers, metavar="NUMBERS", help="lower ends of the box to draw, one for each input"
+        "--low", type=_numbers, metavar="NUMBERS", help="lower bounds of the box to draw, one for each input"
     )
-    plot.add_argument("--high", type=_numbers, metavar="NUMBERS", help="upper ends of the box to draw")
+    plot.add_argument("--high", type=_numbers, metavar="NUMBERS", help="upper bounds of the box to draw")
     plot.add_argument(
         "--at",
         type=_numbers,
         metavar="NUMBERS",
-        help="values of the inputs that are not along an axis; give one for each input",
+        help="values of the inputs that are not on an axis; give one for each input",
     )
-    plot.add_argument("--inputs", type=_names, metavar="NAMES", help="names of the inputs along the axes")
+    plot.add_argument("--inputs", type=_names, metavar="NAMES", help="names of the inputs on the axes")
     plot.add_argument("--output", metavar="NAME", help="name of the output to draw; by default the first")
     _add_frames(plot)
     plot.add_argument("--show", action="store_true", help="show it in a window, if there is a display")
@@ -470,21 +472,21 @@ def _add_export(export: Parser) -> None:
     export.add_argument(
         "--prefix",
         metavar="NAME",
-        help="begin names in C and Fortran with this; by default it is made of the name of the file",
+        help="prefix of names in C and Fortran; by default made from the name of the file",
     )
     export.add_argument(
         "--dtype",
         metavar="NAME",
         help="type of all numbers: float32, float64; by default that of the network",
     )
-    export.add_argument("--header", action="store_true", help="write a header for C, too: .h")
+    export.add_argument("--header", action="store_true", help="also write a C header: .h")
 
 
 def _add_completion(completion: Parser) -> None:
     completion.add_argument("shell", help=f"the shell: {', '.join(SHELLS)}")
 
 
-#: What adds the options of each command; `warmup` has none.
+#: The functions that add the options of each command; `warmup` has none.
 _ADD_OPTIONS = {
     "gaussian": _add_gaussian,
     "fit": _add_fit,
@@ -497,7 +499,7 @@ _ADD_OPTIONS = {
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The options; those that are not given are those of the checkpoint to go on from, or the preset's.
+    """The options; defaults come from the checkpoint of a resumed run, or from the preset.
 
     The first argument is a command.
     """
@@ -521,7 +523,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _of_preset(argv: Sequence[str], options: argparse.Namespace) -> argparse.Namespace:
-    """The options of `gaussian`, with the defaults of its preset, or of steps that suit its optimiser."""
+    """The options of `gaussian`, with defaults from its preset, and steps that suit its optimiser."""
     from crabnet_jit.article import PRESETS, preset_for
 
     if options.preset not in PRESETS:
@@ -533,7 +535,7 @@ def _of_preset(argv: Sequence[str], options: argparse.Namespace) -> argparse.Nam
     return options if fitting is own else _options_of("gaussian", fitting).parse_args(argv)
 
 
-#: For each command, the options with files that it reads, and those with files that it writes.
+#: For each command, the options of files that it reads, and of files that it writes.
 FILES = {
     "gaussian": (["resume"], ["save", "checkpoint", "log_file", "plot", "animate", "rotate"]),
     "fit": (["file", "resume"], ["save", "checkpoint", "log_file", "plot"]),
@@ -544,19 +546,19 @@ FILES = {
     "warmup": ([], []),
     "completion": ([], []),
 }
-#: Files that may be written over what was read from them.
+#: Files that may be overwritten after they were read.
 _MAY_REPLACE = {"checkpoint": "resume", "output": "file"}
 _FILMS = ("animate", "rotate")
 
 
 def _shown(name: str) -> str:
-    """What errors call an option."""
+    """The name of an option in errors."""
     arguments = {"file": "the data", "to": "FILE", "model": "the model", "picture": "PICTURE"}
     return arguments.get(name, f"--{name.replace('_', '-')}")
 
 
 def with_options(message: str, options: argparse.Namespace) -> str:
-    """The message of an error about an argument, with the name of the option that has its value."""
+    """The message of an error about an argument, with the name of the corresponding option."""
     argument, must, rest = message.partition(" must ")
     option = other_names.OPTIONS.get(argument, argument)
     return f"{_shown(option)}{must}{rest}" if hasattr(options, option) else message
@@ -569,7 +571,7 @@ def _is_frame(path: Path, film: Path) -> bool:
 
 
 def check_files(options: argparse.Namespace) -> None:
-    """Before the work, not after it: results need files of their own, and places to be."""
+    """Check, before the work, that results have distinct files that can be written."""
     read, written = FILES[options.command]
     paths: dict[str, Path] = {}
     for name in (*read, *written):

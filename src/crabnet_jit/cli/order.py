@@ -1,4 +1,4 @@
-"""Files that were given one in place of the other: a table for a network, or a network for a table."""
+"""Files in the wrong place: a table instead of a network, or a network instead of a table."""
 
 import argparse
 import shlex
@@ -8,9 +8,9 @@ from crabnet_jit.archive import kind_of
 from crabnet_jit.check import InvalidArgumentError
 from crabnet_jit.cli.hints import is_table
 
-#: For each command that reads a network, the file that it may be confused with.
+#: For each command that reads a network, the file with which it may be confused.
 _BESIDE = {"predict": "file", "plot": "picture", "export": "to"}
-#: What to type where only a table was given.
+#: What to type if only a table was given.
 _COMPLETE = {
     "predict": "predict MODEL {}",
     "plot": "plot MODEL PICTURE --data {}",

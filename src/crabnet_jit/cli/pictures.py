@@ -1,4 +1,4 @@
-"""What the command line draws. Matplotlib is imported only when something is to be drawn."""
+"""Pictures of the command line. Matplotlib is only imported if there is something to draw."""
 
 import argparse
 import contextlib
@@ -17,31 +17,31 @@ from crabnet_jit.network.network import NN
 from crabnet_jit.training.run import Callback
 from crabnet_jit.training.trainer import Trainer
 
-#: What the article's features are called.
+#: The names of the article's features.
 ARTICLE_NAMES = {"inputs": ["x", "y"], "outputs": ["z"]}
 
 #: Pictures of a saved network.
 KINDS = ("surface", "fit", "network", "rotate")
 
-#: What a surface can be compared with.
+#: Functions with which a surface can be compared.
 TARGETS: dict[str, Callable[[], Any]] = {"gaussian": StandardGaussian}
 
-#: Of a training, those whose fits are drawn, one below the other.
+#: The number of outputs whose fits are drawn after training, one below the other.
 MAX_OUTPUTS = 8
 
-_OFTEN = 1000  # iterations between snapshots at first, if nobody knows how long a run will be
+_OFTEN = 1000  # iterations between snapshots at first, if the length of the run is unknown
 _HISTORY_HEIGHT = 3.4  # inches
 
 
 class Pictures:
-    """Those that the options of `gaussian` and `fit` ask for.
+    """The pictures that the options of `gaussian` and `fit` ask for.
 
-    What is wrong with the options is an error before the training; so is a missing matplotlib.
+    Invalid options are errors before training; so is a missing matplotlib.
 
     Attributes
     ----------
     callbacks : list of Callback
-        What they need to be called in the run.
+        Callbacks that they need during the run.
     need_losses : bool
         Whether they need the losses of all iterations.
     """
@@ -72,7 +72,7 @@ class Pictures:
             self.callbacks.append(self._snapshots)
 
     def draw_gaussian(self, trainer: Trainer) -> None:
-        """The article's surface beside the target, and the losses; the films."""
+        """Draw the article's surface next to the target, and the losses; make the films."""
         net, target = trainer.net, StandardGaussian()
         names = _names(ARTICLE_NAMES["inputs"], ARTICLE_NAMES["outputs"])
         if self.need_losses:
@@ -95,7 +95,7 @@ class Pictures:
                 animate_surface(net, self._snapshots, self._films["animate"], target, **names)
 
     def draw_fit(self, net: NN, x: Array, y: Any, inputs: list[str], outputs: list[str]) -> None:
-        """The fit of these samples, for each of the first outputs that have values there, and the losses."""
+        """Draw the fit of these samples for each of the first outputs with known values, and the losses."""
         if not self.need_losses:
             return
         from crabnet_jit.plotting import plot_fit, plot_history
@@ -116,14 +116,14 @@ class Pictures:
 
 
 def _names(inputs: list[str], outputs: list[str]) -> dict[str, Any]:
-    """As options of a picture; a dollar is one, and does not begin a formula."""
+    """Names as options of a picture; a dollar sign is escaped, so it does not begin a formula."""
     labels = [[name.replace("$", r"\$") for name in names] for names in (inputs, outputs)]
     return {"input_names": labels[0], "output_names": labels[1]}
 
 
 @contextlib.contextmanager
 def _drawing(path: str | None, is_shown: bool, size: tuple[float, float]) -> Iterator[Any]:
-    """A figure that is saved, if there is a path, and shown, if it is to be."""
+    """A figure that is saved if there is a path, and shown if `is_shown`."""
     from crabnet_jit.plotting import figures as _figures
     from crabnet_jit.plotting import save_figure
 
@@ -193,7 +193,7 @@ def plot(options: argparse.Namespace) -> None:
 
 
 def _data(net: NN, table: Table, *, has_outputs: bool) -> tuple[Array, Any]:
-    """The inputs of a network, and its outputs or labels, in the rows of a table that miss nothing needed."""
+    """The inputs of a network, and its outputs or labels, from the complete rows of a table."""
     from crabnet_jit.cli.tables import inputs_for
 
     x = inputs_for(net.schema.columns, net.feature_names or net.input_names, table)
@@ -207,10 +207,10 @@ def _data(net: NN, table: Table, *, has_outputs: bool) -> tuple[Array, Any]:
     if net.schema.missing == "drop":
         is_kept &= ~missing_cells(x).any(axis=1)
     if not is_kept.any():
-        raise TableError(f"{table.source}: must have rows without missing values, has none")
+        raise TableError(f"{table.source}: must have rows without missing values, but has none")
     return net.encode(x.take(is_kept)), None if y is None else y.take(is_kept)
 
 
 def _positions(name: str, chosen: Sequence[str], names: list[str]) -> list[int]:
-    """Where the chosen names are among the names."""
+    """The indices of the chosen names."""
     return [names.index(check.choice(name, value, names)) for value in chosen]

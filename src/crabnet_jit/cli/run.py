@@ -1,4 +1,4 @@
-"""What all commands have in common: signals, errors, exit codes."""
+"""The common part of all commands: signals, errors, exit codes."""
 
 import argparse
 import contextlib
@@ -18,7 +18,7 @@ from crabnet_jit.cli.options import check_files, parse, with_options
 from crabnet_jit.cli.order import check_order
 from crabnet_jit.data.table import TableError
 
-#: In which module of this folder each command is. It is imported when it is called, since most load Numba.
+#: The module of each command in this folder. It is imported on demand, since most modules load Numba.
 _MODULES = {
     "gaussian": "article",
     "fit": "fit",
@@ -35,7 +35,7 @@ _TERMINATED = 128 + signal.SIGTERM
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which is answered as Ctrl-C is."""
+    """SIGTERM, which is answered like Ctrl-C."""
 
 
 def _terminate(_number: int, _frame: object) -> NoReturn:

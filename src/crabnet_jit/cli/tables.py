@@ -1,4 +1,4 @@
-"""Tables for the command line: how its options say that a file is to be read, and what is written."""
+"""Tables for the command line: reading them as its options say, and writing them."""
 
 import argparse
 import csv
@@ -17,23 +17,23 @@ from crabnet_jit.reading.frame_table import EXCEL, frame_format, read_frame
 from crabnet_jit.reading.records import DELIMITERS, read_records
 from crabnet_jit.reading.text_table import TextTable
 
-FEW_VALUES = 20  # integers with at most as many different values may be labels
+FEW_VALUES = 20  # integers with at most this many distinct values may be labels
 
 
 class Reading(NamedTuple):
-    """How a file is read.
+    """Options for reading a file.
 
     Attributes
     ----------
     delimiter : str, optional
-        By default the one of comma, semicolon, tab and bar that the first rows have.
+        By default, the one of comma, semicolon, tab and bar that the first rows have.
     decimal : {".", ","}
     na_values : sequence of str
-        Cells that are missing values, besides the usual ones.
+        Cells that mean missing values, besides the usual ones.
     header : bool
-        Whether the first row has the names; else columns are called "1", "2", ... .
+        Whether the first row has the names; otherwise, columns are called "1", "2", ... .
     max_bytes : int
-        The most that a file may have, unpacked.
+        The largest size of a file, unpacked.
     """
 
     delimiter: str | None = None
@@ -44,7 +44,7 @@ class Reading(NamedTuple):
 
 
 def reading_of(options: argparse.Namespace) -> Reading:
-    """What the options of `add_reader_options` say."""
+    """The values of the options from `add_reader_options`."""
     decimal = check.choice("--decimal", options.decimal, (".", ","))
     delimiter = _delimiter(options.delimiter)
     if delimiter is not None and delimiter == decimal:
@@ -60,7 +60,7 @@ def reading_of(options: argparse.Namespace) -> Reading:
 
 
 def _delimiter(given: str | None) -> str | None:
-    """The delimiter that was asked for, where a tab may be written as an escape; None to look for it."""
+    """The delimiter that was asked for, where a tab may be an escape sequence; None to detect it."""
     if given == "\\t":
         return "\t"
     if given is not None and (len(given) != 1 or given in '"\r\n'):
@@ -82,16 +82,16 @@ def _size(text: str) -> int:
 def read_table(path: str, reading: Reading = Reading()) -> Table:  # noqa: B008  # it is immutable
     """Read a file as a table; `-` is standard input.
 
-    A file is text in UTF-8, in which lines without any character are skipped, or Parquet, Feather or Excel.
-    It may be packed by gzip, bzip2 or xz. Columns without a name, or of the same name, are read, too, but
-    cannot be asked for by name.
+    A file is text in UTF-8, in which empty lines are skipped, or Parquet, Feather or Excel. It may be
+    compressed with gzip, bzip2 or xz. Columns without a name, or with the same name, are read, too, but
+    cannot be accessed by name.
 
     Raises
     ------
     TableError
-        For a file that is no table, has no rows or rows of another length, or is too large.
+        For a file that is not a table, has no rows or rows of different lengths, or is too large.
     ImportError
-        If it needs polars, which is not installed.
+        If it needs polars and that is not installed.
     OSError
         If the file cannot be read.
     """
@@ -100,7 +100,7 @@ def read_table(path: str, reading: Reading = Reading()) -> Table:  # noqa: B008 
     notation = Notation(reading.decimal, (*MISSING, *reading.na_values))
     form = frame_format(data)
     if form is not None:
-        if form != EXCEL:  # which says itself what is missing
+        if form != EXCEL:  # its error says what is missing
             notation = notation._replace(missing=tuple(reading.na_values))
         return read_frame(source, data, form, notation, reading.header, reading.max_bytes)
     check_is_text(source, data)
@@ -110,7 +110,7 @@ def read_table(path: str, reading: Reading = Reading()) -> Table:  # noqa: B008 
 
 
 def inputs_for(columns: Columns | None, names: Sequence[str], table: Table) -> Table:
-    """The columns of these names, as texts or numbers as they were in the fit of a network."""
+    """The columns with these names, as strings or numbers like in the fit of the network."""
     are_texts = [columns is not None and columns.columns[k].categories is not None for k in range(len(names))]
     x = table.select(names, are_texts)
     for name, is_text in zip(names, are_texts, strict=True):
@@ -120,10 +120,10 @@ def inputs_for(columns: Columns | None, names: Sequence[str], table: Table) -> T
 
 
 def check_numbers(table: Table, cells: Cells) -> None:
-    """Raise a TableError that says where, for a column with other values than numbers and missing ones."""
+    """Raise a TableError with the position if a column has values other than numbers and missing ones."""
     if cells.kind == "other":
         place = f"{table.source}, column {check.shown(cells.name)}"
-        raise TableError(f"{place}: must be numbers, is {cells.type_name}")
+        raise TableError(f"{place}: must be numbers, but has {cells.type_name}")
     is_wrong = np.zeros(table.n_rows, bool)
     if cells.kind in ("text", "date"):
         decimal = table.decimal
@@ -139,39 +139,39 @@ def check_numbers(table: Table, cells: Cells) -> None:
 
 
 def auto_task(outputs: Sequence[Cells]) -> str:
-    """What `--task auto` means: "classification" for a column of texts or for booleans, else "regression".
+    """The meaning of `--task auto`: "classification" for a column of strings or booleans, else "regression".
 
     Raises
     ------
     InvalidArgumentError
-        For columns that no network predicts together.
+        For columns that a network cannot predict together.
     """
     kinds = {cells.kind for cells in outputs}
     names = ", ".join(check.shown(cells.name) for cells in outputs)
     if "date" in kinds:
-        raise check.reject("--outputs", "numbers, booleans or texts", f"dates among {names}")
+        raise check.reject("--outputs", "numbers, booleans or strings", f"dates among {names}")
     if "text" in kinds and len(outputs) > 1:
-        raise check.reject("--outputs", "one column of texts, or columns of numbers or booleans", names)
+        raise check.reject("--outputs", "one column of strings, or columns of numbers or booleans", names)
     return "classification" if kinds <= {"text", "boolean"} else "regression"
 
 
 def check_classes(cells: Cells) -> None:
-    """Raise a TableError for a column that cannot be one of classes."""
+    """Raise a TableError for a column that cannot contain classes."""
     values = np.unique(cells.values[~cells.is_missing])
     place = f"{cells.source}, column {check.shown(cells.name)}"
     if len(values) < 2:
         came = f"only {check.shown(str(values[0]))}" if len(values) else "no value"
-        raise TableError(f"{place}: must have two classes or more, has {came}")
+        raise TableError(f"{place}: must have two classes or more, but has {came}")
     if len(values) == len(cells.values) > 2:
-        raise TableError(f"{place}: must have fewer classes than rows, has another one in each row")
+        raise TableError(f"{place}: must have fewer classes than rows, but has a different one in each row")
 
 
 def format_table(table: Table, names: Iterable[str], cells: Iterable[Iterable[str]]) -> str:
-    """The table as CSV text with more columns: for each row, their cells."""
+    """The table as CSV text with additional columns, given by their cells in each row."""
     lines = _Lines()
     writer = csv.writer(
         lines, delimiter=table.delimiter, lineterminator="\r\n"
-    )  # cells with either are quoted
+    )  # cells with one of these are quoted
     if table.has_header:
         writer.writerow([*table.header, *names])
     for row, more in zip(table.rows(), cells, strict=True):
@@ -180,7 +180,7 @@ def format_table(table: Table, names: Iterable[str], cells: Iterable[Iterable[st
 
 
 class _Lines(list[str]):
-    """Takes rows of a writer, which end with two characters, as lines that end with a newline."""
+    """Collects the rows of a writer, which end with two characters, as lines that end with a newline."""
 
     def write(self, row: str) -> None:
         self.append(row[:-2] + "\n")

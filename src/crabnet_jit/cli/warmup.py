@@ -1,4 +1,4 @@
-"""`crabnet-jit warmup`: compile all that the other commands and `fit` can need."""
+"""`crabnet-jit warmup`: compile everything that the other commands and `fit` may need."""
 
 import argparse
 import time
@@ -9,10 +9,10 @@ from crabnet_jit.warming import everything
 
 
 def warmup(_options: argparse.Namespace) -> None:
-    """Compile piece by piece, and say which."""
+    """Compile piece by piece, and report each."""
     directory = cache_directory()
     if directory is None:
-        raise OSError("no folder for machine code can be made; NUMBA_CACHE_DIR names another one")
+        raise OSError("no folder for machine code can be made; NUMBA_CACHE_DIR selects another one")
     pieces = list(everything())
     start = time.perf_counter()
     for k, (name, compile_piece) in enumerate(pieces):

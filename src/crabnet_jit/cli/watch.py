@@ -1,6 +1,6 @@
-"""How a run is watched, and what its checkpoints keep of the options.
+"""Watching a run, and the options that its checkpoints keep.
 
-Callbacks are taken from the package itself, which imports each when it is first asked for.
+Callbacks are taken from the package itself, which imports each on first access.
 """
 
 import argparse
@@ -18,24 +18,24 @@ from crabnet_jit.network.spec import count_parameters
 from crabnet_jit.training.run import Callback
 from crabnet_jit.training.state import read_checkpoint
 
-#: Options that a checkpoint does not keep: where a run reads and writes, and how it is watched.
+#: Options that a checkpoint does not keep: files that a run reads and writes, and how it is watched.
 _NOT_SAVED = {
     "file", "inputs", "outputs", "save", "checkpoint", "checkpoint_every", "resume", "time_limit", "log_file",
     "progress", "plot", "animate", "rotate", "frames", "show",
 }  # fmt: skip
 
 
-#: Commands as checkpoints name them. Earlier versions wrote "fit" for "gaussian", and "train" for "fit".
+#: Names of commands in checkpoints. Earlier versions wrote "fit" for "gaussian", and "train" for "fit".
 _SAVED_COMMANDS = {"gaussian": "gaussian", "fit": "fit FILE"}
 
 
 def saved_options(command: str, path: str, known: set[str]) -> dict[str, Any]:
-    """The options of the run that wrote a checkpoint, of those that are known."""
+    """The options of the run that wrote a checkpoint, limited to known ones."""
     saved = read_checkpoint(path)
     options = saved.options
     if options.get("command") in ("fit", "train"):
         raise FileFormatError(
-            f"{path} is of an earlier version, whose commands had other names: end it there"
+            f"{path} is from an earlier version, whose commands had other names: finish the run there"
         )
     if options.get("command") != _SAVED_COMMANDS[command] or not all(
         isinstance(value, (str, int, float)) for name, value in options.items() if name != "hidden"
@@ -56,7 +56,7 @@ _ROWS, _ROWS_OF_SECOND_ORDER = 1000, 10
 
 
 class Watch:
-    """The callbacks that options ask for, and what is said about them."""
+    """The callbacks that options ask for, and messages about them."""
 
     def __init__(self, options: argparse.Namespace, callbacks: Sequence[Callback]) -> None:
         self.callbacks = [*callbacks]
@@ -84,7 +84,7 @@ class Watch:
 
     @contextlib.contextmanager
     def interrupted(self) -> Iterator[None]:
-        """Say how to go on after Ctrl-C."""
+        """Print how to go on after Ctrl-C."""
         try:
             yield
         except KeyboardInterrupt:
@@ -93,13 +93,13 @@ class Watch:
             raise
 
     def say_end(self, history: History) -> None:
-        """Say what ended a run before its last iteration."""
+        """Print what ended a run before its last iteration."""
         for iteration, event in history.events:
             if iteration == history.n_iterations and event.startswith("stopped"):
                 say(event)
 
     def print(self, text: str) -> None:
-        """A line of the log; see `close`."""
+        """Print a line of the log; see `close`."""
         with contextlib.nullcontext() if self.bar is None else self.bar.aside():
             self._log.print(text)
 
@@ -109,7 +109,7 @@ class Watch:
         return None if self._checkpoint is None else self._checkpoint.error
 
     def close(self) -> None:
-        """Raise the error of a log or a last checkpoint that could not be written, when all else is done."""
+        """At the end, raise the error if the log or the last checkpoint could not be written."""
         self._log.close()
         if self.unwritten is not None:
             raise self.unwritten

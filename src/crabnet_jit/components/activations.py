@@ -1,7 +1,7 @@
-"""Activation functions, as objects over their kernels.
+"""Activation functions, as objects on top of their kernels.
 
-Each works on single numbers, keeps the derivative in `forward`, and multiplies by it in `backward`.
-A network takes them as objects or by their names, see `ACTIVATIONS`.
+Each works element by element, keeps the derivative in `forward`, and multiplies by it in `backward`.
+A network takes them as objects or by name, see `ACTIVATIONS`.
 """
 
 import math
@@ -22,12 +22,12 @@ from crabnet_jit.user_functions import shared_entry
 
 
 class Activation(Component):
-    """What all activations share: y = f(x), element by element.
+    """The base class of all activations: y = f(x), element by element.
 
     Attributes
     ----------
     name : str
-        The name that networks know it by.
+        The name by which networks take it.
     dy_dx : ndarray or None
         The derivative at the last input of `forward`; None before.
     """
@@ -39,7 +39,7 @@ class Activation(Component):
 
     @property
     def constant(self) -> float:
-        """The number in its formula, if there is one."""
+        """The constant in its formula, if there is one."""
         return self._constant
 
     def get_output(self, x: ArrayLike) -> Array:
@@ -55,7 +55,7 @@ class Activation(Component):
         return y
 
     def backward(self, dL_dy: ArrayLike) -> Array:
-        """dL_dx = dL_dy * dy_dx, of the shape of x.
+        """dL_dx = dL_dy * dy_dx, with the shape of x.
 
         Raises
         ------
@@ -80,23 +80,23 @@ class Activation(Component):
 
     @property
     def kind(self) -> int:
-        """Its place in KINDS."""
+        """Its index in KINDS."""
         if self._formula not in KINDS:
             raise check.reject("activation", "one that has a formula, such as ReLU()", repr(self))
         return KINDS.index(self._formula)
 
     @property
     def kernel(self) -> Any:
-        """What computes it for a panel."""
+        """The kernel that computes it for a panel."""
         return entries.activation_forward[KINDS[self.kind]]
 
     @property
     def smoothness(self) -> float:
-        """How many of its derivatives are continuous."""
+        """The number of its derivatives that are continuous."""
         return math.inf
 
     def twin(self) -> "Activation":
-        """A new activation like this one, which has kept nothing."""
+        """A new activation like this one, without stored values."""
         return type(self)(**self.options())
 
 
@@ -138,7 +138,7 @@ class ReLU(Activation):
 
 
 class LeakyReLU(Activation):
-    """y = x where x > 0, else negative_slope * x [1]_.
+    """y = x if x > 0, else negative_slope * x [1]_.
 
     Parameters
     ----------
@@ -170,12 +170,12 @@ class LeakyReLU(Activation):
 
     @property
     def negative_slope(self) -> float:
-        """The slope where x < 0."""
+        """The slope for x < 0."""
         return self.constant
 
 
 class ELU(Activation):
-    """The exponential linear unit, y = x where x > 0, else alpha * (exp(x) - 1) [1]_.
+    """The exponential linear unit, y = x if x > 0, else alpha * (exp(x) - 1) [1]_.
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ class GELU(Activation):
 
     @property
     def approximate(self) -> str:
-        """Which formula."""
+        """The formula that is used."""
         return self._approximate
 
 
@@ -341,7 +341,7 @@ class CustomActivation(Activation):
     ----------
     function, derivative : callable
         y = function(x) and dy_dx = derivative(x) for one number x. They are plain Python functions, or
-        functions of Numba, and are compiled here in nopython mode, once for all networks that have the same
+        compiled by Numba, and are compiled here in nopython mode, once for all networks with the same
         functions. An exception in one of them ends the training.
 
     Raises
@@ -351,11 +351,12 @@ class CustomActivation(Activation):
 
     Notes
     -----
-    In code of yours that Numba compiles, a network with such activations is called as any other. It has first
-    derivatives but no second ones: `hessian_into` gives NaN. Numba may keep code on disk (`cache=True`) that
-    takes the network as an argument, for it does not contain these functions; each process compiles them when
-    it makes the activation, so a change of them is never missed. An exception in one of them is raised where
-    the network was called; C functions (`NN.cfunc`, `NN.low_level_callable`) give NaN instead.
+    In your own code that Numba compiles, a network with such activations is called like any other. It has
+    first derivatives but no second ones: `hessian_into` gives NaN. Numba may cache code on disk
+    (`cache=True`) that takes the network as an argument, since that code does not contain these functions.
+    Each process compiles them when it makes the activation, so changes to them are never missed. An exception
+    in one of them is raised where the network was called; C functions (`NN.cfunc`, `NN.low_level_callable`)
+    return NaN instead.
 
     Examples
     --------
@@ -381,12 +382,12 @@ class CustomActivation(Activation):
 
     @property
     def kind(self) -> int:
-        """It has no place in KINDS."""
+        """It has no index in KINDS."""
         return CUSTOM
 
     @property
     def kernel(self) -> Any:
-        """What computes it for a panel."""
+        """The kernel that computes it for a panel."""
         return self._compiled
 
     def options(self) -> dict[str, Any]:
@@ -394,7 +395,7 @@ class CustomActivation(Activation):
         return {"function": self._functions[0], "derivative": self._functions[1]}
 
     def twin(self) -> "CustomActivation":
-        """A new activation with the same machine code, whatever has happened to the functions."""
+        """A new activation with the same machine code, even if the functions have changed since."""
         other = type(self).__new__(type(self))
         vars(other).update(vars(self), dy_dx=None)
         return other
@@ -406,14 +407,14 @@ class CustomActivation(Activation):
         return CustomActivation, self._functions  # machine code stays in its process
 
 
-#: The activations that have a name.
+#: All activations that have a name.
 ACTIVATIONS: dict[str, type[Activation]] = {
     kind.name: kind for kind in (Identity, ReLU, LeakyReLU, ELU, GELU, SiLU, Tanh, Sigmoid, Softplus, Sine)
 }
 
 
 def as_activation(name: str, value: "Activation | str") -> Activation:
-    """A new activation like the given one, or that of the given name with its defaults."""
+    """A new activation like the given one, or the one with the given name and default options."""
     if isinstance(value, Activation):
         return value.twin()
     return ACTIVATIONS[check.choice(name, value, ACTIVATIONS)]()

@@ -1,4 +1,4 @@
-"""What all components have in common."""
+"""The base class of all components."""
 
 import functools
 import inspect
@@ -14,13 +14,13 @@ class Component:
     Attributes
     ----------
     name : str
-        The name that networks, trainers and files know it by.
+        The name by which networks, trainers and files know it.
     """
 
     name: ClassVar[str] = ""
 
     def options(self) -> dict[str, Any]:
-        """The constructor's arguments for an equal object: attributes with the names of its parameters."""
+        """The constructor's arguments for an equal object, read from attributes of the same names."""
         kind: Any = type(self)
         return {name: getattr(self, name) for name in _parameters(kind) if hasattr(self, name)}
 
@@ -35,16 +35,16 @@ class Component:
         return hash((type(self), *self.options().values()))
 
 
-@functools.lru_cache(maxsize=256)  # 50 us; a user's class may be forgotten
+@functools.lru_cache(maxsize=256)  # takes 50 us; limited, so that users' classes can be freed
 def _parameters(kind: type) -> tuple[str, ...]:
     """The names that its constructor takes."""
     return tuple(inspect.signature(kind).parameters)
 
 
 def described(thing: object) -> str:
-    """What it is, in words that are the same in every process.
+    """A description that is the same in every process.
 
-    Only its type, if it is no component, or one made of functions.
+    It is only the type for things that are not components, or that are made of functions.
     """
     if not isinstance(thing, Component) or any(map(callable, thing.options().values())):
         return type(thing).__name__
@@ -52,7 +52,7 @@ def described(thing: object) -> str:
 
 
 def stored(value: Array | None) -> Array:
-    """What `forward` kept for `backward`."""
+    """The value that `forward` kept for `backward`."""
     if value is None:
         raise RuntimeError("forward() must be called before backward()")
     return value

@@ -1,4 +1,4 @@
-"""Levenberg and Marquardt's method as an optimiser: small networks, fitted to many digits."""
+"""The Levenberg-Marquardt method as an optimiser, which fits small networks to many digits."""
 
 from typing import Any, NoReturn
 
@@ -10,34 +10,34 @@ from crabnet_jit.components.update_rules import Optimizer, OptimizerState
 
 
 class LevenbergMarquardt(Optimizer):
-    """Damped Gauss-Newton steps for networks of up to some thousand parameters [1]_, [2]_.
+    """Damped Gauss-Newton steps for networks with up to a few thousand parameters [1]_, [2]_.
 
     A step solves (H + damping I) step = -gradient. H are the second derivatives of the mean loss of all
     samples (and of l2) with respect to the parameters, in the Gauss-Newton approximation: J^T C J, where J
-    are the derivatives of the outputs, and C those of the loss, twice, with respect to the outputs. The
-    damping follows the gain ratio by Nielsen's rule [3]_, and the step bends as the outputs do (geodesic
-    acceleration [4]_). Only a step that lowers the loss is taken. An iteration takes the time of n p^2 / 2 +
-    p^3 / 6 multiply-adds for n samples and p parameters, and memory for p^2 numbers; with fewer residuals
-    than parameters, n takes the place of p.
+    are the derivatives of the outputs, and C the second derivatives of the loss with respect to the outputs.
+    The damping follows the gain ratio by Nielsen's rule [3]_, and the step is corrected for the curvature of
+    the outputs (geodesic acceleration [4]_). Only steps that lower the loss are taken. An iteration takes the
+    time of n p^2 / 2 + p^3 / 6 multiply-adds for n samples and p parameters, and memory for p^2 numbers. With
+    fewer residuals than parameters, n and p swap their roles.
 
-    It needs float64, all samples in every batch, and a loss that is convex and has second derivatives: "mse",
-    "huber", "log_cosh", "binary_cross_entropy" or "cross_entropy". There is no learning rate, and there are
-    neither dropout, l1 nor limits on the gradient. A run ends before its last iteration where it cannot get
-    further, and another run of the same trainer ends there, too.
+    It needs float64, all samples in every batch, and a convex loss with second derivatives: "mse", "huber",
+    "log_cosh", "binary_cross_entropy" or "cross_entropy". There is no learning rate, and dropout, l1 and
+    limits on the gradient are not supported. A run ends early when it has converged, and another run of the
+    same trainer then ends at once.
 
     Parameters
     ----------
     damping : float, default 1e-4
-        That of the first step, over the trace of H. Above 0.
+        The damping of the first step, relative to the trace of H. Above 0.
     acceleration : float, default 0.75
-        The acceleration a is left out if `2 |a|` is more than this times the length of the step. 0 for steps
-        without it, which take less time and lead less far.
+        The acceleration a is left out if `2 |a|` is more than this times the length of the step. With 0,
+        there is none: steps then take less time, but make less progress.
     gradient_tolerance : float, default 1e-14
-        The run ends if no component of the gradient is larger. At least 0, as the other tolerances.
+        The run ends if no component of the gradient is larger. At least 0, like the other tolerances.
     step_tolerance : float, default 1e-12
         It ends if a step is shorter than this times the length of the parameters.
     loss_tolerance : float, default 1e-9
-        It ends after a step that lowers loss and penalty by less than this times their sum.
+        It ends after a step that lowers the sum of loss and penalty by less than this times the sum.
 
     References
     ----------
@@ -76,17 +76,17 @@ class LevenbergMarquardt(Optimizer):
         self.loss_tolerance = check.number("loss_tolerance", loss_tolerance, 0.0)
 
     def _numbers(self, dtype: np.dtype[Any]) -> list[float]:
-        """The present damping, 0 before the first step; then the constants."""
+        """The current damping, 0 before the first step; then the constants."""
         tolerances = self.gradient_tolerance, self.step_tolerance, self.loss_tolerance
         return [0.0, self.damping, self.acceleration, *tolerances]
 
     def update(self, *arguments: Any, **named: Any) -> NoReturn:
-        """Not for this optimiser: its steps need more than a gradient.
+        """Not available for this optimiser: its steps need more than a gradient.
 
         Raises
         ------
         TypeError
-            Always; `fit`, `Trainer` and `Objective.minimize` take its steps.
+            Always. Use `fit`, `Trainer` or `Objective.minimize`.
         """
         raise TypeError(
             f"{type(self).__name__} needs second derivatives, not only a gradient: use fit, Trainer or "
@@ -95,22 +95,23 @@ class LevenbergMarquardt(Optimizer):
 
 
 class BayesianRegularization(LevenbergMarquardt):
-    """Levenberg-Marquardt with the weight decay that the evidence is largest for [1]_, [2]_.
+    """Levenberg-Marquardt with the weight decay that maximises the evidence [1]_, [2]_.
 
-    Parameters have a normal prior, targets a normal noise, of unknown widths. In the Gauss-Newton
-    approximation, the evidence for a weight decay is the probability of the targets after all parameters are
-    integrated out. The search tries decays from a large one on, each a quarter of the last and from the
-    network's first parameters, until three in a row have not raised the evidence, and 1e-5 is reached; then
-    the double and half of the best one. It goes on with the best to the end. No data need to be set aside.
+    Parameters have a normal prior and targets have normal noise, both of unknown width. The evidence for a
+    weight decay is the probability of the targets with all parameters integrated out, in the Gauss-Newton
+    approximation. The search starts with a large decay. Each further one is a quarter of the last, and starts
+    from the network's first parameters, until three in a row have not raised the evidence and 1e-5 is
+    reached. Then it tries twice and half the best one, and goes on with the best to the end. No data need to
+    be set aside.
 
     `fit` gives the network a `posterior`: the noise, the effective number of parameters g = p - decay
-    trace((H + decay I)^-1), and what `predict(x, return_std=True)` needs. For the loss "mse"; p^2 numbers
-    must fit into memory. An `l2` of the run is the decay that the search begins with; by default 0.3.
+    trace((H + decay I)^-1), and what `predict(x, return_std=True)` needs. The loss must be "mse", and p^2
+    numbers must fit into memory. The search begins with the run's `l2` as decay, or with 0.3 by default.
 
     Parameters
     ----------
     damping, acceleration, gradient_tolerance, step_tolerance, loss_tolerance
-        As in `LevenbergMarquardt`; until the decay is found, 1e-4 is the least `loss_tolerance`.
+        As in `LevenbergMarquardt`; until the decay is found, `loss_tolerance` is at least 1e-4.
 
     References
     ----------
@@ -135,11 +136,11 @@ class BayesianRegularization(LevenbergMarquardt):
     _n_buffers = 2
 
     def _numbers(self, dtype: np.dtype[Any]) -> list[float]:
-        """Those of `LevenbergMarquardt`; then those of the search (training/evidence.py), at its start."""
+        """The numbers of `LevenbergMarquardt`, then the initial ones of the search (training/evidence.py)."""
         return [*super()._numbers(dtype), 0.0, 0.0, 0.0, 0.0, 0.0]
 
     def init(self, parameters: Array) -> OptimizerState:
-        """The state before the first step: the first of its buffers has the parameters."""
+        """The state before the first step; its first buffer has the parameters."""
         state = super().init(parameters)
         state.buffers[: parameters.size] = parameters
         return state

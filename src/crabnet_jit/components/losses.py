@@ -1,10 +1,10 @@
-"""Losses, as objects over their kernels.
+"""Losses, as objects on top of their kernels.
 
 Each is a mean over samples of a loss of predictions x and targets, both (n_samples, n_features), unless a
 target has several predictions. With sample weights w, which are scaled to a mean of 1, it is the weighted
-mean: sum(w_s L_s) / sum(w_s). A target that is NaN is unknown. Both sums are then over the others, of all
-samples and targets.
-A trainer takes them as objects or by their names, see `LOSSES`.
+mean: sum(w_s L_s) / sum(w_s). A target that is NaN is unknown. Both sums are then over the known targets of
+all samples.
+A trainer takes them as objects or by name, see `LOSSES`.
 """
 
 import importlib
@@ -25,19 +25,19 @@ from crabnet_jit.user_functions import shared_entry
 
 
 class Loss(Component):
-    """What all losses share.
+    """The base class of all losses.
 
     Attributes
     ----------
     name : str
-        The name that trainers know it by.
+        The name by which trainers take it.
     dL_dx : ndarray or None
         The gradient of the last `forward`; None before.
     """
 
-    is_regression: ClassVar[bool] = True  # targets are numbers, no classes
-    heads: ClassVar[str] = "values"  # what predictions are, see HEADS (network/schema.py)
-    takes_whole_samples: ClassVar[bool] = False  # one unknown target makes the sample unknown
+    is_regression: ClassVar[bool] = True  # targets are numbers, not classes
+    heads: ClassVar[str] = "values"  # the meaning of predictions, see HEADS (network/schema.py)
+    takes_whole_samples: ClassVar[bool] = False  # one unknown target makes the whole sample unknown
 
     @check.keywords
     def __init__(self) -> None:
@@ -46,21 +46,21 @@ class Loss(Component):
 
     @property
     def constants(self) -> Array:
-        """The numbers in its formula, for kernels; 0 if there are none."""
+        """The constants in its formula, for kernels; 0 if there are none."""
         return np.array(self._constants)
 
     @property
     def quantiles(self) -> tuple[float, ...]:
-        """Those that it predicts; () if it predicts something else."""
+        """The quantiles that it predicts; () if it predicts something else."""
         return ()
 
     @property
     def n_heads(self) -> int:
-        """How many predictions each target has: k n_targets + i is number k of target i."""
+        """The number of predictions for each target: k n_targets + i is number k of target i."""
         return 1
 
     def n_targets(self, name: str, n_outputs: int) -> int:
-        """How many targets so many predictions, which are called `name`, have."""
+        """The number of targets for this many predictions, which errors call `name`."""
         if n_outputs % self.n_heads != 0:
             allowed = f"a multiple of {self.n_heads} for {self!r}"
             raise check.reject(name, allowed, repr(n_outputs))
@@ -69,7 +69,7 @@ class Loss(Component):
     def get_output(self, x: ArrayLike, target: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """The loss of predictions x against targets, both (n_samples, n_features); keeps nothing.
 
-        Targets that are NaN are unknown, and do not count.
+        Targets that are NaN are unknown and do not count.
         """
         return self._values(x, target, sample_weight)[0]
 
@@ -110,14 +110,14 @@ class Loss(Component):
         return float(loss), unpack_one(dL_dx, n_samples)
 
     def check_targets(self, name: str, targets: Array) -> None:
-        """Reject targets for which the loss is not defined, or of which none is known."""
+        """Reject targets for which the loss is not defined, and targets that are all unknown."""
         is_known = ~np.isnan(targets)
         if not (is_known.all(axis=1) if self.takes_whole_samples else is_known).any():
-            raise check.reject(name, "known for some sample", "NaN for all of them")
+            raise check.reject(name, "known for at least one sample", "only NaN")
 
     @property
     def kernel(self) -> Any:
-        """What computes it and its gradient for a panel."""
+        """The kernel that computes it and its gradient for a panel."""
         if self.name not in entries.loss_forward:
             raise check.reject("loss", "one that has a formula, such as MSE()", repr(self))
         return entries.loss_forward[self.name]
@@ -161,7 +161,7 @@ class MAE(Loss):
 
 
 class Huber(Loss):
-    """The mean of `e^2 / 2` where `|e| <= delta`, else `delta (|e| - delta / 2)`, with `e = x - target` [1]_.
+    """The mean of `e^2 / 2` if `|e| <= delta`, else `delta (|e| - delta / 2)`, with `e = x - target` [1]_.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ class Huber(Loss):
 
     @property
     def delta(self) -> float:
-        """The error at which the loss turns from quadratic to linear."""
+        """The error at which the loss changes from quadratic to linear."""
         return self._constants[0]
 
 
@@ -206,11 +206,11 @@ class LogCosh(Loss):
 
 
 class Quantile(Loss):
-    """The mean of max(q e, (q - 1) e), e = target - x, which is least for the q-quantile of targets [1]_.
+    """The mean of max(q e, (q - 1) e), e = target - x, which the q-quantile of targets minimises [1]_.
 
-    Each target has a prediction for each of the quantiles: for two targets a and b, columns of x are the
-    first quantile of a and of b, then the second ones, and so on. So a network for n_targets targets has
-    n_targets times as many outputs as there are quantiles; `fit` makes it so.
+    Each target has a prediction for each quantile: for two targets a and b, the columns of x are the first
+    quantile of a and of b, then the second ones, and so on. So a network for n_targets targets needs
+    n_targets times as many outputs as there are quantiles; `fit` takes care of that.
 
     Parameters
     ----------
@@ -245,12 +245,12 @@ class Quantile(Loss):
 
     @property
     def quantiles(self) -> tuple[float, ...]:
-        """All of them, as a tuple also if there is only one."""
+        """All quantiles, always as a tuple."""
         return self._constants
 
     @property
     def n_heads(self) -> int:
-        """How many predictions each target has: one for each quantile."""
+        """The number of predictions for each target: one for each quantile."""
         return len(self._constants)
 
 
@@ -272,11 +272,11 @@ def quantiles_of(name: str, given: Any) -> tuple[float, ...]:
 
 
 class Poisson(Loss):
-    """The mean of exp(x) - t - t (x - log(t)), t being the target: half the deviance of counts.
+    """The mean of exp(x) - t - t (x - log(t)), where t is the target: half the deviance of counts.
 
-    x is the logarithm of the mean that counts are expected to have. The loss is exp(x) - t x, the negative
-    logarithm of the Poisson distribution [1]_, over the least that it can be for t; with t = 0 it is exp(x).
-    Targets are at least 0; `fit` leaves them in their own units, and its networks predict means, exp(x).
+    x is the logarithm of the expected count. The loss is exp(x) - t x, the negative logarithm of the Poisson
+    distribution [1]_, minus its smallest value for t; for t = 0 it is exp(x). Targets are at least 0; `fit`
+    leaves them in their own units, and its networks predict means, exp(x).
 
     References
     ----------
@@ -294,7 +294,7 @@ class Poisson(Loss):
     heads = "log_means"
 
     def check_targets(self, name: str, targets: Array) -> None:
-        """Reject targets below 0, or of which none is known."""
+        """Reject targets below 0, and targets that are all unknown."""
         super().check_targets(name, targets)
         _check_range(name, targets, "at least 0 for the loss poisson, as counts are", 0.0)
 
@@ -303,8 +303,8 @@ class GaussianNLL(Loss):
     """The mean of log(s) + (m - t)^2 / (2 s^2), for normal targets t of mean m and standard deviation s [1]_.
 
     It is the negative logarithm of their density, without log(2 pi) / 2, so it may be below 0. Each target
-    has two predictions: the columns of x are m of all targets, then log(s) of all of them. So a network has
-    two outputs for each target; `fit` makes it so, and its networks predict m, and s with
+    has two predictions: the columns of x are m of all targets, then log(s) of all targets. So a network needs
+    two outputs for each target; `fit` takes care of that. Its networks predict m, and s with
     `predict(x, return_std=True)`.
 
     References
@@ -345,15 +345,15 @@ class BinaryCrossEntropy(Loss):
     is_regression = False
 
     def check_targets(self, name: str, targets: Array) -> None:
-        """Reject targets that are not probabilities, or of which none is known."""
+        """Reject targets that are not probabilities, and targets that are all unknown."""
         super().check_targets(name, targets)
         _check_range(name, targets, "from 0 to 1", 0.0, 1.0)
 
 
 class CrossEntropy(Loss):
-    """The mean of -sum(t log(p)) over the classes, p = exp(x) / sum(exp(x)), t the target.
+    """The mean of -sum(t log(p)) over the classes, where p = exp(x) / sum(exp(x)) and t is the target.
 
-    x are logits, one for each class; a sample's targets are the classes' probabilities: 1 for the
+    x are logits, one for each class. A sample's targets are the classes' probabilities: 1 for the
     true class and 0 for the others, if the true class is known.
 
     Examples
@@ -368,7 +368,7 @@ class CrossEntropy(Loss):
     takes_whole_samples = True
 
     def check_targets(self, name: str, targets: Array) -> None:
-        """Reject targets that are not probabilities with a sum of 1, or no sample of which is known."""
+        """Reject targets that are not probabilities with a sum of 1, and targets that are all unknown."""
         super().check_targets(name, targets)
         _check_range(name, targets, "from 0 to 1", 0.0, 1.0)
         sums = targets.sum(axis=1)
@@ -392,7 +392,7 @@ class CustomLoss(Loss):
     ----------
     function, derivative : callable
         function(x, target) and its derivative with respect to x, for two numbers. They are plain Python
-        functions, or functions of Numba, and are compiled here, once for all losses with the same functions.
+        functions, or compiled by Numba, and are compiled here, once for all losses with the same functions.
         An exception in one of them ends the training.
 
     Raises
@@ -420,18 +420,18 @@ class CustomLoss(Loss):
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, CustomLoss) and other._compiled is self._compiled
-        )  # shared by equal functions
+        )  # which equal functions share
 
     def __hash__(self) -> int:
         return hash(self._compiled)
 
     @property
     def kernel(self) -> Any:
-        """What computes it and its gradient for a panel."""
+        """The kernel that computes it and its gradient for a panel."""
         return self._compiled
 
 
-#: The losses that have a name.
+#: All losses that have a name.
 LOSSES: dict[str, type[Loss]] = {
     kind.name: kind
     for kind in (MSE, MAE, Huber, LogCosh, Quantile, GaussianNLL, Poisson, BinaryCrossEntropy, CrossEntropy)
@@ -439,5 +439,5 @@ LOSSES: dict[str, type[Loss]] = {
 
 
 def as_loss(name: str, value: "Loss | str") -> Loss:
-    """The given loss, or that of the given name with its defaults."""
+    """The given loss, or the one with the given name and default options."""
     return value if isinstance(value, Loss) else LOSSES[check.choice(name, value, LOSSES)]()

@@ -1,4 +1,4 @@
-"""What is added to a loss, and done to its gradient, as an object over its kernel."""
+"""Penalties on a loss and limits on its gradient, as an object on top of its kernel."""
 
 import math
 
@@ -11,15 +11,15 @@ from crabnet_jit.kernels.penalties_and_clipping import CLIP_NORM, CLIP_VALUE, L1
 
 
 class Penalties(Component):
-    """Penalties on all parameters, biases included, and limits on the gradient, in this order.
+    """Penalties on all parameters, including biases, and then limits on the gradient.
 
     Parameters
     ----------
     l1, l2 : float, default 0.0
-        At least 0. Adds l1 * sign(p) + l2 * p to the gradient of every parameter p, as a penalty
+        At least 0. They add l1 * sign(p) + l2 * p to the gradient of every parameter p, as a penalty
         `l1 * |p| + l2 / 2 * p^2` would.
     clip_value, clip_norm : float, optional
-        Above 0. Largest size of a component of the gradient, then of its Euclidean norm.
+        Above 0. The largest absolute value of a component of the gradient, then its largest Euclidean norm.
     """
 
     @check.keywords
@@ -36,7 +36,7 @@ class Penalties(Component):
         self.clip_norm = _limit("clip_norm", clip_norm)
 
     def numbers(self) -> Array:
-        """As the kernels see them (kernels/penalties_and_clipping.py)."""
+        """The numbers that kernels read (kernels/penalties_and_clipping.py)."""
         numbers = np.zeros(4)
         numbers[L1], numbers[L2] = self.l1, self.l2
         for at, limit in ((CLIP_VALUE, self.clip_value), (CLIP_NORM, self.clip_norm)):

@@ -1,7 +1,7 @@
 """Learning rates over the iterations.
 
-A schedule is any function that takes an array of consecutive iteration numbers and returns the array of
-their rates. A trainer calls it for each chunk. The rate of an iteration may depend on its number only.
+A schedule is any function that takes an array of consecutive iteration numbers and returns an array of their
+rates. A trainer calls it for each chunk. The rate of an iteration may only depend on its number.
 """
 
 import math
@@ -84,7 +84,7 @@ class ExponentialDecay(Component):
         return self.consecutive(int(iterations[0]), n) if n > 0 else np.empty(0)
 
     def consecutive(self, first: int, n: int) -> Rates:
-        """The rates of n iterations from `first` on; at least 1."""
+        """The rates of n iterations from `first` on; n is at least 1."""
         rates = np.empty(n)
         start, rate = self._reached
         if first < start:
@@ -181,9 +181,9 @@ class Cosine(Component):
 class OneCycle(Component):
     """Half a cosine up to `learning_rate`, and another one down [1]_.
 
-    It begins at learning_rate / start_divisor, and ends at learning_rate / final_divisor. With
-    a = warmup_fraction * n_iterations - 1 and b = n_iterations - 1, iteration i lies at i / a of the way up,
-    and after that at (i - a) / (b - a) of the way down. From b on the rate is constant.
+    It begins at learning_rate / start_divisor and ends at learning_rate / final_divisor. With
+    a = warmup_fraction * n_iterations - 1 and b = n_iterations - 1, iteration i is at i / a of the way up,
+    and later at (i - a) / (b - a) of the way down. From b on, the rate is constant.
 
     Parameters
     ----------
@@ -200,7 +200,7 @@ class OneCycle(Component):
 
     Notes
     -----
-    This is PyTorch's `OneCycleLR`, but there the last rate is divided by `div_factor`, too.
+    This is PyTorch's `OneCycleLR`, except that PyTorch also divides the last rate by `div_factor`.
 
     References
     ----------
@@ -266,7 +266,7 @@ def rates_of(schedule: Schedule, first: int, n: int) -> Rates:
     InvalidArgumentError
         If the schedule returns anything but n finite numbers of at least 0.
     """
-    if type(schedule) is ExponentialDecay:  # right by its making: 3 ns of an iteration of the article's job
+    if type(schedule) is ExponentialDecay:  # always valid: saves 3 ns per iteration of the article's job
         return schedule.consecutive(first, n)
     given: Any = schedule(np.arange(first, first + n))
     try:

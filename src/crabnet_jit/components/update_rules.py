@@ -1,6 +1,6 @@
-"""Update rules: optimisers that take a step from a gradient, as objects over their kernels.
+"""Update rules: optimisers whose steps need only a gradient, as objects on top of their kernels.
 
-`init` makes the state for a buffer of parameters, `update` changes parameters and state in place. The
+`init` makes the state for a buffer of parameters; `update` changes parameters and state in place. The
 learning rate belongs to the trainer.
 """
 
@@ -16,7 +16,7 @@ from crabnet_jit.summary import fields, summary
 
 
 class OptimizerState(NamedTuple):
-    """What an optimiser remembers: buffers of the parameters' size and type, and float64 numbers."""
+    """An optimiser's state: buffers of the parameters' size and type, and float64 numbers."""
 
     buffers: Array
     numbers: Array
@@ -26,22 +26,22 @@ class OptimizerState(NamedTuple):
 
 
 def _not_zero(value: float, dtype: np.dtype[Any]) -> float:
-    """A number above 0 that does not become 0 in this type."""
+    """A number above 0 that does not round to 0 in this type."""
     return max(value, float(np.finfo(dtype).smallest_subnormal))
 
 
 class Optimizer(Component):
-    """What all optimisers share."""
+    """The base class of all optimisers."""
 
     #: Whether it needs second derivatives of the loss of all samples, as in `LevenbergMarquardt`.
     is_second_order: ClassVar[bool] = False
-    #: Whether the evidence says how large the weight decay is, as in `BayesianRegularization`.
+    #: Whether the evidence determines the weight decay, as in `BayesianRegularization`.
     has_evidence: ClassVar[bool] = False
     _rule: ClassVar[str] = ""
     _n_buffers: ClassVar[int] = 0
 
     def _numbers(self, dtype: np.dtype[Any]) -> list[float]:
-        """The rule's constants and running numbers, at the start."""
+        """The rule's constants and running numbers before the first step."""
         return []
 
     def init(self, parameters: Array) -> OptimizerState:
@@ -81,9 +81,9 @@ class Optimizer(Component):
 
 
 class SGD(Optimizer):
-    """Gradient descent, with momentum [1]_ or Nesterov's momentum [2]_.
+    """Gradient descent, with momentum [1]_ or Nesterov momentum [2]_.
 
-    v = momentum * v + g; parameters -= learning_rate * v, or with Nesterov
+    v = momentum * v + g; parameters -= learning_rate * v, or with Nesterov momentum
     parameters -= learning_rate * (g + momentum * v). These are PyTorch's formulas.
 
     Parameters

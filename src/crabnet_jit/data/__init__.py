@@ -1,1 +1,1 @@
-"""Where samples come from: random numbers, targets, sources."""
+"""Sources of samples: random numbers, targets, data sets."""

@@ -1,6 +1,7 @@
-"""Tables and data frames: columns with names, encoded as the numbers that a network takes.
+"""Tables and data frames: named columns, encoded as the numbers that a network takes.
 
-Frames of pandas, polars, pyarrow and others are read through narwhals, which is imported when one comes.
+Frames of pandas, polars, pyarrow and others are read through narwhals, which is imported only if there is
+one.
 """
 
 import importlib
@@ -34,7 +35,7 @@ def is_frame(values: object) -> bool:
         return False
     kind = type(values)
     has_mark = any(hasattr(kind, mark) for mark in _FRAME_MARKS)
-    return has_mark or any(base.__name__ == "Series" for base in kind.__mro__)  # which may have no mark
+    return has_mark or any(base.__name__ == "Series" for base in kind.__mro__)  # a series may have no mark
 
 
 def series_of(name: str, frame: Any) -> list[Cells]:
@@ -47,7 +48,7 @@ def series_of(name: str, frame: Any) -> list[Cells]:
 
 
 def _foreign_series(name: str, frame: Any) -> list[tuple[str, Any]]:
-    """The columns of narwhals with their names."""
+    """Columns as narwhals series, with their names."""
     try:
         narwhals = importlib.import_module("narwhals.stable.v2")
     except ImportError:
@@ -59,27 +60,27 @@ def _foreign_series(name: str, frame: Any) -> list[tuple[str, Any]]:
         hint = "; call its collect()" if hasattr(frame, "collect") else ""
         raise check.reject(name, "an array or a data frame in memory", came, hint) from None
     except narwhals.exceptions.DuplicateError as error:
-        raise check.reject(name, "a data frame of different columns", str(error)) from None
+        raise check.reject(name, "a data frame with distinct columns", str(error)) from None
     if isinstance(table, narwhals.Series):
         return [("" if table.name is None else str(table.name), table)]
     columns = [(str(series.name), series) for series in table.iter_columns()]  # names may be numbers, tuples
     names = [column for column, _ in columns]
     if not names:
-        raise check.reject(name, "a data frame of at least one column", "one of none")
+        raise check.reject(name, "a data frame with at least one column", "one without columns")
     if len(set(names)) < len(names):
         twice = next(column for column in names if names.count(column) > 1)
-        raise check.reject(name, "a data frame of different columns", f"{check.shown(twice)} twice")
+        raise check.reject(name, "a data frame with distinct columns", f"{check.shown(twice)} twice")
     return columns
 
 
 def _cells_of(name: str, series: Any) -> Cells:
-    """A column of narwhals as one of ours."""
+    """A narwhals series as one of our columns."""
     narwhals = importlib.import_module("narwhals.stable.v2")
     dtype, is_missing = series.dtype, series.is_null().to_numpy().astype(bool)
     has_missing, labels, type_name = bool(is_missing.any()), None, str(dtype)
     values: Array
     if dtype in (narwhals.String, narwhals.Categorical) or isinstance(dtype, narwhals.Enum):
-        kind, type_name = "text", "texts"
+        kind, type_name = "text", "strings"
         values = _objects(series.cast(narwhals.String).to_list(), is_missing, "")
         if dtype != narwhals.String:  # categories may be numbers
             labels = _objects(series.to_list(), is_missing, "")
@@ -102,7 +103,7 @@ def _cells_of(name: str, series: Any) -> Cells:
 
 
 def _objects_of_one_kind(values: Any, is_missing: Any, type_name: str) -> tuple[str, Any, str]:
-    """What pandas makes of booleans and numbers, among which some are missing."""
+    """A pandas column of objects that are all booleans or all numbers, except for missing ones."""
     there = values[~is_missing]
     if there.size > 0 and all(isinstance(value, (bool, np.bool_)) for value in there):
         return "boolean", np.where(is_missing, False, values).astype(bool), "booleans"
@@ -112,14 +113,14 @@ def _objects_of_one_kind(values: Any, is_missing: Any, type_name: str) -> tuple[
 
 
 def _objects(values: list[Any], is_missing: Any, instead: Any) -> Any:
-    """An array of objects, with something else in place of those that are missing."""
+    """An array of objects, with a replacement for missing ones."""
     array = np.fromiter(values, object)
     array[is_missing] = instead
     return array
 
 
 def _described(series: Any) -> tuple[str, str]:
-    """The kind of a column that is not one of numbers, booleans or texts, and what errors call it."""
+    """The kind of a column that has no numbers, booleans or strings, and its name in errors."""
     narwhals = importlib.import_module("narwhals.stable.v2")
     came = str(series.dtype)
     if series.dtype == narwhals.Unknown:
@@ -135,15 +136,15 @@ def _described(series: Any) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a data frame, and what becomes of it.
+    """One column of a data frame, and how it is encoded.
 
     Attributes
     ----------
     name : str
         Its name in the data frame.
     categories : tuple of str, or None
-        For texts: each becomes a number, 1 where the text is that one and 0 elsewhere. None for numbers and
-        booleans, which stay one number.
+        For strings: each category becomes a number, 1 where the string is that category and 0 elsewhere. None
+        for numbers and booleans, which stay one number.
     """
 
     name: str
@@ -151,32 +152,33 @@ class Column:
 
     @property
     def encoded_names(self) -> list[str]:
-        """Of the numbers that it becomes."""
+        """The names of the numbers that it becomes."""
         if self.categories is None:
             return [self.name]
         return [f"{self.name}={category}" for category in self.categories]
 
     @classmethod
     def of(cls, cells: Cells) -> "Column":
-        """The column that these values are."""
+        """The column for these values."""
         if cells.kind != "text":
             return cls(cells.name)
         texts = sorted({*cells.values[~cells.is_missing].tolist()})
         if not texts:
             raise check.reject(cells.called("x"), "a column with values", "only missing ones")
+
         if len(texts) > MAX_CATEGORIES:
-            allowed = f"a column of at most {MAX_CATEGORIES} categories"
+            allowed = f"a column with at most {MAX_CATEGORIES} categories"
             raise check.reject(cells.called("x"), allowed, f"{len(texts)}")
         return cls(cells.name, tuple(texts))
 
     def encode(self, cells: Cells, handle_unknown: str, allow_missing: bool = False) -> Array:
         """Its numbers (n_samples, n): the values, or 0 and 1 for each category; NaN for missing values."""
-        if allow_missing and cells.is_missing.all():  # whose type nobody knows
+        if allow_missing and cells.is_missing.all():  # the type is unknown
             return np.full((len(cells.is_missing), len(self.encoded_names)), np.nan)
         if self.categories is None:
             return _numbers("x", cells, allow_missing)[:, None]
         if cells.kind != "text":
-            raise check.reject(cells.called("x"), "of texts, as in the fit", cells.type_name)
+            raise check.reject(cells.called("x"), "of strings, as in the fit", cells.type_name)
         if not allow_missing:
             _check_complete("x", cells)
         texts = cells.values.tolist()
@@ -186,7 +188,7 @@ class Column:
         if handle_unknown == "error" and is_unknown.any():
             at = int(is_unknown.argmax())
             allowed = f"of the categories of the fit, {_listed(self.categories)}"
-            hint = "; fit(..., handle_unknown='ignore') makes networks that take others"
+            hint = "; fit(..., handle_unknown='ignore') makes networks that accept others"
             came = f"{check.shown(texts[at])} in {cells.place(at)}"
             raise check.reject(cells.called("x"), allowed, came, hint)
         encoded = np.zeros((codes.size, len(self.categories)))
@@ -202,11 +204,11 @@ def _check_complete(argument: str, cells: Cells) -> None:
 
 
 def _numbers(argument: str, cells: Cells, allow_missing: bool = False) -> Array:
-    """Numbers (n_samples,), NaN where one is missing, if that is allowed."""
+    """Numbers (n_samples,); if allowed, NaN for missing ones."""
     if cells.kind not in ("number", "integer", "boolean"):
         hint = "; make it a number, such as the days since a date, or the hour" * (cells.kind == "date")
         allowed = (
-            "numbers or booleans, as in the fit" if cells.kind == "text" else "numbers, booleans or texts"
+            "numbers or booleans, as in the fit" if cells.kind == "text" else "numbers, booleans or strings"
         )
         raise check.reject(cells.called(argument), f"a column of {allowed}", cells.type_name, hint)
     if not allow_missing:
@@ -223,7 +225,7 @@ class Columns:
     ----------
     columns : tuple of Column
     handle_unknown : {"error", "ignore"}
-        What a category means that was not in the fit: an error, or a 0 for all categories.
+        What to do with a category that was not in the fit: an error, or a 0 for all categories.
     """
 
     columns: tuple[Column, ...]
@@ -231,12 +233,12 @@ class Columns:
 
     @property
     def names(self) -> list[str]:
-        """Of the columns."""
+        """The names of the columns."""
         return [column.name for column in self.columns]
 
     @property
     def encoded_names(self) -> list[str]:
-        """Of the numbers that they become: a column of texts is several."""
+        """The names of the encoded numbers; a column of strings becomes several."""
         return [name for column in self.columns for name in column.encoded_names]
 
     @property
@@ -246,7 +248,7 @@ class Columns:
 
     @classmethod
     def of(cls, frame: Any, handle_unknown: str) -> "Columns":
-        """Those of a data frame."""
+        """The columns of a data frame."""
         given = series_of("x", frame)
         if given[0].shape == (0,):
             raise check.reject("x", "a batch of at least one sample", "a table without rows")
@@ -256,7 +258,7 @@ class Columns:
         names = columns.encoded_names
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            allowed = "a data frame of columns that stay different as numbers"
+            allowed = "a data frame whose encoded columns have distinct names"
             raise check.reject(
                 "x", allowed, f"{check.shown(twice)}, which is a column and a category of another"
             )
@@ -264,7 +266,7 @@ class Columns:
 
     @classmethod
     def from_values(cls, values: Any) -> "Columns":
-        """Those of a file, believing nothing; any exception means that they are wrong."""
+        """The columns from a file, fully checked; any exception means that they are invalid."""
         columns = []
         for name, categories in values["columns"]:
             if not isinstance(name, str):
@@ -273,24 +275,24 @@ class Columns:
             if categories is not None:
                 is_list = isinstance(categories, list) and len(categories) > 0
                 if not is_list or not all(isinstance(text, str) for text in categories):
-                    raise ValueError(f"categories of {name!r} that are no texts")
+                    raise ValueError(f"categories of {name!r} that are not strings")
                 if len(set(categories)) < len(categories):
-                    raise ValueError(f"categories of {name!r} that are there twice")
+                    raise ValueError(f"duplicate categories of {name!r}")
                 texts = tuple(categories)
             columns.append(Column(name, texts))
         if len({column.name for column in columns}) < len(columns) or not columns:
-            raise ValueError("columns that are not different")
+            raise ValueError("duplicate columns")
         return cls(tuple(columns), check.choice("handle_unknown", values["handle_unknown"], HANDLE_UNKNOWN))
 
     def values(self) -> dict[str, Any]:
-        """For files, of what JSON has; `from_values` reads it."""
+        """JSON values for files; `from_values` reads them."""
         listed = [[c.name, None if c.categories is None else list(c.categories)] for c in self.columns]
         return {"columns": listed, "handle_unknown": self.handle_unknown}
 
     def encode(self, frame: Any, *, allow_missing: bool = False) -> Array:
-        """Numbers (n_samples, n) for the columns of a data frame, in whatever order they stand there.
+        """Numbers (n_samples, n) for the columns of a data frame, which may be in any order.
 
-        With `allow_missing`, missing values become NaN, a text in all numbers of its column.
+        With `allow_missing`, missing values become NaN; a missing string makes all numbers of its column NaN.
         """
         given = series_of("x", frame)
         if len(self.columns) == len(given) == 1 and not given[0].name:
@@ -302,8 +304,10 @@ class Columns:
         if missing or unknown:
             parts = [("without", missing), ("with the unknown", unknown)]
             came = " and ".join(f"{what} {_listed(names)}" for what, names in parts if names)
-            hint = "; take x[net.feature_names]" if not missing else ""
-            raise check.reject("x", f"a data frame of the columns {_listed(self.names)}", f"one {came}", hint)
+            hint = "; use x[net.feature_names]" if not missing else ""
+            raise check.reject(
+                "x", f"a data frame with the columns {_listed(self.names)}", f"one {came}", hint
+            )
         encoded = [
             column.encode(found[column.name], self.handle_unknown, allow_missing) for column in self.columns
         ]
@@ -315,7 +319,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def missing_cells(y: Any) -> NDArray[np.bool_]:
-    """Which cells of a table, a frame or an array are missing: None, NaN, or a cell without a value."""
+    """Flags for the missing cells of a table, a frame or an array: None, NaN, or cells without a value."""
     if not is_frame(y):
         return are_missing(_given_targets(y))
     return np.stack([_missing_in(cells) for cells in series_of("y", y)], axis=1)
@@ -326,7 +330,7 @@ def _missing_in(cells: Cells) -> NDArray[np.bool_]:
 
 
 def missing_targets(y: Any) -> NDArray[np.bool_]:
-    """For each sample whether all of its targets are missing."""
+    """Whether all targets are missing, for each sample."""
     cells = missing_cells(y)
     if cells.size == 0 or cells.ndim == 0:
         return np.zeros(cells.shape[0] if cells.ndim > 0 else 0, bool)
@@ -334,10 +338,10 @@ def missing_targets(y: Any) -> NDArray[np.bool_]:
 
 
 def _given_targets(y: Any) -> NDArray[Any]:
-    """Targets that are no frame as an array; numbers with None among them as numbers with NaN."""
+    """Targets that are not a frame, as an array; None among numbers becomes NaN."""
     given = check.as_array("y", y)
     if given.dtype.kind == "U" and isinstance(y, (list, tuple)):
-        given = np.array(y, dtype=object)  # NumPy would make texts of the numbers among them
+        given = np.array(y, dtype=object)  # NumPy would turn numbers among them into strings
     if given.dtype == object and (is_gap := are_missing(given)).any():
         there = given[~is_gap].tolist()
         if all(isinstance(v, numbers.Real) and not isinstance(v, (bool, np.bool_)) for v in there):
@@ -348,7 +352,7 @@ def _given_targets(y: Any) -> NDArray[Any]:
 def targets_of(y: Any, rows: NDArray[np.bool_] | None = None) -> tuple[list[str] | None, Any]:
     """Names of the columns of y, if it is a table, a frame or a column, and the values as an array.
 
-    Of all rows, or of those that are flagged. Where a value is missing there is NaN, or None among labels.
+    Takes all rows, or only flagged ones. Missing values are NaN, or None among labels.
     """
     if not is_frame(y):
         given = _given_targets(y)
@@ -361,7 +365,7 @@ def targets_of(y: Any, rows: NDArray[np.bool_] | None = None) -> tuple[list[str]
 
 
 def _label_or_numbers(cells: Cells) -> Any:
-    """Values of a column of y; those of texts, categories and objects as they are."""
+    """Values of a column of y; strings, categories and objects are not converted."""
     has_gaps = bool(cells.is_missing.any())
     if cells.kind in ("text", "boolean", "object"):
         values = cells.values if cells.labels is None else cells.labels

@@ -1,7 +1,7 @@
-"""Derivatives of targets with respect to inputs, as data: their shapes, and where kernels find them.
+"""Derivatives of targets with respect to inputs, as data: their shapes and their place in panels.
 
-They are arrays (n_samples, out_features, in_features), NaN where unknown. In panels and in the rows that
-become panels they follow the values of the targets, output by output: out_features * (1 + in_features)
+They are arrays (n_samples, out_features, in_features), NaN where unknown. In panels, and in the rows that
+become panels, they follow the values of the targets, output by output: out_features * (1 + in_features)
 numbers for each sample.
 """
 
@@ -17,10 +17,10 @@ from crabnet_jit.summary import brief
 
 
 def known_derivatives(dy: ArrayLike, n_samples: int, out_features: int, in_features: int) -> Array:
-    """What users give as dy in its full shape; some of it is known, and that is finite."""
+    """A user's dy in its full shape, checked: at least one value is known, and known values are finite."""
     values = shaped("dy", dy, n_samples, out_features, in_features)
     if np.isnan(values).all():
-        raise check.reject("dy", "known for some sample", "only NaN")
+        raise check.reject("dy", "known for at least one sample", "only NaN")
     return values
 
 
@@ -40,9 +40,9 @@ def shaped(name: str, values: ArrayLike, n_samples: int, out_features: int, in_f
 
 
 def check_known(derivatives: Array, weights: Array) -> None:
-    """Reject derivatives of which none is known where the weight (n_samples,) is above 0."""
+    """Reject derivatives if none is known at samples whose weight (n_samples,) is above 0."""
     if np.isnan(derivatives[weights > 0]).all():
-        raise check.reject("dy", "known for some sample of weight above 0", "only NaN there")
+        raise check.reject("dy", "known for at least one sample of weight above 0", "only NaN there")
 
 
 def joined(targets: Array, derivatives: Array) -> Array:
@@ -51,13 +51,13 @@ def joined(targets: Array, derivatives: Array) -> Array:
 
 
 def parted(rows: Array, out_features: int) -> tuple[Array, Array]:
-    """Values and derivatives of such rows; of any dimensions before the last one."""
+    """Values and derivatives from such rows; there may be any dimensions before the last one."""
     shape = *rows.shape[:-1], out_features, rows.shape[-1] // out_features - 1
     return rows[..., :out_features], rows[..., out_features:].reshape(shape)
 
 
 class Derivative:
-    """A NumPy function that gives derivatives (n, in_features) or (n, out_features, in_features) for rows.
+    """A NumPy function that returns derivatives (n, in_features) or (n, out_features, in_features) at rows.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class Derivative:
     examples : ndarray of shape (n, in_features)
         Some inputs to try it with.
     out_features : int
-        Outputs of the function that it is the derivative of.
+        The number of outputs of the function whose derivative it is.
     """
 
     def __init__(self, function: Callable[[Array], ArrayLike], examples: Array, out_features: int) -> None:
@@ -83,9 +83,9 @@ class Derivative:
         """Derivatives (n, out_features, in_features) at rows (n, in_features); all finite."""
         n, in_features = rows.shape
         try:
-            given: Any = self._function(rows.copy())  # theirs to change
+            given: Any = self._function(rows.copy())  # a copy, which they may change
         except Exception as error:
-            error.add_note(f"raised by the function of derivatives for x of shape {rows.shape}")
+            error.add_note(f"raised by the derivative function for x of shape {rows.shape}")
             raise
         values = shaped("derivative(x)", given, n, self._out_features, in_features)
         is_finite = np.isfinite(values).all(axis=(1, 2))

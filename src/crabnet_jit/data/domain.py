@@ -1,4 +1,4 @@
-"""Where the inputs of a data set lie: outside of it, a network extrapolates."""
+"""The domain of a data set's inputs: outside it, a network extrapolates."""
 
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ class Domain(NamedTuple):
 
     @classmethod
     def of(cls, x: Array, weights: Array, earlier: "Domain | None" = None) -> "Domain":
-        """That of samples (n_samples, in_features) of weight above 0; the box contains an earlier one."""
+        """The domain of samples (n_samples, in_features) of weight above 0; the box includes `earlier`."""
         counted = weights > 0
         rows, shares = x[counted], weights[counted]
         low, high = rows.min(axis=0), rows.max(axis=0)
@@ -43,7 +43,7 @@ class Domain(NamedTuple):
 
     @classmethod
     def checked(cls, parts: "Domain", in_features: int) -> "Domain":
-        """The same, if it fits a network of so many inputs."""
+        """The same, if it fits a network with this many inputs."""
         flat, square = (in_features,), (in_features, in_features)
         shapes = zip(cls._fields, parts, (flat, flat, flat, square), strict=True)
         domain = cls(
@@ -54,5 +54,5 @@ class Domain(NamedTuple):
         return domain
 
     def contains(self, x: Array) -> NDArray[np.bool_]:
-        """Whether each sample of x (n_samples, in_features) lies in the box, its border included."""
+        """Whether each sample of x (n_samples, in_features) is in the box or on its border."""
         return np.asarray(((x >= self.low) & (x <= self.high)).all(axis=1))

@@ -1,4 +1,4 @@
-"""Batches of several sources side by side."""
+"""Batches of several sources together."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,11 +17,11 @@ class JointSource(Source):
     Parameters
     ----------
     targeted : Source or None
-        The first one, if its targets count.
+        The first source, if its targets count.
     others : sequence of Source
-        Those whose targets do not count; their rows of `target` are 0.
+        Sources whose targets do not count; their rows of `target` are 0.
     are_whole : bool
-        As `fill_for_kernels` has it, for the targets of the first one.
+        As in `fill_for_kernels`, for the targets of the first source.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class JointSource(Source):
         self.is_constant = all(
             check.flag("source.is_constant", source.is_constant) for source in self._sources
         )
-        self._constant: dict[int, Batches] = {}  # of sources that always give the same batch
+        self._constant: dict[int, Batches] = {}  # for sources that always give the same batch
 
     @property
     def stream(self) -> Any:

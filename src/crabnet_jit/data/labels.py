@@ -1,4 +1,4 @@
-"""Labels: the values of classes, and the numbers from 0 on that stand for them."""
+"""Labels: the values of classes, and the integers from 0 on that encode them."""
 
 import math
 from typing import Any
@@ -10,18 +10,18 @@ from crabnet_jit import check
 
 Label = str | int | float | bool
 
-_MANY_CLASSES = 100  # beyond this, labels that are almost all different are taken for a mistake
-_ALLOWED = "labels: integers, texts or booleans"
+_MANY_CLASSES = 100  # beyond this, labels that are almost all different are regarded as a mistake
+_ALLOWED = "labels: integers, strings or booleans"
 
 
 def is_missing(value: Any) -> bool:
-    """Whether an object stands for a missing value: None, NaN, or what pandas has for it."""
+    """Whether an object is a missing value: None, NaN, or those of pandas."""
     is_nan = isinstance(value, float) and math.isnan(value)
     return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")
 
 
 def are_missing(given: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which values of an array are missing, in its shape."""
+    """Flags for the missing values of an array, in its shape."""
     if given.dtype.kind == "f":
         return np.asarray(np.isnan(given))
     if given.dtype.kind not in "OT" or given.size == 0:
@@ -30,9 +30,9 @@ def are_missing(given: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def is_labels(given: NDArray[Any]) -> bool:
-    """Whether the values of this array can only be labels: texts, booleans, or integers that are objects.
+    """Whether the values of this array can only be labels: strings, booleans, or integers as objects.
 
-    Missing values do not count.
+    Missing values are ignored.
     """
     if given.dtype != object:
         return given.dtype.kind in "UTb"
@@ -43,7 +43,7 @@ def is_labels(given: NDArray[Any]) -> bool:
 
 
 def label_array(name: str, y: ArrayLike) -> NDArray[Any]:
-    """Labels (n_samples,) as texts, booleans, int64, or float64 that are whole numbers."""
+    """Labels (n_samples,) as strings, booleans, int64, or float64 with integer values."""
     given = check.as_array(name, y)
     if given.ndim == 2 and given.shape[1] == 1:
         given = given[:, 0]
@@ -58,17 +58,17 @@ def label_array(name: str, y: ArrayLike) -> NDArray[Any]:
     values = check.array(name, given)  # finite
     if (wrong := values != np.floor(values)).any():
         at = int(wrong.argmax())
-        hint = "; the losses of numbers are mse and its like" if given.dtype.kind == "f" else ""
+        hint = "; for numbers, use a loss such as mse" if given.dtype.kind == "f" else ""
         raise check.reject(name, _ALLOWED, f"{values[at]:g} at index {at}", hint)
     return values if given.dtype.kind == "f" else given.astype(np.int64)
 
 
 def _of_one_type(name: str, given: NDArray[Any]) -> NDArray[Any]:
-    """An array of objects as one of texts, booleans or numbers."""
+    """An array of objects as an array of strings, booleans or numbers."""
     kinds: dict[type, int] = {}
     for at, value in enumerate(given):
         if is_missing(value):
-            raise check.reject(name, "labels without missing ones", f"{value!r} at index {at}")
+            raise check.reject(name, "labels without missing values", f"{value!r} at index {at}")
         for kind in (str, bool, np.bool_, int, np.integer, float, np.floating):
             if isinstance(value, kind):
                 kinds.setdefault({np.bool_: bool, np.integer: int, np.floating: float}.get(kind, kind), at)
@@ -85,7 +85,7 @@ def _of_one_type(name: str, given: NDArray[Any]) -> NDArray[Any]:
 
 
 class Labels:
-    """The classes of a network, in the order of their numbers.
+    """The classes of a network, in the order of their codes.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class Labels:
 
     @classmethod
     def of(cls, name: str, labels: NDArray[Any]) -> "Labels":
-        """Those that occur in the labels of a data set; at least two."""
+        """The labels that occur in a data set; at least two."""
         if labels.size == 0:
             raise check.reject(name, "at least one label", "none")
         values = np.unique(labels)
@@ -115,14 +115,14 @@ class Labels:
 
     @classmethod
     def numbered(cls, n_classes: int) -> "Labels":
-        """The integers from 0 on."""
+        """The integers from 0 to n_classes - 1."""
         return cls(np.arange(n_classes))
 
     @classmethod
     def from_values(cls, values: Any) -> "Labels":
-        """Those of a file, believing nothing; any exception means that they are wrong."""
+        """The labels from a file, fully checked; any exception means that they are invalid."""
         if not isinstance(values, list) or len(values) < 2 or len({type(value) for value in values}) > 1:
-            raise ValueError("classes that are no list of labels of one type")
+            raise ValueError("classes that are not a list of labels of one type")
         labels = label_array("classes", values)
         if not np.array_equal(np.unique(labels), labels):
             raise ValueError("classes that are not in order")
@@ -135,10 +135,10 @@ class Labels:
         return len(self.values)
 
     def codes(self, name: str, y: ArrayLike) -> NDArray[np.intp]:
-        """The numbers (n_samples,) of labels, all of which must be known."""
+        """The codes (n_samples,) of labels, all of which must be known."""
         labels = label_array(name, y)
         if (labels.dtype.kind == "U") != (self.values.dtype.kind == "U"):
-            known = "texts" if self.values.dtype.kind == "U" else "numbers"
+            known = "strings" if self.values.dtype.kind == "U" else "numbers"
             came = check.shown(labels[0].item()) if labels.size else "none"
             raise check.reject(name, f"labels like the network's classes, which are {known}", came)
         codes = np.minimum(np.searchsorted(self.values, labels), len(self) - 1)

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of features; the one place that decides what is constant."""
+"""Mean and standard deviation of features; only this module decides what is constant."""
 
 from typing import NamedTuple
 
@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 from crabnet_jit.arrays import Array
 
-# Units in the last place of the largest value by which equal values may differ, each rounded a time or two.
+# Equal values, each rounded once or twice, may differ by this many units in the last place of the largest.
 _ROUNDING_UNITS = 4
 
 
 class Moments(NamedTuple):
-    """Of each feature: mean, standard deviation (0 of a constant one), and whether it is constant."""
+    """The mean and standard deviation of each feature (0 if it is constant), and whether it is constant."""
 
     mean: Array
     std: Array
@@ -22,10 +22,10 @@ class Moments(NamedTuple):
 def moments(values: Array, weights: Array | None = None) -> Moments:
     """Moments of values (n_samples, n_features), each sample with a weight if there are weights (n_samples,).
 
-    A feature is constant if its values differ by no more than the rounding of the values themselves, 4 units
-    in the last place of the largest. Values are taken relative to the first one and scaled before they are
-    squared: so a small variation around a large mean counts, samples of weight 0 do not, and neither 1e-200
-    nor 1e200 is too much. Values that are NaN are unknown, and do not count.
+    A feature is constant if its values differ by no more than their own rounding errors, 4 units in the last
+    place of the largest. Values are taken relative to the first one and scaled before they are squared. So a
+    small variation around a large mean counts, samples of weight 0 do not, and neither 1e-200 underflows nor
+    1e200 overflows. Values that are NaN are unknown and do not count.
     """
     if weights is not None:
         values, weights = values[weights > 0], weights[weights > 0]
@@ -42,12 +42,12 @@ def moments(values: Array, weights: Array | None = None) -> Moments:
     mean = np.average(unit, axis=0, weights=weights)
     std = np.sqrt(np.average((unit - mean) ** 2, axis=0, weights=weights))
     std = np.where(is_constant, 0.0, std * spread * scale)
-    is_constant |= std == 0  # it may be too small for a number
+    is_constant |= std == 0  # it may underflow
     return Moments((offset + np.where(is_constant, 0.0, mean * spread)) * scale, std, is_constant)
 
 
 def _of_known(values: Array, weights: Array | None) -> Moments:
-    """Feature by feature, of the values that are known; NaN of a feature without any."""
+    """The moments of the known values, feature by feature; NaN for a feature without any."""
     parts = []
     for column in values.T:
         is_known = ~np.isnan(column)
@@ -59,7 +59,7 @@ def _of_known(values: Array, weights: Array | None) -> Moments:
 
 
 def root_mean_square(values: Array, weights: Array | None = None) -> Array:
-    """Of each feature, weighted; scaled before it is squared."""
+    """The weighted root mean square of each feature; values are scaled before they are squared."""
     largest = np.abs(values).max(axis=0)
     scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
     result: Array = scale * np.sqrt(np.average((values / scale) ** 2, axis=0, weights=weights))

@@ -15,15 +15,15 @@ from crabnet_jit.kernels.structs import Stream
 from crabnet_jit.kernels.uniform import buffer_size
 
 _U64_MAX = 2**64 - 1
-#: Streams of integer seeds, by what the draws are for.
+#: The streams of integer seeds, by the purpose of the draws.
 INITIAL_PARAMETERS, DROPOUT, SAMPLES, CANDIDATES, HELD_OUT = range(5)
 #: Draws in a stream: 2**64 blocks of 8.
 PERIOD = 2**67
-_MAX_NUMBERS = 2**48  # numbers at once
+_MAX_NUMBERS = 2**48  # in one call
 
 
 class RngState(TypedDict):
-    """What `StdRng.state` holds: plain integers, ready for JSON."""
+    """The type of `StdRng.state`: plain integers, ready for JSON."""
 
     seed: int
     stream: int
@@ -31,7 +31,7 @@ class RngState(TypedDict):
 
 
 class StdRng:
-    """Uniform random numbers, bit for bit those of Rust's `StdRng::seed_from_u64`.
+    """Uniform random numbers, bit for bit the same as those of Rust's `StdRng::seed_from_u64`.
 
     ChaCha with 12 rounds [1]_, seeded as in rand 0.8. The stream is a function of
     (seed, stream, position): jumping to any position costs nothing, and streams
@@ -100,12 +100,12 @@ class StdRng:
         self._position = check.integer("position", position, 0, PERIOD - 1)
 
     def kernel_view(self, position: int) -> Stream:
-        """A place in its stream as kernels see it; positions count on from 0 after 2**67 - 1."""
+        """A position in its stream for kernels; after 2**67 - 1, positions start again at 0."""
         group, skip = divmod(position % PERIOD, DRAWS)
         return Stream(self._key, np.uint64(self._stream), np.uint64(group), skip)
 
     def copy(self) -> "StdRng":
-        """A generator of its own at the same place of the same stream."""
+        """An independent generator at the same position of the same stream."""
         twin = StdRng(self._seed, self._stream)
         twin.position = self._position
         return twin
@@ -157,8 +157,8 @@ class StdRng:
     ) -> float | NDArray[np.float64]:
         """Uniform float64 on the closed interval [low, high].
 
-        rand's `Uniform::new_inclusive`: `(u64 >> 12) * 2**-52 * scale + low`, where `scale` is
-        `(high - low) / (1 - 2**-52)`, one ulp less as long as the sum could exceed `high`.
+        This is rand's `Uniform::new_inclusive`: `(u64 >> 12) * 2**-52 * scale + low`, where `scale` is
+        `(high - low) / (1 - 2**-52)`, reduced by one ulp as long as the sum could exceed `high`.
 
         Parameters
         ----------
@@ -176,7 +176,7 @@ class StdRng:
         shape = size if isinstance(size, tuple) else (1 if size is None else size,)
         n = math.prod(check.integer("size", n, 0) for n in shape)
         if n > _MAX_NUMBERS:
-            raise MemoryError(f"{n} random numbers")
+            raise MemoryError(f"cannot hold {n} random numbers")
         return n
 
     def _uniform(self, bits: int, scale: float, low: float, n: int) -> NDArray[np.float64]:
@@ -193,10 +193,10 @@ class StdRng:
 
 
 def as_rng(name: str, rng: StdRng | int | None, stream: int = INITIAL_PARAMETERS) -> StdRng:
-    """A generator as it is, a seed as a new one with this stream, None as a random seed.
+    """A generator unchanged, a new generator with this stream for a seed, a random seed for None.
 
-    Each purpose has a stream of its own, so that equal seeds for a network and for its samples are not
-    the same draws.
+    Each purpose has its own stream, so equal seeds for a network and for its samples do not give the same
+    draws.
     """
     if isinstance(rng, StdRng):
         return rng
@@ -208,9 +208,9 @@ def as_rng(name: str, rng: StdRng | int | None, stream: int = INITIAL_PARAMETERS
 
 
 def interval_scale(low: float, high: float) -> float:
-    """Factor that maps [0, 1 - 2**-52] onto the closed interval [low, high].
+    """The factor that maps [0, 1 - 2**-52] onto the closed interval [low, high].
 
-    `(high - low) / (1 - 2**-52)`, one ulp less as long as rounding would exceed `high`.
+    It is `(high - low) / (1 - 2**-52)`, reduced by one ulp as long as rounding would exceed `high`.
     """
     if low > high:
         raise check.reject("low", f"at most high = {high!r}", repr(low))

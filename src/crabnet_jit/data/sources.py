@@ -1,8 +1,8 @@
-"""Where training samples come from.
+"""Sources of training samples.
 
-A source fills the panels of a chunk: for the iterations from `iteration` on it writes inputs, targets
-and weights. What it writes depends on the iteration alone, so a run can be cut
-into chunks, interrupted and resumed at will.
+A source fills the panels of a chunk: for the iterations from `iteration` on, it writes inputs, targets and
+weights. These depend only on the iteration number, so a run can be split into chunks, interrupted and resumed
+anywhere.
 """
 
 import contextlib
@@ -29,32 +29,32 @@ from crabnet_jit.kernels.structs import Batches
 from crabnet_jit.kernels.uniform import buffer_size
 from crabnet_jit.summary import brief, counted, listed, summary
 
-_DRAWS_AT_ONCE = 2048  # half of a cache of 32 KB
+_DRAWS_AT_ONCE = 2048  # half of a 32 KB cache
 
 
 class Source(ABC):
-    """Batches for training; to be subclassed for batches of your own.
+    """Batches for training; subclass it for batches of your own.
 
-    A subclass has the attributes `in_features`, `out_features` and `batch_size`, and the method `fill`.
+    A subclass needs the attributes `in_features`, `out_features` and `batch_size`, and the method `fill`.
 
     Attributes
     ----------
     in_features, out_features : int
-        Widths of inputs and targets.
+        The numbers of inputs and targets.
     batch_size : int
-        Samples in an iteration; the most, if they differ.
+        Samples in an iteration; the largest number if they differ.
     is_constant : bool
-        Whether it gives the same batch always; it is then asked once.
+        Whether it always gives the same batch; `fill` is then called only once.
     has_weights : bool
         Whether it may write `weight`, see `fill`; if not, one row of weights serves all iterations.
     has_gaps : bool
-        Whether targets may be NaN, for unknown: a loss is then the mean over those that are known.
+        Whether targets may be NaN, which means unknown: a loss is then the mean over the known ones.
     stream : dict or None
-        Where its draws begin, as in `StdRng.state`, if it takes draws; checkpoints keep it and assign it.
+        Where its draws begin, as in `StdRng.state`, if it uses draws. Checkpoints save and restore it.
     has_derivatives : bool
-        Whether it gives the derivatives of the targets with respect to the inputs, too, see `fill`.
+        Whether it also gives the derivatives of the targets with respect to the inputs, see `fill`.
     configuration : dict or str
-        What else its batches depend on, as plain values; a run can be resumed only if they are equal.
+        Everything else that its batches depend on, as plain values. A run can only be resumed if it is equal.
 
     Examples
     --------
@@ -87,7 +87,7 @@ class Source(ABC):
 
     @property
     def configuration(self) -> Any:
-        """What else its batches depend on, as plain values; not functions."""
+        """Everything else that its batches depend on, as plain values, except functions."""
         return type(self).__name__
 
     @abstractmethod
@@ -99,11 +99,11 @@ class Source(ABC):
         iteration : int
             The first one.
         batches : Batches
-            Panels, arrays of four dimensions: `x` (n_iterations, n_panels, in_features, width) and
-            `target` (…, out_features, …). A batch lies in the first `batch_size` columns of its panels, panel
+            Panels, which are four-dimensional arrays: `x` (n_iterations, n_panels, in_features, width) and
+            `target` (…, out_features, …). A batch takes the first `batch_size` columns of its panels, panel
             after panel; columns after these need not be filled. `weight` (…, 1, …) holds each sample's share
-            of the batch's mean, 1 / batch_size, and 0 after the batch: a source leaves it, or overwrites all
-            of it. `masks` is not for sources.
+            of the batch's mean, 1 / batch_size, and 0 after the batch: a source either leaves it unchanged or
+            overwrites all of it. `masks` is not for sources.
 
             With derivatives, `target` has out_features * (1 + in_features) rows: the targets, then the
             derivatives of the first one with respect to all inputs, of the second one, …; NaN means unknown.
@@ -111,19 +111,19 @@ class Source(ABC):
 
     @property
     def n_targets(self) -> int:
-        """Rows of `target` in a batch."""
+        """The number of rows of `target` in a batch."""
         return self.out_features * (1 + self.in_features if self.has_derivatives else 1)
 
     def fill_for_kernels(self, first: int, batches: Batches, *, are_whole: bool) -> None:
-        """The same for kernels: with shares among the known targets, and all columns filled.
+        """The same for kernels: weights are shares among the known targets, and all columns are filled.
 
-        With `are_whole`, a sample with an unknown target is unknown as a whole. With derivatives, their
-        shares are a second row of weights, which `fill` does not see.
+        With `are_whole`, one unknown target makes the whole sample unknown. The shares of derivatives, if
+        there are any, are a second row of weights, which `fill` does not see.
         """
         shares = batches.weight
         if self.has_derivatives:
             shares = plain_weights(len(batches.x), self.batch_size, shares.dtype)
-        elif self.has_gaps:  # their shares are those of the batches before
+        elif self.has_gaps:  # the weights still contain the shares of earlier batches
             shares[:] = plain_weights(1, self.batch_size, shares.dtype)
         self.fill(first, batches._replace(weight=shares))
         if self.has_derivatives:
@@ -133,7 +133,7 @@ class Source(ABC):
         repeat_sample(batches.x, self.batch_size)
 
     def for_trainer(self) -> "Source":
-        """What a trainer uses in its place: itself, unless it takes draws, which trainers must not share."""
+        """The source for a trainer: itself, unless it uses draws, which trainers must not share."""
         return self
 
     def standardized(self, units: Standardization, dtype: "np.dtype[Any]") -> "Source":
@@ -142,7 +142,7 @@ class Source(ABC):
 
 
 class _Drawn(Source):
-    """Batches by draws from a random stream; of sizes that stay: a trainer's buffers fit no others."""
+    """Batches from a random stream; their sizes are fixed, because a trainer's buffers fit no others."""
 
     def __init__(self, in_features: int, out_features: int, batch_size: int, rng: StdRng) -> None:
         self._shape = in_features, out_features, batch_size
@@ -150,42 +150,42 @@ class _Drawn(Source):
 
     @property
     def stream(self) -> RngState:
-        """Where its draws begin; assign to begin elsewhere."""
+        """Where its draws begin; assign another state to begin elsewhere."""
         return self._rng.state
 
     @stream.setter
     def stream(self, state: RngState) -> None:
-        rng = self._rng.copy()  # a copy of this source may have the same one
+        rng = self._rng.copy()  # a copy of this source may share it
         rng.state = state
         self._rng = rng
 
     @property
     def in_features(self) -> int:  # type: ignore[override]  # buffers fit one size: read-only
-        """Width of the inputs."""
+        """The number of inputs."""
         return self._shape[0]
 
     @property
     def out_features(self) -> int:  # type: ignore[override]  # buffers fit one size: read-only
-        """Width of the targets."""
+        """The number of targets."""
         return self._shape[1]
 
     @property
     def batch_size(self) -> int:  # type: ignore[override]  # buffers fit one size: read-only
-        """Samples in an iteration; the most, if they differ."""
+        """Samples in an iteration; the largest number if they differ."""
         return self._shape[2]
 
     def for_trainer(self) -> "Source":
-        """One like it, whose stream can be moved without moving this one's."""
+        """A source like this one, with an independent stream."""
         return copy.copy(self)
 
     def drawn_by(self, rng: StdRng) -> Self:
-        """One like it, by another generator's draws."""
+        """A source like this one, with another generator's draws."""
         twin = copy.copy(self)
         twin._rng = rng.copy()
         return twin
 
     def batch(self, iteration: int) -> tuple[Array, Array]:
-        """Inputs (n, in_features) and targets (n, out_features) of one iteration, at least 0."""
+        """Inputs (n, in_features) and targets (n, out_features) of an iteration, which is at least 0."""
         inputs, rows = self._batch(iteration)
         return inputs, np.ascontiguousarray(rows[:, : self.out_features])
 
@@ -193,7 +193,7 @@ class _Drawn(Source):
         """Derivatives (n, out_features, in_features) of those targets; NaN where they are unknown."""
         _, rows = self._batch(iteration)
         if not self.has_derivatives:
-            raise check.reject("source", "one with derivatives", repr(self))
+            raise check.reject("source", "a source with derivatives", repr(self))
         return parted(rows, self.out_features)[1]
 
     def _batch(self, iteration: int) -> tuple[Array, Array]:
@@ -218,7 +218,7 @@ def new_batches(
     has_weights: bool = True,
     n_weights: int = 1,
 ) -> Batches:
-    """Panels for a source to fill, without masks; with rows of the weights of a plain mean, each or once."""
+    """Panels for a source to fill, without masks; weights are those of a plain mean, for each or for all."""
     n_panels, width = panel_shape(batch_size)
     return Batches(
         aligned_zeros(n_iterations, n_panels, in_features, width, dtype=dtype),
@@ -229,33 +229,33 @@ def new_batches(
 
 
 class UniformSource(_Drawn):
-    """Fresh samples of a target every iteration, uniform on a box.
+    """New samples of a target in every iteration, uniform on a box.
 
     Parameters
     ----------
     target : callable, Target or None
-        The function to learn. A NumPy function of an array (n, in_features) that gives (n,) or
-        (n, out_features); or a function compiled by Numba, of in_features numbers, that gives one; or
-        `StandardGaussian()`. With None there are points only, of a `Residual`, and `out_features` is 0.
+        The function to learn. It is a NumPy function of an array (n, in_features) that returns (n,) or
+        (n, out_features); or a function compiled by Numba, of in_features numbers, that returns a number; or
+        `StandardGaussian()`. With None, there are only points, for a `Residual`, and `out_features` is 0.
     low, high : float or array_like of shape (in_features,), default -3.0 and 3.0
-        Every coordinate is uniform on its closed interval [low, high]. With two numbers, a NumPy function
+        Every coordinate is uniform on its closed interval [low, high]. If both are numbers, a NumPy function
         has one input.
     batch_size : int, default 16
         Samples in an iteration, at least 1.
     rng : StdRng or int, optional
-        A generator or a seed, which stands for a stream of its own: the same seed for a network is other
-        draws. The samples are the draws from the generator's present position on, sample by sample and
-        coordinate by coordinate; the generator itself does not move.
+        A generator or a seed. A seed uses its own stream, so the same seed gives a network different draws.
+        The samples are the draws from the generator's current position on, sample by sample and
+        coordinate by coordinate; the generator itself is not advanced.
     derivative : callable, optional
-        The derivatives of the function, to be learned beside its values: a NumPy function of an array
-        (n, in_features) that gives (n, out_features, in_features), or (n, in_features) for one output. How
-        much they count is `dy_weight` of `Trainer`.
+        The derivatives of the function, to be learned together with its values: a NumPy function of an array
+        (n, in_features) that returns (n, out_features, in_features), or (n, in_features) for one output.
+        `dy_weight` of `Trainer` is their weight.
 
     Raises
     ------
     InvalidArgumentError
-        For a box that is none; if the function gives another shape, or a value that is not finite, then
-        also while training. What the function itself raises is passed on.
+        If low is above high; if the function returns another shape, or a value that is not finite, also
+        during training. Exceptions of the function itself are passed on.
 
     Examples
     --------
@@ -330,13 +330,13 @@ class UniformSource(_Drawn):
 
     def fill(self, iteration: int, batches: Batches) -> None:
         """Overwrite `x` and `target` with the batches from `iteration` on, see `Source`."""
-        if batches.x.dtype != np.float64:  # draws and values are made in float64
+        if batches.x.dtype != np.float64:  # draws and values are computed in float64
             x, target = aligned_zeros(*batches.x.shape), aligned_zeros(*batches.target.shape)
             self.fill(iteration, batches._replace(x=x, target=target))
             batches.x[:], batches.target[:] = x, target
             return
         stream = self._rng.kernel_view(self._rng.position + iteration * self.batch_size * self.in_features)
-        workspace = np.empty(self._workspace_size, np.uint64)  # of this call: threads may share a source
+        workspace = np.empty(self._workspace_size, np.uint64)  # for this call: threads may share a source
         fill_uniform(stream, 52, self._scale, self._low, self.batch_size, workspace, batches.x)
         if not self.has_derivatives:
             self._target.fill(batches.x, batches.target, self.batch_size)
@@ -368,23 +368,23 @@ class ArraySource(_Drawn):
     x : array_like of shape (n_samples, in_features)
         Inputs.
     y : array_like of shape (n_samples, out_features) or (n_samples,), or None
-        Targets; NaN where one is unknown, which then does not count. A sample of which none is known is left
-        out. With None there are points only, of a `Residual`, and `out_features` is 0.
+        Targets; NaN marks an unknown target, which does not count. A sample without any known target is left
+        out. With None, there are only points, for a `Residual`, and `out_features` is 0.
     batch_size : int, default 32
-        Samples in an iteration, at least 1; with more than n_samples, every iteration takes them all. The
-        last batch of an epoch has those that are left, and is a mean over them.
+        Samples in an iteration, at least 1; if larger than n_samples, every iteration takes all of them. The
+        last batch of an epoch has the remaining samples, and is a mean over these.
     shuffle : bool, default True
-        Whether an epoch is a random permutation, by draws that depend on generator and epoch only; else
+        Whether an epoch is a random permutation, whose draws depend only on generator and epoch; otherwise
         the samples stay in order.
     sample_weight : array_like of shape (n_samples,), optional
-        At least 0, not all 0; scaled to a mean of 1. A sample's loss counts as often as its weight says. In
-        place of samples of weight 0 stands another one, so that their numbers do no harm.
+        At least 0, not all 0; scaled to a mean of 1. It multiplies each sample's loss. Samples of weight 0
+        are replaced by another one, so that extreme numbers in them do no harm.
     rng : StdRng or int, optional
-        A generator or a seed. Its position is rounded up to a multiple of 128; it does not move.
+        A generator or a seed. Its position is rounded up to a multiple of 128; it is not advanced.
     dy : array_like of shape (n_samples, out_features, in_features), optional
-        Derivatives of the targets with respect to the inputs, to be learned beside the values; of shape
-        (n_samples, in_features) if there is one output. NaN where unknown. How much they count is `dy_weight`
-        of `Trainer`.
+        Derivatives of the targets with respect to the inputs, to be learned together with the values; of
+        shape (n_samples, in_features) if there is one output. NaN where unknown. `dy_weight` of `Trainer` is
+        their weight.
 
     Examples
     --------
@@ -427,13 +427,13 @@ class ArraySource(_Drawn):
             targets = joined(targets, slopes)
         inputs, targets = without_weight(inputs, weights), without_weight(targets, weights)
         self._data: tuple[Array, ...] = inputs.copy(), targets.copy(), weights
-        # The data in the last units that a trainer asked for: all copies of a source share them.
+        # The data in the units that the last trainer asked for: all copies of a source share them.
         self._in_units: list[tuple[Standardization, np.dtype[Any], tuple[Array, ...]]] = []
         self.is_constant = self.n_batches == 1
         self._digest: str | None = None
         is_shuffled = check.flag("shuffle", shuffle) and size < n_samples
         self._n_draws = permutation_draws(n_samples) if is_shuffled else 0
-        # A generator, an epoch and its order, kept for the next chunk; a thread takes it out while it works.
+        # A generator, an epoch and its order, kept for the next chunk; a thread removes it while it works.
         self._orders: list[tuple[StdRng, int, Array]] = []
 
     def __repr__(self) -> str:
@@ -465,17 +465,17 @@ class ArraySource(_Drawn):
 
     @property
     def n_samples(self) -> int:
-        """Samples of the data set, that have a known target."""
+        """The number of samples with a known target."""
         return int(self._data[0].shape[0])
 
     @property
     def inputs(self) -> Array:
-        """Inputs of the data set (n_samples, in_features); not to be changed."""
+        """Inputs of the data set (n_samples, in_features); do not change them."""
         return self._data[0]
 
     @property
     def targets(self) -> Array:
-        """Targets of the data set (n_samples, out_features), NaN where unknown; not to be changed."""
+        """Targets of the data set (n_samples, out_features), NaN where unknown; do not change them."""
         return self._data[1][:, : self.out_features]
 
     @property
@@ -484,7 +484,7 @@ class ArraySource(_Drawn):
         return -(-self.n_samples // self.batch_size)
 
     def standardized(self, units: Standardization, dtype: "np.dtype[Any]") -> Source:
-        """The same batches, of data that are standardised once."""
+        """The same batches, from data that are standardised once."""
         data = None
         for known, of_dtype, values in self._in_units:
             if of_dtype == dtype and all(map(np.array_equal, known, units)):
@@ -510,7 +510,7 @@ class ArraySource(_Drawn):
         epoch, order = -1, np.arange(self.n_samples)
         with contextlib.suppress(IndexError):
             of_rng, of_epoch, known = self._orders.pop()
-            if of_rng is rng:  # the stream was not moved since
+            if of_rng is rng:  # the stream has not been moved since
                 epoch, order = of_epoch, known
         stream = rng.kernel_view(whole_groups(rng.position))
         draws = np.empty(self._n_draws, np.uint64)
@@ -520,7 +520,7 @@ class ArraySource(_Drawn):
 
 
 def _points(x: ArrayLike) -> tuple[Array, Array]:
-    """Inputs (n_samples, in_features), and targets that have no features."""
+    """Inputs (n_samples, in_features), and targets without features."""
     inputs = check.rows("x", x)
     return inputs, np.empty((inputs.shape[0], 0))
 
@@ -531,9 +531,9 @@ class StandardizedSource(Source):
     Parameters
     ----------
     source : Source
-        In the units of the data.
+        A source in the units of the data.
     units : Standardization
-        Of its inputs and targets.
+        The units of its inputs and targets.
     """
 
     def __init__(self, source: Source, units: Standardization) -> None:
@@ -546,7 +546,7 @@ class StandardizedSource(Source):
 
     @property
     def stream(self) -> RngState | None:
-        """That of the source."""
+        """The stream of the source."""
         return self._source.stream
 
     @stream.setter
@@ -555,7 +555,7 @@ class StandardizedSource(Source):
 
     @property
     def configuration(self) -> Any:
-        """That of the source, and the units."""
+        """The configuration of the source, and the units."""
         return {"source": self._source.configuration, "units": [part.tolist() for part in self._units]}
 
     def fill(self, iteration: int, batches: Batches) -> None:

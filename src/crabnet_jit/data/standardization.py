@@ -1,4 +1,4 @@
-"""Inputs and targets in units in which they have mean 0 and standard deviation 1."""
+"""Units in which inputs and targets have mean 0 and standard deviation 1."""
 
 from typing import Any, NamedTuple
 
@@ -10,10 +10,10 @@ from crabnet_jit.summary import fields, summary
 
 
 class Standardization(NamedTuple):
-    """Means and standard deviations by which inputs and targets were standardised.
+    """The means and standard deviations with which inputs and targets were standardised.
 
-    Each an array with one number for each feature. Where each target has several outputs, these all have
-    units; those of the targets are those of the first outputs.
+    Each is an array with one number per feature. If each target has several outputs, all of these have units;
+    the targets have the units of the first outputs.
     """
 
     x_mean: Array
@@ -34,11 +34,11 @@ class Standardization(NamedTuple):
         return _standardized(y, self.y_mean[:n_targets], self.y_std[:n_targets])
 
     def finite_inputs(self, x: Array, dtype: "np.dtype[Any]") -> Array:
-        """The same in this type, where all must be finite."""
+        """The same in this type, in which all must be finite."""
         return check.array("x, standardised,", self.inputs(x), dtype)
 
     def finite_targets(self, y: Array, dtype: "np.dtype[Any]") -> Array:
-        """The same in this type, where all must be finite, but for those that are unknown: NaN."""
+        """The same in this type, in which all must be finite, except unknown ones: NaN."""
         return check.array("y, standardised,", self.targets(y), dtype, allow_nan=True)
 
     def derivatives(self, dy: Array) -> Array:
@@ -47,7 +47,7 @@ class Standardization(NamedTuple):
             return dy * self.x_std / self.y_std[:, None]
 
     def finite_derivatives(self, dy: Array, dtype: "np.dtype[Any]") -> Array:
-        """The same in this type, where all that are known must be finite."""
+        """The same in this type, in which all known ones must be finite."""
         return check.array("dy, standardised,", self.derivatives(dy), dtype, allow_nan=True)
 
     def outputs(self, z: Array) -> Array:

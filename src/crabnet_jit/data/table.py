@@ -1,4 +1,4 @@
-"""Tables in memory: columns with names and types, where values may be missing, and their places in a file."""
+"""Tables in memory: columns with names and types, possibly missing values, and positions in a file."""
 
 import abc
 import functools
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from crabnet_jit import check
 
-#: What columns of tables are.
+#: Kinds of columns.
 KINDS = ("number", "integer", "boolean", "text", "date")
 
 
 class TableError(ValueError):
-    """A file is not a table as asked for; the message says where."""
+    """A file is not the table that was asked for; the message says where."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,20 +27,20 @@ class Cells:
     ----------
     name : str
     kind : str
-        One of `KINDS`; of a data frame also "object" (values of Python) and "other" (what no network takes).
+        One of `KINDS`; in a data frame also "object" (Python values) and "other" (not for networks).
     values : ndarray, shape (n_rows,)
-        Numbers, booleans, or texts as objects. Where a value is missing: NaN, False, an empty text.
+        Numbers, booleans, or strings as objects. Missing values are NaN, False, or an empty string.
     is_missing : ndarray of bool, shape (n_rows,)
     type_name : str
-        What errors call the type.
+        The type's name in errors.
     labels : ndarray, shape (n_rows,), optional
-        The values as labels of classes, if these are not the texts: categories that are numbers.
+        The values as labels of classes, if these are not the strings: for categories that are numbers.
     source : str
         The file; empty for a data frame.
     unit : {"row", "line"}
-        What is counted in the source.
+        The unit in which positions in the source are counted.
     lines : sequence of int, optional
-        For each row, its number in the source; by default rows are counted from 0.
+        The number of each row in the source; by default, rows are counted from 0.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Cells:
         return self.is_missing.shape
 
     def take(self, rows: NDArray[Any]) -> "Cells":
-        """The column at some rows, which are indices or flags."""
+        """The column at some rows, given by indices or flags."""
         return replace(
             self,
             values=self.values[rows],
@@ -69,34 +69,34 @@ class Cells:
         )
 
     def called(self, argument: str) -> str:
-        """What errors call this column of an argument: a file is called by its name."""
+        """The name of this column of an argument in errors; a file is called by its name."""
         of = self.source or argument
         return f"column {check.shown(self.name)} of {of}" if self.name else of
 
     def place(self, row: int) -> str:
-        """Where a row is in the source, such as "line 12"."""
+        """The position of a row in the source, such as "line 12"."""
         return f"{self.unit} {row if self.lines is None else self.lines[row]}"
 
 
 class Table(abc.ABC):
-    """Columns in the order of a file, each of which gets its type when it is asked for.
+    """Columns in the order of a file; each gets its type when it is accessed.
 
     Attributes
     ----------
     source : str
-        The file, as errors call it.
+        The file's name in errors.
     header : list of str
-        Names of the columns. Some may be empty or the same; such columns cannot be asked for by name.
+        Names of the columns. Some may be empty or equal; such columns cannot be accessed by name.
     lines : ndarray of int, shape (n_rows,)
-        For each row, its number in the file.
+        The number of each row in the file.
     unit : {"line", "row"}
-        What these numbers count.
+        The unit of these numbers.
     form : str
-        How the file was understood, for errors about its header.
+        How the file was parsed, for errors about its header.
     delimiter, decimal : str
-        Of the cells as texts.
+        As used in the file.
     has_header : bool
-        Whether the file has the names; else they are numbers from 1 on.
+        Whether the file has the names; otherwise they are numbers from 1 on.
     """
 
     unit = "line"
@@ -113,7 +113,7 @@ class Table(abc.ABC):
 
     @property
     def n_rows(self) -> int:
-        """Number of rows."""
+        """The number of rows."""
         return len(self.lines)
 
     @property
@@ -122,7 +122,7 @@ class Table(abc.ABC):
         return self.n_rows, len(self.header)
 
     def column(self, name: str) -> Cells:
-        """The column of this name.
+        """The column with this name.
 
         Raises
         ------
@@ -132,49 +132,49 @@ class Table(abc.ABC):
         return self.column_at(self._index(name))
 
     def column_at(self, index: int) -> Cells:
-        """The column at this place, from 0 on."""
+        """The column with this index, from 0 on."""
         if index not in self._cells:
             self._cells[index] = self._typed(index)
         return self._cells[index]
 
     def place(self, row: int, name: str) -> str:
-        """Where a cell is: "points.csv, line 12, column 'x'"."""
+        """The position of a cell: "points.csv, line 12, column 'x'"."""
         return f"{self.source}, {self.unit} {self.lines[row]}, column {check.shown(name)}"
 
     def select(self, names: Sequence[str], are_texts: Sequence[bool | None] = ()) -> "Table":
-        """A table of these columns; for each may be said whether it has texts, whatever they look like."""
+        """A table of these columns; each may be declared to have strings, or not, whatever they look like."""
         return _Selection(self, [self._index(name) for name in names], are_texts=are_texts)
 
     def take(self, rows: NDArray[Any]) -> "Table":
-        """A table of some rows, which are indices or flags."""
+        """A table of some rows, given by indices or flags."""
         return _Selection(self, [*range(len(self.header))], rows)
 
     def rows(self) -> Iterator[Sequence[str]]:
-        """The cells of each row as texts, as they are in the file."""
+        """The cells of each row as strings, as they are in the file."""
         return zip(*(self.texts(index) for index in range(len(self.header))), strict=True)
 
     @abc.abstractmethod
     def texts(self, index: int) -> Sequence[str]:
-        """The cells of the column at this place as texts, as they are in the file."""
+        """The cells of the column with this index as strings, as they are in the file."""
 
     @abc.abstractmethod
     def _as_texts(self, index: int) -> Cells:
-        """The column at this place as one of texts."""
+        """The column with this index as a column of strings."""
 
     @abc.abstractmethod
     def _typed(self, index: int) -> Cells:
-        """The column at this place."""
+        """The column with this index."""
 
     @functools.cached_property
     def _indices(self) -> dict[str, list[int]]:
-        """Where each name is."""
+        """The indices of each name."""
         indices: dict[str, list[int]] = {}
         for index, name in enumerate(self.header):
             indices.setdefault(name, []).append(index)
         return indices
 
     def _index(self, name: str) -> int:
-        """Where the column of this name is, which has to be the only one."""
+        """The index of the column with this name, which must be unique."""
         if not name or name not in self._indices:
             try:
                 check.choice("column", name, filter(None, self._indices))
@@ -183,8 +183,8 @@ class Table(abc.ABC):
         first, *more = self._indices[name]
         if more:
             raise TableError(
-                f"{self.source}: column {more[0] + 1} must have a name of its own, has {check.shown(name)}, "
-                f"as column {first + 1} has"
+                f"{self.source}: column {more[0] + 1} must have a unique name, has {check.shown(name)}, "
+                f"like column {first + 1}"
             )
         return first
 

@@ -1,7 +1,7 @@
 """Functions to learn.
 
-A target fills panels with the values of a function. The article's is `StandardGaussian`; users give a
-function, which becomes one of the other two here.
+A target fills panels with the values of a function. The article's is `StandardGaussian`; a user's function
+becomes one of the other two here.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from crabnet_jit.kernels.targets import custom_target_panels
 from crabnet_jit.summary import brief
 from crabnet_jit.user_functions import shared_entry
 
-_MORE_INPUTS = 8  # than the box has, that a function is tried with if it fails
+_MORE_INPUTS = 8  # beyond those of the box: a function that fails is tried with up to this many more
 
 
 class Target(Protocol):
@@ -32,8 +32,8 @@ class Target(Protocol):
     def fill(self, x: Array, target: Array, n_samples: int) -> None:
         """Overwrite target (n_iterations, n_panels, out_features, width) with the values at x.
 
-        The first n_samples columns of each iteration's panels, panel after panel, are samples; what lies
-        after them does not count.
+        The first n_samples columns of each iteration's panels, panel after panel, are samples; columns
+        after them do not count.
         """
 
 
@@ -80,14 +80,14 @@ class NoTarget:
         self.in_features = in_features
 
     def fill(self, x: Array, target: Array, n_samples: int) -> None:
-        """Leave `target`, which has no rows."""
+        """Do nothing, since `target` has no rows."""
 
     def __repr__(self) -> str:
         return "None"
 
 
 class _ArrayFunction:
-    """A NumPy function of rows (n, in_features) that gives (n,) or (n, out_features)."""
+    """A NumPy function of rows (n, in_features) that returns (n,) or (n, out_features)."""
 
     def __init__(self, function: Callable[[Array], ArrayLike], in_features: int, examples: Array) -> None:
         self._function = function
@@ -119,7 +119,7 @@ class _ArrayFunction:
 
     def _values(self, rows: Array) -> Array:
         n = rows.shape[0]
-        given = self._call(rows.copy())  # theirs to change
+        given = self._call(rows.copy())  # a copy, which they may change
         if given.shape not in ((n,), (n, self.out_features)) or given.dtype.kind not in "biuf":
             allowed = f"({n},)" if self.out_features == 1 else f"({n}, {self.out_features})"
             came = f"{given.dtype} of shape {given.shape}"
@@ -144,7 +144,7 @@ class _ArrayFunction:
 
 
 class _ScalarFunction:
-    """A compiled function of in_features numbers that gives a number."""
+    """A compiled function of in_features numbers that returns a number."""
 
     out_features = 1
 
@@ -166,18 +166,18 @@ class _ScalarFunction:
 
 
 def _other_arguments(function: Callable[..., Any], examples: Array) -> check.InvalidArgumentError | None:
-    """What is wrong with a NumPy function that fails, if it takes several arrays, or more inputs."""
+    """The error for a NumPy function that fails because it takes several arrays, or more inputs."""
     n = examples.shape[1]
     try:
         parameters = inspect.signature(function)
         parameters.bind(examples)
-    except ValueError:  # one that has no signature
+    except ValueError:  # it has no signature
         pass
     except TypeError:
         example = "np.sin(x[:, 0])" if n == 1 else "x[:, 0] * x[:, 1]"
         allowed = f"a function of one array x of shape (n_samples, {n}), such as lambda x: {example}"
-        other_way = "; compiled by Numba, it takes a number for each input"
-        return check.reject("target", allowed, f"one of the arguments {parameters}", other_way)
+        other_way = "; a function compiled by Numba takes a number for each input"
+        return check.reject("target", allowed, f"a function of {parameters}", other_way)
     for more in range(n + 1, n + 1 + _MORE_INPUTS):
         with contextlib.suppress(Exception):
             function(np.repeat(examples[:, :1], more, axis=1))
@@ -188,10 +188,10 @@ def _other_arguments(function: Callable[..., Any], examples: Array) -> check.Inv
 
 
 def as_target(function: Any, low: Array, high: Array) -> Target:
-    """A target as it is; a function as a target on the box from low to high.
+    """A target unchanged; a function as a target on the box from low to high.
 
-    A function compiled by Numba takes the coordinates as numbers, any other an array of rows. Of None come
-    points without targets.
+    A function compiled by Numba takes the coordinates as numbers, any other takes an array of rows. None
+    gives points without targets.
     """
     if function is None:
         return NoTarget(max(low.size, high.size))
@@ -208,11 +208,11 @@ def as_target(function: Any, low: Array, high: Array) -> Target:
     n = len(inspect.signature(function.py_func).parameters)
     if n == 0 or low.size not in (1, n) or high.size not in (1, n):
         came = f"low of shape {low.shape} and high of shape {high.shape}"
-        raise check.reject("low and high", f"numbers, or of shape ({n},) as the target has arguments", came)
+        raise check.reject("low and high", f"numbers, or of shape ({n},) for the target's arguments", came)
     return _ScalarFunction(function, n, _examples(low, high, n))
 
 
 def _examples(low: Array, high: Array, n_features: int) -> Array:
-    """Some points of the box."""
+    """Some points in the box."""
     points: Array = low + np.linspace(0.25, 0.75, 3)[:, None] * (high - low) * np.ones(n_features)
     return points

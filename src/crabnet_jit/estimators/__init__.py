@@ -1,4 +1,4 @@
-"""Estimators for scikit-learn over `fit` and `Trainer`. No other part needs scikit-learn."""
+"""Estimators for scikit-learn on top of `fit` and `Trainer`. No other part needs scikit-learn."""
 
 try:
     from crabnet_jit.estimators.classifier import NNClassifier

@@ -1,4 +1,4 @@
-"""What the regressor and the classifier share: parameters, the way of a fit, what a fitted one shows."""
+"""The base class of the regressor and the classifier: parameters, fitting, fitted attributes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -29,16 +29,16 @@ from crabnet_jit.network.network import NN
 from crabnet_jit.network.schema import Schema
 from crabnet_jit.training.run import Callback
 
-#: What makes predictions of the outputs, by the name of the loss; and what scikit-learn calls activations.
+#: How outputs become predictions, by the name of the loss; and scikit-learn's names of activations.
 _OUT_ACTIVATIONS = {"binary_cross_entropy": "logistic", "cross_entropy": "softmax", "poisson": "exp"}
 _ACTIVATIONS = {"sigmoid": "logistic"}
 
 
 class NNEstimator(BaseEstimator, ABC):
-    """What both estimators share.
+    """The base class of both estimators.
 
-    A subclass says which targets `y` it takes (`_labels`), as which numbers a network learns them
-    (`_encode`), and with which loss (`_criterion`).
+    A subclass defines which targets `y` it accepts (`_labels`), how they are encoded as numbers
+    (`_encode`), and the loss (`_criterion`).
     """
 
     net_: Any  # NN, or Ensemble
@@ -113,16 +113,16 @@ class NNEstimator(BaseEstimator, ABC):
         self.n_threads = n_threads
 
     def _forget(self) -> None:
-        """Drop what an earlier fit has learned: after one that fails, nothing stale is left."""
+        """Drop the results of an earlier fit, so that nothing stale is left after a failed one."""
         if self.__sklearn_is_fitted__():
             del self.net_
 
     @abstractmethod
     def _labels(self, X: ArrayLike, y: ArrayLike, *, is_first: bool) -> tuple[Array, Any]:
-        """Inputs and targets, checked, in the manner of scikit-learn; NaN and None among targets."""
+        """Inputs and targets, checked as in scikit-learn; targets may contain NaN and None."""
 
     def _checked(self, X: ArrayLike, y: ArrayLike, *, is_first: bool) -> tuple[Array, Any]:
-        """What scikit-learn makes of inputs and targets, where it lets targets be missing."""
+        """Inputs and targets as scikit-learn validates them, except that targets may be missing."""
         of_targets = {
             "dtype": None,
             "ensure_2d": False,
@@ -138,15 +138,15 @@ class NNEstimator(BaseEstimator, ABC):
 
     @abstractmethod
     def _encode(self, y: Any, weights: Array) -> tuple[Array, Array]:
-        """Targets (n_samples, n_outputs) as numbers, and the weights that samples have with them."""
+        """Targets (n_samples, n_outputs) as numbers, and the resulting weights of the samples."""
 
     @abstractmethod
     def _schema(self) -> Schema:
-        """What the network's numbers mean, for those who take `net_` alone."""
+        """The meaning of the network's numbers, for users of `net_` alone."""
 
     @abstractmethod
     def _criterion(self) -> Loss:
-        """What is minimised, for the targets that were encoded last."""
+        """The loss for the targets that were encoded last."""
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit a network.
@@ -156,12 +156,12 @@ class NNEstimator(BaseEstimator, ABC):
         X : array_like of shape (n_samples, n_features)
             Inputs.
         y : array_like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets; NaN where one is unknown, which then does not count.
+            Targets; NaN marks an unknown target, which does not count.
         sample_weight : array_like of shape (n_samples,), optional
-            At least 0, not all 0; only their ratios count. A sample of weight 0 is left out. One of weight 2
-            counts as if it were there twice, without minibatches, dropout and validation. Predictions then
-            differ by rounding only, by about 1e-11; thousands of iterations, or data that are not
-            standardised, may amplify it.
+            At least 0, not all 0; only their ratios count. A sample of weight 0 is left out. A sample of
+            weight 2 counts as if it were there twice, if there are no minibatches, dropout or validation.
+            Predictions then differ only by rounding, by about 1e-11; thousands of iterations, or data that
+            are not standardised, may amplify this.
 
         Returns
         -------
@@ -200,7 +200,7 @@ class NNEstimator(BaseEstimator, ABC):
         return self
 
     def _one_pass(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Self:
-        """What `partial_fit` does."""
+        """The implementation of `partial_fit`."""
         if self.validation is not None:
             raise ValueError("partial_fit does not support validation; set it to None")
         if self.n_members != 1:
@@ -214,7 +214,7 @@ class NNEstimator(BaseEstimator, ABC):
             self.net_.schema = self._schema()
             self.out_activation_ = _out_activation(self.net_, loss)
             self.n_iter_, self.loss_curve_, self._optimizer_state = 0, [], None
-        seed = self._seed + self.n_iter_  # another one for each pass
+        seed = self._seed + self.n_iter_  # a different one for each pass
         history, self._optimizer_state = train_one_pass(
             self, self.net_, samples, loss, seed, self._optimizer_state
         )
@@ -225,12 +225,12 @@ class NNEstimator(BaseEstimator, ABC):
     def _samples(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, *, is_first: bool
     ) -> tuple[Samples, NDArray[np.bool_]]:
-        """Samples that count: of weight above 0, with known targets; and a flag for each sample given."""
+        """The samples that count, with weight above 0 and known targets; and a flag for each given sample."""
         inputs, labels = self._labels(X, y, is_first=is_first)
         weights = weights_of(sample_weight, len(inputs))
         counted = (weights > 0) & ~missing_targets(labels)
         if not counted.any():
-            raise check.reject("y", "known for some sample of weight above 0", "NaN for all of them")
+            raise check.reject("y", "known for at least one sample of weight above 0", "only NaN")
         targets, weights = self._encode(labels[counted], weights[counted])
         return Samples(inputs[counted], targets, weights), counted
 
@@ -239,12 +239,12 @@ class NNEstimator(BaseEstimator, ABC):
         return [int(generator.randint(np.iinfo(np.int32).max)) for _ in range(n)]
 
     def _inputs(self, X: ArrayLike) -> Array:
-        """Inputs (n_samples, n_features) of a network that is fitted."""
+        """Inputs (n_samples, n_features) for the fitted network."""
         check_is_fitted(self)
         return np.asarray(validate_data(self, X, dtype=np.float64, reset=False))
 
     def _columns(self) -> Columns | None:
-        """Those of the data frame of the fit, if all its columns had names."""
+        """The columns of the fit's data frame, if all of them had names."""
         names = getattr(self, "feature_names_in_", None)
         return None if names is None else Columns(tuple(Column(str(name)) for name in names))
 
@@ -253,7 +253,7 @@ class NNEstimator(BaseEstimator, ABC):
 
     @property
     def _one_net(self) -> NN:
-        """The network, or the one that gives the predictions of an ensemble."""
+        """The network, or the single network with the predictions of an ensemble."""
         net: NN | Ensemble = self.net_
         if isinstance(net, NN):
             return net
@@ -274,7 +274,7 @@ class NNEstimator(BaseEstimator, ABC):
 
     @property
     def n_layers_(self) -> int:
-        """Layers, those of inputs and outputs included."""
+        """The number of layers, including those of inputs and outputs."""
         return len(self._one_net.layers) + 1
 
     @property
@@ -284,6 +284,6 @@ class NNEstimator(BaseEstimator, ABC):
 
 
 def _out_activation(net: NN, loss: Loss) -> str:
-    """What makes predictions of what the last layer gives, by scikit-learn's name."""
+    """The function from the last layer's outputs to predictions, by scikit-learn's name."""
     last = net.activations[-1].name
     return _OUT_ACTIVATIONS.get(loss.name, _ACTIVATIONS.get(last, last))

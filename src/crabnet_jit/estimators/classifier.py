@@ -1,4 +1,4 @@
-"""A classifier for scikit-learn: of two classes, of several, or of several labels at once."""
+"""A classifier for scikit-learn: for two classes, several classes, or several labels at once."""
 
 from collections.abc import Sequence
 from os import PathLike
@@ -28,17 +28,17 @@ from crabnet_jit.training.run import Callback
 class NNClassifier(ClassifierMixin, NNEstimator):
     """A classifier for scikit-learn: a small network, fitted by `crabnet_jit.fit`.
 
-    Targets are labels, numbers, strings or booleans, of two or more classes; or an indicator matrix of zeros
-    and ones, (n_samples, n_outputs), of labels that a sample may have at once. By default an iteration takes
-    all samples, so that a sample of weight 2 counts exactly as if it were there twice.
+    Targets are labels (numbers, strings or booleans) of two or more classes; or an indicator matrix of zeros
+    and ones, (n_samples, n_outputs), for labels that a sample may have at once. By default, an iteration
+    takes all samples, so a sample of weight 2 counts exactly as if it were there twice.
 
     Parameters
     ----------
     hidden_sizes, activation, init, optimizer, learning_rate, n_iterations, batch_size
         As in `NNRegressor`, with the same defaults.
     loss : {"auto", "binary_cross_entropy", "cross_entropy"} or Loss, default "auto"
-        "binary_cross_entropy" has one output for two classes, and one for each label; "cross_entropy" has one
-        for each class. "auto" is the first for two classes and for indicators, the second for more classes.
+        "binary_cross_entropy" has one output for two classes, or one for each label; "cross_entropy" has one
+        for each class. "auto" is the former for two classes and for indicators, the latter for more classes.
     standardize : bool, default True
         Whether the network sees inputs with mean 0 and standard deviation 1, as in `fit`.
     validation, patience, l1, clip_value, clip_norm, dropout, on_divergence, log_every, keep_losses, callbacks
@@ -48,8 +48,8 @@ class NNClassifier(ClassifierMixin, NNEstimator):
     on_check, resume, dtype, random_state, warm_start, n_members, n_jobs, n_threads
         As in `NNRegressor`, with the same defaults. The probabilities of several members are their mean.
     class_weight : dict, "balanced" or None, default None
-        Factors on the weights of samples, {class: factor}; only their ratios count. "balanced" gives all
-        classes the same weight in total. Not for indicators.
+        Factors for the weights of samples, {class: factor}; only their ratios count. "balanced" gives all
+        classes the same total weight. Not for indicators.
 
     Attributes
     ----------
@@ -58,11 +58,11 @@ class NNClassifier(ClassifierMixin, NNEstimator):
     out_activation_ : str
         "logistic" with the binary cross entropy, else "softmax".
     n_outputs_ : int
-        Outputs of the network: 1 for two classes, else one for each class or label.
+        The number of outputs of the network: 1 for two classes, else one for each class or label.
     coefs_, intercepts_ : list of ndarray, of shapes (n_in, n_out) and (n_out,)
-        Weights and biases of each layer for inputs in their own units, whatever `standardize` says: with
-        h = X and h = activation(h @ coef + intercept) layer by layer, and `out_activation_` in the last one,
-        h is what `predict_proba` gives, of `classes_[1]` if there is one output.
+        Weights and biases of each layer for inputs in their own units, whatever `standardize` is. Start with
+        h = X and compute h = activation(h @ coef + intercept) layer by layer, with `out_activation_` in the
+        last one: then h is what `predict_proba` returns, for `classes_[1]` if there is one output.
     net_, n_features_in_, feature_names_in_, n_layers_, n_iter_, loss_curve_
         As in `NNRegressor`.
 
@@ -73,7 +73,7 @@ class NNClassifier(ClassifierMixin, NNEstimator):
     Notes
     -----
     A pickle runs code when it is loaded, so load only your own. `crabnet_jit.save(est.net_, path)` and
-    `crabnet_jit.load(path)` keep the network with its classes, without a pickle, and run none.
+    `crabnet_jit.load(path)` store the network with its classes, without a pickle, and run no code.
 
     Examples
     --------
@@ -197,7 +197,7 @@ class NNClassifier(ClassifierMixin, NNEstimator):
         return indices[:, None].astype(np.float64), weights
 
     def _class_factors(self, y: Any, indices: Any, weights: Array) -> Array:
-        """What `class_weight` multiplies the weight of each sample by."""
+        """The factor from `class_weight` for the weight of each sample."""
         if isinstance(self.class_weight, str) and self.class_weight == "balanced":
             totals = np.bincount(indices, weights, minlength=len(self.classes_))
             balanced: Array = weights.sum() / (len(self.classes_) * totals[indices])
@@ -244,7 +244,7 @@ class NNClassifier(ClassifierMixin, NNEstimator):
         y : array_like of shape (n_samples,) or (n_samples, n_outputs)
             Labels, or an indicator matrix.
         classes : array_like of shape (n_classes,), optional
-            All classes of all calls, needed in the first one; 0 to n_outputs - 1 for indicators.
+            All classes of all calls, needed in the first call; 0 to n_outputs - 1 for indicators.
         sample_weight : array_like of shape (n_samples,), optional
             As in `fit`; only ratios within a call count.
 
@@ -254,7 +254,7 @@ class NNClassifier(ClassifierMixin, NNEstimator):
         """
         if isinstance(self.class_weight, str):
             raise ValueError(
-                f"class_weight {self.class_weight!r} is not supported for partial_fit, which does not know "
+                f"class_weight {self.class_weight!r} is not supported for partial_fit, which does not see "
                 "all samples; use a dict"
             )
         if classes is not None:
@@ -267,7 +267,7 @@ class NNClassifier(ClassifierMixin, NNEstimator):
         return self._one_pass(X, y, sample_weight)
 
     def _logits(self, X: ArrayLike) -> Array:
-        """Outputs of the network (n_samples, n_outputs); of an ensemble, those of its mean probabilities."""
+        """Outputs (n_samples, n_outputs) of the network; for an ensemble, logits of mean probabilities."""
         inputs = self._inputs(X)
         if isinstance(self.net_, NN):
             return self.net_.get_output(inputs)
@@ -282,8 +282,8 @@ class NNClassifier(ClassifierMixin, NNEstimator):
     def decision_function(self, X: ArrayLike) -> Array:
         """Logits, for X (n_samples, n_features).
 
-        Of shape (n_samples,) for two classes, above 0 for `classes_[1]`; else (n_samples, n_classes), one for
-        each class or label.
+        Their shape is (n_samples,) for two classes, where `classes_[1]` is above 0; otherwise it is
+        (n_samples, n_classes), with one for each class or label.
         """
         logits = self._logits(X)
         if self._is_multilabel or len(self.classes_) > 2:
@@ -296,14 +296,14 @@ class NNClassifier(ClassifierMixin, NNEstimator):
         return np.asarray(self.net_.predict_proba(inputs))
 
     def predict_log_proba(self, X: ArrayLike) -> Array:
-        """The logarithms of `predict_proba`, also of those that are too small for a number."""
+        """The logarithms of `predict_proba`, even for probabilities that underflow."""
         logits = self._logits(X)
         if self.out_activation_ == "softmax":
             return np.asarray(log_softmax(logits, axis=1))
         return np.asarray(log_expit(logits if self._is_multilabel else np.hstack([-logits, logits])))
 
     def predict(self, X: ArrayLike) -> Any:
-        """The likeliest class (n_samples,), or an indicator matrix (…, n_outputs) of what is above 0.5."""
+        """The most likely class (n_samples,), or an indicator matrix (…, n_outputs) with threshold 0.5."""
         logits = self.decision_function(X)
         if self._is_multilabel:
             return (logits > 0).astype(self._dtype_of_indicators)

@@ -18,7 +18,7 @@ from crabnet_jit.network.schema import Schema
 class NNRegressor(RegressorMixin, NNEstimator):
     """A regressor for scikit-learn: a small network, fitted by `crabnet_jit.fit`.
 
-    By default an iteration takes all samples, so that a sample of weight 2 counts exactly as if it were there
+    By default, an iteration takes all samples, so a sample of weight 2 counts exactly as if it were there
     twice.
 
     Parameters
@@ -26,32 +26,31 @@ class NNRegressor(RegressorMixin, NNEstimator):
     hidden_sizes : sequence of int, default (32, 32)
         Widths of the hidden layers; () for a linear model.
     activation : Activation or str, or a sequence of them, default "silu"
-        Of all hidden layers, or of each, as in `NN`.
+        One for all hidden layers, or one for each, as in `NN`.
     output_activation : Activation or str, default "auto"
-        What keeps predictions in a range, as in `fit`: "softplus", "sigmoid" or "tanh".
+        The activation that keeps predictions in a range, as in `fit`: "softplus", "sigmoid" or "tanh".
     output_range : (low, high) or (low, None), optional
-        Ends of the predictions, numbers or one for each output, as in `fit`.
+        Bounds of the predictions, numbers or one for each output, as in `fit`.
     init : str, default "auto"
         Initial parameters, as in `fit`.
     loss : Loss or str, default "mse"
-        What is minimised, as in `Trainer`; not a cross entropy. "poisson" is for counts; "gaussian_nll"
-        also learns the noise; of several quantiles, see `Quantile`, `predict` gives the one next to the
-        median.
+        The loss, as in `Trainer`; not a cross entropy. "poisson" is for counts; "gaussian_nll" also learns
+        the noise; with several quantiles, see `Quantile`, `predict` returns the one next to the median.
     optimizer : Optimizer or str, default "adam"
         As in `Trainer`.
     learning_rate : float or callable, default "auto"
-        As in `fit`: a number is where a `Cosine` schedule starts. In `partial_fit` it is constant. "auto" is
+        As in `fit`: a number is the peak of a `Cosine` schedule. In `partial_fit`, it is constant. "auto" is
         0.02; "levenberg_marquardt" has none.
     n_iterations : int, default 500
-        Steps of a fit, at least 1. "levenberg_marquardt" may end before them, see `n_iter_`.
+        The number of steps of a fit, at least 1. "levenberg_marquardt" may end earlier, see `n_iter_`.
     batch_size : int, optional
         Samples in a step, at least 1; by default all, which "levenberg_marquardt" needs. Minibatches need
-        more, smaller steps.
+        more and smaller steps.
     standardize : bool, default True
         Whether the network sees inputs and targets with mean 0 and standard deviation 1, as in `fit`.
     validation : float, optional
-        The share of samples that is set aside, above 0 and at most 1. The network gets the parameters of its
-        least validation loss, as in `fit`.
+        The share of samples that is set aside, above 0 and at most 1. The network gets the parameters with
+        the lowest validation loss, as in `fit`.
     patience : int, optional
         Needs `validation`: the fit ends after this many validation losses in a row without improvement.
     l1 : float, default 0.0
@@ -62,32 +61,32 @@ class NNRegressor(RegressorMixin, NNEstimator):
     clip_value, clip_norm : float, optional
         Limits on gradients, as in `Trainer`.
     dropout : float or sequence of float, default 0.0
-        Of all hidden layers, or of each, as in `Trainer`.
+        One for all hidden layers, or one for each, as in `Trainer`.
     on_divergence : {"raise", "skip", "lower_rate"}, default "raise"
         What to do when a loss is not finite, as in `Trainer`.
     log_every : int, default 10000
         Iterations between two entries of the log of `net_.fit_history`.
     keep_losses : int, optional
-        How many of the last losses `loss_curve_` has at least; by default all.
+        The least number of recent losses in `loss_curve_`; by default all.
     callbacks : sequence of Callback or callable, default ()
-        To be called in the run, such as `TimeBudget(60)`.
+        Called during the run, such as `TimeBudget(60)`.
     on_check : callable, optional
-        Called after each fiftieth of the iterations, as in `fit`.
+        Called 50 times during the fit, as in `fit`.
     resume : path-like, optional
-        A checkpoint of the same fit, to go on from.
+        A checkpoint of the same fit, from which to go on.
     dtype : float64 or float32, default float64
-        Of parameters and of all that is computed.
+        The type of parameters and of all computations.
     random_state : int, RandomState or None, default None
-        For initial parameters, the validation set, the order of samples and dropout; None draws from NumPy's
-        global generator.
+        It determines initial parameters, the validation set, the order of samples and dropout; None draws
+        from NumPy's global generator.
     warm_start : bool, default False
-        Whether another `fit` goes on from the network of the last one, in its units; the optimiser begins
+        Whether another `fit` goes on from the network of the last one, in its units; the optimiser starts
         anew.
     n_members : int, default 1
-        Networks, of different seeds. With several, predictions are those of an `Ensemble`, and
-        `callbacks`, `on_check`, `resume` and `partial_fit` cannot be used.
+        The number of networks, which have different seeds. With several, predictions are those of an
+        `Ensemble`, and `callbacks`, `on_check`, `resume` and `partial_fit` cannot be used.
     n_jobs : int, optional
-        Threads for several members; -1 for as many as there are cores for this process. None stands for 1.
+        Threads for several members; -1 for as many as this process has cores. None means 1.
     n_threads : int or "auto", default 1
         Threads that share the samples of a batch, as in `crabnet_jit.fit`.
 
@@ -96,25 +95,26 @@ class NNRegressor(RegressorMixin, NNEstimator):
     net_ : NN or Ensemble
         The network; an ensemble with `n_members` above 1.
     n_features_in_ : int
-        Inputs.
+        The number of inputs.
     feature_names_in_ : ndarray of shape `(n_features_in_,)`
-        Their names, if all that X has are strings.
+        Their names, if all column names of X are strings.
     n_outputs_ : int
-        Targets.
+        The number of targets.
     n_layers_ : int
-        Layers, those of inputs and outputs included.
+        The number of layers, including those of inputs and outputs.
     out_activation_ : str
         "identity"; "exp" for the loss "poisson"; with an `output_range` "logistic", "tanh" or "softplus".
     n_iter_ : int
-        Iterations of the last fit, and of each `partial_fit` since; of several members the most.
+        The number of iterations of the last fit and of each `partial_fit` since; the largest number for
+        several members.
     loss_curve_ : list of float
-        The loss of each of them, in the units of the standardised targets; of several members the mean, as
-        far as all went.
+        The loss of each iteration, in the units of the standardised targets; for several members, the mean as
+        long as all of them run.
     coefs_ : list of ndarray, each of shape (n_in, n_out)
-        Weights of each layer for inputs and targets in their own units, whatever `standardize` says: with
-        h = X and h = activation(h @ coef + intercept) layer by layer, in the last one with `out_activation_`,
-        h is what `predict` gives, or all outputs. With an `output_range` there are none, as no layer can hold
-        it.
+        Weights of each layer for inputs and targets in their own units, whatever `standardize` is. Start with
+        h = X and compute h = activation(h @ coef + intercept) layer by layer, with `out_activation_` in the
+        last one: then h is what `predict` returns, or all outputs. With an `output_range`, there are none,
+        since no layer can express it.
     intercepts_ : list of ndarray, each of shape (n_out,)
         Biases of each layer, likewise.
 
@@ -125,7 +125,7 @@ class NNRegressor(RegressorMixin, NNEstimator):
     Notes
     -----
     A pickle runs code when it is loaded, so load only your own. `crabnet_jit.save(est.net_, path)` and
-    `crabnet_jit.load(path)` keep the network without a pickle, and run none.
+    `crabnet_jit.load(path)` store the network without a pickle, and run no code.
 
     Examples
     --------
@@ -154,7 +154,7 @@ class NNRegressor(RegressorMixin, NNEstimator):
     def _criterion(self) -> Loss:
         loss = as_loss("loss", self.loss)
         if not loss.is_regression:
-            raise check.reject("loss", "one of a regression; NNClassifier has cross entropies", repr(loss))
+            raise check.reject("loss", "a regression loss; NNClassifier has cross entropies", repr(loss))
         return loss
 
     def fit(
@@ -172,16 +172,16 @@ class NNRegressor(RegressorMixin, NNEstimator):
         X : array_like of shape (n_samples, n_features)
             Inputs.
         y : array_like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets; NaN where one is unknown, which then does not count.
+            Targets; NaN marks an unknown target, which does not count.
         sample_weight : array_like of shape (n_samples,), optional
-            At least 0, not all 0; only their ratios count. A sample of weight 0 is left out. One of weight 2
-            counts as if it were there twice, without minibatches, dropout and validation. Predictions then
-            differ by rounding only, by about 1e-11; thousands of iterations, or data that are not
-            standardised, may amplify it.
+            At least 0, not all 0; only their ratios count. A sample of weight 0 is left out. A sample of
+            weight 2 counts as if it were there twice, if there are no minibatches, dropout or validation.
+            Predictions then differ only by rounding, by about 1e-11; thousands of iterations, or data that
+            are not standardised, may amplify this.
         dy : array_like of shape (n_samples, n_outputs, n_features) or (n_samples, n_features), optional
             Derivatives of y with respect to X, NaN where unknown, as in `crabnet_jit.fit`.
         dy_weight : float, default 1.0
-            What their mean squared error counts beside the loss of values.
+            The weight of their mean squared error, relative to the loss of values.
 
         Returns
         -------
@@ -192,12 +192,12 @@ class NNRegressor(RegressorMixin, NNEstimator):
     def partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train on these samples for one pass: a single step, unless there is a `batch_size`.
 
-        The optimiser keeps its state from call to call; after `fit`, the first call begins with a new one.
-        The first call makes the network, and standardises by the means and deviations of its samples.
+        The optimiser keeps its state between calls; after `fit`, the first call begins with a new state.
+        The first call makes the network, and standardises with the means and deviations of its samples.
         `n_iterations`, `on_check` and `resume` are ignored.
 
-        A step of "levenberg_marquardt" goes far towards the least loss of its samples, whatever other samples
-        came before: let each call have all of them.
+        A step of "levenberg_marquardt" goes far towards the minimum for its own samples and forgets earlier
+        ones, so pass all samples to each call.
 
         Parameters
         ----------
@@ -222,8 +222,8 @@ class NNRegressor(RegressorMixin, NNEstimator):
         X : array_like of shape (n_samples, n_features)
             Inputs.
         return_std : bool, default False
-            Whether to give the standard deviations of new observations, too, in the shape and units of the
-            predictions; with several members, or after a fit with the loss "gaussian_nll" or the optimizer
+            Whether to return the standard deviations of new observations, too, in the shape and units of the
+            predictions. This needs several members, or a fit with the loss "gaussian_nll" or the optimizer
             "bayesian_regularization".
 
         Returns
@@ -235,10 +235,10 @@ class NNRegressor(RegressorMixin, NNEstimator):
         return self.net_.predict(inputs, return_std=return_std)
 
     def predict_interval(self, X: ArrayLike, level: float = 0.9) -> tuple[Array, Array]:
-        """Where new targets lie with a probability of `level`: lower and upper ends, as `NN.interval` says.
+        """Lower and upper bounds between which new targets lie with a probability of `level`.
 
-        After a fit with the loss "gaussian_nll", with `Quantile` of these two quantiles, or with the
-        optimizer "bayesian_regularization".
+        This needs a fit with the loss "gaussian_nll", with `Quantile` of these two quantiles, or with the
+        optimizer "bayesian_regularization". See `NN.interval`.
 
         Parameters
         ----------
@@ -273,14 +273,14 @@ class NNRegressor(RegressorMixin, NNEstimator):
         return np.asarray(self.net_.predict_quantiles(inputs))
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """The coefficient of determination, R^2, of the predictions for X; the mean of those of all outputs.
+        """The coefficient of determination, R^2, of the predictions for X; the mean over all outputs.
 
         Parameters
         ----------
         X : array_like of shape (n_samples, n_features)
             Inputs.
         y : array_like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets; NaN where one is unknown, which then does not count.
+            Targets; NaN marks an unknown target, which does not count.
         sample_weight : array_like of shape (n_samples,), optional
             Weights.
 

@@ -1,4 +1,4 @@
-"""From numbers to a trained network: the one place where estimators call `fit`, `NN` and `Trainer`."""
+"""From numbers to a trained network: the only place where estimators call `fit`, `NN` and `Trainer`."""
 
 import copy
 import warnings
@@ -26,8 +26,8 @@ from crabnet_jit.network.network import NN
 from crabnet_jit.network.schema import Schema
 from crabnet_jit.training.trainer import Trainer
 
-_LEARNING_RATE = 0.02  # of update rules, if it is "auto"
-#: Parameters of estimators that `Trainer` takes as they are.
+_LEARNING_RATE = 0.02  # "auto" for update rules
+#: Parameters of estimators that `Trainer` takes unchanged.
 _OF_TRAINERS = (
     "optimizer",
     "l1",
@@ -40,7 +40,7 @@ _OF_TRAINERS = (
     "keep_losses",
     "n_threads",
 )
-#: Those that `fit` takes as they are.
+#: Parameters that `fit` takes unchanged.
 _OF_FITS = (
     *_OF_TRAINERS,
     "hidden_sizes",
@@ -56,12 +56,12 @@ _OF_FITS = (
     "on_check",
     "resume",
 )
-#: Those that many fits do not take.
+#: Parameters that several members do not support.
 _OF_ONE_FIT = ("callbacks", "on_check", "resume")
 
 
 class Samples(NamedTuple):
-    """What a network learns: inputs (n, n_in), targets (n, n_out) and weights (n,), all above 0."""
+    """Data to train on: inputs (n, n_in), targets (n, n_out) and weights (n,), all above 0."""
 
     inputs: Array
     targets: Array
@@ -76,7 +76,7 @@ def fit_network(
     start: NN | Ensemble | None,
     **more: Any,
 ) -> NN | Ensemble:
-    """A network fitted to the samples, with the options of an estimator and more; for seeds an ensemble."""
+    """A network fitted to the samples, with the options of an estimator; for several seeds, an ensemble."""
     validation = estimator.validation
     if validation is not None:
         validation = check.fraction("validation", validation)
@@ -110,7 +110,7 @@ def fit_network(
 
 
 def _starts(start: NN | Ensemble | None, n: int) -> list[NN | None]:
-    """The network that each of n fits begins with; it knows no labels, since the samples are numbers."""
+    """The network that each of n fits starts from; it has no labels, since the samples are numbers."""
     if start is None:
         return [None] * n
     networks = list(start.members) if isinstance(start, Ensemble) else [start]
@@ -124,7 +124,7 @@ def _starts(start: NN | Ensemble | None, n: int) -> list[NN | None]:
 
 
 def new_network(estimator: Any, samples: Samples, loss: Loss, seed: int) -> NN:
-    """A network as `fit` begins with, in the units of these samples."""
+    """A network like that with which `fit` starts, in the units of these samples."""
     n_targets = samples.targets.shape[1]
     outputs = output_range_of(estimator.output_activation, estimator.output_range, loss, n_targets)
     outputs.check_targets("y", samples.targets)
@@ -145,7 +145,7 @@ def new_network(estimator: Any, samples: Samples, loss: Loss, seed: int) -> NN:
 def train_one_pass(
     estimator: Any, net: NN, samples: Samples, loss: Loss, seed: int, state: OptimizerState | None
 ) -> tuple[History, OptimizerState]:
-    """Train the network in place, each sample once, from an optimiser's state on; the state after it."""
+    """Train the network in place, each sample once, from an optimiser's state; return the new state."""
     inputs, targets, weights = samples
     source = ArraySource(
         inputs, targets, _batch_size(estimator, len(inputs)), sample_weight=weights, rng=seed
@@ -161,30 +161,28 @@ def train_one_pass(
     here = trainer.optimizer_state
     if state is not None:
         if state.buffers.shape != here.buffers.shape or state.numbers.shape != here.numbers.shape:
-            raise check.reject(
-                "optimizer", "that of the earlier calls of partial_fit", repr(trainer.optimizer)
-            )
+            raise check.reject("optimizer", "that of earlier calls of partial_fit", repr(trainer.optimizer))
         here.buffers[:], here.numbers[:] = state
     history = trainer.run(source.n_batches, callbacks=estimator.callbacks)
     return history, OptimizerState(here.buffers.copy(), here.numbers.copy())
 
 
 def _batch_size(estimator: Any, n_samples: int) -> int:
-    """Samples in a batch of `partial_fit`, which are all for methods of second order."""
+    """Samples in a batch of `partial_fit`; second-order methods take all."""
     rule = as_optimizer("optimizer", estimator.optimizer)
     size = n_samples if estimator.batch_size is None else estimator.batch_size
     return batch_size_of(rule, steps_of(rule, 1, size, AUTO), n_samples)
 
 
 def _learning_rate(estimator: Any, none: Any) -> Any:
-    """That of an estimator; for methods that have none, what stands for none."""
+    """The learning rate of an estimator; `none` for methods that have none."""
     if not isinstance(estimator.learning_rate, str) or estimator.learning_rate != AUTO:
         return estimator.learning_rate
     return none if as_optimizer("optimizer", estimator.optimizer).is_second_order else _LEARNING_RATE
 
 
 def _from_iteration(first: int, learning_rate: Any) -> Any:
-    """A schedule whose iteration 0 is `first`; a number stays one."""
+    """A schedule whose iteration 0 is `first`; a number stays a number."""
     if not callable(learning_rate) or isinstance(learning_rate, type):
         return learning_rate
     return lambda iterations: learning_rate(np.asarray(iterations) + first)

@@ -1,1 +1,1 @@
-"""Networks as objects of other programs. Each is imported when it is used."""
+"""Networks as objects of other programs. Each module is imported when it is used."""

@@ -1,7 +1,7 @@
-"""Networks as C: one file that needs the mathematical library at most.
+"""Networks as C: one file that needs at most the mathematical library.
 
-The text is C99, and C++17. Numbers are hexadecimal: none is rounded, and no locale matters. Of a network's
-names only comments know, which they cannot end.
+The text is valid C99 and C++17. Numbers are hexadecimal, so they are not rounded and do not depend on the
+locale. A network's names only appear in comments, which they cannot end.
 """
 
 import re
@@ -27,26 +27,26 @@ from crabnet_jit.kernels.structs import SIGMOID, SOFTMAX, TWO_CLASSES
 from crabnet_jit.network.network import NN
 
 _IDENTIFIER = re.compile(r"[A-Za-z](_?[A-Za-z0-9]){0,39}")
-_MOST_UNITS = 2**14  # their values lie on the stack
+_MOST_UNITS = 2**14  # their values are on the stack
 _WIDTH = 100
 
 
 def checked_prefix(prefix: object, stem: str) -> str:
-    """The beginning of all names in exported code: as given, or made of the file's name."""
+    """The prefix of all names in exported code: as given, or made from the file's name."""
     if prefix is None:
         name = re.sub("[^A-Za-z0-9]+", "_", stem).strip("_")[:36].rstrip("_")
         return name if name[:1].isalpha() else f"net_{name}".rstrip("_")
     if not isinstance(prefix, str) or not _IDENTIFIER.fullmatch(prefix):
-        allowed = "a letter, then letters, digits and single underscores, at most 40, the last no underscore"
+        allowed = "a letter, then letters, digits and single underscores, at most 40, not ending with one"
         raise check.reject("prefix", allowed, check.shown(prefix))
     return prefix
 
 
 def c_source(net: NN, prefix: str, header: str | None = None) -> str:
-    """The file; it includes the header of this name, if there is one. `net` is `exportable`."""
+    """The content of the file; it includes the header, if there is one. `net` is `exportable`."""
     if net.n_units + net.in_features > _MOST_UNITS:
         came = f"{net.n_units + net.in_features:,}"
-        raise check.reject("net", f"a network of at most {_MOST_UNITS:,} inputs and units, for C", came)
+        raise check.reject("net", f"a network with at most {_MOST_UNITS:,} inputs and units, for C", came)
     layers = layers_of(net)
     n_out = net.out_features
     link = net.schema.link(n_out)
@@ -76,14 +76,14 @@ def c_source(net: NN, prefix: str, header: str | None = None) -> str:
 
 
 def c_header(net: NN, prefix: str) -> str:
-    """The header of the file."""
+    """The content of the header."""
     guard = f"{prefix.upper()}_H"
     text = f"#ifndef {guard}\n#define {guard}\n\n{_prototypes(net, prefix)}\n\n#endif\n"
     return text if net.dtype == np.float64 else _in_float(text)
 
 
 def hexadecimal(value: float) -> str:
-    """A number of C, exactly."""
+    """A number in C, exactly."""
     if not np.isfinite(value):
         return "NAN" if np.isnan(value) else ("INFINITY" if value > 0 else "-INFINITY")
     mantissa, exponent = float(value).hex().split("p")
@@ -91,7 +91,7 @@ def hexadecimal(value: float) -> str:
 
 
 def one_line(text: str) -> str:
-    """A name as a comment can have it: ASCII, without what ends a comment or goes on with a line."""
+    """A name that is safe in a comment: ASCII, without an end of the comment or a line continuation."""
     escaped = text.encode("unicode_escape").decode("ascii")
     return re.sub("[*?/]", lambda found: f"\\x{ord(found[0]):02x}", escaped)
 
@@ -104,7 +104,7 @@ def _in_float(text: str) -> str:
 
 
 def describe_names(net: NN) -> Iterator[str]:
-    """Lines that say what inputs and outputs are."""
+    """Lines that describe inputs and outputs."""
     for k, name in enumerate(net.input_names):
         yield f"x[{k}]  {one_line(name)}"
     classes = net.classes
@@ -139,13 +139,13 @@ def _prototypes(net: NN, prefix: str) -> str:
         f"/* {what}, y[{n_y}], for the inputs x[{n_in}]. */",
         f"void {prefix}_predict(const double *x, double *y);",
         "",
-        f"/* The same, and the derivatives dy_dx[{n_y} * {n_in}]: that of y[k] to x[j] at k * {n_in} + j. */",
+        f"/* The same, and the derivatives dy_dx[{n_y} * {n_in}]: d y[k] / d x[j] is at k * {n_in} + j. */",
         f"void {prefix}_jacobian(const double *x, double *y, double *dy_dx);",
     ]
     if net.domain is not None:
         lines += [
             "",
-            "/* 1 if x lies in the box of the training data, else 0: there, the network extrapolates. */",
+            "/* 1 if x is in the box of the training data, else 0: then the network extrapolates. */",
             f"int {prefix}_is_inside(const double *x);",
         ]
     return "\n".join([*lines, "", "#ifdef __cplusplus", "}", "#endif"])
@@ -164,7 +164,7 @@ def _constants(net: NN, layers: Iterable[Layer]) -> Iterator[str]:
         mean, rest = mean_and_rest(units.x_mean, net.dtype)
         yield _array("x_mean", mean)
         if rest.any():
-            yield "/* What x_mean loses in rounding. */\n" + _array("x_mean_rest", rest)
+            yield "/* The rounding errors of x_mean. */\n" + _array("x_mean_rest", rest)
         yield _array("x_std", scale_in_type("x_std", units.x_std, net.dtype))
         if _has_units_of_y(net):
             yield _array("y_mean", check.array("net.standardization.y_mean", units.y_mean, net.dtype))
@@ -175,7 +175,7 @@ def _constants(net: NN, layers: Iterable[Layer]) -> Iterator[str]:
 
 
 def mean_and_rest(mean: Array, dtype: "np.dtype[np.floating]") -> tuple[Array, Array]:
-    """A mean of float64 as the sum of two numbers of this type."""
+    """A float64 mean as the sum of two numbers of this type."""
     rounded = mean.astype(dtype)
     return rounded, (mean - rounded.astype(np.float64)).astype(dtype)
 
@@ -194,7 +194,7 @@ def _activation(name: str) -> str:
 
 
 def _source(link: int) -> str:
-    """What derivatives of probabilities are made of: probabilities, or outputs."""
+    """The source for derivatives of probabilities: probabilities, or outputs."""
     return "y" if link == SOFTMAX else "z"
 
 
@@ -210,7 +210,7 @@ def _loop(letter: str, n: int, *body: str, first: int = 0) -> list[str]:
 
 
 def _forward(net: NN, layers: Sequence[Layer], slope: str) -> Iterator[str]:
-    """From x to y; slopes of layer k go to what `slope` makes of k."""
+    """From x to y; the slopes of layer k are stored where `slope`, formatted with k, says."""
     n_in, n_out = net.in_features, net.out_features
     last = len(layers)
     if net.standardization is not None:
@@ -233,7 +233,7 @@ def _forward(net: NN, layers: Sequence[Layer], slope: str) -> Iterator[str]:
 
 
 def _of_powers(net: NN, *body: str) -> list[str]:
-    """The same for each value that is a power."""
+    """The same for each value that is a power of e."""
     first = net.schema.first_power(net.out_features)
     return _loop("k", net.out_features, *body, first=first) if first < net.out_features else []
 
@@ -254,7 +254,7 @@ def _declarations(net: NN, layers: Sequence[Layer]) -> Iterator[str]:
 
 
 def _jacobian(net: NN, layers: Sequence[Layer], prefix: str) -> str:
-    """Backward from each output in turn, as the chain rule says."""
+    """Go backward from each output in turn, by the chain rule."""
     n_in, n_out, last = net.in_features, net.out_features, len(layers)
     is_identity = [True, *(formula(layer.activation) == "identity" for layer in layers)]
     body = [*_declarations(net, layers)]
@@ -300,7 +300,7 @@ def _is_inside(net: NN, prefix: str) -> str:
 
 
 def _domain_in_type(net: NN, domain: Domain) -> Domain:
-    """The same with a box in the network's type; its border is inside."""
+    """The same, with a box in the network's type; its border is inside."""
     low, high = domain.low.astype(net.dtype), domain.high.astype(net.dtype)
     return domain._replace(
         low=np.where(low > domain.low, np.nextafter(low, -np.inf, dtype=net.dtype), low),

@@ -1,9 +1,9 @@
-"""The texts of exported C in which nothing of the network stands but its sizes."""
+"""The parts of exported C that depend on nothing of the network except its sizes."""
 
 from crabnet_jit.kernels.structs import SIGMOID, SOFTMAX, TWO_CLASSES
 
-#: Formulas of kernels/activations.py: the body of a function that sets *slope to the derivative at x. In some
-#: there is a number a.
+#: Formulas of kernels/activations.py: the body of a function that sets *slope to the derivative at x. Some
+#: use a number a.
 FORMULAS = {
     "relu": "*slope = x > 0.0 ? 1.0 : 0.0;\nreturn x < 0.0 ? 0.0 : x;",
     "leaky_relu": "*slope = x > 0.0 ? 1.0 : a;\nreturn x > 0.0 ? x : a * x;",
@@ -29,8 +29,7 @@ return x > 0.0 ? q : e * q;""",
     "sine": "*slope = a * cos(a * x);\nreturn sin(a * x);",
 }
 
-#: What makes probabilities y of outputs z; and, of dy_dx, which are derivatives of the outputs, those of
-#: probabilities.
+#: From outputs z to probabilities y; and from dy_dx, the derivatives of outputs, to those of probabilities.
 PROBABILITIES = {
     TWO_CLASSES: """\
 double slope;

@@ -1,4 +1,4 @@
-"""What all ways out of the package and into it have in common."""
+"""The common part of exports and imports."""
 
 import json
 from collections.abc import Sequence
@@ -26,12 +26,12 @@ class Layer(NamedTuple):
 
 
 def exportable(net: NN | Ensemble, dtype: DTypeLike | None = None) -> NN:
-    """A copy of a network whose numbers have this type, by default its own; of an ensemble, `merged`.
+    """A copy of a network whose numbers have this type, by default its own; for an ensemble, of `merged`.
 
     Raises
     ------
     InvalidArgumentError
-        If an activation is a user's, which other programs do not know, or a number is not finite.
+        If an activation is a user's, which other programs do not know, or if a number is not finite.
     """
     if isinstance(net, Ensemble):
         net = net.merged()
@@ -50,7 +50,7 @@ def exportable(net: NN | Ensemble, dtype: DTypeLike | None = None) -> NN:
 
 
 def layers_of(net: NN) -> list[Layer]:
-    """Its layers; W and b are C-contiguous arrays of their own."""
+    """The network's layers; W and b are new C-contiguous arrays."""
     return [
         Layer(layer.W.copy(), layer.b.ravel().copy(), activation)
         for layer, activation in zip(net.layers, net.activations, strict=True)
@@ -58,7 +58,7 @@ def layers_of(net: NN) -> list[Layer]:
 
 
 def scale_in_type(name: str, std: Array, dtype: "np.dtype[Any]") -> Array:
-    """Standard deviations of a standardisation in this type, with all its digits."""
+    """Standard deviations of a standardisation in this type, with full precision."""
     scale: Array = check.array(f"net.standardization.{name}", std, dtype)
     least = np.finfo(dtype).tiny
     if dtype == np.float32 and scale.min() < least:
@@ -67,19 +67,19 @@ def scale_in_type(name: str, std: Array, dtype: "np.dtype[Any]") -> Array:
 
 
 def refuse_powers(net: NN, program: str) -> None:
-    """Accept a network whose predictions are its outputs, for a program that makes no powers of them."""
+    """Check that predictions are the network's outputs, for a program that cannot compute exponentials."""
     if net.schema.first_power(net.out_features) < net.out_features:
         allowed = f"one without logarithms among its outputs, for {program}"
         raise check.reject("net", allowed, f"one whose outputs are {net.schema.heads}")
 
 
 def formula(activation: Activation) -> str:
-    """The name of its formula: that of KINDS (kernels/layout.py), where each GELU has one of its own."""
+    """The name of its formula in KINDS (kernels/layout.py), where each GELU has its own."""
     return KINDS[activation.kind]
 
 
 def assembled(layers: Sequence[Layer], dtype: DTypeLike) -> NN:
-    """A network of these layers, which fit together, in float64 or float32.
+    """A network with these layers, which fit together, in float64 or float32.
 
     Raises
     ------
@@ -93,14 +93,14 @@ def assembled(layers: Sequence[Layer], dtype: DTypeLike) -> NN:
 
 
 def described(net: NN) -> str:
-    """All of a network but its parameters, as JSON, for the metadata of a file."""
+    """Everything of a network except its parameters, as JSON, for the metadata of a file."""
     values, arrays = contents(net)
     del arrays["parameters"]
     return json.dumps({**values, "arrays": {name: array.tolist() for name, array in arrays.items()}})
 
 
 def from_description(text: str, parameters: Array) -> NN:
-    """The network that `described` described, believing nothing; any exception means that it is wrong."""
+    """The network from `described`, fully checked; any exception means that the description is invalid."""
     values: dict[str, Any] = json.loads(text)
     arrays = {name: np.array(numbers, np.float64) for name, numbers in values.pop("arrays").items()}
     return from_contents(values, {**arrays, "parameters": parameters})

@@ -33,44 +33,45 @@ def export(
     dtype: DTypeLike | None = None,
     header: bool = False,
 ) -> None:
-    """Write a network to a file for another program; the ending says for which.
+    """Write a network to a file for another program, which the suffix selects.
 
     Parameters
     ----------
     net : NN or Ensemble
-        With activations that have a name; those of users are known to nobody else. Of an ensemble, what its
-        `merged` gives.
+        All activations must have a name; other programs do not know a `CustomActivation`. For an ensemble,
+        its `merged` network is written.
     path : path-like
-        - .c: C99, and C++17, that needs nothing but its mathematical library. The functions
+        - .c: C99, and C++17, that only needs the mathematical library. It has the functions
           `PREFIX_predict(x, y)` and `PREFIX_jacobian(x, y, dy_dx)`, and `PREFIX_is_inside(x)` for a network
-          that knows where its training data lay. Compiled with `-DPREFIX_SELF_TEST`, PREFIX in capitals, it
-          is a program that compares samples with what the network gave for them, and exits with 0 or 1.
-        - .f90: a module of Fortran of the name PREFIX with those functions, and beside it the C file.
+          that knows the region of its training data. Compiled with `-DPREFIX_SELF_TEST`, with PREFIX in
+          capitals, it is a program that compares its results for some samples with those of the network, and
+          exits with 0 or 1.
+        - .f90: a Fortran module named PREFIX with those functions, and the C file next to it.
         - .onnx: opset 18, IR version 8.
-        - .safetensors: weights and biases by the names that `torch.nn.Sequential` has for them.
-        - .py: a module of Python that needs nothing but `math`, with a function `predict`.
+        - .safetensors: weights and biases under the names that `torch.nn.Sequential` has for them.
+        - .py: a Python module that only needs `math`, with a function `predict`.
     prefix : str, optional
-        Of the names of functions, for C and Fortran; by default the name of the file.
+        The prefix of function names, for C and Fortran; by default the name of the file.
     dtype : float64 or float32, optional
-        Of all numbers; by default that of the network. Python has float64 only.
+        The type of all numbers; by default that of the network. Python only has float64.
     header : bool, default False
-        Whether to write a header, too, for C: its ending is .h.
+        Whether to write a header for C, too, with the suffix .h.
 
     Raises
     ------
     InvalidArgumentError
-        For a `CustomActivation`, numbers that are not finite, an unknown ending, or an option that this
-        ending does not have.
+        For a `CustomActivation`, numbers that are not finite, an unknown suffix, or an option that this
+        suffix does not have.
     ImportError
         For .onnx without onnx: `pip install "crabnet-jit[onnx]"`.
     OSError
-        If a file cannot be written. Nothing is left of it then.
+        If a file cannot be written. Then nothing of it is left.
 
     Notes
     -----
-    Weights are those of the network, bit for bit. Standardisation is part of what is written: inputs and
-    outputs are in the units of the data. Of a classifier, C and Fortran give probabilities of classes.
-    Where an input is NaN, so are the outputs, also of a network that takes means for missing values.
+    Weights are those of the network, bit for bit. Standardisation is included: inputs and outputs are in the
+    units of the data. For a classifier, C and Fortran return probabilities of classes. If an input is NaN, so
+    are the outputs, even for a network that replaces missing values by means.
 
     Examples
     --------
@@ -93,27 +94,27 @@ def export(
         for file, content in files.items():
             stream = stack.enter_context(whole_file(file))
             stream.write(content.encode() if isinstance(content, str) else content)
-            stream.flush()  # a full disk is found before the first file is in place
+            stream.flush()  # detects a full disk before the first file is in place
 
 
 def _check_options(to: Path, prefix: str | None, dtype: DTypeLike | None, header: bool) -> None:
-    """Accept a known ending, and the options that it has."""
+    """Check that the suffix is known and supports the options."""
     ending = to.suffix.lower()
     if ending not in _ENDINGS:
-        raise check.reject("path", f"a file with one of the endings {', '.join(_ENDINGS)}", repr(str(to)))
+        raise check.reject("path", f"a file with one of the suffixes {', '.join(_ENDINGS)}", repr(str(to)))
     if prefix is not None and ending not in _IN_C:
-        raise check.reject("prefix", "None, but for .c and .f90", check.shown(prefix))
+        raise check.reject("prefix", "None, except for .c and .f90", check.shown(prefix))
     if check.flag("header", header) and ending != ".c":
-        raise check.reject("header", "False, but for .c", "True")
+        raise check.reject("header", "False, except for .c", "True")
     if header and (re.fullmatch("[A-Za-z0-9_.-]+", to.stem) is None or to.stem in _INCLUDED):
-        allowed = "letters, digits, _, . and - before its ending, for a file with a header, not math or stdio"
+        allowed = "letters, digits, _, . and - before its suffix, for a file with a header, not math or stdio"
         raise check.reject("path", allowed, check.shown(to.stem))
     if dtype is not None and ending == ".py":
-        raise check.reject("dtype", "None for .py, since Python has float64 only", check.shown(dtype))
+        raise check.reject("dtype", "None for .py, since Python only has float64", check.shown(dtype))
 
 
 def _contents(net: NN, to: Path, prefix: str | None, header: bool) -> dict[Path, str | bytes]:
-    """All files, for some endings more than one."""
+    """The contents of all files; for some suffixes, there are several."""
     ending = to.suffix.lower()
     if ending == ".onnx":
         return {to: onnx_model(net)}

@@ -1,4 +1,4 @@
-"""Small networks as formulas of SymPy, to derive, solve and print.
+"""Small networks as SymPy formulas, to differentiate, solve and print.
 
 SymPy rounds when it simplifies numbers, so all expressions here are made without evaluation.
 """
@@ -12,46 +12,47 @@ from crabnet_jit.network.network import NN
 from crabnet_jit.network.schema import Schema
 
 _DIGITS = 17  # of numbers: the fewest with which SymPy prints the same float
-_MAX_SIZE = 10_000  # numbers and symbols of all formulas; a derivative takes seconds then
+_MAX_SIZE = 10_000  # numbers and symbols of all formulas; with this many, a derivative takes seconds
 #: How often an activation contains its argument, if more than once.
 _OCCURRENCES = {"leaky_relu": 2, "elu": 2, "gelu": 2, "gelu_tanh": 3, "silu": 2}
 
 
 @check.keywords
 def to_sympy(net: NN, symbols: Sequence[Any] | None = None) -> Any:
-    """A small network as a formula of SymPy.
+    """A small network as a SymPy formula.
 
     Parameters
     ----------
     net : NN
-        Its activations have names, and its formula has at most 10,000 numbers and symbols. Since a layer's
-        formula contains that of the layer before for each of its units, this is about the product of all
-        widths; times 2 for each hidden layer of `leaky_relu`, `elu`, `gelu` and `silu`, whose formulas
-        contain their argument twice.
+        Its activations must have names, and its formula at most 10,000 numbers and symbols. Since each unit's
+        formula contains all formulas of the layer before, this is about the product of all widths; times 2
+        for each hidden layer with `leaky_relu`, `elu`, `gelu` or `silu`, whose formulas contain their
+        argument twice.
     symbols : sequence of sympy.Symbol, optional
-        One for each input. By default real ones, called as `net.input_names`.
+        One for each input. By default, they are real and named as in `net.input_names`.
 
     Returns
     -------
     sympy.Expr or list of sympy.Expr
-        The prediction in the units of the data; a list for several outputs. Of a classifier, a list of the
-        probabilities of its `classes`. All numbers are those of the network, exactly.
+        The prediction in the units of the data; a list for several outputs. For a classifier, a list of the
+        probabilities of its `classes`. All numbers are exactly those of the network.
 
     Raises
     ------
     InvalidArgumentError
         For a larger network, a `CustomActivation`, numbers that are not finite, and for symbols that are not
-        different ones, one for each input.
+        distinct, or not one for each input.
     ImportError
         Without SymPy: `pip install "crabnet-jit[sympy]"`.
 
     Notes
     -----
-    Nothing in it is evaluated. In what SymPy makes of it, such as derivatives, it multiplies numbers and
-    rounds them to 18 digits.
+    The formula is not evaluated. When SymPy transforms it, for example in derivatives, it multiplies numbers
+    and rounds them to 18 digits.
 
     `sympy.lambdify(symbols, expression, cse=True)` makes a function of it. In float64, exp(v) overflows for v
-    above 709: with the module "math" that is an exception; with NumPy a warning, and an infinite softplus.
+    above 709: with the module "math", this raises an exception; with NumPy, it gives a warning and an
+    infinite softplus.
 
     Examples
     --------
@@ -79,7 +80,7 @@ def to_sympy(net: NN, symbols: Sequence[Any] | None = None) -> Any:
 
 
 def _size(net: NN) -> int:
-    """Numbers and symbols of all formulas together."""
+    """The number of numbers and symbols in all formulas together."""
     units, schema, n_out = net.standardization, net.schema, net.out_features
     size = 1 if units is None else 3
     for layer in layers_of(net):
@@ -93,7 +94,7 @@ def _symbols(sympy: Any, net: NN, given: Sequence[Any] | None) -> list[Any]:
     """A symbol for each input."""
     if given is None:
         given = [sympy.Symbol(name, real=True) for name in net.input_names]
-    allowed = f"a sequence of {net.in_features} different symbols of SymPy, one for each input"
+    allowed = f"a sequence of {net.in_features} distinct SymPy symbols, one for each input"
     if isinstance(given, (set, frozenset)) or not check.is_iterable(given):
         raise check.reject("symbols", allowed, check.shown(given))
     symbols = list(given)
@@ -105,7 +106,7 @@ def _symbols(sympy: Any, net: NN, given: Sequence[Any] | None) -> list[Any]:
 
 
 class _Maker:
-    """Makes expressions, none of which SymPy evaluates."""
+    """Makes expressions that SymPy does not evaluate."""
 
     def __init__(self, sympy: Any) -> None:
         self.sympy = sympy
@@ -129,7 +130,7 @@ class _Maker:
         return [*h[:first], *(self.call("exp", v) for v in h[first:])]
 
     def probabilities(self, schema: Schema, z: Sequence[Any]) -> list[Any]:
-        """Those of the classes, from their logits."""
+        """The probabilities of the classes, from their logits."""
         if schema.is_softmax(len(z)):
             return [self.share(own, [*z[:k], *z[k + 1 :]]) for k, own in enumerate(z)]
         p = [self.logistic(v) for v in z]
@@ -140,7 +141,7 @@ class _Maker:
         return self.sympy.Float(float(value), _DIGITS)
 
     def call(self, function: str, *arguments: Any) -> Any:
-        """A function of SymPy of these arguments."""
+        """A SymPy function of these arguments."""
         return getattr(self.sympy, function)(*arguments, evaluate=False)
 
     def sum(self, *terms: Any) -> Any:
@@ -160,7 +161,7 @@ class _Maker:
         return self.product(v, self.call("Pow", divisor, -1))
 
     def linear(self, w: Any, h: Sequence[Any], b: Any) -> Any:
-        """w h + b, of numbers w and b."""
+        """w h + b, for numbers w and b."""
         terms = [self.product(self.number(number), v) for number, v in zip(w, h, strict=True)]
         return self.sum(*terms, self.number(b))
 
@@ -169,7 +170,7 @@ class _Maker:
         return self.over(1, self.sum(1, self.call("exp", self.minus(v))))
 
     def share(self, own: Any, others: Sequence[Any]) -> Any:
-        """exp(own) divided by the sum of all exp, which may be too large for a float."""
+        """exp(own) divided by the sum of all exp, which may overflow."""
         powers = [self.call("exp", self.sum(v, self.minus(own))) for v in others]
         return self.over(1, self.sum(1, *powers))
 
@@ -185,8 +186,8 @@ def _gelu_tanh(make: _Maker, v: Any, a: Any) -> Any:
     return make.product(make.half, v, make.sum(1, make.call("tanh", u)))
 
 
-#: The formulas of KINDS (kernels/layout.py), of the argument v and the number a. None is a `Piecewise`, since
-#: SymPy takes minutes to make one whose condition contains another.
+#: The formulas of KINDS (kernels/layout.py), for the argument v and the number a. None is a `Piecewise`,
+#: since SymPy takes minutes to make one whose condition contains another.
 _ACTIVATIONS: dict[str, Callable[[_Maker, Any, Any], Any]] = {
     "identity": lambda make, v, a: v,
     "relu": lambda make, v, a: make.call("Max", 0, v),

@@ -26,7 +26,7 @@ module {prefix}
             real({kind}), intent(out) :: y({n_y})
         end subroutine
 
-        ! The same, and the derivatives: dy_dx(j, k) is that of y(k) to x(j).
+        ! The same, and the derivatives: dy_dx(j, k) is d y(k) / d x(j).
         pure subroutine {prefix}_jacobian(x, y, dy_dx) &
                 bind(c, name="{prefix}_jacobian")
             import :: {kind}
@@ -38,7 +38,7 @@ module {prefix}
 end module {prefix}
 """
 _IS_INSIDE = """
-        ! 1 if x lies in the box of the training data, else 0: there, the network extrapolates.
+        ! 1 if x is in the box of the training data, else 0: then the network extrapolates.
         pure function {prefix}_is_inside(x) result(is_inside) &
                 bind(c, name="{prefix}_is_inside")
             import :: c_int, {kind}
@@ -46,13 +46,13 @@ _IS_INSIDE = """
             integer(c_int) :: is_inside
         end function
 """
-_LINE = 130  # characters of a line of Fortran
+_LINE = 130  # characters in a line of Fortran
 
 
 def fortran_source(net: NN, prefix: str) -> str:
-    """The module of the name `prefix`; `net` is `exportable`."""
+    """The module named `prefix`; `net` is `exportable`."""
     if prefix.lower() in ("c_double", "c_float", "c_int"):
-        raise check.reject("prefix", "another name than those of iso_c_binding", check.shown(prefix))
+        raise check.reject("prefix", "different from the names in iso_c_binding", check.shown(prefix))
     shape = {
         "prefix": prefix,
         "n_in": net.in_features,

@@ -1,4 +1,4 @@
-"""Networks as formulas in LaTeX, a line for each unit."""
+"""Networks as LaTeX formulas, with a line for each unit."""
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 
@@ -7,7 +7,7 @@ from crabnet_jit.components.activations import Activation
 from crabnet_jit.exchange.common import Layer, exportable, formula, layers_of
 from crabnet_jit.network.network import NN
 
-#: Activations of {v}; and those that need a definition, with {a}, the number in their formula.
+#: Activations of {v}; and those that need a definition, where {a} is the number in their formula.
 _CALLS = {
     "identity": "{v}",
     "relu": r"\max\left(0, {v}\right)",
@@ -43,21 +43,21 @@ _ESCAPED = {
 
 @check.keywords
 def to_latex(net: NN, digits: int = 4) -> str:
-    r"""A network as formulas in LaTeX, an `aligned` environment with a line for each unit.
+    r"""A network as LaTeX formulas: an `aligned` environment with a line for each unit.
 
     Parameters
     ----------
     net : NN
-        Its activations have names. Of a large network, the text is long: it has all parameters.
+        Its activations must have names. For a large network the text is long: it has all parameters.
     digits : int, default 4
         Significant digits of numbers, 1 to 17.
 
     Returns
     -------
     str
-        For the math mode of LaTeX with amsmath, or of MathJax: inputs x in the units of the data,
-        standardised inputs z, hidden units h of each layer, outputs y; of a classifier logits a, and the
-        probabilities P of its classes. Inputs and outputs are called by their names if they have some.
+        For the math mode of LaTeX with amsmath, or of MathJax. It has inputs x in the units of the data,
+        standardised inputs z, hidden units h of each layer, and outputs y; for a classifier, logits a and the
+        probabilities P of its classes. Inputs and outputs have their names, if there are any.
 
     Raises
     ------
@@ -80,13 +80,13 @@ def to_latex(net: NN, digits: int = 4) -> str:
 
 
 class _Writer:
-    """Writes formulas, with numbers of so many digits."""
+    """Writes formulas with this number of digits."""
 
     def __init__(self, digits: int) -> None:
         self._digits = digits
 
     def lines(self, net: NN) -> Iterator[str]:
-        """All formulas of a network, from the inputs on."""
+        """All formulas of a network, starting with the inputs."""
         *hidden, last = layers_of(net)
         h = yield from self._inputs(net)
         for k, layer in enumerate(hidden, 1):
@@ -104,7 +104,7 @@ class _Writer:
         )
 
     def _inputs(self, net: NN) -> Generator[str, None, list[str]]:
-        """Lines of the standardisation; returns what the first layer takes."""
+        """Lines of the standardisation; returns the names of the first layer's inputs."""
         has_names, units = net.schema.columns is not None, net.standardization
         x = [_text(name) for name in net.input_names] if has_names else _indexed("x", net.in_features)
         if units is None:
@@ -175,5 +175,5 @@ def _indexed(letter: str, n: int) -> list[str]:
 
 
 def _text(name: str) -> str:
-    """A name in upright letters; what cannot be printed becomes a space."""
+    """A name in upright letters; unprintable characters become spaces."""
     return rf"\text{{{''.join(_ESCAPED.get(c, c) if c.isprintable() else ' ' for c in name)}}}"

@@ -1,4 +1,4 @@
-"""What a graph of ONNX's operators computes, as a network: a chain of linear layers and activations."""
+"""A graph of ONNX operators as a network: a chain of linear layers and activations."""
 
 import functools
 import math
@@ -33,7 +33,7 @@ from crabnet_jit.network.schema import Schema
 _WITH_CONSTANTS = "Add", "Sub", "Mul", "Div"
 _IN_PLACE = "Flatten", "Reshape"
 _N_INPUTS = {"Gemm": (2, 3), "MatMul": (2,), "Reshape": (2,), **dict.fromkeys(_WITH_CONSTANTS, (2,))}
-_MANY_CONSTANTS = 10  # operators, beyond which they are no standardisation
+_MANY_CONSTANTS = 10  # operators; more of them are not a standardisation
 #: Activations that are one operator, by its options.
 _ACTIVATIONS: dict[str, Callable[[Mapping[str, Any]], Activation]] = {
     "Relu": lambda _: ReLU(),
@@ -45,7 +45,7 @@ _ACTIVATIONS: dict[str, Callable[[Mapping[str, Any]], Activation]] = {
     "Softplus": lambda _: Softplus(),
     "Sin": lambda _: Sine(1.0),
 }
-#: Those that `FORMULAS` makes of several operators, by their number.
+#: Activations that `FORMULAS` makes of several operators, by their number.
 _MADE: dict[str, Callable[[float], Activation]] = {
     "leaky_relu": LeakyReLU,
     "elu": ELU,
@@ -58,7 +58,7 @@ _MADE: dict[str, Callable[[float], Activation]] = {
 }
 
 
-#: Computations and what makes their activation of a number, by their last operator.
+#: Patterns and the functions that make their activation from a number, by their last operator.
 _Patterns: TypeAlias = dict[str, list[tuple[Callable[[float], Activation], Value]]]
 
 
@@ -70,7 +70,7 @@ class _Linear(NamedTuple):
 
 
 class _Link(NamedTuple):
-    """A part of a chain: a layer, an activation, or None, if the operator of the value says what it is."""
+    """A part of a chain: a layer, an activation, or None if the value's operator says what it is."""
 
     value: Value
     part: _Linear | Activation | None
@@ -83,7 +83,7 @@ def network_of(x: Value, y: Value) -> NN:
     Raises
     ------
     ValueError
-        If y is no such chain of operators; the message names one.
+        If y is not such a chain of operators; the message names the first that does not fit.
     """
     chain = _chain(x, y, _patterns(x.dtype))
     layers: list[Layer] = []
@@ -117,7 +117,7 @@ def refusal(value: Value, why: str) -> ValueError:
 
 
 def _finish(net: NN, before: list[Value], after: list[Value]) -> None:
-    """Give the network what is around its layers: standardisation, classes."""
+    """Set what surrounds the network's layers: standardisation, classes."""
     if after and after[-1].operator == "Softmax":
         *after, last = after
         if after:
@@ -135,7 +135,7 @@ def _finish(net: NN, before: list[Value], after: list[Value]) -> None:
 
 
 def _chain(x: Value, y: Value, patterns: _Patterns) -> list[_Link]:
-    """The way from x to y."""
+    """The path from x to y."""
     chain: list[_Link] = []
     value = y
     while value is not x:
@@ -147,7 +147,7 @@ def _chain(x: Value, y: Value, patterns: _Patterns) -> list[_Link]:
 
 
 def _link(value: Value, patterns: _Patterns) -> _Link:
-    """What a value is, and what it is made of."""
+    """The part of the chain that ends with a value."""
     for make, pattern in patterns.get(value.operator, ()):
         bound = _match(pattern, value, {})
         if bound is not None:
@@ -161,11 +161,11 @@ def _link(value: Value, patterns: _Patterns) -> _Link:
         return _Link(value, None, _operands(value)[0])
     if value.operator in ("Softmax", *_IN_PLACE):
         return _Link(value, None, value.inputs[0])
-    raise refusal(value, "no operator of such a chain")
+    raise refusal(value, "not an operator of such a chain")
 
 
 def _options(value: Value) -> dict[str, Any]:
-    """The attributes of an operator, and the defaults of the others."""
+    """The attributes of an operator, with defaults for missing ones."""
     if len(value.inputs) not in _N_INPUTS.get(value.operator, (1,)):
         raise refusal(value, f"of {len(value.inputs)} inputs")
     defaults = ATTRIBUTES.get(value.operator, {})
@@ -175,7 +175,7 @@ def _options(value: Value) -> dict[str, Any]:
 
 
 def _operands(value: Value) -> tuple[Value, Array]:
-    """Of an operator with a constant: what comes before, and the constant."""
+    """The operands of an operator with a constant: the value before, and the constant."""
     _options(value)
     first, second = value.inputs
     if first.array is not None and value.operator in ("Add", "Mul"):
@@ -186,7 +186,7 @@ def _operands(value: Value) -> tuple[Value, Array]:
 def _constant(value: Value, operand: Value, before: Value) -> Array:
     """The numbers of an operand."""
     if operand.array is None or before.array is not None:
-        raise refusal(value, "not of one constant and what comes before")
+        raise refusal(value, "not an operation on the value before and one constant")
     if operand.dtype != before.dtype:
         raise refusal(value, f"a constant of {operand.dtype} with numbers of {before.dtype}")
     numbers: Array = operand.array
@@ -194,7 +194,7 @@ def _constant(value: Value, operand: Value, before: Value) -> Array:
 
 
 def _row(value: Value, numbers: Array, n: int) -> Array:
-    """A constant that is the same for all samples, as one for each of n features."""
+    """A constant that is the same for all samples, as one number for each of n features."""
     if numbers.size not in (1, n) or numbers.shape[:-1] not in ((), (1,)):
         raise refusal(value, f"a constant of shape {numbers.shape} for {n} features")
     if not np.isfinite(numbers).all():
@@ -206,7 +206,7 @@ def _row(value: Value, numbers: Array, n: int) -> Array:
 
 
 def _linear(value: Value) -> _Link | None:
-    """A Gemm, or a MatMul, with the sum after it if it has no bias."""
+    """A Gemm or a MatMul; if it has no bias, together with the sum after it."""
     product, bias = value, None
     if value.operator == "Add" and any(_is_product_without_bias(operand) for operand in value.inputs):
         product, bias = _operands(value)
@@ -217,7 +217,7 @@ def _linear(value: Value) -> _Link | None:
     W = _constant(product, weights, x)
     if W.ndim != 2 or 0 in W.shape or options["transA"]:
         raise refusal(product, f"weights of shape {W.shape}, transA {options['transA']}")
-    with np.errstate(over="ignore"):  # what is too large is refused with the network
+    with np.errstate(over="ignore"):  # the check of the network rejects overflows
         W = options["alpha"] * (W if options["transB"] else W.T)
         if rest:
             bias = options["beta"] * _constant(product, rest[0], x)
@@ -237,7 +237,7 @@ def _check_that_it_fits(value: Value, part: _Linear, width: int, between: list[V
 
 
 def _check_that_it_does_nothing(value: Value, width: int) -> None:
-    """Accept a Flatten or Reshape that leaves (batch, width) as it is."""
+    """Check that a Flatten or Reshape does not change (batch, width)."""
     options = _options(value)
     if value.operator == "Flatten":
         does_nothing = options["axis"] in (1, -1)
@@ -248,12 +248,12 @@ def _check_that_it_does_nothing(value: Value, width: int) -> None:
         raise refusal(value, f"another shape than (batch, {width})")
 
 
-# ---- activations of several operators
+# ---- activations made of several operators
 
 
 @functools.cache
 def _patterns(dtype: "np.dtype[Any]") -> _Patterns:
-    """Computations with x and perhaps a number a, by their last operators: ours, and those of PyTorch."""
+    """Patterns with x and perhaps a number a, by their last operators: ours, and those of PyTorch."""
     graph = Graph()
     x, a = graph.input("x", dtype), graph.input("a", dtype)
 
@@ -277,14 +277,14 @@ def _patterns(dtype: "np.dtype[Any]") -> _Patterns:
 
 
 def _match(pattern: Value, value: Value, bound: dict[str, Value]) -> dict[str, Value] | None:
-    """What the inputs of a pattern stand for if the value is such a computation, besides what is known."""
+    """The bindings of a pattern's inputs if the value matches it, in addition to known ones."""
     if not _is_alike(pattern, value):
         return None
     if pattern.operator == INPUT:
         return {**bound, pattern.name: value} if bound.get(pattern.name, value) is value else None
     is_commutative = pattern.operator in ("Add", "Mul")
     for inputs in (value.inputs, value.inputs[::-1]) if is_commutative else (value.inputs,):
-        # Operators are compared first, so that in a false one the search does not branch at every step.
+        # Operators are compared first, so that the search does not branch at every step of a mismatch.
         if all(map(_is_alike, pattern.inputs, inputs)):
             found: dict[str, Value] | None = bound
             for part, operand in zip(pattern.inputs, inputs, strict=True):
@@ -295,7 +295,7 @@ def _match(pattern: Value, value: Value, bound: dict[str, Value]) -> dict[str, V
 
 
 def _is_alike(pattern: Value, value: Value) -> bool:
-    """Whether a value may be what a pattern is: x is computed, a is one number, constants are equal."""
+    """Whether a value may match a pattern: x is computed, a is one number, constants are equal."""
     if pattern.operator == INPUT:
         return (
             (value.array is None)
@@ -314,7 +314,7 @@ def _is_alike(pattern: Value, value: Value) -> bool:
 def _composed(
     values: Sequence[Value], n: int, compose: Callable[[str, Any, Any, Any], tuple[Any, Any]]
 ) -> tuple[Array, Array]:
-    """Mean and standard deviation of n features that do the same as these operators with constants."""
+    """The mean and standard deviation of n features that are equivalent to these operators with constants."""
     if len(values) > _MANY_CONSTANTS:
         raise refusal(values[-1], f"one of {len(values)} with constants")
     mean, std = _fractions(np.zeros(n)), _fractions(np.ones(n))
@@ -327,20 +327,20 @@ def _composed(
         mean, std = compose(value.operator, c, mean, std)
         if not (_is_exact(mean) and _is_exact(std)):
             raise refusal(
-                value, "with the constants beside it, not exact in float64 as mean and standard deviation"
+                value, "not exact in float64 as mean and standard deviation, with the constants around it"
             )
     return mean.astype(np.float64), std.astype(np.float64)
 
 
 def _before(operator: str, c: Any, mean: Any, std: Any) -> tuple[Any, Any]:
-    """(x - mean) / std, and then the operator."""
+    """(x - mean) / std, followed by the operator."""
     if operator in ("Add", "Sub"):
         return mean + (c if operator == "Sub" else -c) * std, std
     return mean, std * c if operator == "Div" else std / c
 
 
 def _after(operator: str, c: Any, mean: Any, std: Any) -> tuple[Any, Any]:
-    """z * std + mean, and then the operator."""
+    """z * std + mean, followed by the operator."""
     if operator in ("Add", "Sub"):
         return mean + (c if operator == "Add" else -c), std
     return (mean * c, std * c) if operator == "Mul" else (mean / c, std / c)

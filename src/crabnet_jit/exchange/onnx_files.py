@@ -1,4 +1,4 @@
-"""Networks from ONNX files: `from_onnx`. Nothing in a file is believed, run, or followed to other files."""
+"""Networks from ONNX files: `from_onnx`. Files are fully checked; nothing is run, no other file is opened."""
 
 import os
 from os import PathLike
@@ -15,40 +15,40 @@ from crabnet_jit.exchange.onnx_models import DESCRIPTION, computed, onnx_library
 from crabnet_jit.exchange.onnx_reading import read_graph
 from crabnet_jit.network.network import NN
 
-_MAX_BYTES = 2**31  # of a file; a message of protobuf has less
+_MAX_BYTES = 2**31  # of a file; protobuf messages are smaller
 
 
 @check.keywords
 def from_onnx(path: str | PathLike[str]) -> NN:
-    """The network of an ONNX file.
+    """Read a network from an ONNX file.
 
     A file that `export` wrote has the whole network: parameters bit for bit, standardisation, columns,
     classes, domain. A model of another program must be a chain from one input of shape (batch, n) to one
-    output, of
+    output, which consists of
 
     - sums, differences, products and quotients with constants: `standardization.x_mean` and `x_std`;
     - linear layers: Gemm, or MatMul and Add. After each one, there may be an activation: Relu, LeakyRelu,
       Elu, Gelu, Tanh, Sigmoid, Softplus, Sin, or SiLU or GELU as PyTorch writes them;
     - sums, differences, products and quotients with constants: `y_mean` and `y_std`; or a Softmax, which
-      makes a classifier of the labels 0, 1, ….
+      makes it a classifier with the labels 0, 1, ….
 
     Operators without effect, such as Identity, Dropout and Flatten, may be anywhere.
 
     Parameters
     ----------
     path : path-like
-        By custom with the ending .onnx.
+        Usually with the suffix .onnx.
 
     Returns
     -------
     NN
-        In float64 or float32, as the model.
+        In float64 or float32, like the model.
 
     Raises
     ------
     FileFormatError
-        If the file is damaged or something else, or the model is no such chain: the error names the operator.
-        Also if no standardisation in float64 is exactly what the constants do.
+        If the file is damaged or something else, or if the model is not such a chain: the error names the
+        operator. The same if no standardisation in float64 is exactly equivalent to the constants.
     OSError
         If the file cannot be read.
     ImportError
@@ -56,7 +56,7 @@ def from_onnx(path: str | PathLike[str]) -> NN:
 
     Notes
     -----
-    Nothing in the file is run, and no other file is opened: a model with tensors in other files is refused.
+    Nothing in the file is run, and no other file is opened: a model with tensors in other files is rejected.
     A Gemm's alpha and beta are multiplied into its weights and biases.
 
     Examples
@@ -91,7 +91,7 @@ def from_onnx(path: str | PathLike[str]) -> NN:
         if descriptions:
             return _own(x.graph, outputs, descriptions[-1])
         if len(outputs) != 1:
-            raise ValueError(f"a model of {len(outputs)} outputs, {check.shown(list(outputs))}")
+            raise ValueError(f"a model with {len(outputs)} outputs, {check.shown(list(outputs))}")
         return network_of(x, *outputs.values())
 
 
@@ -109,5 +109,5 @@ def _own(graph: Graph, outputs: dict[str, Value], description: str) -> NN:
     parts = [part.array.ravel() for parts in layers for part in parts if part.array is not None]
     net = from_description(description, np.concatenate(parts))
     if computed(net, graph) != outputs:
-        raise ValueError("its metadata describe another network than its operators compute")
+        raise ValueError("its metadata describe a different network than its operators")
     return net

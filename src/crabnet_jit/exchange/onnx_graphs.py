@@ -1,4 +1,4 @@
-"""Computations as ONNX has them: graphs of operators; and the activation functions in them.
+"""Computations as ONNX graphs of operators; and the activation functions in them.
 
 ONNX Runtime's own Sigmoid, Softplus, Elu and Gelu lose digits where their values are small, and some of them
 do not exist in float64. So most activations are made of basic operators.
@@ -15,8 +15,8 @@ from numpy.typing import DTypeLike
 from crabnet_jit.arrays import Array
 from crabnet_jit.kernels.elementary import ERFC_32, ERFC_64, EXPM1_32, EXPM1_64, NO_DENSITY_BEYOND
 
-INPUT, CONSTANT = "an input", "a constant"  # in place of an operator
-#: Attributes of operators that networks are made of, with their defaults.
+INPUT, CONSTANT = "an input", "a constant"  # instead of an operator
+#: Attributes of the operators in networks, with their defaults.
 ATTRIBUTES: dict[str, dict[str, Any]] = {
     "ArgMax": {"axis": 0, "keepdims": 1, "select_last_index": 0},
     "Elu": {"alpha": 1.0},
@@ -28,18 +28,18 @@ ATTRIBUTES: dict[str, dict[str, Any]] = {
     "Reshape": {"allowzero": 0},
     "Softmax": {"axis": -1},
 }
-# Types of results are those of the first input, but for these.
+# Results have the type of the first input, except for these.
 _TYPE_OF_RESULT = {"Greater": np.dtype(bool), "ArgMax": np.dtype(np.int64)}
 _INPUT_OF_ITS_TYPE = {"Where": 1}
-_NEAR_0 = 0.34  # up to here, the series of exp(x) - 1 is as exact as its type
+_NEAR_0 = 0.34  # up to here, the series of exp(x) - 1 is exact to the type's precision
 
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """A tensor of a graph: an input, a constant, or what an operator makes of others.
+    """A tensor of a graph: an input, a constant, or the result of an operator.
 
-    A graph has no two equal values, so `is` compares whole computations. Arithmetic with values, and with
-    numbers, which become constants of the type of the value, gives values of the same graph.
+    A graph has no two equal values, so `is` compares whole computations. Arithmetic with values gives values
+    of the same graph; numbers in it become constants of the value's type.
     """
 
     graph: "Graph" = field(repr=False)
@@ -47,8 +47,8 @@ class Value:
     inputs: "tuple[Value, ...]"
     attributes: dict[str, Any]
     dtype: "np.dtype[Any]"
-    array: Any = None  # of a constant
-    name: str = ""  # of an input, or of the node
+    array: Any = None  # for a constant
+    name: str = ""  # of an input or node
 
     def __add__(self, other: "Operand") -> "Value":
         return self.graph.node("Add", self, other)
@@ -88,28 +88,28 @@ Operand: TypeAlias = Value | Array | float
 
 
 class Graph:
-    """Values, each once, after those that it is made of."""
+    """Unique values, each after those that it depends on."""
 
     def __init__(self) -> None:
         self._known: dict[Any, Value] = {}
 
     @property
     def values(self) -> list[Value]:
-        """All of them."""
+        """All values."""
         return list(self._known.values())
 
     def input(self, name: str, dtype: "np.dtype[Any]", width: int = 0) -> Value:
-        """The input of this name, (batch, width); 0 for an unknown width."""
+        """The input with this name, (batch, width); a width of 0 is unknown."""
         return self._only((INPUT, name, dtype), Value(self, INPUT, (), {"width": width}, dtype, name=name))
 
     def constant(self, array: Array) -> Value:
-        """A tensor of these numbers, or of texts if they are objects."""
+        """A tensor of these numbers, or of strings if they are objects."""
         content = tuple(array.ravel().tolist()) if array.dtype == object else array.tobytes()
         key = CONSTANT, array.dtype, array.shape, content
         return self._only(key, Value(self, CONSTANT, (), {}, array.dtype, array))
 
     def node(self, operator: str, *operands: Operand, name: str = "", **attributes: Any) -> Value:
-        """What an operator makes of its operands. Numbers get the type of the last value among them."""
+        """The result of an operator. Numbers among its operands get the type of the last value."""
         dtype = next(operand.dtype for operand in operands[::-1] if isinstance(operand, Value))
         inputs = tuple(
             operand if isinstance(operand, Value) else self.constant(np.array(operand, dtype))
@@ -136,7 +136,7 @@ class Graph:
 
 
 def sigmoid(x: Value, a: Operand) -> Value:
-    """1 / (1 + exp(-x)), with all digits also where it is small."""
+    """1 / (1 + exp(-x)), with full precision even where it is small."""
     return 1.0 / (1.0 + _exp(-x))
 
 
@@ -159,7 +159,7 @@ def _gelu(x: Value, a: Operand) -> Value:
     farthest, scale = (NO_DENSITY_BEYOND[0], 2.0**20) if _is_double(x) else (NO_DENSITY_BEYOND[1], 2.0**8)
     z = abs(x)
     z = _where(z > farthest, farthest, z)
-    # exp(-z^2 / 2) in two factors: h has so few digits that its square is exact.
+    # exp(-z^2 / 2) in two factors: h has few enough digits that its square is exact.
     h = x.graph.node("Round", z * scale) / scale
     e = _exp(-0.5 * (h * h)) * _exp(-0.5 * ((z - h) * (z + h)))
     z = z * math.sqrt(0.5)
@@ -196,7 +196,7 @@ def _exp(x: Value) -> Value:
 
 
 def _polynomial(x: Value, for_double: Sequence[float], for_single: Sequence[float]) -> Value:
-    """c[0] + c[1] x + …, with the coefficients for its type, which are at least two."""
+    """c[0] + c[1] x + …, with at least two coefficients, those for its type."""
     *rest, last, highest = for_double if _is_double(x) else for_single
     p = highest * x + last
     for c in rest[::-1]:

@@ -11,14 +11,14 @@ from crabnet_jit.exchange.common import described, formula, layers_of, scale_in_
 from crabnet_jit.exchange.onnx_graphs import CONSTANT, FORMULAS, INPUT, Graph, Value, sigmoid
 from crabnet_jit.network.network import NN
 
-DESCRIPTION = "crabnet_jit"  # the entry of the metadata that has all but the parameters
+DESCRIPTION = "crabnet_jit"  # the entry of the metadata with everything except the parameters
 _OPSET, _IR_VERSION = 18, 8  # old enough for runtimes of 2023; with the fewest operators missing in float64
-_MANY_NAMES = 2000  # characters that the summary has of them at most; the metadata have all
-_MAX_BYTES = 2**31 - 2**24  # of parameters; a message of protobuf has less than 2 GB
+_MANY_NAMES = 2000  # the most characters of names in the summary; the metadata have all
+_MAX_BYTES = 2**31 - 2**24  # of parameters; a protobuf message has less than 2 GB
 
 
 def onnx_library(what: str) -> Any:
-    """The package onnx, for what needs it."""
+    """The package onnx; `what` needs it."""
     try:
         import onnx
     except ImportError as error:
@@ -29,26 +29,26 @@ def onnx_library(what: str) -> Any:
 def onnx_model(net: NN) -> bytes:
     """A network whose numbers can be exported (see `exportable`) as the content of an ONNX file.
 
-    The model's input "x" (batch, in_features) is in the units of the data, and has the type of the network's
-    parameters, as all outputs that are not labels. A regression has the output "y" (batch, out_features). A
-    classifier has "label", (batch,) or for multilabel (batch, n_classes), as `predict` gives it; and
+    The model's input "x" (batch, in_features) is in the units of the data. It has the type of the network's
+    parameters, like all outputs that are not labels. A regression has the output "y" (batch, out_features). A
+    classifier has "label", which is (batch,), or (batch, n_classes) for multilabel, as in `predict`; and
     "probabilities" (batch, n_classes), and "logits" (batch, out_features).
 
     Parameters are initializers, bit for bit; standardisation is subtraction and division. The metadata are
-    texts of JSON: `input_names`, `output_names`, `classes`, `task`, `domain` (the box of the inputs of the
-    fit), and `crabnet_jit`, with all but the parameters, for `from_onnx`.
+    JSON strings: `input_names`, `output_names`, `classes`, `task`, `domain` (the box of the inputs of the
+    fit), and `crabnet_jit`, with everything except the parameters, for `from_onnx`.
 
     Raises
     ------
     InvalidArgumentError
-        If a number of the standardisation is too large or too small for the type, a class is no text of
-        Unicode, or the model would have 2 GB or more.
+        If a number of the standardisation overflows or underflows in the type, if a class is not a valid
+        Unicode string, or if the model would have 2 GB or more.
     ImportError
         Without onnx: `pip install "crabnet-jit[onnx]"`.
     """
     onnx = onnx_library("export to .onnx")
     if net.parameters.nbytes > _MAX_BYTES:
-        raise check.reject("net", "smaller than 2 GB, as ONNX files are", f"{net.parameters.nbytes} bytes")
+        raise check.reject("net", "smaller than 2 GB, like all ONNX files", f"{net.parameters.nbytes} bytes")
     graph = Graph()
     outputs = computed(net, graph)
     helper, names = onnx.helper, _names(graph, net, outputs)
@@ -73,11 +73,11 @@ def onnx_model(net: NN) -> bytes:
     return content
 
 
-# ---- what it computes
+# ---- the computation
 
 
 def computed(net: NN, graph: Graph) -> dict[str, Value]:
-    """The outputs of a network in a graph, by their names."""
+    """The outputs of a network in a graph, by name."""
     h = _standardized(graph.input("x", net.dtype), net)
     for layer in layers_of(net):
         h = graph.node("Gemm", h, layer.W, layer.b, transB=1)
@@ -93,7 +93,7 @@ def computed(net: NN, graph: Graph) -> dict[str, Value]:
 
 
 def _with_powers(h: Value, net: NN) -> Value:
-    """The values of outputs, some or all of which are logarithms."""
+    """The values of outputs, of which some or all are logarithms."""
     first, n, graph = net.schema.first_power(net.out_features), net.out_features, h.graph
     if first in (0, n):
         return graph.node("Exp", h) if first == 0 else h
@@ -104,7 +104,7 @@ def _with_powers(h: Value, net: NN) -> Value:
 
 
 def _standardized(x: Value, net: NN) -> Value:
-    """(x - mean) / std; what the type leaves out of the mean is subtracted, too, for data far from 0."""
+    """(x - mean) / std; the rounding error of the mean is subtracted, too, for data far from 0."""
     if net.standardization is None:
         return x
     mean = net.standardization.x_mean
@@ -117,7 +117,7 @@ def _standardized(x: Value, net: NN) -> Value:
 
 
 def _classified(logits: Value, net: NN) -> dict[str, Value]:
-    """Label and probabilities, in float64 as in `NN.predict`, so that they agree also where classes tie."""
+    """Label and probabilities, in float64 as in `NN.predict`, so that they agree even if classes tie."""
     graph, z = logits.graph, logits.graph.cast(logits, np.float64)
     if net.schema.task == "multilabel":
         p = sigmoid(z, 0.0)
@@ -135,21 +135,21 @@ def _classified(logits: Value, net: NN) -> dict[str, Value]:
 
 
 def _plain(classes: Any) -> Any:
-    """Labels as ONNX has them: texts are objects, of UTF-8."""
+    """Labels in ONNX's form: strings are objects, in UTF-8."""
     if classes.dtype.kind != "U":
         return classes
     try:
         "".join(classes).encode()
     except UnicodeEncodeError:
-        raise check.reject("net.classes", "texts of Unicode", ascii(classes.tolist())) from None
+        raise check.reject("net.classes", "valid Unicode strings", ascii(classes.tolist())) from None
     return classes.astype(object)
 
 
-# ---- how that is written
+# ---- writing it
 
 
 def _names(graph: Graph, net: NN, outputs: dict[str, Value]) -> dict[Value, str]:
-    """Different names of all values."""
+    """Distinct names of all values."""
     names = {}
     for k, value in enumerate(graph.values):
         names[value] = f"{'constant' if value.operator == CONSTANT else value.operator}_{k}"
@@ -174,9 +174,9 @@ def _output(helper: Any, name: str, dtype: "np.dtype[Any]", net: NN) -> Any:
     }
     meaning = {
         "y": "Predictions in the units of the data.",
-        "label": "1 for each class that holds, else 0." if is_multilabel else "The most probable class.",
-        "probabilities": "Of each class.",
-        "logits": "Outputs of the last layer, of which probabilities are made.",
+        "label": "1 for each class that applies, else 0." if is_multilabel else "The most probable class.",
+        "probabilities": "The probability of each class.",
+        "logits": "Outputs of the last layer, from which probabilities are computed.",
     }
     return _tensor(helper, name, dtype, width.get(name, net.out_features), meaning[name])
 

@@ -1,4 +1,4 @@
-"""The graph of an ONNX model, of which nothing is believed."""
+"""The graph of an ONNX model, which is fully checked."""
 
 import math
 from typing import Any
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from crabnet_jit import check
 from crabnet_jit.exchange.onnx_graphs import Graph, Value
 
-_OLDEST_OPSET = 7  # since then, operators broadcast as NumPy does
+_OLDEST_OPSET = 7  # since then, operators broadcast like NumPy
 _OWN_DOMAINS = "", "ai.onnx"  # of ONNX's own operators
-#: Types of tensors: as NumPy has them, and where their numbers are if they are not raw.
+#: Types of tensors: in NumPy, and where their numbers are if they are not raw.
 _TYPES = {
     "FLOAT": ("<f4", "float_data"),
     "DOUBLE": ("<f8", "double_data"),
@@ -23,26 +23,26 @@ _TYPES = {
 
 
 def read_graph(model: Any, onnx: Any) -> tuple[Value, dict[str, Value]]:
-    """The input of a model, and its outputs by their names.
+    """The input of a model, and its outputs by name.
 
     Parameters
     ----------
     model : onnx.ModelProto
-        Of whatever content.
+        May have any content.
     onnx : module
         The package.
 
     Raises
     ------
     ValueError
-        If it is not one graph of ONNX's own operators, each after those that it needs, from one input to all
-        outputs; or if a tensor is elsewhere, or not of the size that it claims. Other exceptions, too, mean
-        that something is wrong.
+        If it is not a single graph of ONNX's own operators, each after those that it needs, from one input to
+        all outputs; or if a tensor is in another file, or does not have the size that it claims. Other
+        exceptions also mean that something is wrong.
     """
     versions = [entry.version for entry in model.opset_import if entry.domain in _OWN_DOMAINS]
     newest = onnx.defs.onnx_opset_version()
     if len(versions) != 1 or not _OLDEST_OPSET <= versions[0] <= newest:
-        raise ValueError(f"a model of opset {versions}, known are {_OLDEST_OPSET} to {newest}")
+        raise ValueError(f"a model with opset {versions}, known are {_OLDEST_OPSET} to {newest}")
     if model.functions or model.training_info or model.graph.sparse_initializer:
         raise ValueError("a model with functions, training information or sparse initializers")
     return _Reader(onnx, model.graph).read()
@@ -58,13 +58,13 @@ class _Reader:
         self.values: dict[str, Value] = {}
 
     def read(self) -> tuple[Value, dict[str, Value]]:
-        """The input, and the outputs by their names."""
+        """The input, and the outputs by name."""
         self._check_that_all_is_needed()
         for tensor in self.proto.initializer:
             self._define(tensor.name, self.graph.constant(self._array(tensor)))
         inputs = [entry for entry in self.proto.input if entry.name not in self.values]
         if len(inputs) != 1:
-            raise ValueError(f"a model of {len(inputs)} inputs, {check.shown([i.name for i in inputs])}")
+            raise ValueError(f"a model with {len(inputs)} inputs, {check.shown([i.name for i in inputs])}")
         x = self._input(inputs[0].type.tensor_type)
         self._define(inputs[0].name, x)
         for node in self.proto.node:
@@ -87,12 +87,12 @@ class _Reader:
 
     def _define(self, name: str, value: Value) -> None:
         if not name or name in self.values:
-            raise ValueError(f"a tensor of the name {check.shown(name)}, which is empty or taken")
+            raise ValueError(f"a tensor named {check.shown(name)}, which is empty or taken")
         self.values[name] = value
 
     def _known(self, name: str, who: str) -> Value:
         if name not in self.values:
-            raise ValueError(f"{who} needs {check.shown(name)}, which nothing before it gives")
+            raise ValueError(f"{who} needs {check.shown(name)}, which no earlier node computes")
         return self.values[name]
 
     def _dtype(self, number: int, what: str) -> "np.dtype[Any]":
@@ -101,12 +101,12 @@ class _Reader:
         return np.dtype(self.types[number][0]).newbyteorder("=")
 
     def _array(self, tensor: Any) -> NDArray[Any]:
-        """The numbers of a tensor, which must not claim another size than it has."""
+        """The numbers of a tensor, which must not claim a size that it does not have."""
         shape, name = tuple(tensor.dims), f"a tensor {check.shown(tensor.name)}"
         dtype = self._dtype(tensor.data_type, name)
         is_elsewhere = tensor.data_location == tensor.EXTERNAL or tensor.external_data
         if is_elsewhere or tensor.HasField("segment"):
-            raise ValueError(f"{name} whose numbers are elsewhere")
+            raise ValueError(f"{name} whose numbers are in another file")
         stored, place = self.types[tensor.data_type]
         if tensor.data_type == tensor.STRING:
             numbers = np.array([text.decode() for text in tensor.string_data], object)
@@ -119,7 +119,7 @@ class _Reader:
         return numbers.astype(dtype).reshape(shape)
 
     def _value(self, node: Any) -> Value:
-        """What a node computes; one without effect is what it is made of."""
+        """The value that a node computes; for a node without effect, its input."""
         what = _name(node)
         if node.domain not in _OWN_DOMAINS:
             raise ValueError(f"{what} of the domain {check.shown(node.domain)}")
@@ -159,7 +159,7 @@ class _Reader:
         return self.graph.constant(numbers)
 
     def _attributes(self, name: str, node: Any) -> dict[str, Any]:
-        """Numbers, texts, tuples of numbers, and the tensor of a Constant."""
+        """Numbers, strings, tuples of numbers, and the tensor of a Constant."""
         found: dict[str, Any] = {}
         for entry in node.attribute:
             if entry.type == entry.TENSOR and node.op_type == "Constant":
@@ -171,7 +171,7 @@ class _Reader:
             elif entry.type in (entry.FLOATS, entry.INTS):
                 found[entry.name] = tuple(self.onnx.helper.get_attribute_value(entry))
             else:
-                raise ValueError(f"{name} with {check.shown(entry.name)}, which is no number or text")
+                raise ValueError(f"{name} with {check.shown(entry.name)}, which is not a number or string")
         return found
 
 
@@ -181,6 +181,6 @@ def _is_training(inputs: list[Value]) -> bool:
 
 
 def _name(node: Any) -> str:
-    """What messages call a node."""
+    """The name of a node in messages."""
     name = node.name or (node.output[0] if node.output else "")
     return f"{check.shortened(node.op_type, 40)} {check.shown(name)}"

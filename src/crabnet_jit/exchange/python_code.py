@@ -1,6 +1,6 @@
-"""Networks as files of plain Python, which need nothing but `math`.
+"""Networks as plain Python files, which only need `math`.
 
-Names and labels stand in such a file as literals in ASCII, so they are data and never code.
+Names and labels are ASCII literals in such a file, so they are data and never code.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from crabnet_jit.exchange.common import Layer, formula, layers_of
 from crabnet_jit.network.network import NN
 
-_WIDTH, _SHORT = 110, 80  # of a line, and of a tuple that stands on the line of its name
+_WIDTH, _SHORT = 110, 80  # of a line, and of a tuple on the same line as its name
 
 _HEAD = '''"""A neural network as plain Python, made by crabnet-jit.
 
@@ -20,7 +20,7 @@ import math
 
 '''
 
-#: Activations as expressions of a number v, and of the constant a of their formula.
+#: Activations as expressions in a number v and the constant a of their formula.
 _EXPRESSIONS = {
     "identity": "v",
     "relu": "relu(v)",
@@ -35,7 +35,7 @@ _EXPRESSIONS = {
     "sine": "sine({a!r} * v)",
 }
 
-#: All functions of such files but those of the network. NaN stays NaN.
+#: All functions of such files except those of the network. NaN stays NaN.
 _FUNCTIONS = {
     "sigmoid": '''
 def sigmoid(v):
@@ -179,20 +179,20 @@ def is_inside(x):
 
 
 def python_source(net: NN) -> str:
-    """The text of a Python file, for 3.8 or newer, that computes what `net.predict` does.
+    """The text of a Python file, for Python 3.8 or newer, that computes the same as `net.predict`.
 
     Parameters
     ----------
     net : NN
-        As `exportable` gives it. One of float32 is computed in float64, with the same parameters.
+        From `exportable`. A float32 network is computed in float64, with the same parameters.
 
     Returns
     -------
     str
         In ASCII. The file defines `predict(x)` for a sequence of in_features numbers in the units of the
-        data. It returns a float for a regression with one output, and a list for several; of a classifier
-        the label, or a list of 0 and 1 if several classes may hold. Of a classifier, there is
-        `predict_proba(x)`, too; of a network with a `domain`, `is_inside(x)`.
+        data. It returns a float for a regression with one output, and a list for several; for a classifier,
+        the label, or a list of 0 and 1 if several classes may apply. For a classifier, there is also
+        `predict_proba(x)`; for a network with a `domain`, there is `is_inside(x)`.
     """
     layers = layers_of(net)
     code = "\n".join([_outputs(net, layers), *_answers(net)])
@@ -229,7 +229,7 @@ def _assignment(name: str, values: Sequence[object]) -> str:
 
 
 def _tuple(values: Sequence[object], indent: int = 0) -> str:
-    """A tuple of literals, in lines that are as wide as they may be."""
+    """A tuple of literals, in lines as wide as allowed."""
     if len(values) == 1:
         return f"({values[0]!a},)"
     literals = [f"{value!a}," for value in values]
@@ -247,7 +247,7 @@ def _tuple(values: Sequence[object], indent: int = 0) -> str:
 
 
 def _outputs(net: NN, layers: Sequence[Layer]) -> str:
-    """The function of the layers, one line for each."""
+    """The function of the layers, with one line for each."""
     is_classifier = net.classes is not None
     what = "logits" if is_classifier else "outputs"
     lines = [f"def {what}(x):", f'    """Return a list of the {what}."""', "    h = numbers(x)"]

@@ -1,4 +1,4 @@
-"""Networks as modules of PyTorch, and back. PyTorch is imported when it is needed."""
+"""Networks as PyTorch modules, and back. PyTorch is imported when it is needed."""
 
 from typing import Any
 
@@ -16,24 +16,24 @@ def to_torch(net: NN) -> Any:
     Parameters
     ----------
     net : NN
-        With activations that have a name; those of users have none.
+        All activations must have a name; a `CustomActivation` has none.
 
     Returns
     -------
     torch.nn.Sequential
         Its children "0", "2", "4", … are the linear layers, and "1", "3", … the activations, so its state
         dict has the names of a file that `export` writes. If the network has a standardisation, the first
-        child is "standardize", and the last one of a regression is "unstandardize", whose numbers such a file
-        has in its metadata only. For x (n_samples,
-        in_features) the module gives (n_samples, out_features): the predictions of a regression, or the
-        logits of a classifier, `net.get_output(x)`. `CrossEntropyLoss` takes these; `BCEWithLogitsLoss` takes
-        those of a single output, or of several classes that may hold at once.
+        child is "standardize", and the last child of a regression is "unstandardize"; such a file has their
+        numbers only in its metadata. For x (n_samples, in_features), the module returns (n_samples,
+        out_features): the predictions of a regression, or the logits of a classifier, `net.get_output(x)`.
+        `CrossEntropyLoss` takes these; `BCEWithLogitsLoss` takes those of a single output, or of several
+        classes that may apply at once.
 
     Raises
     ------
     InvalidArgumentError
         For a `CustomActivation`, parameters that are not finite, or a network with logarithms among its
-        outputs, of `Poisson` and `GaussianNLL`.
+        outputs, from `Poisson` and `GaussianNLL`.
     ImportError
         Without PyTorch: `pip install "crabnet-jit[torch]"`.
 
@@ -41,9 +41,8 @@ def to_torch(net: NN) -> Any:
     -----
     The linear layers have the type of the network. The standardisation is computed in float64, because
     float32 loses the digits of values that are far from zero compared with their spread. So with a
-    standardisation, x may be of either type, and a regression gives float64; train it with targets of
-    float64. Without one, x must have the type of the network. A device that has no float64 needs
-    `module.float()` first.
+    standardisation, x may have either type, and a regression returns float64; train it with float64 targets.
+    Without one, x must have the type of the network. A device without float64 needs `module.float()` first.
 
     Loading a module that `torch.save` saved whole needs crabnet_jit; loading its state dict does not.
 
@@ -75,20 +74,20 @@ def to_torch(net: NN) -> Any:
 
 @check.keywords
 def from_torch(module: Any) -> NN:
-    """A module of PyTorch as a network.
+    """A PyTorch module as a network.
 
     Parameters
     ----------
     module : torch.nn.Module
-        A `Linear`, or a `Sequential` of linear layers and activations in turns; two linear layers may follow
-        each other. The activations are `ReLU`, `LeakyReLU`, `ELU`, `GELU`, `SiLU`, `Tanh`, `Sigmoid`,
+        A `Linear`, or a `Sequential` of alternating linear layers and activations; two linear layers may
+        follow each other. The activations are `ReLU`, `LeakyReLU`, `ELU`, `GELU`, `SiLU`, `Tanh`, `Sigmoid`,
         `Softplus` with beta 1, and the sine of `to_torch`. There may also be
 
         - another `Sequential` inside,
         - `Identity`, and `Flatten`, which does not change samples in rows,
         - `Dropout` in evaluation mode, which does nothing,
         - `BatchNorm1d` in evaluation mode directly after a linear layer, which becomes part of this layer,
-        - what `to_torch` puts before and after the layers for a standardisation.
+        - the modules that `to_torch` puts before and after the layers for a standardisation.
 
         Its parameters may be on any device, and are not changed.
 
@@ -123,7 +122,7 @@ def from_torch(module: Any) -> NN:
 
 
 def _need_torch(what: str) -> None:
-    """Say what to install if PyTorch is missing."""
+    """Raise an error that says what to install if PyTorch is missing."""
     try:
         import torch  # noqa: F401  # the exception is the check
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Networks as files of safetensors, which PyTorch and other programs read: tensors and text, no code."""
+"""Networks as safetensors files, which PyTorch and other programs read: tensors and text, no code."""
 
 import json
 import os
@@ -18,15 +18,15 @@ from crabnet_jit.components.activations import Activation, Identity, as_activati
 from crabnet_jit.exchange.common import described, from_description, layers_of
 from crabnet_jit.network.network import NN
 
-_DESCRIPTION = "crabnet_jit"  # the metadata of our own files that has all but the parameters
+_DESCRIPTION = "crabnet_jit"  # metadata in our own files: everything but the parameters
 _TYPES = {"F64": "<f8", "F32": "<f4"}
-_LENGTH = 8  # bytes, in which a file says how long its header is
-_ALIGNMENT = 8  # bytes, at whose multiples numbers begin
-_LONGEST = 100_000_000  # bytes of a header that programs read
+_LENGTH = 8  # bytes for the length of the header
+_ALIGNMENT = 8  # bytes; numbers begin at multiples of this
+_LONGEST = 100_000_000  # bytes in the longest header that programs read
 
 
 class _Linear(NamedTuple):
-    """W (n_out, n_in) and b (n_out,), and what its tensors are called."""
+    """W (n_out, n_in) and b (n_out,), and the names of their tensors."""
 
     name: str
     W: Array
@@ -34,9 +34,9 @@ class _Linear(NamedTuple):
 
 
 def safetensors_file(net: NN) -> bytes:
-    """The content of a file: the tensors of a `torch.nn.Sequential`, and all else in the metadata.
+    """The content of a file: the tensors of a `torch.nn.Sequential`, and everything else in the metadata.
 
-    Equal networks have equal files; those of the library have their metadata in a random order.
+    Equal networks give equal files; the library would write metadata in a random order.
     """
     tensors: dict[str, Array] = {}
     for k, layer in enumerate(layers_of(net)):
@@ -69,23 +69,23 @@ def from_safetensors(
     activation: Activation | str | Sequence[Activation | str] | None = None,
     output_activation: Activation | str = "identity",
 ) -> NN:
-    """The network in a file of safetensors.
+    """Read a network from a safetensors file.
 
     A file that `export` wrote has the whole network: parameters bit for bit, standardisation, columns,
     classes and domain. A file of another program has the tensors of linear layers, named as in the state dict
     of a `torch.nn.Sequential`: for each layer `NAME.weight` (n_out, n_in) and `NAME.bias` (n_out,). The names
-    differ only by numbers, which say the order: 0, 2, 4; or net.0, net.2; or fc1, fc2. A missing bias is
-    zero.
+    must only differ by numbers, which give the order: 0, 2, 4; or net.0, net.2; or fc1, fc2. A missing bias
+    is zero.
 
     Parameters
     ----------
     path : path-like
-        By custom with the ending .safetensors.
+        Usually with the suffix .safetensors.
     activation : Activation or str, or a sequence of them, optional
-        Of all hidden layers, or of each, as `NN` takes it. Needed for a file of another program, which has no
-        activations.
+        One for all hidden layers, or one for each, as in `NN`. Needed for a file of another program, which
+        has no activations.
     output_activation : Activation or str, default "identity"
-        After the last layer; for files of other programs, too.
+        The activation after the last layer; also only for files of other programs.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def from_safetensors(
         If the file is damaged, or has tensors with other names, of other types than float64 and float32, with
         numbers that are not finite, or with shapes that do not fit together.
     InvalidArgumentError
-        If `activation` is missing, or does not fit the hidden layers, or is given for a file of `export`.
+        If `activation` is missing, does not fit the hidden layers, or is given for a file from `export`.
     OSError
         If the file cannot be read.
     ImportError
@@ -129,12 +129,12 @@ def from_safetensors(
         return _of_another_program(layers, activation, output_activation)
     if activation is not None or as_activation("output_activation", output_activation) != Identity():
         came = f"{activation!r} and {output_activation!r}"
-        raise check.reject("activation and output_activation", "left out for a file of export", came)
+        raise check.reject("activation and output_activation", "left out for a file from export", came)
     return known
 
 
 def _deserialize() -> Callable[[bytes], Any]:
-    """The library's function that reads a file."""
+    """The function of the library that reads a file."""
     try:
         from safetensors import deserialize
     except ImportError as error:
@@ -145,7 +145,7 @@ def _deserialize() -> Callable[[bytes], Any]:
 
 
 def _content(path: Path, deserialize: Callable[[bytes], Any]) -> tuple[dict[str, Array], str | None]:
-    """Tensors by their names, and the description of a file of our own."""
+    """Tensors by name, and the description in our own files."""
     with opened(path) as file:
         start = file.read(_LENGTH)
         length = int.from_bytes(start, "little")
@@ -164,17 +164,17 @@ def _array(name: str, dtype: str, shape: list[int], data: bytearray) -> Array:
     if dtype not in _TYPES:
         raise ValueError(f"{name!r} is of type {dtype}, not F64 or F32")
     if len(shape) not in (1, 2) or 0 in shape:
-        raise ValueError(f"{name!r} of shape {tuple(shape[:5])} is no weight or bias")
+        raise ValueError(f"{name!r} of shape {tuple(shape[:5])} is not a weight or bias")
     numbers = np.frombuffer(data, _TYPES[dtype]).reshape(shape)
     return check.array(repr(name), numbers, numbers.dtype.newbyteorder("="))
 
 
 def _chained(tensors: dict[str, Array]) -> list[_Linear]:
-    """Linear layers in their order, which fit together."""
+    """Linear layers in order, which fit together."""
     if not tensors:
         raise ValueError("no tensors")
     if wrong := [name for name in tensors if name.split(".")[-1] not in ("weight", "bias")]:
-        raise ValueError(f"{wrong[0]!r} is no weight or bias of a linear layer")
+        raise ValueError(f"{wrong[0]!r} is not a weight or bias of a linear layer")
     layers = [_linear(name, tensors) for name in _in_order({name.rpartition(".")[0] for name in tensors})]
     for before, layer in pairwise(layers):
         n_in, n_before = layer.W.shape[1], len(before.b)
@@ -182,24 +182,24 @@ def _chained(tensors: dict[str, Array]) -> list[_Linear]:
             raise ValueError(f"{layer.name!r} takes {n_in} inputs, {before.name!r} gives {n_before}")
     for name, array in tensors.items():
         if array.dtype != layers[0].W.dtype:
-            raise ValueError(f"{name!r} is of another type than {layers[0].name!r}")
+            raise ValueError(f"{name!r} has a different type than {layers[0].name!r}")
     return layers
 
 
 def _in_order(names: set[str]) -> list[str]:
-    """The names of layers by the numbers in them."""
+    """The names of layers, ordered by the numbers in them."""
     patterns = {re.sub(r"\d+", "0", name) for name in names}
     numbers = {name: [int(digits) for digits in re.findall(r"\d+", name)] for name in names}
     if len(patterns) != 1 or len(set(map(tuple, numbers.values()))) < len(names):
-        raise ValueError(f"layers whose names do not say their order by numbers: {sorted(names)[:5]}")
+        raise ValueError(f"layers whose names have no numbers for their order: {sorted(names)[:5]}")
     return sorted(names, key=numbers.__getitem__)
 
 
 def _linear(name: str, tensors: dict[str, Array]) -> _Linear:
-    """The layer of this name."""
+    """The layer with this name."""
     weight, bias = (f"{name}.{part}".removeprefix(".") for part in ("weight", "bias"))
     if weight not in tensors or tensors[weight].ndim != 2:
-        raise ValueError(f"{weight!r} is no matrix")
+        raise ValueError(f"{weight!r} is not a matrix")
     W = tensors[weight]
     b = tensors.get(bias, np.zeros(len(W), W.dtype))
     if b.shape != (len(W),):
@@ -208,7 +208,7 @@ def _linear(name: str, tensors: dict[str, Array]) -> _Linear:
 
 
 def _whole(description: str, layers: list[_Linear]) -> NN:
-    """The network of a file of our own."""
+    """The network in one of our own files."""
     parts = [part.ravel() for layer in layers for part in (layer.W, layer.b)]
     net = from_description(description, np.concatenate(parts))
     if net.spec.sizes != _sizes(layers):

@@ -1,4 +1,4 @@
-"""Networks as fitted estimators of scikit-learn, and so for every program that reads those; and back."""
+"""Networks as fitted scikit-learn estimators, and thus for every program that reads those; and back."""
 
 import copy
 import numbers
@@ -31,29 +31,28 @@ def to_sklearn(net: NN, classes: Iterable[object] | None = None) -> Any:
     """A network as a fitted `MLPRegressor` or `MLPClassifier` of scikit-learn.
 
     The estimator has its own copy of the parameters, and takes inputs in the units of the data: its first and
-    last layer do what `net.standardization` does. It can be pickled, put into pipelines, trained further with
+    last layer absorb `net.standardization`. It can be pickled, put into pipelines, trained further with
     `partial_fit`, and converted by programs that read scikit-learn's estimators, such as skl2onnx (to ONNX)
     and emlearn (to C).
 
     Parameters
     ----------
     net : NN
-        All of its hidden layers have the same activation, one of identity, sigmoid, tanh and relu. The
-        output activation is the identity; also the sigmoid if there are classes and one output.
-    classes : iterable of str, bool or whole numbers, optional
-        The labels, for a network that does not know its classes: of n outputs, which are logits, as
-        `CrossEntropy` takes them, n. Of a single output, which is the logit of the second label, as
-        `BinaryCrossEntropy` takes it, two. scikit-learn sorts labels; the last layer is sorted with them.
+        All of its hidden layers must have the same activation, one of identity, sigmoid, tanh and relu. The
+        output activation must be the identity, or the sigmoid if there are classes and one output.
+    classes : iterable of str, bool or int, optional
+        The labels, for a network that does not know its classes. n outputs are logits, as in `CrossEntropy`,
+        and need n labels; a single output is the logit of the second label, as in `BinaryCrossEntropy`, and
+        needs two. scikit-learn sorts labels; the last layer is sorted with them.
 
     Returns
     -------
     MLPRegressor or MLPClassifier
-        A classifier if the network has `classes`, or they are given. For x (n_samples, in_features) a
-        regressor's `predict` gives `net.predict(x)`, of shape (n_samples,) if there is one output. A
-        classifier's `predict_proba` gives
-        the softmax of the network's logits, or (1 - p, p) with p the sigmoid of its only one. Two logits
-        become one, their difference, since a classifier of scikit-learn has one for two classes; the
-        probabilities are the same.
+        A classifier if the network has `classes`, or if they are given. For x (n_samples, in_features), a
+        regressor's `predict` returns `net.predict(x)`, of shape (n_samples,) if there is one output. A
+        classifier's `predict_proba` returns the softmax of the network's logits, or (1 - p, p), where p is
+        the sigmoid of its only logit. Two logits become one, their difference, since scikit-learn's
+        classifiers have one for two classes; the probabilities are the same.
 
     Raises
     ------
@@ -66,12 +65,12 @@ def to_sklearn(net: NN, classes: Iterable[object] | None = None) -> Any:
     Notes
     -----
     Results are those of the network up to rounding, which grows with the distance of inputs from 0 in
-    standard deviations: 1e-16 times that distance, and 1e-7 times it in programs that compute in float32.
-    skl2onnx gives several outputs of a regressor as one column, row after row. emlearn writes parameters with
-    six decimals, so weights that are small since the standard deviation of their input is large lose digits:
-    1e-6 of the outputs at a standard deviation of 1, 4e-3 at 10,000.
+    standard deviations: it is 1e-16 times that distance, or 1e-7 times in programs that compute in float32.
+    skl2onnx returns several outputs of a regressor as one column, row after row. emlearn writes parameters
+    with six decimals, so weights that are small because their input has a large standard deviation lose
+    digits: the error is 1e-6 of the outputs at a standard deviation of 1, and 4e-3 at 10,000.
 
-    The estimator knows no names of features; assign `feature_names_in_` to use it with data frames.
+    The estimator has no names of features; assign `feature_names_in_` to use it with data frames.
 
     Examples
     --------
@@ -118,7 +117,7 @@ def to_sklearn(net: NN, classes: Iterable[object] | None = None) -> Any:
 
 
 def _hidden_activation(net: NN) -> str:
-    """Of all hidden layers, as scikit-learn calls it."""
+    """The activation of all hidden layers, by scikit-learn's name."""
     allowed = f"one of {', '.join(_ACTIVATIONS)}, the same in all hidden layers, for scikit-learn"
     names = [activation.name for activation in net.activations[:-1]]
     if len(set(names)) > 1 or not _ACTIVATIONS.keys() >= set(names):
@@ -127,7 +126,7 @@ def _hidden_activation(net: NN) -> str:
 
 
 def _check_output(net: NN, labels: Array | None) -> None:
-    """Accept logits, or the probability of the second of two classes."""
+    """Check that outputs are logits, or the probability of the second of two classes."""
     name = net.activations[-1].name
     is_probability = name == "sigmoid" and labels is not None and net.out_features == 1
     if name != "identity" and not is_probability:
@@ -137,7 +136,7 @@ def _check_output(net: NN, labels: Array | None) -> None:
 
 def _labels(classes: Iterable[object], out_features: int) -> Array:
     """The classes as an array, in the order of the outputs."""
-    allowed = "distinct texts, booleans or whole numbers, in the order of the outputs"
+    allowed = "distinct strings, booleans or whole numbers, in the order of the outputs"
     if isinstance(classes, (str, bytes, set, frozenset)) or not check.is_iterable(classes):
         raise check.reject("classes", allowed, repr(classes))
     values = list(classes)
@@ -156,7 +155,7 @@ def _labels(classes: Iterable[object], out_features: int) -> Array:
 
 
 def _sorted_outputs(W: Array, b: Array, labels: Array) -> tuple[Array, Array]:
-    """The last layer for labels in ascending order; of two labels, the logit of the second."""
+    """The last layer for labels in ascending order; for two labels, the logit of the second."""
     order = labels.argsort()
     if len(labels) > 2:
         return W[order], b[order]
@@ -166,7 +165,7 @@ def _sorted_outputs(W: Array, b: Array, labels: Array) -> tuple[Array, Array]:
 
 
 def _fitted(estimator: Any, layers: list[tuple[Array, Array]], out_activation: str) -> Any:
-    """The estimator with all that its `fit` would have set; as before the first step of training, no loss."""
+    """The estimator with everything that its `fit` would have set; without losses, as before training."""
     estimator.coefs_ = [np.ascontiguousarray(W.T) for W, _ in layers]
     estimator.intercepts_ = [b for _, b in layers]
     estimator.n_features_in_ = layers[0][0].shape[1]
@@ -181,28 +180,29 @@ def _fitted(estimator: Any, layers: list[tuple[Array, Array]], out_activation: s
 
 
 def from_sklearn(estimator: Any) -> NN:
-    """A fitted `MLPRegressor` or `MLPClassifier` of scikit-learn as a network.
+    """A fitted scikit-learn `MLPRegressor` or `MLPClassifier` as a network.
 
     Parameters
     ----------
     estimator : MLPRegressor, MLPClassifier, Pipeline, NNRegressor or NNClassifier
-        A pipeline is a `StandardScaler` and then one of the first two; the scaler becomes the network's
-        `standardization`. Of a fitted `NNRegressor` or `NNClassifier`, a copy of its `net_`.
+        A pipeline must be a `StandardScaler` followed by one of the first two; the scaler becomes the
+        network's `standardization`. For a fitted `NNRegressor` or `NNClassifier`, the result is a copy of its
+        `net_`.
 
     Returns
     -------
     NN
-        With the same parameters, bit for bit, and of their type: float32 if the estimator was fitted to
-        float32, else float64. `predict`, and `predict_proba` of a classifier, give what the estimator's
-        give, up to rounding; so `predict` of a single output is of shape (n_samples,). `classes` are the
-        labels of a classifier; its outputs are logits, of the second class only if there are two. Columns
-        are called as in `feature_names_in_`, if it is there.
+        With the same parameters, bit for bit, and their type: float32 if the estimator was fitted to float32,
+        else float64. `predict`, and `predict_proba` of a classifier, return the same as the estimator's, up
+        to rounding; so `predict` of a single output has the shape (n_samples,). `classes` are the labels of a
+        classifier; its outputs are logits, and only that of the second class if there are two. Columns are
+        named as in `feature_names_in_`, if it exists.
 
     Raises
     ------
     InvalidArgumentError
-        For other estimators and steps, for one that is not fitted, or was fitted to a single class or with
-        the Poisson loss, and for parameters that are not finite or do not fit together.
+        For other estimators and steps; for one that is not fitted, or was fitted to a single class or with
+        the Poisson loss; and for parameters that are not finite or do not fit together.
     ImportError
         Without scikit-learn: `pip install "crabnet-jit[sklearn]"`.
 
@@ -252,7 +252,7 @@ def _steps(estimator: Any) -> tuple[Any, Any]:
 
 
 def _network_of(mlp: Any) -> NN:
-    """Its layers; those of a classifier end with logits."""
+    """A network with its layers; a classifier's outputs are logits."""
     is_float32 = all(part.dtype == np.float32 for part in (*mlp.coefs_, *mlp.intercepts_))
     dtype = np.dtype(np.float32 if is_float32 else np.float64)
     outputs = ("logistic", "softmax") if hasattr(mlp, "classes_") else ("identity",)
@@ -270,7 +270,7 @@ def _network_of(mlp: Any) -> NN:
 
 
 def _schema_of(mlp: Any, columns: Columns | None) -> Schema:
-    """What its inputs and outputs mean."""
+    """The meaning of its inputs and outputs."""
     if not hasattr(mlp, "classes_"):
         return Schema(columns, is_flat=mlp.n_outputs_ == 1)
     if len(mlp.classes_) < 2:
@@ -286,7 +286,7 @@ def _columns(names: Any, in_features: int) -> Columns:
 
 
 def _units_of(scaler: Any, net: NN) -> Standardization:
-    """What a scaler does to inputs, and nothing to outputs."""
+    """The units of a scaler for inputs; outputs are not scaled."""
     n_in, n_out = net.in_features, net.out_features
     mean = scaler.mean_ if scaler.with_mean else np.zeros(n_in)
     std = scaler.scale_ if scaler.with_std else np.ones(n_in)

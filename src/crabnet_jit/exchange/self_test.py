@@ -1,4 +1,4 @@
-"""Samples of an exported network and what it must give for them: a test for where it is used."""
+"""Samples and expected results of an exported network, for a test where it is used."""
 
 import itertools
 from typing import NamedTuple
@@ -14,16 +14,16 @@ from crabnet_jit.network.schema import probabilities
 
 _N_RANDOM = 32
 _MOST_CORNERS = 16
-_MOST_NUMBERS = 2000  # of all samples, and of all derivatives
-_N_DRAWS = 8  # of networks that differ in the last digit
-_SLACK = 16  # a tolerance, over the largest difference of those
+_MOST_NUMBERS = 2000  # in all samples, and in all derivatives
+_N_DRAWS = 8  # networks that differ in the last digit
+_SLACK = 16  # tolerance, relative to the largest difference of those
 
 
 class Samples(NamedTuple):
-    """What to compare: x (n_samples, n_in), y, and for each output the largest difference.
+    """Values to compare: x (n_samples, n_in), y, and the largest difference for each output.
 
-    The derivatives (n, k, n_in) are those of the first k outputs for the first n samples, and have a
-    tolerance for each entry.
+    The derivatives (n, k, n_in) are those of the first k outputs at the first n samples, with a tolerance for
+    each entry.
     """
 
     x: Array
@@ -36,8 +36,8 @@ class Samples(NamedTuple):
 def samples_of(net: NN) -> Samples:
     """Random samples and corners of the box of the training data, then NaN and infinity.
 
-    Exported code rounds in another order than the network. That may change results by about as much as a
-    change of each of the network's numbers, and of each slope, in its last digit.
+    Exported code rounds in a different order than the network. That may change results by about as much as
+    changing each of the network's numbers, and each slope, in its last digit.
     """
     rng = np.random.default_rng(0)
     low, high = _box(net)
@@ -62,7 +62,7 @@ def samples_of(net: NN) -> Samples:
 
 
 def values(net: NN, x: Array) -> Array:
-    """Predictions or probabilities (n_samples, n_values) for any x, NaN and infinity among them."""
+    """Predictions or probabilities (n_samples, n_values) for any x, including NaN and infinity."""
     with np.errstate(all="ignore"):
         units, link = net.standardization, net.schema.link(net.out_features)
         h = x if units is None else units.inputs(x)
@@ -103,7 +103,7 @@ def derivatives(net: NN, x: Array, eps: float = 0.0, rng: np.random.Generator | 
 
 
 def _box(net: NN) -> tuple[Array, Array]:
-    """Where samples are to lie."""
+    """The box for samples."""
     if net.domain is not None:
         return net.domain.low, net.domain.high
     if net.standardization is not None:
@@ -131,12 +131,12 @@ def _special(x: Array) -> Array:
 
 
 def _rounded(x: Array, net: NN) -> Array:
-    """Numbers that the exported code can take."""
+    """Numbers that the exported code can represent."""
     return x.astype(net.dtype).astype(np.float64)
 
 
 def _changed(net: NN, eps: float, rng: np.random.Generator) -> NN:
-    """The network with its numbers changed by about eps of their size."""
+    """The network with its numbers changed by about eps, relative to their size."""
 
     def change(numbers: Array) -> Array:
         return np.asarray(numbers * (1 + eps * rng.normal(size=numbers.shape)))
@@ -152,8 +152,8 @@ def _changed(net: NN, eps: float, rng: np.random.Generator) -> NN:
 
 
 def _tolerance(truth: Array, others: list[Array], net: NN) -> Array:
-    """For each output, or derivative of one: the largest change, and some units in the last place."""
+    """A tolerance for each output or derivative: the largest change, and some units in the last place."""
     change = np.max([np.abs(other - truth).max(axis=0) for other in others], axis=0)
     smallest = np.finfo(net.dtype).tiny
     tolerance = _SLACK * (change + np.finfo(net.dtype).eps * np.abs(truth).max(axis=0) + smallest)
-    return np.where(np.isnan(tolerance), np.inf, tolerance)  # of results that are too large for a number
+    return np.where(np.isnan(tolerance), np.inf, tolerance)  # for results that overflow

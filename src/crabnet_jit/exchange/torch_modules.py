@@ -1,4 +1,4 @@
-"""A network as modules of PyTorch, some of which are ours. Imported when needed: it needs PyTorch."""
+"""A network as PyTorch modules, some of which are defined here. Imported on demand: it needs PyTorch."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,11 +20,11 @@ class Standardize(nn.Module):
         super().__init__()
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
-        # What converts the type of the layers, such as module.double(), converts this with them.
+        # A conversion of the layers' type, such as module.double(), converts this, too.
         self.register_buffer("like_weights", torch.empty(0, dtype=dtype), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Of x (…, in_features) in the units of the data, of any type."""
+        """Standardise x (…, in_features) in the units of the data, of any type."""
         return ((x - self.mean) / self.std).to(self.like_weights.dtype)
 
 
@@ -40,7 +40,7 @@ class Unstandardize(nn.Module):
         self.register_buffer("std", std)
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
-        """Of z (…, out_features)."""
+        """Convert z (…, out_features) to the units of the data."""
         return z * self.std + self.mean
 
 
@@ -52,11 +52,11 @@ class Sine(nn.Module):
         self.frequency = frequency
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Of x of any shape."""
+        """The sine for x of any shape."""
         return torch.sin(self.frequency * x)
 
     def extra_repr(self) -> str:
-        """What the module is shown with."""
+        """The text in the module's `repr`."""
         return f"frequency={self.frequency}"
 
 
@@ -71,14 +71,14 @@ _ACTIVATIONS: dict[str, Callable[[float], nn.Module]] = {
     "silu": lambda _: nn.SiLU(),
     "tanh": lambda _: nn.Tanh(),
     "sigmoid": lambda _: nn.Sigmoid(),
-    # Beyond its threshold it is x: from 40 on exact in float64; from 20 on, the default, 2e-9 too low.
+    # Beyond its threshold, it is x: exact in float64 from 40 on; 2e-9 too low from 20 on, the default.
     "softplus": lambda _: nn.Softplus(threshold=40.0),
     "sine": Sine,
 }
 
 
 def sequential(net: NN) -> nn.Sequential:
-    """The module of a network: layers named by numbers, in the middle of its standardisation."""
+    """The module of a network: layers named by numbers, surrounded by its standardisation."""
     net = exportable(net)
     refuse_powers(net, "PyTorch")
     children: OrderedDict[str, nn.Module] = OrderedDict()
@@ -97,7 +97,7 @@ def sequential(net: NN) -> nn.Sequential:
 
 
 def _linear(layer: Layer) -> nn.Linear:
-    """A linear layer, made without the random numbers of PyTorch that its constructor would draw."""
+    """A linear layer, made without drawing PyTorch's random numbers as its constructor would."""
     linear = nn.Linear(layer.W.shape[1], len(layer.b), device="meta")
     linear.weight, linear.bias = nn.Parameter(torch.tensor(layer.W)), nn.Parameter(torch.tensor(layer.b))
     return linear

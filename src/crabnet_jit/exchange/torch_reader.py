@@ -1,4 +1,4 @@
-"""A module of PyTorch as a network. Imported when it is needed, since it needs PyTorch."""
+"""A PyTorch module as a network. Imported on demand, since it needs PyTorch."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ from crabnet_jit.network.network import NN
 _KNOWN = "Linear, BatchNorm1d, Identity, Flatten, Dropout, Sequential or an activation that NN has"
 _LOWEST_THRESHOLD = 20.0  # of Softplus, its default; a lower one is another function
 
-#: Only of these types themselves: a subclass may compute something else.
+#: Exactly these types: a subclass may compute something else.
 _ACTIVATIONS: dict[type, Callable[[Any], Activation]] = {
     nn.ReLU: lambda module: ReLU(),
     nn.LeakyReLU: lambda module: LeakyReLU(module.negative_slope),
@@ -45,14 +45,14 @@ _ACTIVATIONS: dict[type, Callable[[Any], Activation]] = {
 
 
 class _Leaf(NamedTuple):
-    """A module without children, and where it is: "module.2 (Tanh)"."""
+    """A module without children, and its position: "module.2 (Tanh)"."""
 
     place: str
     module: Any
 
 
 def network(module: Any) -> NN:
-    """The network that computes what a module does."""
+    """The network that computes the same as a module."""
     check.instance("module", module, nn.Module, "a torch.nn.Module")
     leaves = list(_leaves("module", module))
     x_units = leaves.pop(0) if leaves and type(leaves[0].module) is torch_modules.Standardize else None
@@ -75,14 +75,14 @@ def _leaves(path: str, module: nn.Module) -> Iterator[_Leaf]:
     if type(module).forward is not nn.Sequential.forward:
         yield _Leaf(place, module)
         return
-    for name, child in module._modules.items():  # named_children() leaves out a module that comes again
+    for name, child in module._modules.items():  # named_children() skips repeated modules
         yield from _leaves(f"{path}.{name}", child)
 
 
 def _check_plain(place: str, module: nn.Module) -> None:
-    """Accept a module that does what its class does, with parameters that are there."""
+    """Check that a module does what its class does, and that its parameters exist."""
     if isinstance(module, torch.jit.ScriptModule):
-        raise check.reject(place, "a module of Python", "one of TorchScript")
+        raise check.reject(place, "a Python module", "a TorchScript module")
     additions = {
         "lazy parameters; call it once": isinstance(module, nn.modules.lazy.LazyModuleMixin),
         "parametrizations; call torch.nn.utils.parametrize.remove_parametrizations": hasattr(
@@ -130,14 +130,14 @@ def _linear(leaf: _Leaf, before: list[Layer]) -> Layer:
         raise check.reject(leaf.place, allowed, f"shapes {W.shape} and {b.shape}")
     dtype = before[0].W.dtype if before else W.dtype
     if not W.dtype == b.dtype == dtype:
-        raise check.reject(leaf.place, f"of {dtype}, as other parameters are", f"{W.dtype} and {b.dtype}")
+        raise check.reject(leaf.place, f"of {dtype}, like other parameters", f"{W.dtype} and {b.dtype}")
     if before:
         _check_width(leaf, W.shape[1], before[-1])
     return Layer(W, b, Identity())
 
 
 def _with_batch_norm(layer: Layer, leaf: _Leaf) -> Layer:
-    """The layer with (y - mean) / sqrt(var + eps) * weight + bias of its y in it, computed in float64."""
+    """The layer that includes (y - mean) / sqrt(var + eps) * weight + bias, computed in float64."""
     norm = leaf.module
     if norm.training or norm.running_mean is None:
         allowed = "in evaluation mode, with statistics of the training"
@@ -146,7 +146,7 @@ def _with_batch_norm(layer: Layer, leaf: _Leaf) -> Layer:
     for name in ("running_mean", "running_var", *(("weight", "bias") if norm.affine else ())):
         parts[name] = _array(f"{name} of {leaf.place}", getattr(norm, name)).astype(np.float64)
         _check_width(leaf, parts[name].size, layer)
-    with np.errstate(all="ignore"):  # numbers that are not finite are refused when the network is made
+    with np.errstate(all="ignore"):  # numbers that are not finite are rejected when the network is made
         scale = parts.get("weight", 1.0) / np.sqrt(parts["running_var"] + norm.eps)
         W = (scale[:, None] * layer.W).astype(layer.W.dtype)
         b = ((layer.b - parts["running_mean"]) * scale + parts.get("bias", 0.0)).astype(layer.b.dtype)
@@ -154,10 +154,10 @@ def _with_batch_norm(layer: Layer, leaf: _Leaf) -> Layer:
 
 
 def _check_width(leaf: _Leaf, n_features: int, before: Layer) -> None:
-    """Accept a module that takes as many features as the layer before it gives."""
+    """Check that a module takes as many features as the layer before it has outputs."""
     if n_features != len(before.b):
         raise check.reject(
-            leaf.place, f"of {len(before.b)} features, as the layer before it", f"{n_features}"
+            leaf.place, f"of {len(before.b)} features, like the layer before it", f"{n_features}"
         )
 
 
@@ -170,7 +170,7 @@ def _activation(leaf: _Leaf) -> Activation:
 
 
 def _check_idle(leaf: _Leaf) -> None:
-    """Accept a module that does not change samples in rows."""
+    """Check that a module does not change samples in rows."""
     module, kind = leaf.module, type(leaf.module)
     if kind not in (nn.Identity, nn.Flatten, nn.Dropout):
         raise check.reject(leaf.place, _KNOWN, kind.__name__, _hint(module))
@@ -181,16 +181,17 @@ def _check_idle(leaf: _Leaf) -> None:
 
 
 def _hint(module: nn.Module) -> str:
-    """What to do about a module that NN has nothing like."""
+    """What to do about a module without a counterpart in NN."""
     if isinstance(module, (nn.Softmax, nn.LogSoftmax)):
         return "; leave it out, then the outputs are logits"
+
     if module._modules:
-        return "; give the Sequential in it"
+        return "; pass the Sequential in it"
     return ""
 
 
 def _mean_and_std(leaf: _Leaf | None, width: int) -> tuple[Array, Array]:
-    """Those of a standardisation, by default 0 and 1."""
+    """The numbers of a standardisation, by default 0 and 1."""
     if leaf is None:
         return np.zeros(width), np.ones(width)
     mean, std = (_array(f"{name} of {leaf.place}", getattr(leaf.module, name)) for name in ("mean", "std"))
@@ -198,7 +199,7 @@ def _mean_and_std(leaf: _Leaf | None, width: int) -> tuple[Array, Array]:
 
 
 def _array(name: str, tensor: Any) -> Array:
-    """A tensor as an array, which may be in its memory."""
+    """A tensor as an array, which may share its memory."""
     is_plain = isinstance(tensor, torch.Tensor) and type(tensor.detach()) is torch.Tensor
     if not is_plain or tensor.layout is not torch.strided or tensor.is_meta:
         raise check.reject(name, "a tensor with all of its numbers in memory", type(tensor).__name__)

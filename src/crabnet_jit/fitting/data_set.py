@@ -254,7 +254,7 @@ def set_aside(
         try:
             x, y = encoded(*validation[:2])
             if not has_known(y).any():
-                raise check.reject("y", "known for some sample", "NaN for all of them")
+                raise check.reject("y", "known for at least one sample", "only NaN")
             if len(x) != len(y):
                 raise check.reject("y", f"of as many samples as x, {len(x)}", f"{len(y)}")
             aside = x, y, weights_of(validation[2] if len(validation) > 2 else None, len(x))

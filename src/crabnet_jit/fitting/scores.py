@@ -99,7 +99,7 @@ def scores_of(net: Predictor, rows: Array, targets: Array, weights: Array) -> Sc
     is_whole = labels is not None and net.schema.is_softmax(net.out_features)
     counted = (weights > 0) & (~np.isnan(targets).any(axis=1) if is_whole else has_known(targets))
     if not counted.any():
-        raise check.reject("y", "known for some sample of weight above 0", "NaN for all of them")
+        raise check.reject("y", "known for at least one sample of weight above 0", "only NaN")
     rows, targets, weights = rows[counted], targets[counted], weights[counted]
     if labels is not None:
         return _class_scores(net, net.response(rows), targets, weights)

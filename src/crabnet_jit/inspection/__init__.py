@@ -1,1 +1,1 @@
-"""What is wrong with a network: dead units, wrong gradients."""
+"""Finding problems of a network: dead units, wrong gradients."""

@@ -146,7 +146,7 @@ def diagnose(net: NN, x: ArrayLike, y: ArrayLike | None = None, loss: Loss | str
 
 
 def dead_units(net: NN, x: ArrayLike) -> list[NDArray[np.bool_]]:
-    """For each layer, which units are dead on the samples x, in the units of the data, see `diagnose`."""
+    """The dead units of each layer on the samples x, in the units of the data; see `diagnose`."""
     return [_is_dead(activation) for activation in _forward(net, x)[0].activations]
 
 

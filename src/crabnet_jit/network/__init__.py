@@ -1,1 +1,1 @@
-"""What a network is: layers, initial parameters, files."""
+"""Networks: layers, initial parameters, files."""

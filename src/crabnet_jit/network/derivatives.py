@@ -1,4 +1,4 @@
-"""Derivatives of a network with respect to its inputs, for all samples of an array."""
+"""Derivatives of a network with respect to its inputs, at all samples of an array."""
 
 import numpy as np
 
@@ -25,6 +25,6 @@ def _derivatives(record: Record, rows: Array, n_out: int, *, has_second: bool) -
     J = np.empty((n_samples, n_out, n_in))
     H = np.empty((n_samples if has_second else 0, n_out, n_in, n_in))
     y = np.empty(2 if record.values[point.LINK] == TWO_CLASSES else n_out)
-    x = rows.flatten()  # a copy: another compilation would be needed for an array that is read-only
+    x = rows.flatten()  # a copy: a read-only array would need another compilation
     derivatives_of_rows(record.values, x, y, J.ravel(), H.ravel(), n_in, n_out)
     return J, H

@@ -21,7 +21,7 @@ from crabnet_jit.network.predictor import Predictor
 from crabnet_jit.network.schema import Schema
 from crabnet_jit.summary import counted, summary
 
-# What a calibration tries as noise, over the usual standard deviation of an ensemble.
+# The noise levels that a calibration tries, relative to the typical standard deviation of an ensemble.
 _NOISES = 10.0 ** np.arange(-2.0, 2.1, 0.25)
 
 
@@ -31,30 +31,31 @@ class Ensemble(Predictor):
     Parameters
     ----------
     networks : sequence of NN
-        At least one, for the same inputs and targets, such as `fit_many` gives. They may have any sizes.
+        At least one network, for the same inputs and targets, such as the result of `fit_many`. They may have
+        any sizes.
 
     Attributes
     ----------
     members : tuple of NN
         The networks.
     is_calibrated : bool
-        Whether `calibrate` was called, so that there are intervals.
+        Whether `calibrate` was called and there are intervals.
     schema, classes, input_names, output_names
         As in `NN`.
 
     Raises
     ------
     InvalidArgumentError
-        If the networks do not fit together; the message names the first that does not.
+        If the networks do not fit together; the message names the first that does not match.
 
     Notes
     -----
-    What the members do not know, they disagree about; their spread is one part of the standard deviation. The
-    noise of the data is the other one, which only `GaussianNLL` and `BayesianRegularization` learn:
-    the variance is that of the members' predictions plus the mean of the members' own variances, as of an
-    equal mixture [1]_. Neither part promises that a given share of new data lies within it; `calibrate` does.
+    Members disagree where the data leave them uncertain; this spread is one part of the standard deviation.
+    The other part is the noise of the data, which only `GaussianNLL` and `BayesianRegularization` learn. The
+    variance is that of the members' predictions plus the mean of the members' own variances, as for an
+    equal mixture [1]_. Neither guarantees that a given share of new data lies within it; `calibrate` does.
 
-    In compiled code, and in `export`, an ensemble is the one network that `merged` gives, as it was at
+    In compiled code and in `export`, an ensemble is the single network from `merged`, as it was at
     the first call.
 
     References
@@ -85,7 +86,7 @@ class Ensemble(Predictor):
         if not members:
             raise check.reject("networks", "at least one", "none")
         for k, net in enumerate(members):
-            hint = "; `networks` of what fit_many gives leaves out those that diverged" if net is None else ""
+            hint = "; the `networks` of fit_many's result exclude those that diverged" if net is None else ""
             if not isinstance(net, NN):
                 raise check.reject(f"networks[{k}]", "an NN", repr(net), hint)
         self.members: tuple[NN, ...] = tuple(net for net in members if net is not None)
@@ -110,27 +111,27 @@ class Ensemble(Predictor):
 
     @property
     def in_features(self) -> int:
-        """Width of the input."""
+        """The number of inputs."""
         return self.members[0].in_features
 
     @property
     def out_features(self) -> int:
-        """Width of the output."""
+        """The number of outputs."""
         return self.members[0].out_features
 
     @property
     def schema(self) -> Schema:
-        """What the numbers mean: columns, classes, the shape of y."""
+        """The meaning of the numbers: columns, classes, the shape of y."""
         return self.members[0].schema
 
     @property
     def domain(self) -> Domain | None:
-        """A box around those of the members; None if one was not fitted."""
+        """A box around the members' domains; None if one of them was not fitted."""
         return union(self.members)
 
     @property
     def knows_noise(self) -> bool:
-        """Whether members know the noise, so that the standard deviations have it in them."""
+        """Whether members know the noise, so that the standard deviations include it."""
         return any(net.knows_noise for net in self.members)
 
     @property
@@ -139,7 +140,7 @@ class Ensemble(Predictor):
         return self._scores is not None
 
     def response(self, x: Any) -> Array:
-        """Means (n_samples, out_features) of what the members' outputs mean, or of their probabilities.
+        """Means (n_samples, out_features) of the values or probabilities that the members predict.
 
         After a fit with `GaussianNLL`, the second half has the standard deviations of new observations.
         """
@@ -154,15 +155,15 @@ class Ensemble(Predictor):
         Raises
         ------
         InvalidArgumentError
-            If the members are no classifiers; or as `predict`.
+            If the members are not classifiers; or as in `predict`.
         """
         shares: Array = np.mean([net.predict_proba(x) for net in self.members], axis=0)
         return shares
 
     def vote(self, x: Any) -> NDArray[Any]:
-        """The classes that most members predict; of those with equal votes, the most probable one.
+        """The classes that most members predict; in a tie, the most probable one.
 
-        `predict` gives the classes of the largest mean probability.
+        `predict` returns the classes with the largest mean probability.
 
         Parameters
         ----------
@@ -172,7 +173,7 @@ class Ensemble(Predictor):
         Returns
         -------
         ndarray
-            Of the shape of what `predict` gives.
+            With the shape that `predict` returns.
         """
         shares = self.predict_proba(x)
         labels = self.schema.labels
@@ -185,7 +186,7 @@ class Ensemble(Predictor):
         return np.asarray(labels.values[(counts + 1e-3 * shares).argmax(axis=1)])
 
     def standard_deviations(self, rows: Array) -> Array:
-        """Those of new observations (n_samples, n_targets), for inputs as in `predict`, encoded or not."""
+        """Standard deviations of new observations (n_samples, n_targets), for inputs as in `predict`."""
         if self.schema.labels is not None:
             raise check.reject("return_std", "False for classes, see predict_proba", "True")
         variance = np.var([net.predictions(rows) for net in self.members], axis=0)
@@ -195,29 +196,31 @@ class Ensemble(Predictor):
 
     @check.keywords
     def calibrate(self, x: Any, y: Any) -> Self:
-        """Learn from other data how wide intervals must be, and return the ensemble.
+        """Learn from other data how wide intervals must be; return the ensemble.
 
         Parameters
         ----------
         x, y
-            Inputs and targets, as in `fit`, of samples that no member was fitted to: n of them give intervals
-            up to the level n / (n + 1). NaN is for targets that are unknown.
+            Inputs and targets, as in `fit`, of samples that no member was fitted to: n samples give intervals
+            up to the level n / (n + 1). NaN means an unknown target.
 
         Raises
         ------
         InvalidArgumentError
-            For classes; for x and y of other shapes, or if no target is known.
+            For classes, for x and y of other shapes, or if no target is known.
 
         Notes
         -----
-        Split conformal prediction [1]_: the scores abs(y - mean) / s of the samples are kept. A new sample's
-        score is as likely to lie at any place among them, if it comes from where they came. So an interval
-        mean ± q s, with q their quantile, holds a given share of new samples, whatever the members are worth:
-        on average, over calibrations and samples, not at each place.
+        This is split conformal prediction [1]_: the scores abs(y - mean) / s of the samples are kept. If a
+        new sample comes from the same distribution, its score is equally likely to fall anywhere among them.
+        So an interval mean ± q s, where q is a quantile of the scores, holds a given share of new samples, no
+        matter how good the members are. This is true on average over calibrations and samples, not
+        everywhere.
 
-        To be right at each place is what s is for, s^2 = std^2 + noise^2: the members' disagreement says
-        nothing of the noise, so a constant is added, the one under which the errors of these samples are
-        likeliest for a normal variable of the deviation s, but for a factor. With one member, s is constant.
+        The scale s, with s^2 = std^2 + noise^2, is there to make intervals locally right. The members'
+        disagreement does not contain the noise, so a constant noise is added: the one for which the errors of
+        these samples are most likely, if they are normal with a standard deviation proportional to s. With
+        one member, s is constant.
 
         References
         ----------
@@ -225,7 +228,7 @@ class Ensemble(Predictor):
            inference for regression", 2018.
         """
         if self.schema.labels is not None:
-            raise check.reject("networks", "regressions, to be calibrated", "classifiers")
+            raise check.reject("networks", "regressions for a calibration", "classifiers")
         mean, std = self.predictions(x), self.standard_deviations(x)
         targets = check.samples(
             "y", check.rows("y", targets_of(y)[1], allow_nan=True), self.n_targets, allow_nan=True
@@ -233,7 +236,7 @@ class Ensemble(Predictor):
         if len(targets) != len(mean):
             raise check.reject("y", f"of as many samples as x, {len(mean)}", f"{len(targets)}")
         if np.isnan(targets).all(axis=0).any():
-            raise check.reject("y", "known for some sample, for each target", "only NaN")
+            raise check.reject("y", "known for at least one sample, for each target", "only NaN")
         errors = np.abs(targets - mean)
         self._noise = np.array([_likeliest_noise(*both) for both in zip(errors.T, std.T, strict=True)])
         self._scores = np.sort(errors / np.hypot(std, self._noise), axis=0)
@@ -243,7 +246,7 @@ class Ensemble(Predictor):
     def interval_level(self) -> float | None:
         """The level of the intervals that scores and pictures show; None if it has no intervals.
 
-        Calibrated, it is 0.9, or the largest one if there were fewer samples than that needs.
+        After a calibration it is 0.9, or the largest level if there were too few samples for that.
         """
         if self._scores is None:
             return super().interval_level
@@ -261,30 +264,30 @@ class Ensemble(Predictor):
         return mean - half, mean + half
 
     def calibration(self) -> dict[str, Array]:
-        """What `calibrate` has learned, for files; empty if nothing."""
+        """The result of `calibrate`, for files; empty if there is none."""
         return {} if self._scores is None else {"scores": self._scores, "noise_std": self._noise}
 
     def take_calibration(self, scores: Array, noise_std: Array) -> None:
-        """Be calibrated as another ensemble, whose `calibration` this was."""
+        """Take over the `calibration` of another ensemble."""
         scores = check.samples("scores", scores, self.n_targets, allow_nan=True)
         if not (scores >= 0)[~np.isnan(scores)].all() or np.isnan(scores).all(axis=0).any():
-            raise check.reject("scores", "at least 0, and some for each target", "others")
+            raise check.reject("scores", "at least 0, and some known for each target", "others")
         noise = check.same_shape("noise_std", noise_std, (self.n_targets,))
         if noise.min() <= 0:
             raise check.reject("noise_std", "above 0", f"{noise.min()}")
         self._scores, self._noise = np.sort(scores, axis=0), noise
 
     def merged(self) -> NN:
-        """One network that gives the ensemble's predictions, to rounding: for other programs, and speed.
+        """One network with the ensemble's predictions, up to rounding: for other programs, and for speed.
 
-        Its hidden layers are those of all members side by side, so it has the square of their number of
-        weights between layers, most of them 0.
+        Its hidden layers are those of all members side by side, so the number of weights between layers grows
+        with the square of the number of members; most of them are 0.
 
         Raises
         ------
         InvalidArgumentError
-            If no network gives the mean: for classifiers, `Poisson` and `GaussianNLL`; for members of
-            different depths or activations, or an output activation.
+            If no network can give the mean: for classifiers, `Poisson` and `GaussianNLL`; for members with
+            different depths or activations, or with an output activation.
 
         Examples
         --------
@@ -302,7 +305,7 @@ class Ensemble(Predictor):
 
     @property
     def _numba_type_(self) -> Any:
-        """Its type in compiled code, by which Numba knows it."""
+        """Its type in compiled code, which Numba looks up."""
         try:
             return self._compiled._numba_type_
         except check.InvalidArgumentError as error:  # Numba ignores exceptions here
@@ -312,7 +315,7 @@ class Ensemble(Predictor):
 
     @property
     def _record_address(self) -> int:
-        """What compiled code has of it."""
+        """The address that compiled code holds."""
         return self._compiled._record_address
 
     def __getstate__(self) -> dict[str, Any]:
@@ -320,7 +323,7 @@ class Ensemble(Predictor):
 
 
 def _check_like(first: NN, net: NN, name: str) -> None:
-    """Accept a member that predicts what the first one does."""
+    """Check that a member predicts the same quantities as the first one."""
     for width in ("in_features", "out_features"):
         if getattr(net, width) != getattr(first, width):
             allowed = f"that of networks[0], {getattr(first, width)}"
@@ -332,11 +335,11 @@ def _check_like(first: NN, net: NN, name: str) -> None:
 
 
 def _likeliest_noise(errors: Array, std: Array) -> float:
-    """The noise to be added to standard deviations, above 0, for errors (n_samples,), some perhaps NaN.
+    """The noise to add to standard deviations, above 0, for errors (n_samples,), of which some may be NaN.
 
-    Of those tried, the one of the largest likelihood of errors that are normal, of a deviation that is any
-    factor times s: with the best factor, its logarithm is less by n log(s) on average and by n / 2 times the
-    logarithm of the mean of (error / s)^2.
+    Of the noise levels tried, this is the most likely one if errors are normal with a standard deviation of
+    any factor times s. With the best factor, the log-likelihood is, up to a constant,
+    -sum(log(s)) - n / 2 log(mean((error / s)^2)).
     """
     is_known = ~np.isnan(errors)
     errors, std = errors[is_known], std[is_known]
@@ -349,10 +352,10 @@ def _likeliest_noise(errors: Array, std: Array) -> float:
 
 
 def _quantile(scores: Array, level: float) -> float:
-    """The score that a new one does not exceed with this probability, of sorted ones, NaN at their end."""
+    """The score that a new one does not exceed with this probability; scores are sorted, NaN at the end."""
     n = int(np.count_nonzero(~np.isnan(scores)))
     rank = math.ceil((n + 1) * level - 1e-9)
     if rank > n:
-        allowed = f"at most {n / (n + 1):.4g} with {n} samples in the calibration"
+        allowed = f"at most {n / (n + 1):.4g} for a calibration with {n} samples"
         raise check.reject("level", allowed, f"{level:g}")
     return float(scores[max(rank, 1) - 1])

@@ -1,9 +1,9 @@
 """Networks as files: NumPy's npz, without pickle.
 
-A file holds the flat parameters, the standardisation if there is one, and a text, JSON, with the format's
-version, the sizes, the activations with their options, the schema, and a digest of the numbers; where the
-inputs of the fit lay, and the posterior, if there is one. Version 1 had names in place of a schema, version 2
-no heads in it. The file of an ensemble has that of each member, equal arrays once.
+A file holds the flat parameters, the standardisation if there is one, and a JSON string with the format's
+version, the sizes, the activations with their options, the schema, and a digest of the numbers; also the
+domain of the inputs and the posterior, if there are any. Version 1 had names instead of a schema; version 2
+had no heads in the schema. The file of an ensemble has the contents of each member, and equal arrays once.
 """
 
 import importlib
@@ -35,27 +35,27 @@ def save(
     *,
     posterior: bool = True,
 ) -> None:
-    """Write a network or an ensemble to a file; one that was there is replaced when the new one is complete.
+    """Write a network or an ensemble to a file; an old file is replaced when the new one is complete.
 
     Parameters
     ----------
     net : NN or Ensemble
-        With activations that have a name; those of users have none.
+        All activations must have a name; a `CustomActivation` has none.
     path : path-like
-        By custom with the ending .npz.
+        Usually with the suffix .npz.
     names : dict of lists of str, optional
-        "inputs" and "outputs", or one of them: what the features are called, each by a name of its own; by
-        default as in the data frame of the fit. Not for ensembles.
+        Distinct names of the features, under "inputs" and "outputs" or one of them; by default those of the
+        data frame of the fit. Not for ensembles.
     posterior : bool, default True
-        Whether the file keeps the network's `posterior`, if it has one: the square of the number of
-        parameters as numbers of 8 bytes.
+        Whether the file keeps the network's `posterior`, if it has one: 8 bytes times the square of the
+        number of parameters.
 
     Raises
     ------
     InvalidArgumentError
-        For a `CustomActivation`, or names that are not as many different texts as there are features.
+        For a `CustomActivation`, or names that are not distinct strings, one for each feature.
     OSError
-        If the file cannot be written. Nothing is left of it then.
+        If the file cannot be written. Then nothing of it is left.
     """
     has_posterior = check.flag("posterior", posterior)
     if isinstance(net, NN):
@@ -72,7 +72,7 @@ def save(
 
 @check.keywords
 def load(path: str | PathLike[str]) -> Any:
-    """The network, or the ensemble, that `save` wrote to a file.
+    """Read a network or an ensemble that `save` wrote to a file.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def _all_contents(net: NN, has_posterior: bool) -> tuple[dict[str, Any], dict[st
 
 
 def _contents_of_ensemble(ensemble: Any, has_posterior: bool) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Of each member its values, and the places of its arrays; and the arrays by their places."""
+    """The values of each member with the indices of its arrays, and all arrays by index."""
     members, arrays = [], ensemble.calibration()
     places: dict[Any, str] = {}
     for net in ensemble:
@@ -120,7 +120,7 @@ def _contents_of_ensemble(ensemble: Any, has_posterior: bool) -> tuple[dict[str,
 
 
 def _ensemble_from(header: dict[str, Any], arrays: dict[str, Array]) -> Any:
-    """The ensemble, believing nothing; any exception means that the values are wrong."""
+    """The ensemble, fully checked; any exception means that the values are invalid."""
     used: set[str] = set()
     networks = []
     for values in header["members"]:
@@ -135,7 +135,7 @@ def _ensemble_from(header: dict[str, Any], arrays: dict[str, Array]) -> Any:
 
 
 def contents(net: NN) -> tuple[dict[str, Any], dict[str, Array]]:
-    """What a file says of a network, of what JSON has, and its arrays; `from_contents` reads them."""
+    """The JSON values and the arrays of a network's file; `from_contents` reads them."""
     check.array("net.parameters", net.parameters, net.dtype)
     arrays = {"parameters": net.parameters}
     if net.standardization is not None:
@@ -146,7 +146,7 @@ def contents(net: NN) -> tuple[dict[str, Any], dict[str, Array]]:
 
 
 def from_contents(values: dict[str, Any], arrays: dict[str, Array]) -> NN:
-    """The network that `contents` gave, believing nothing; any exception means that they are wrong."""
+    """The network from `contents`, fully checked; any exception means that they are invalid."""
     of_domain = [f"domain_{name}" for name in Domain._fields]
     factor = arrays.pop("posterior_factor", None)
     if unknown := set(arrays) - {"parameters", *Standardization._fields, *of_domain}:
@@ -169,7 +169,7 @@ def from_contents(values: dict[str, Any], arrays: dict[str, Array]) -> NN:
 
 
 def _renamed(net: NN, names: dict[str, list[str]]) -> Schema:
-    """The schema of a network with other names of its features."""
+    """The schema of a network, with other names for its features."""
     check.instance("names", names, dict, "a dict")
     schema, counts = net.schema, {"inputs": net.in_features, "outputs": net.n_targets}
     for key, given in names.items():
@@ -180,5 +180,7 @@ def _renamed(net: NN, names: dict[str, list[str]]) -> Schema:
         elif schema.columns is None or schema.columns.are_numbers:
             schema = replace(schema, columns=Columns(tuple(map(Column, texts))))
         elif texts != schema.columns.encoded_names:
-            raise check.reject("names['inputs']", "those of the fit, which has columns of texts", repr(texts))
+            raise check.reject(
+                "names['inputs']", "those of the fit, which has columns of strings", repr(texts)
+            )
     return schema

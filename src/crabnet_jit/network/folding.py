@@ -1,4 +1,4 @@
-"""A network as bare layers, for programs that know nothing of standardisation."""
+"""A network as plain layers, for programs without standardisation."""
 
 import numpy as np
 
@@ -8,33 +8,33 @@ from crabnet_jit.network.network import NN
 
 
 def folded_layers(net: NN) -> list[tuple[Array, Array]]:
-    """Weights and biases of a network that takes and gives values in the units of the data.
+    """Weights and biases of a network whose inputs and outputs are in the units of the data.
 
-    The first and the last layer do what `net.standardization` does around the layers::
+    The first and the last layer absorb `net.standardization`::
 
-        W' = W / x_std        b' = b - W' x_mean             of the first layer
-        W' = y_std W          b' = y_std b + y_mean          of the last layer
+        W' = W / x_std        b' = b - W' x_mean             in the first layer
+        W' = y_std W          b' = y_std b + y_mean          in the last layer
 
     Parameters
     ----------
     net : NN
-        Its parameters are read, and stay as they are.
+        It is not changed.
 
     Returns
     -------
     list of (W, b)
-        For each layer new arrays of float64, W of shape (n_out, n_in) and b of shape (n_out,).
+        New float64 arrays for each layer: W of shape (n_out, n_in) and b of shape (n_out,).
 
     Raises
     ------
     InvalidArgumentError
-        If a parameter is not finite, or is not after folding, or if outputs are scaled after an output
-        activation other than the identity, where no layer can do it.
+        If a parameter is not finite, before or after folding; or if outputs are scaled after an output
+        activation other than the identity, which no layer can do.
 
     Notes
     -----
-    A program that computes with these layers subtracts W' x_mean from W' x. If inputs lie r standard
-    deviations from 0, the difference loses the digits of r: in float32, a thousand costs three of its seven.
+    A program that computes with these layers subtracts W' x_mean from W' x. If inputs are r standard
+    deviations away from 0, the difference loses log10(r) digits: in float32, r = 1000 costs three of seven.
     """
     layers = [(layer.W.astype(np.float64), layer.b.astype(np.float64).ravel()) for layer in net.layers]
     units = net.standardization

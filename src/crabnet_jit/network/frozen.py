@@ -21,11 +21,11 @@ def frozen(
     units: Standardization | None,
     schema: Schema,
 ) -> Any:
-    """The function that `NN.freeze` gives."""
+    """The function that `NN.freeze` returns."""
     frozen_layers = []
     for layer, activation in zip(layers, activations, strict=True):
         if activation.kind == CUSTOM:
-            raise check.reject("net.activations", "activations that have a name", repr(activation))
+            raise check.reject("net.activations", "built-in activations", repr(activation))
         W, b = layer.W.astype(np.float64), layer.b[:, 0].astype(np.float64)
         frozen_layers.append(
             FrozenLayer(W, b, getattr(formulas, KINDS[activation.kind]), activation.constant)

@@ -1,4 +1,4 @@
-"""What happened in a run: losses, the log, and where it was interrupted."""
+"""The record of a run: losses, the log, and events such as interruptions."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from crabnet_jit.summary import counted, summary
 
 #: Number of losses in a running loss: the length at which the original's queue settles.
 WINDOW = 1001
-#: The original divides their sum by this, also while there are fewer losses; in the log only.
+#: The original divides their sum by this even while there are fewer losses; only in the log.
 LOG_DIVISOR = 1000
 _LOSSES_AT_ONCE = 2**20
 _MAX_EVENTS = 5  # in a table
@@ -27,34 +27,34 @@ class History:
     Attributes
     ----------
     losses : ndarray, shape (n_iterations - first_iteration,)
-        The loss of each batch, before the step it led to; read-only.
+        The loss of each batch, before its step; read-only.
     n_iterations : int
         Iterations done, including those before a checkpoint.
     first_iteration : int
-        The iteration of `losses[0]`: 0, unless the run was resumed, or keeps only its last losses.
+        The iteration of `losses[0]`: 0, unless the run was resumed or keeps only its last losses.
     log : list of (int, float)
         The original's log: for every iteration that is a multiple of `log_every`, the sum of the last 1,001
         losses, or of all if there are fewer, divided by 1,000.
     events : list of (int, str)
-        Iterations done when the run was resumed, stopped early, interrupted or set back, or skipped a step,
-        and which of these it was.
+        Events, each with the iterations done at that time: the run was resumed, stopped early, interrupted or
+        set back, or it skipped a step.
     """
 
     def __init__(self, log_every: int, keep: int | None = None, schedule: Schedule | None = None) -> None:
         self.log_every = check.integer("log_every", log_every, 1)
         self._keep = None if keep is None else check.integer("keep_losses", keep, 0) + WINDOW
         self.log: list[tuple[int, float]] = []
-        self._n_new = 0  # entries of the log that nobody has taken
+        self._n_new = 0  # entries of the log that have not been taken
         self.events: list[tuple[int, str]] = []
         self._schedule = schedule
         self._rate_scales = [(0, 1.0)]  # (first iteration, factor on the schedule's rates)
         self._losses = np.empty(0)
-        self._count = 0  # of losses that are n_stored
+        self._count = 0  # stored losses
         self.n_iterations = 0
 
     @property
     def losses(self) -> Array:
-        """The loss of each batch, before the step it led to; read-only."""
+        """The loss of each batch, before its step; read-only."""
         view = self._losses[: self._count]
         view.flags.writeable = False
         return view
@@ -65,11 +65,11 @@ class History:
         return self.n_iterations - self._count
 
     def running_loss(self, iteration: int) -> float:
-        """Mean of the last 1,001 losses up to `iteration`, or of all if there are fewer.
+        """The mean of the last 1,001 losses up to `iteration`, or of all if there are fewer.
 
         Losses of skipped steps, which are not finite, do not count, unless there are no others. (The values
-        in the log are a little different: by the original's rule, they are the sum of these losses divided
-        by 1,000, also while there are fewer.)
+        in the log differ a little: by the original's rule, they are the sum of these losses divided by 1,000,
+        even while there are fewer.)
         """
         window = self._counted(iteration)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -92,9 +92,9 @@ class History:
             return float(self._counted(iteration).sum()) / LOG_DIVISOR
 
     def envelope(self, n_pieces: int = 1000) -> tuple[NDArray[np.int64], Array]:
-        """Iterations and losses that draw the line of all of them: the least and largest of each piece.
+        """Iterations and losses for drawing the line of all losses: the smallest and largest of each piece.
 
-        All are returned if there are at most two a piece. In a piece that has finite losses, others are left
+        All are returned if there are at most two per piece. In a piece with finite losses, others are left
         out.
         """
         check.integer("n_pieces", n_pieces, 1)
@@ -131,7 +131,7 @@ class History:
         return np.multiply(rates, scales)
 
     def extend(self, losses: Array) -> None:
-        """Add the losses of the next iterations, and what the log has of them."""
+        """Add the losses of the next iterations, and their entries in the log."""
         start, end = self.n_iterations, self.n_iterations + losses.size
         self.reserve(losses.size)
         self._losses[self._count : self._count + losses.size] = losses
@@ -148,14 +148,14 @@ class History:
         return self._n_new > 0
 
     def take_new_entry(self) -> tuple[int, float] | None:
-        """The first entry of the log that has not been taken, if any; not of those before it was set back."""
+        """The next entry of the log that has not been taken, if any; none from before a set-back."""
         if self._n_new == 0:
             return None
         self._n_new -= 1
         return self.log[-1 - self._n_new]
 
     def reserve(self, n: int) -> None:
-        """Make room for n more losses; copy piece by piece, so that Ctrl-C need not wait for all."""
+        """Make room for n more losses; copy piecewise, so that Ctrl-C need not wait for all."""
         if self._count + n <= self._losses.size:
             return
         n_stored = self._count if self._keep is None else min(self._count, self._keep)
@@ -169,12 +169,12 @@ class History:
         self._losses, self._count = grown, n_stored
 
     def trim(self) -> None:
-        """Keep no room for more losses, and no more of them than were asked for: after the last iteration."""
+        """After the last iteration, free unused room and losses beyond those that should be kept."""
         n_stored = self._count if self._keep is None else min(self._count, self._keep)
         self._losses, self._count = self._losses[self._count - n_stored : self._count].copy(), n_stored
 
     def window(self) -> Array:
-        """A copy of the last losses that the running loss needs."""
+        """A copy of the last losses, as many as the running loss needs."""
         return self._losses[max(0, self._count - WINDOW) : self._count].copy()
 
     def go_to(
@@ -182,8 +182,8 @@ class History:
     ) -> None:
         """Continue after `iteration` iterations, whose last losses are in `window`.
 
-        From there on, learning rates are those of the schedule times rate_scale. The losses are those of this
-        run if `is_own`, or if it still has the same ones.
+        From there on, learning rates are those of the schedule times rate_scale. The losses of this run are
+        kept if `is_own`, or if it still has the same ones.
         """
         n_stored = iteration - self.first_iteration
         own = self._losses[max(0, n_stored - window.size) : n_stored]
@@ -214,11 +214,11 @@ class History:
         return facts + self._event_lines()
 
     def _event_lines(self) -> list[str]:
-        """The last events in words."""
+        """The last events, as text."""
         lines = [f"{event} after {counted(iteration, 'iteration')}" for iteration, event in self.events]
         if len(lines) <= _MAX_EVENTS:
             return lines
-        return [f"{len(lines) - _MAX_EVENTS:,} more before these", *lines[-_MAX_EVENTS:]]
+        return [f"{len(lines) - _MAX_EVENTS:,} earlier events", *lines[-_MAX_EVENTS:]]
 
     def _repr_html_(self) -> str:
         """In notebooks: a table, and the losses."""
@@ -226,10 +226,10 @@ class History:
 
 
 class FitHistory(NamedTuple):
-    """What happened in a fit.
+    """The record of a fit.
 
-    It has the history of the run and, with validation, the iterations after which the validation loss was
-    computed, and these losses; and which rows of x were trained on, and which were set aside. If
+    It has the history of the run. With validation, it also has the iterations after which the validation loss
+    was computed, and these losses. It says which rows of x were trained on, and which were set aside. If
     targets are standardised, losses are those of the standardised targets.
     """
 
@@ -241,7 +241,7 @@ class FitHistory(NamedTuple):
 
     @property
     def losses(self) -> Array:
-        """The loss of every iteration, or if resumed, from 1,001 before the checkpoint on; read-only."""
+        """The loss of every iteration; after a resume, starting 1,001 before the checkpoint; read-only."""
         return self.training.losses
 
     @property
@@ -259,13 +259,13 @@ class FitHistory(NamedTuple):
 
 
 def _from_to(values: Array) -> str:
-    """The first and the last of some numbers, or one number if they are the same."""
+    """The first and the last of some numbers, or a single number if they are equal."""
     first, last = f"{values[0]:.6g}", f"{values[-1]:.6g}"
     return first if first == last else f"from {first} to {last}"
 
 
 def _least(iterations: Sequence[int], losses: Sequence[float]) -> str:
-    """The least loss and where it was; empty if none is finite."""
+    """The lowest loss and its iteration; empty if none is finite."""
     if not np.isfinite(losses).any():
         return ""
     best = int(np.nanargmin(losses))
@@ -275,7 +275,7 @@ def _least(iterations: Sequence[int], losses: Sequence[float]) -> str:
 def _html(
     history: History, validation_iterations: Sequence[int] = (), validation_losses: Sequence[float] = ()
 ) -> str:
-    """A table of a run's results, and a drawing of its losses."""
+    """A table of a run's results, and a plot of its losses."""
     rows = [["iterations", f"{history.n_iterations:,}"]]
     iterations, running = history.running_losses()
     if running.size > 0:

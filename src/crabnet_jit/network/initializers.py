@@ -1,6 +1,6 @@
 """Initial parameters of a network, by name.
 
-Every rule is a function of a generator, the layer's sizes and its place. `n_in` and `n_out` are the
+Every rule is a function of a generator and the layer's sizes and position. `n_in` and `n_out` are the
 sizes, U(a) is uniform on [-a, a], N(s) is normal with standard deviation s.
 """
 
@@ -25,7 +25,7 @@ class LayerPlace(NamedTuple):
 
 
 def normals(rng: StdRng, n: int) -> Array:
-    """Standard normal numbers, two from every two draws (G. Box, M. Muller, 1958)."""
+    """Standard normal numbers, two from each pair of draws (G. Box, M. Muller, 1958)."""
     u = rng.random((2, -(-n // 2)))
     radius, angle = np.sqrt(-2.0 * np.log1p(-u[0])), 2.0 * math.pi * u[1]
     return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:n]
@@ -56,7 +56,7 @@ def siren(rng: StdRng, place: LayerPlace) -> Array:
     return np.concatenate([W, _uniform(rng, 1.0 / math.sqrt(place.n_in), place.n_out)])
 
 
-#: Rules by name; a rule gives W row by row and then b. Biases are 0 unless it says otherwise.
+#: Rules by name; a rule returns W row by row and then b. Biases are 0 unless the rule says otherwise.
 INITIALIZERS: dict[str, Callable[[StdRng, LayerPlace], Array]] = {
     "standard_uniform": standard_uniform,
     # X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward networks", 2010
@@ -75,7 +75,7 @@ INITIALIZERS: dict[str, Callable[[StdRng, LayerPlace], Array]] = {
 
 
 def init_for(init: str, activation: Any) -> str:
-    """The rule that "auto" stands for, and any other as it is."""
+    """The rule that "auto" means; any other rule unchanged."""
     if not isinstance(init, str) or init != "auto":
         return init
     first = activation

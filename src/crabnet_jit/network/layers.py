@@ -1,4 +1,4 @@
-"""The linear layer, one of the tutorial's components: a small object over the kernels.
+"""The linear layer, one of the tutorial's components: a small object on top of the kernels.
 
 Batches are rows: x has shape (n_samples, n_features). `forward` keeps what `backward`
 needs; `get_output` keeps nothing. Names follow the article: dL_dW is the derivative of
@@ -26,9 +26,9 @@ from crabnet_jit.summary import summary
 
 
 class Buffer:
-    """An attribute that holds an array for good: assigning copies into it.
+    """An attribute that always holds the same array: assigning copies into it.
 
-    The owner puts the array into the attribute of the same name with an underscore before it.
+    The owner stores the array in the attribute of the same name with a leading underscore.
     """
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -94,11 +94,11 @@ class LinearLayer:
     in_features, out_features : int
         At least 1.
     rng : StdRng or int, optional
-        Where the initial parameters come from: a generator, which moves on, or a seed.
+        The source of the initial parameters: a generator, which is advanced, or a seed.
         Every entry of W, row by row, and then of b is uniform on [0, 1), as in the original.
     parameters, gradients : ndarray of float64 or float32, optional
-        Flat buffers of out_features * (in_features + 1) numbers to live in, instead of
-        buffers of its own. `parameters` then keeps its values and `rng` is not used.
+        Flat buffers of out_features * (in_features + 1) numbers for the layer to use, instead of
+        its own. `parameters` then keeps its values, and `rng` is not used.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ class LinearLayer:
         Weights (out_features, in_features) and biases (out_features, 1), views of `parameters`.
         Assigning copies into them, so `layer.W -= 0.1 * layer.dL_dW` does what it says.
     weight, bias : ndarray
-        The same numbers by PyTorch's names: `weight` is `W`, `bias` is `b` with shape (out_features,).
+        The same numbers under PyTorch's names: `weight` is `W`; `bias` is `b` with shape (out_features,).
     dL_dW, dL_db : ndarray
         Gradients of the last `backward`, views of `gradients`; zero before.
     dy_dW : ndarray or None
@@ -174,8 +174,8 @@ class LinearLayer:
     def get_output(self, x: ArrayLike, W: ArrayLike | None = None, b: ArrayLike | None = None) -> Array:
         """Output (n_samples, out_features) for x (n_samples, in_features).
 
-        Other weights (out_features, in_features) and biases (out_features, 1) can be given
-        in place of the layer's own.
+        Weights (out_features, in_features) and biases (out_features, 1) can be given
+        instead of the layer's own.
         """
         rows = check.samples("x", x, self.in_features, self._parameters.dtype)
         weights = self.W if W is None else check.same_shape("W", W, self.W.shape, self.W.dtype)

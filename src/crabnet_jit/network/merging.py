@@ -1,4 +1,4 @@
-"""One network that gives the mean of several."""
+"""One network that computes the mean of several."""
 
 from collections.abc import Sequence
 
@@ -16,17 +16,17 @@ Layers = list[tuple[Array, Array]]
 
 
 def merged(networks: Sequence[NN]) -> NN:
-    """A network whose outputs are the means of those of several, to rounding.
+    """A network whose outputs are the means of the outputs of several networks, up to rounding.
 
-    Its hidden layers have the units of all, side by side; weights between units of different networks are 0.
-    Its last layer takes the mean. Inputs and outputs have the units of the first network, which the first and
-    the last layers of the others are brought to.
+    Its hidden layers have the units of all networks side by side; weights between units of different networks
+    are 0. Its last layer takes the mean. Inputs and outputs have the units of the first network, to which the
+    first and the last layers of the others are converted.
 
     Raises
     ------
     InvalidArgumentError
-        If no network can be that: for classifiers, whose mean probability is that of no mean of logits, and
-        for logarithms; for networks of different depths or activations.
+        If there is no such network: for classifiers, whose mean probability is not that of a mean of logits,
+        and for logarithms; for networks with different depths or activations.
     """
     _check(networks)
     first = networks[0]
@@ -59,7 +59,7 @@ def _check(networks: Sequence[NN]) -> None:
     first = networks[0]
     if first.schema.link(first.out_features) != AS_THEY_ARE:
         what = "a classifier" if first.schema.labels is not None else "logarithms"
-        allowed = "a regression whose outputs are values, so that one network gives their mean"
+        allowed = "regressions whose outputs are values, so that one network gives their mean"
         raise check.reject("networks", allowed, f"outputs of {what}")
     if first.activations[-1].name != "identity":
         allowed = "without an output activation, so that one network gives their mean"
@@ -87,13 +87,13 @@ def _in_units(net: NN, units: Standardization | None, n_networks: int) -> Layers
 
 
 def _plain(net: NN) -> Standardization:
-    """Units of networks without a standardisation."""
+    """The units of a network without standardisation."""
     n_in, n_out = net.in_features, net.out_features
     return Standardization(np.zeros(n_in), np.ones(n_in), np.zeros(n_out), np.ones(n_out))
 
 
 def _side_by_side(parts: Layers, k: int, n_layers: int) -> tuple[Array, Array]:
-    """The layer k of all networks as one: the first has shared inputs, the last one shared outputs."""
+    """Layer k of all networks as one layer: the first shares its inputs, the last its outputs."""
     weights, biases = [W for W, _ in parts], [b for _, b in parts]
     is_first, is_last = k == 0, k == n_layers - 1
     if is_first and is_last:

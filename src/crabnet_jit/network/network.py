@@ -45,9 +45,9 @@ from crabnet_jit.summary import counted, listed, summary
 
 _KINDS_OF_C = "value", "gradient", "jacobian", "hessian"
 _KINDS_OF_SCIPY = "quad", "nquad", "generic_filter"
-_FEW_ROWS = 64  # up to here, making buffers takes longer than the outputs
+_FEW_ROWS = 64  # up to here, making buffers takes longer than computing outputs
 _ALONE = threading.Lock()
-_FEW_UNITS = 512  # whose outputs and derivatives for a panel take 128 KB of the stack
+_FEW_UNITS = 512  # with this many, outputs and derivatives for a panel take 128 KB of stack
 
 
 @with_hints
@@ -57,55 +57,56 @@ class NN(Predictor):
     Parameters
     ----------
     in_features : int
-        Width of the input, at least 1.
+        The number of inputs, at least 1.
     hidden_sizes : sequence of int
         Widths of the hidden layers, each at least 1; empty for a single linear layer.
     out_features : int
-        Width of the output, at least 1.
+        The number of outputs, at least 1.
     rng : StdRng or int, optional
-        Where the initial parameters come from: a generator, which moves on, or a seed.
+        The source of the initial parameters: a generator, which is advanced, or a seed.
         Without it, each network is different.
     activation : Activation or str, or a sequence of them, default "relu"
-        Of all hidden layers, or of each: a name from `ACTIVATIONS` or an object like `Sine(30)`.
+        One for all hidden layers, or one for each: a name from `ACTIVATIONS` or an object like `Sine(30)`.
     output_activation : Activation or str, default "identity"
-        After the last layer.
+        The activation after the last layer.
     init : str or array_like, default "standard_uniform"
         A name from `INITIALIZERS`; by default every entry of W, row by row, and then of b is uniform
         on [0, 1), layer after layer, as in the original. Or the parameters themselves: a flat array in
         the order of `parameters`, or a sequence of (W, b) for each layer.
     dtype : float64 or float32, default float64
-        Of parameters and of all that is computed.
+        The type of parameters and of all computations.
 
     Attributes
     ----------
     parameters, gradients : ndarray
-        Flat buffers: W (row by row) and b of the first layer, of the second, … Assigning copies
+        Flat buffers: W (row by row) and b of the first layer, then of the second, … Assigning copies
         into them.
     layers : tuple of LinearLayer
         Their `W`, `b`, `dL_dW`, `dL_db` are views of the flat buffers.
     activations : tuple of Activation
-        One for each layer, the last one's being the `output_activation`.
+        One for each layer; the last one is the `output_activation`.
     classes : ndarray or None
         The labels of a classifier, in the order of its probabilities; None for a regression.
     input_names, output_names : list of str
-        What inputs and outputs are called; by default x0, x1, … and y0, y1, …
+        The names of inputs and outputs; by default x0, x1, … and y0, y1, …
     standardization : Standardization or None
-        What `predict` does to inputs and undoes to outputs. `fit` sets it. Whatever takes data with the
-        network (`Trainer`, `Objective`, `check_gradients`, `diagnose`, `score`, the plots) takes them in the
-        units of the data; `forward` and `backward` are the bare layers, in standardised units.
+        The scaling that `predict` applies to inputs and undoes for outputs. `fit` sets it. Everything that
+        takes data with the network (`Trainer`, `Objective`, `check_gradients`, `diagnose`, `score`, the
+        plots) takes them in the units of the data; `forward` and `backward` are the plain layers, in
+        standardised units.
     domain : Domain or None
-        Where the inputs of the fit lay, see `is_inside`.
+        The region of the inputs of the fit, see `is_inside`.
     posterior : Posterior or None
-        How uncertain the parameters are, after a fit with `BayesianRegularization`; for `predict`.
+        The uncertainty of the parameters after a fit with `BayesianRegularization`; used by `predict`.
     schema : Schema
-        What `fit` knows of the data: columns, classes, and whether y had the shape (n_samples,).
+        What `fit` knows about the data: columns, classes, and whether y had the shape (n_samples,).
     fit_history : FitHistory or None
-        Of the `fit` that made the network; not saved, and not copied.
+        The record of the `fit` that made the network; it is neither saved nor copied.
 
     Raises
     ------
     InvalidArgumentError
-        For sizes that are not integers of at least 1, unknown names, parameters of another shape.
+        For sizes that are not integers of at least 1, unknown names, or parameters of another shape.
 
     Examples
     --------
@@ -156,7 +157,7 @@ class NN(Predictor):
 
     @classmethod
     def from_spec(cls, spec: Spec, parameters: ArrayLike) -> "NN":
-        """A network like another one, whose `spec` it is, with parameters in the order of `parameters`."""
+        """A network with the `spec` of another one, and parameters in the order of `parameters`."""
         net = cls.__new__(cls)
         net._build(spec)
         net._take_parameters(parameters)
@@ -184,7 +185,7 @@ class NN(Predictor):
         self._standardization: Standardization | None = None
         self._schema = Schema()
         self._domain: Domain | None = None
-        self._posterior: tuple[Posterior, Array] | None = None  # and the parameters that it is of
+        self._posterior: tuple[Posterior, Array] | None = None  # and the parameters that it belongs to
         self._record: Any = None
         self.fit_history: FitHistory | None = None
 
@@ -211,7 +212,7 @@ class NN(Predictor):
 
     @property
     def in_features(self) -> int:
-        """Width of the input."""
+        """The number of inputs."""
         return self._spec.sizes[0]
 
     @property
@@ -221,12 +222,12 @@ class NN(Predictor):
 
     @property
     def out_features(self) -> int:
-        """Width of the output."""
+        """The number of outputs."""
         return self._spec.sizes[-1]
 
     @property
     def spec(self) -> Spec:
-        """All that it is but its parameters: sizes, activations, type."""
+        """Everything except the parameters: sizes, activations, type."""
         return self._spec
 
     @property
@@ -236,17 +237,17 @@ class NN(Predictor):
 
     @property
     def activations(self) -> tuple[Activation, ...]:
-        """One for each layer, the last one's being the `output_activation`."""
+        """One for each layer; the last one is the `output_activation`."""
         return self._activations
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the parameters, float64 or float32."""
+        """The type of the parameters, float64 or float32."""
         return self._parameters.dtype
 
     @property
     def standardization(self) -> Standardization | None:
-        """What `predict` does to inputs and undoes to outputs."""
+        """The scaling that `predict` applies to inputs and undoes for outputs."""
         return self._standardization
 
     @standardization.setter
@@ -268,7 +269,7 @@ class NN(Predictor):
 
     @property
     def schema(self) -> Schema:
-        """What the numbers mean: columns, classes, the shape of y."""
+        """The meaning of the numbers: columns, classes, the shape of y."""
         return self._schema
 
     @schema.setter
@@ -280,7 +281,7 @@ class NN(Predictor):
 
     @property
     def domain(self) -> Domain | None:
-        """Where the inputs of its fit lie; None for a network that was not fitted."""
+        """The region of the inputs of its fit; None for a network that was not fitted."""
         return self._domain
 
     @domain.setter
@@ -293,7 +294,7 @@ class NN(Predictor):
 
     @property
     def posterior(self) -> Posterior | None:
-        """How uncertain its parameters are; None if no fit said it, or if they have changed since."""
+        """The uncertainty of its parameters; None if no fit found it, or if they have changed since."""
         if self._posterior is None:
             return None
         posterior, parameters = self._posterior
@@ -308,15 +309,15 @@ class NN(Predictor):
 
     @property
     def n_units(self) -> int:
-        """Units of all layers, those of the output included."""
+        """The number of units of all layers, including outputs."""
         return self._n_units
 
     def kernel_view(self) -> Network:
-        """The network as kernels see it; the parameters are this network's own."""
+        """The network as kernels take it; the parameters are this network's own."""
         return self._network
 
     def calls(self, *of_run: Any, has_masks: bool = False) -> Any:
-        """The addresses that kernels need to compute its outputs, or to train it, see `calls_of` (abi.py)."""
+        """The addresses that kernels need to compute its outputs or to train it, see `calls_of` (abi.py)."""
         activations = [(activation.kind, activation.kernel) for activation in self.activations]
         return calls_of(self.dtype, activations, *of_run, has_masks=has_masks)
 
@@ -326,13 +327,13 @@ class NN(Predictor):
 
     @property
     def record(self) -> Any:
-        """Where it lies in memory, for compiled code: a `Record` (record.py)."""
+        """Its place in memory, for compiled code: a `Record` (record.py)."""
         if self._record is None:
             self._make_record()
         return self._record
 
     def _make_record(self) -> None:
-        """Once, even if several threads ask for it: the first one's address may be in compiled code."""
+        """Make it once, even if several threads need it: its address may already be in compiled code."""
         activations = [(activation.kind, activation.kernel) for activation in self.activations]
         record = importlib.import_module("crabnet_jit.network.record").Record(self._network, activations)
         record.describe(self._standardization, self.schema.link(self.out_features), self._domain)
@@ -341,14 +342,14 @@ class NN(Predictor):
                 self._record = record
 
     def _describe_record(self) -> None:
-        """Let compiled code know of other units or classes."""
+        """Tell compiled code about new units or classes."""
         self.__dict__.pop("_numba_type_", None)
         if self._record is not None:
             self._record.describe(self._standardization, self.schema.link(self.out_features), self._domain)
 
     @functools.cached_property
     def _numba_type_(self) -> Any:
-        """Its type in compiled code, by which Numba knows it."""
+        """Its type in compiled code, which Numba looks up."""
         network_type = importlib.import_module("crabnet_jit.machine.network_type").NetworkType
         widths = self.in_features, self.out_features, self.schema.n_values(self.out_features)
         try:
@@ -359,7 +360,7 @@ class NN(Predictor):
 
     @property
     def _record_address(self) -> int:
-        """What compiled code has of it."""
+        """The address that compiled code holds."""
         return int(self.record.address)
 
     # A copy's layers must be views of the copy's buffers, so copying and pickling rebuild them.
@@ -390,14 +391,14 @@ class NN(Predictor):
         return summary(self, *_facts(self))
 
     def _repr_html_(self) -> str:
-        """In notebooks: a table of the layers, and the losses of the fit."""
+        """For notebooks: a table of the layers, and the losses of the fit."""
         return _html(self)
 
     def get_output(self, x: ArrayLike) -> Array:
-        """What the last layer gives (n_samples, out_features) for x as in `predict`; keeps nothing.
+        """Outputs of the last layer (n_samples, out_features) for x as in `predict`; keeps nothing.
 
-        For a classifier these are the logits; for a regression what it has learned of the targets (values,
-        quantiles, logarithms), standardised if `standardization` is not None.
+        For a classifier, these are the logits; for a regression, they are values, quantiles or logarithms of
+        the targets, standardised if `standardization` is not None.
         """
         if self._standardization is None and (output := self._of_few_rows(x)) is not None:
             return output
@@ -411,7 +412,7 @@ class NN(Predictor):
         return unpack(y, rows.shape[0])
 
     def workspace(self, n_panels: int, gradients: Array | None = None) -> Workspace:
-        """What kernels need for batches of so many panels (kernels/structs.py); gradients for training."""
+        """Memory that kernels need for batches of n_panels (kernels/structs.py); gradients for training."""
         size = self.n_units * PANEL * min(n_panels, GROUP)
         both = aligned_zeros(2 * size, dtype=self._parameters.dtype)
         activations, derivatives = both[:size], both[size:]
@@ -424,11 +425,11 @@ class NN(Predictor):
 
     @property
     def knows_noise(self) -> bool:
-        """Whether it has standard deviations: it has learned them, or has a posterior."""
+        """Whether it has standard deviations: learned ones, or those of a posterior."""
         return self.schema.heads == "means_and_log_stds" or self.posterior is not None
 
     def standard_deviations(self, rows: Array) -> Array:
-        """Those of new observations (n_samples, n_targets), as `predict` has them, for encoded inputs."""
+        """Standard deviations of new observations (n_samples, n_targets) as in `predict`; x is encoded."""
         if self.schema.heads == "means_and_log_stds":
             return self.response(rows)[:, self.n_targets :]
         if (posterior := self.posterior) is None:
@@ -445,15 +446,15 @@ class NN(Predictor):
         Raises
         ------
         InvalidArgumentError
-            If the network is no classifier, which `fit` makes of labels; or as `predict`.
+            If the network is not a classifier, which `fit` makes for labels; or as in `predict`.
         """
         if self.schema.labels is None:
             hint = "; for integers that are labels, say fit(..., loss='cross_entropy')"
-            raise check.reject("net", "a classifier, which fit makes of labels", "one of a regression", hint)
+            raise check.reject("net", "a classifier, which fit makes for labels", "a regression", hint)
         return probabilities(self.schema.link(self.out_features), self.get_output(x))
 
     def _of_few_rows(self, x: Any) -> Array | None:
-        """Outputs in the units of the data, if x are few samples that a kernel takes as they are; or None."""
+        """Outputs in the units of the data, if x is a few samples in a form for the kernel; else None."""
         is_plain = (
             type(x) is np.ndarray
             and x.dtype == np.float64
@@ -475,9 +476,9 @@ class NN(Predictor):
         return entries.predict_few_rows[self.dtype]
 
     def response(self, x: Any) -> Array:
-        """Numbers (n_samples, out_features): what outputs mean in the units of the data, or probabilities.
+        """Outputs (n_samples, out_features) in the units of the data, without logarithms, or probabilities.
 
-        A classifier of two classes with one output gives the probability of the second one.
+        A classifier for two classes with one output gives the probability of the second class.
         """
         if self._schema.labels is not None:
             shares = probabilities(self._schema.link(self.out_features), self.get_output(x))
@@ -491,13 +492,13 @@ class NN(Predictor):
     def gradient(self, x: Any) -> Array:
         """dy/dx (n_samples, in_features) of a network with one output, for x as in `predict`.
 
-        In the units of the data; of a classifier, y is the logit, of counts the logarithm of their mean. In
-        compiled code `net.gradient(x0, x1, …)` is a tuple.
+        It is in the units of the data. For a classifier, y is the logit; for counts, the logarithm of their
+        mean. In compiled code, `net.gradient(x0, x1, …)` is a tuple.
 
         Raises
         ------
         InvalidArgumentError
-            If there are several outputs: see `jacobian`; or as `predict`.
+            If there are several outputs: use `jacobian`; or as in `predict`.
 
         Examples
         --------
@@ -506,14 +507,14 @@ class NN(Predictor):
         array([[3., 4.]])
         """
         if self.out_features != 1:
-            raise check.reject("net", "a network of one output, see jacobian", f"{self.out_features} outputs")
+            raise check.reject("net", "one output, see jacobian", f"{self.out_features} outputs")
         return self.jacobian(x)[:, 0]
 
     def jacobian(self, x: Any) -> Array:
         """dy/dx (n_samples, out_features, in_features), for x as in `predict`.
 
-        In the units of the data; of a classifier, y are the logits; logarithms of means and of standard
-        deviations stay logarithms. In compiled code `net.jacobian_into(x, J)` fills J.
+        It is in the units of the data. For a classifier, y are the logits; logarithms of means and of
+        standard deviations stay logarithms. In compiled code, `net.jacobian_into(x, J)` fills J.
 
         Examples
         --------
@@ -528,14 +529,14 @@ class NN(Predictor):
     def hessian(self, x: Any) -> Array:
         """d2y/dx2 (n_samples, out_features, in_features, in_features), for x as in `predict`.
 
-        In the units of the data; of a classifier, y are the logits; logarithms of means and of standard
-        deviations stay logarithms. Where an activation has a kink, such as ReLU, the second derivative is
-        taken as 0, as it is on both sides. In compiled code `net.hessian_into(x, H)` fills H.
+        It is in the units of the data. For a classifier, y are the logits; logarithms of means and of
+        standard deviations stay logarithms. At the kink of an activation such as ReLU, the second derivative
+        is taken as 0, as on both sides of it. In compiled code, `net.hessian_into(x, H)` fills H.
 
         Raises
         ------
         InvalidArgumentError
-            If an activation is a `CustomActivation`, whose second derivative is unknown; or as `predict`.
+            If an activation is a `CustomActivation`, whose second derivative is unknown; or as in `predict`.
 
         Examples
         --------
@@ -551,7 +552,7 @@ class NN(Predictor):
         return np.asarray(derivatives.hessians(self.record, self.encode(x), self.out_features))
 
     def laplacian(self, x: Any) -> Array:
-        """The sum of d2y/dx2 over the inputs, of the shape that `predict` has for a regression.
+        """The sum of d2y/dx2 over the inputs, in the shape that `predict` returns for a regression.
 
         See `hessian`.
 
@@ -571,22 +572,23 @@ class NN(Predictor):
         Parameters
         ----------
         kind : {"value", "gradient", "jacobian", "hessian"}, default "value"
-            The function's arguments: x (in_features,) and y; and dy/dx, of shape (in_features,) or
-            (out_features, in_features); and the second derivatives (out_features, in_features, in_features).
-            It overwrites all but x. y are predictions, or probabilities of classes; derivatives are those of
-            the outputs, which are logits of a classifier; logarithms stay logarithms.
+            Determines the function's arguments: x (in_features,) and y; then dy/dx, of shape (in_features,)
+            or (out_features, in_features); then the second derivatives (out_features, in_features,
+            in_features). It overwrites all except x. y are predictions, or probabilities of classes.
+            Derivatives are those of the outputs, which are logits for a classifier; logarithms stay
+            logarithms.
 
         Returns
         -------
         CFunc of Numba
-            With `address`, an integer, and `ctypes`, a function of ctypes. It calls no Python and raises
-            nothing, may be called by several threads, and sees later training of the network, which it keeps
-            alive; the address is valid as long as this object is.
+            It has `address`, an integer, and `ctypes`, a ctypes function. It calls no Python code, raises no
+            exceptions, may be called from several threads, and follows later training of the network, which
+            it keeps alive. The address is valid as long as this object is alive.
 
         Raises
         ------
         InvalidArgumentError
-            For an unknown kind, or "gradient" of a network with several outputs.
+            For an unknown kind, or "gradient" for a network with several outputs.
 
         Examples
         --------
@@ -606,11 +608,11 @@ class NN(Predictor):
         return c_functions.pointers_function(self, kind, self.in_features, self.out_features, n_values)
 
     def freeze(self) -> Any:
-        """A compiled function of in_features numbers, with the network's numbers of now as constants.
+        """A compiled function of in_features numbers, with the network's current numbers as constants.
 
-        It gives what the network gives in compiled code, a number or a tuple, and takes about two thirds of
-        the time; its first call compiles it, which takes about a second. Later training does not change it.
-        Numba does not keep on disk what calls it.
+        It returns the same as the network does in compiled code, a number or a tuple, in about two thirds of
+        the time. Its first call compiles it, which takes about a second. Later training does not change it.
+        Numba does not cache its callers on disk.
 
         Raises
         ------
@@ -633,14 +635,15 @@ class NN(Predictor):
         Parameters
         ----------
         kind : {"quad", "nquad", "generic_filter"}, default "quad"
-            For the functions of `scipy.integrate` (`quad`, `dblquad`, `tplquad`, `nquad`), which pass one
-            number for each input; or for `scipy.ndimage.generic_filter`, whose footprint has as many
-            elements as there are inputs. With another number of them, the value is NaN.
+            "quad" and "nquad" are for the functions of `scipy.integrate` (`quad`, `dblquad`, `tplquad`,
+            `nquad`), which pass one number for each input; "generic_filter" is for
+            `scipy.ndimage.generic_filter`, whose footprint must have as many elements as there are inputs.
+            With another number of inputs, the value is NaN.
 
         Raises
         ------
         InvalidArgumentError
-            For an unknown kind, or a network with more than one output, or a classifier.
+            For an unknown kind, a network with more than one output, or a classifier.
         ImportError
             Without SciPy: `pip install "crabnet-jit[scipy]"`.
 
@@ -668,23 +671,23 @@ class NN(Predictor):
         return scipy.LowLevelCallable(pointer)
 
     def standardize(self, x: ArrayLike) -> Array:
-        """Inputs (n_samples, in_features) as the layers see them, of x as in `predict`."""
+        """Standardised inputs (n_samples, in_features) for the layers, from x as in `predict`."""
         if self.standardization is None:
             rows = self.encode(x)
             return rows if self._parameters.dtype == np.float64 else check.array("x", rows, self.dtype)
         return self.standardization.finite_inputs(self.encode(x), self.dtype)
 
     def standardize_targets(self, y: ArrayLike) -> Array:
-        """Targets (n_samples, n_targets) in the units of the data, as the first outputs of the layers are.
+        """Targets (n_samples, n_targets), converted from the units of the data to those of the first outputs.
 
-        There are as many as outputs, unless the loss needs several outputs for each. NaN, for unknown, stays.
+        There are as many as outputs, unless the loss needs several outputs for each. Unknown ones stay NaN.
         """
         if self.standardization is None:
             return check.samples("y", y, None, self.dtype, allow_nan=True)
         return self.standardization.finite_targets(check.samples("y", y, allow_nan=True), self.dtype)
 
     def standardize_derivatives(self, dy: Array) -> Array:
-        """Derivatives (n_samples, out_features, in_features) as those of the layers are; NaN stays."""
+        """Derivatives (n_samples, out_features, in_features) in the units of the layers; NaN stays."""
         if self._standardization is None:
             return dy.astype(self.dtype)
         return self._standardization.finite_derivatives(dy, self.dtype)
@@ -722,7 +725,7 @@ class NN(Predictor):
 
 
 def _facts(net: NN) -> list[str]:
-    """Sizes and activations, as its constructor takes them; parameters; names of columns and classes."""
+    """Sizes and activations, as in its constructor; parameters; names of columns and classes."""
     *hidden, last = map(_called, net.activations)
     facts = [f"{net.in_features}, {listed(net.hidden_sizes)}, {net.out_features}"]
     if hidden:
@@ -738,13 +741,13 @@ def _facts(net: NN) -> list[str]:
 
 
 def _called(activation: Activation) -> str:
-    """Its name, or if its options are not the defaults, its `repr`."""
+    """Its name, or its `repr` if its options are not the defaults."""
     kind = ACTIVATIONS.get(activation.name)
     return repr(activation.name) if kind is type(activation) and activation == kind() else repr(activation)
 
 
 def _html(net: NN) -> str:
-    """A row for each layer, and what happened in its fit."""
+    """A table with a row for each layer, and the record of the fit."""
     rows = [
         [
             str(k + 1),

@@ -1,4 +1,4 @@
-"""How uncertain a network is about its parameters, and so about its outputs."""
+"""The uncertainty of a network's parameters, and thus of its outputs."""
 
 import importlib
 import math
@@ -17,7 +17,7 @@ from crabnet_jit.summary import summary
 
 
 class Posterior(NamedTuple):
-    """The Laplace approximation of a fit: parameters as normal variables around those found [1]_.
+    """The Laplace approximation of a fit: parameters are normally distributed around the fitted ones [1]_.
 
     Their covariance is 2 noise_std^2 / n_residuals (H + weight_decay I)^-1, where H are the second
     derivatives of the mean squared error in the Gauss-Newton approximation. `BayesianRegularization` finds
@@ -28,11 +28,11 @@ class Posterior(NamedTuple):
     noise_std : float
         Standard deviation of the noise, in units of the standardised targets.
     weight_decay : float
-        The l2 that the evidence is largest for.
+        The l2 that maximises the evidence.
     effective_parameters : float
-        How many parameters the data determine; at most all, and at most as many as residuals.
+        The number of parameters that the data determine; at most all, and at most n_residuals.
     n_residuals : int
-        Targets of the samples whose weight is above 0.
+        The number of targets of samples whose weight is above 0.
     factor : ndarray of shape (size * size,)
         L of H + weight_decay I = L L^T, as kernels/cholesky.py stores it: size is the number of parameters,
         rounded up to a multiple of 16.
@@ -69,7 +69,7 @@ class Posterior(NamedTuple):
 
     @classmethod
     def checked(cls, parts: "Posterior", n_parameters: int) -> "Posterior":
-        """The same, if it fits a network of so many parameters."""
+        """The same, if it fits a network with this many parameters."""
         size = -(-n_parameters // PANEL) * PANEL
         factor = aligned_zeros(size * size)
         factor[:] = check.same_shape("posterior.factor", parts.factor, (size * size,))
@@ -85,7 +85,7 @@ class Posterior(NamedTuple):
 def standard_deviations(
     posterior: Posterior, network: Network, calls: Calls, workspace: Workspace, rows: Array
 ) -> Array:
-    """Those of new observations, the noise included (n_samples, out_features); all standardised."""
+    """Standard deviations of new observations, including noise (n_samples, out_features); standardised."""
     entries = importlib.import_module("crabnet_jit.kernels.curvature_entries")
     panels = pack(rows)
     n_panels, width = panels.shape[1], panels.shape[3]

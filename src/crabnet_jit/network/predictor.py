@@ -1,4 +1,4 @@
-"""What predicts: a network, or an ensemble of them."""
+"""The base class of networks and ensembles, which predict."""
 
 import importlib
 import warnings
@@ -17,36 +17,36 @@ _OUTSIDE = "ignore", "warn", "nan", "raise"
 
 
 class Predictor(ABC):
-    """Something with a schema, that makes numbers of inputs (`response`); here is what these mean."""
+    """Something with a schema that converts inputs to numbers (`response`); this class interprets these."""
 
     @property
     @abstractmethod
     def in_features(self) -> int:
-        """Width of the input."""
+        """The number of inputs."""
 
     @property
     @abstractmethod
     def out_features(self) -> int:
-        """Width of the output."""
+        """The number of outputs."""
 
     @property
     @abstractmethod
     def schema(self) -> Schema:
-        """What the numbers mean."""
+        """The meaning of the numbers."""
 
     @property
     @abstractmethod
     def domain(self) -> Domain | None:
-        """Where the inputs of the fit lie."""
+        """The region of the inputs of the fit."""
 
     @property
     @abstractmethod
     def knows_noise(self) -> bool:
-        """Whether its standard deviations have the noise of new observations in them."""
+        """Whether its standard deviations include the noise of new observations."""
 
     @abstractmethod
     def response(self, x: Any) -> Array:
-        """Numbers (n_samples, out_features): what outputs mean in the units of the data, or probabilities."""
+        """Outputs (n_samples, out_features) in units of the data, without logarithms; or probabilities."""
 
     @abstractmethod
     def predict_proba(self, x: Any) -> Array:
@@ -54,7 +54,7 @@ class Predictor(ABC):
 
     @abstractmethod
     def standard_deviations(self, rows: Array) -> Array:
-        """Those of new observations (n_samples, n_targets), as `predict` has them, for encoded inputs."""
+        """Standard deviations of new observations (n_samples, n_targets) as in `predict`; x is encoded."""
 
     @property
     def classes(self) -> NDArray[Any] | None:
@@ -68,45 +68,45 @@ class Predictor(ABC):
 
     @property
     def input_names(self) -> list[str]:
-        """What the inputs are called; a column of texts is several, one for each category."""
+        """The names of the inputs; a column of strings becomes several, one for each category."""
         columns = self.schema.columns
         return default_names("x", self.in_features) if columns is None else columns.encoded_names
 
     @property
     def output_names(self) -> list[str]:
-        """What is predicted: the targets, or classes."""
+        """The names of what is predicted: the targets, or classes."""
         return self.schema.names_of_outputs(self.out_features)
 
     @property
     def n_targets(self) -> int:
-        """How many targets it predicts, each by one output, or by several."""
+        """The number of targets that it predicts, each by one or several outputs."""
         return self.schema.n_targets(self.out_features)
 
     def predict(self, x: Any, outside: str = "ignore", return_std: bool = False) -> Any:
-        """What x leads to, in the units of the data; of a classifier the labels.
+        """Predictions for x in the units of the data; for a classifier, labels.
 
-        After a fit with `Quantile`, predictions are those of the quantile next to the median; after one with
-        `Poisson` or `GaussianNLL`, means.
+        After a fit with `Quantile`, predictions are the quantile next to the median; after a fit with
+        `Poisson` or `GaussianNLL`, they are means.
 
         Parameters
         ----------
         x : array_like of shape (n_samples, in_features), or a data frame
-            Inputs in the units of the data; of shape (n_samples,) if there is one. A data frame must have the
-            columns of the fit, in any order. An array has a column for each of `input_names`.
+            Inputs in the units of the data; of shape (n_samples,) if there is only one. A data frame must
+            have the columns of the fit, in any order. An array has a column for each of `input_names`.
         outside : {"ignore", "warn", "nan", "raise"}, default "ignore"
-            What to do with samples outside of the box of the inputs of the fit, see `is_inside`: nothing, a
-            RuntimeWarning, NaN in place of the prediction of a regression, or an error.
+            What to do with samples outside the box of the inputs of the fit, see `is_inside`: nothing, a
+            RuntimeWarning, NaN instead of the prediction of a regression, or an error.
         return_std : bool, default False
-            Whether to give the standard deviations of new observations, too: those of the noise and of the
+            Whether to return the standard deviations of new observations, too: those of the noise and of the
             network together, in the shape and units of the predictions. The network needs a `posterior`,
-            which a fit with `BayesianRegularization` has found. After a fit with `GaussianNLL`, they are
-            those of the noise.
+            which a fit with `BayesianRegularization` finds. After a fit with `GaussianNLL`, they are those of
+            the noise only.
 
         Returns
         -------
         ndarray, or two of them
-            Of the shape of the y of the fit: (n_samples,) or (n_samples, n_targets). For a classifier one
-            of `classes` for each sample, (n_samples,); or for each class 1 if it holds and 0 if not,
+            In the shape of y in the fit: (n_samples,) or (n_samples, n_targets). For a classifier, one
+            of `classes` for each sample, (n_samples,); or, for each class, 1 if it applies and 0 if not,
             (n_samples, n_classes).
 
         Raises
@@ -130,16 +130,16 @@ class Predictor(ABC):
         return values[:, 0] if schema.is_flat else values
 
     def _as_targets(self, values: Array) -> Array:
-        """Values (n_samples, n_targets) in the shape of the y of the fit."""
+        """Values (n_samples, n_targets) in the shape of y in the fit."""
         return values[:, 0] if self.schema.is_flat else values
 
     def _of_targets(self, values: Array) -> Array:
-        """Of the values of all outputs the predictions (n_samples, n_targets)."""
+        """The predictions (n_samples, n_targets) among the values of all outputs."""
         first = self.schema.middle * self.n_targets
         return values[:, first : first + self.n_targets]
 
     def predictions(self, x: Any) -> Array:
-        """Predictions of a regression (n_samples, n_targets), or what `response` gives of a classifier."""
+        """Predictions of a regression (n_samples, n_targets), or the `response` of a classifier."""
         values = self.response(x)
         return values if self.schema.labels is not None else self._of_targets(values)
 
@@ -147,7 +147,7 @@ class Predictor(ABC):
     def interval_level(self) -> float | None:
         """The level of the intervals that scores and pictures show: 0.9, or the largest of its quantiles.
 
-        None if it knows no intervals.
+        It is None if there are no intervals.
         """
         intervals = importlib.import_module("crabnet_jit.network.intervals")
         if levels := intervals.levels_of(self.schema.quantiles):
@@ -156,12 +156,12 @@ class Predictor(ABC):
 
     @check.keywords
     def interval(self, x: Any, level: float = 0.9, *, sort: bool = True) -> tuple[Array, Array]:
-        """Where new observations lie with a probability of `level`: the lower and the upper ends.
+        """Lower and upper bounds between which new observations lie with a probability of `level`.
 
-        After a fit with `Quantile` these are the quantiles (1 - level) / 2 and (1 + level) / 2, which must be
-        among those of the loss. After a fit with `GaussianNLL` or `BayesianRegularization` they lie on both
-        sides of the prediction, as many standard deviations away as a normal variable needs, 1.645 for 0.9.
-        Of an `Ensemble` after `calibrate`, whatever its members learned, they are as wide as that says.
+        After a fit with `Quantile`, these are the quantiles (1 - level) / 2 and (1 + level) / 2, which must
+        be among those of the loss. After a fit with `GaussianNLL` or `BayesianRegularization`, they are the
+        prediction plus and minus as many standard deviations as a normal variable needs, 1.645 for 0.9. For
+        an `Ensemble` after `calibrate`, the calibration determines them, whatever its members learned.
 
         Parameters
         ----------
@@ -170,17 +170,17 @@ class Predictor(ABC):
         level : float, default 0.9
             Above 0 and below 1.
         sort : bool, default True
-            Whether quantiles that are in the wrong order, as those of a network may be, are sorted.
+            Whether to sort quantiles if a network gives them in the wrong order.
 
         Returns
         -------
         two ndarrays
-            Each of the shape and in the units of the predictions.
+            Each in the shape and units of the predictions.
 
         Raises
         ------
         InvalidArgumentError
-            If the network knows nothing of the noise, or has not these quantiles; or as `predict`.
+            If the network does not know the noise, or does not have these quantiles; or as in `predict`.
 
         Examples
         --------
@@ -220,7 +220,7 @@ class Predictor(ABC):
         x
             As in `predict`.
         sort : bool, default True
-            Whether quantiles in the wrong order are sorted, for each sample and target.
+            Whether to sort quantiles in the wrong order, for each sample and target.
 
         Returns
         -------
@@ -240,7 +240,7 @@ class Predictor(ABC):
         return of_targets[:, 0] if self.schema.is_flat else of_targets
 
     def count_crossings(self, x: Any) -> int:
-        """How many pairs of neighbouring quantiles are in the wrong order, for x as in `predict`.
+        """The number of pairs of neighbouring quantiles in the wrong order, for x as in `predict`.
 
         There are n_quantiles - 1 pairs for each sample and target.
 
@@ -260,37 +260,37 @@ class Predictor(ABC):
         """All quantiles (n_samples, n_targets, n_quantiles), for encoded inputs."""
         if not self.schema.quantiles:
             raise check.reject(
-                "net", "one of quantiles, after a fit with the loss Quantile(q)", "one without"
+                "net", "one with quantiles, after a fit with the loss Quantile(q)", "one without"
             )
         intervals = importlib.import_module("crabnet_jit.network.intervals")
         of_targets: Array = intervals.by_target(self.response(rows), self.n_targets)
         return np.sort(of_targets, axis=2) if sort else of_targets
 
     def _guarded(self, values: Array, x: Any, outside: str) -> Array:
-        """The values, after what `outside` says was done."""
+        """The values, after `outside` was applied."""
         if outside == "nan" and self.schema.labels is not None:
-            raise check.reject("outside", "another one for a classifier, whose labels are not NaN", "'nan'")
+            raise check.reject("outside", "another one for a classifier, whose labels cannot be NaN", "'nan'")
         is_outside = ~self.is_inside(x)
         if not is_outside.any():
             return values
         if outside == "nan":
             return np.where(is_outside[:, None], np.nan, values)
-        message = f"{is_outside.sum()} of {len(is_outside)} samples lie outside of the inputs of the fit"
+        message = f"{is_outside.sum()} of {len(is_outside)} samples lie outside the inputs of the fit"
         if outside == "raise":
             at = int(is_outside.argmax())
-            raise check.reject("x", "inside of the inputs of the fit", f"{message}, the first at index {at}")
+            raise check.reject("x", "inside the inputs of the fit", f"{message}, the first at index {at}")
         warnings.warn(f"{message}: the network extrapolates", RuntimeWarning, stacklevel=3)
         return values
 
     def is_inside(self, x: Any) -> NDArray[np.bool_]:
-        """Whether each sample lies in the box of the inputs of the fit (n_samples,), for x as in `predict`.
+        """Whether each sample (n_samples,) is in the box of the inputs of the fit, for x as in `predict`.
 
         In compiled code, `net.is_inside(x0, x1, …)` is a boolean.
 
         Raises
         ------
         InvalidArgumentError
-            If the network was not fitted, and has no `domain`; or as `predict`.
+            If the network was not fitted and has no `domain`; or as in `predict`.
 
         Examples
         --------
@@ -299,20 +299,23 @@ class Predictor(ABC):
         array([ True, False])
         """
         if self.domain is None:
-            raise check.reject("net", "fitted, so that it knows where its inputs lay", "one without a domain")
+            raise check.reject(
+                "net", "fitted, so that it knows the region of its inputs", "one without a domain"
+            )
         return self.domain.contains(self.encode(x))
 
     def __call__(self, x: Any) -> Array:
-        """What a call in compiled code gives: predictions, or probabilities of a classifier.
+        """What a call in compiled code returns: predictions, or probabilities for a classifier.
 
-        As `predict` for a regression with one output for each target, as `predict_proba` for a classifier.
-        With several outputs for each, (n_samples, out_features): the first quantiles of all targets, then the
-        second ones, …; or the means of all targets, then the standard deviations.
+        It is the same as `predict` for a regression with one output for each target, and as `predict_proba`
+        for a classifier. With several outputs for each target, it is (n_samples, out_features): the first
+        quantiles of all targets, then the second ones, …; or the means of all targets, then the standard
+        deviations.
         """
         if self.schema.labels is not None:
             return self.predict_proba(x)
         return self.predict(x) if self.schema.n_heads == 1 else self.response(x)
 
     def encode(self, x: Any) -> Array:
-        """Inputs (n_samples, in_features), in the units of the data, of x as in `predict`."""
+        """Inputs (n_samples, in_features), in the units of the data, from x as in `predict`."""
         return self.schema.encode(x, self.in_features)

@@ -1,4 +1,4 @@
-"""Where a network lies in memory, for compiled code of users (kernels/point.py)."""
+"""The place of a network in memory, for users' compiled code (kernels/point.py)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,18 +18,18 @@ from crabnet_jit.machine.address import INLINED, address_of, array_type, by_kern
 from crabnet_jit.machine.flat import LANES
 from crabnet_jit.machine.llvm import PANEL
 
-_MAX_UNITS = 16_384  # whose derivatives take a megabyte of the stack
+_MAX_UNITS = 16_384  # with this many, derivatives take a megabyte of stack
 
 
 class Record:
-    """Addresses of a network's kernels and arrays; it stays where it is as long as the network lives.
+    """Addresses of a network's kernels and arrays; it does not move as long as the network is alive.
 
-    It begins without the kernels that compiled code of users calls, which `load_kernels` adds.
+    At first it lacks the kernels that users' compiled code calls, which `load_kernels` adds.
 
     Attributes
     ----------
     address : int
-        Of its integers, which `values` shows.
+        The address of its integers, which `values` shows.
     """
 
     def __init__(self, network: Network, activations: Sequence[tuple[int, Any]]) -> None:
@@ -63,7 +63,7 @@ class Record:
         self.address = int(self.values.ctypes.data)
 
     def describe(self, units: Standardization | None, link: int, domain: Domain | None) -> None:
-        """Take over the units of inputs and outputs, what makes values of outputs, and the box of inputs."""
+        """Set the units of inputs and outputs, the link from outputs to values, and the box of inputs."""
         self.values[point.LINK] = link
         if domain is not None:
             self._box[:] = np.concatenate([domain.low, domain.high])
@@ -74,18 +74,18 @@ class Record:
         self._y_units[:n_out], self._y_units[n_out:] = y_mean, y_std
 
     def load_kernels(self) -> None:
-        """Compile what it calls, or take it from the disk, if that has not been done.
+        """Compile what it calls, or load it from the disk, unless that has been done.
 
         Raises
         ------
         InvalidArgumentError
-            If the network has so many units that they might not fit on a thread's stack.
+            If the network has too many units for a thread's stack.
         """
         if self.values[network_type.VALUE] != 0:
             return
         n_units = int(self.values[point.N_UNITS]) + self._box.size // 2
         if n_units > _MAX_UNITS:
-            allowed = f"of at most {_MAX_UNITS:,} inputs and units, for compiled code and derivatives"
+            allowed = f"limited to {_MAX_UNITS:,} inputs and units, for compiled code and derivatives"
             raise check.reject("net", allowed, f"{n_units:,}")
         for layer, (kind, _) in enumerate(self._activations):
             if kind not in (IDENTITY, RELU, CUSTOM):

@@ -1,4 +1,4 @@
-"""What the numbers of a network mean: columns, classes, the shape of y. `fit` keeps it with the network."""
+"""The meaning of a network's numbers: columns, classes, the shape of y. `fit` stores it in the network."""
 
 import functools
 from collections.abc import Sequence
@@ -34,27 +34,28 @@ class Schema:
     Attributes
     ----------
     columns : Columns or None
-        Of the data frame of the inputs; None if there was none.
+        The columns of the inputs' data frame; None if there was none.
     output_names : tuple of str or None
-        What outputs are called.
+        The names of the outputs.
     labels : Labels or None
         The classes of a classifier.
     task : {"regression", "classification", "multilabel"}
-        "classification": one class for each sample; its outputs are logits of the classes, or one logit of
-        the second of two. "multilabel": each output is the logit of a class that holds or does not.
+        "classification": one class for each sample; its outputs are logits of the classes, or one logit for
+        the second of two. "multilabel": each output is the logit of a class that applies or does not.
     is_flat : bool
-        Whether y had the shape (n_samples,), which that of the predictions then is.
+        Whether y had the shape (n_samples,); then predictions have it, too.
     label_name : str or None
-        What the column of labels is called; None if it has no name.
+        The name of the column of labels; None if it has no name.
     missing : {"error", "drop", "mean"}
-        What missing values of inputs mean: an error; a sample that is left out; or the mean, see `means`.
+        How missing inputs are treated: an error, leaving out the sample, or replacement by the mean, see
+        `means`.
     means : tuple of float, or None
-        For each input the mean of the samples of the fit, which stands for missing values.
+        The mean of each input over the samples of the fit, which replaces missing values.
     heads : {"values", "quantiles", "log_means", "means_and_log_stds"}
-        What the outputs of a regression are: values of its targets; quantiles of all targets, one quantile
+        The meaning of a regression's outputs: values of its targets; quantiles of all targets, one quantile
         after the other; logarithms of the means of counts; means, then logarithms of standard deviations.
     quantiles : tuple of float
-        Those of the heads, in ascending order; else ().
+        The quantiles of the heads, in ascending order; else ().
     """
 
     columns: Columns | None = None
@@ -69,7 +70,7 @@ class Schema:
     quantiles: tuple[float, ...] = ()
 
     def check(self, in_features: int, out_features: int) -> None:
-        """Raise a ValueError unless it fits a network of these widths."""
+        """Raise a ValueError unless it fits a network with these widths."""
         check.choice("task", self.task, TASKS)
         if self.columns is not None and len(self.columns.encoded_names) != in_features:
             raise ValueError(f"{len(self.columns.encoded_names)} columns for {in_features} inputs")
@@ -96,29 +97,29 @@ class Schema:
 
     @functools.cached_property
     def n_heads(self) -> int:
-        """Outputs for each target."""
+        """The number of outputs for each target."""
         return 2 if self.heads == "means_and_log_stds" else max(1, len(self.quantiles))
 
     def n_targets(self, out_features: int) -> int:
-        """Targets of so many outputs."""
+        """The number of targets for this many outputs."""
         return out_features // self.n_heads
 
     @property
     def middle(self) -> int:
-        """The head that predictions are of: that of the quantile next to the median, of two the lower one."""
+        """The head used for predictions: the quantile next to the median, the lower one of two."""
         distances = [round(abs(q - 0.5), 12) for q in self.quantiles]
         return distances.index(min(distances)) if distances else 0
 
     def is_softmax(self, out_features: int) -> bool:
-        """Whether so many outputs are the logits of as many classes, of which one holds."""
+        """Whether the outputs are logits of as many classes, of which exactly one applies."""
         return self.task == "classification" and out_features > 1
 
     def n_values(self, out_features: int) -> int:
-        """Numbers of a call in compiled code: outputs, or probabilities of classes."""
+        """The number of results of a call in compiled code: outputs, or probabilities of classes."""
         return 2 if self.task == "classification" and out_features == 1 else out_features
 
     def link(self, out_features: int) -> int:
-        """What makes values of so many outputs (kernels/point.py)."""
+        """The link from outputs to values (kernels/point.py)."""
         if self.task == "regression":
             return _LINKS.get(self.heads, AS_THEY_ARE)
         if self.task == "multilabel":
@@ -131,33 +132,33 @@ class Schema:
         return self.heads in _LINKS
 
     def first_power(self, out_features: int) -> int:
-        """From which of so many outputs on values are powers of e; the outputs are their logarithms."""
+        """The index of the first output that is a logarithm; its value is a power of e."""
         first = {EXPONENTIAL: 0, MEANS_AND_STDS: self.n_targets(out_features)}
         return first.get(self.link(out_features), out_features)
 
     def meanings(self, outputs: Array) -> Array:
-        """What the outputs of a regression mean (n_samples, out_features), in the units of the data."""
+        """The values (n_samples, out_features) of a regression's outputs, in the units of the data."""
         first = self.first_power(outputs.shape[1])
         with np.errstate(over="ignore"):
             return np.hstack([outputs[:, :first], np.exp(outputs[:, first:])])
 
     def encode(self, x: Any, in_features: int | None) -> Array:
-        """Inputs (n_samples, in_features) of an array or a data frame, means in place of missing values."""
+        """Inputs (n_samples, in_features) from an array or a data frame; means replace missing values."""
         rows = self.rows(x, in_features, allow_missing=self.means is not None)
         return rows if self.means is None else filled(rows, self.means)
 
     def rows(self, x: Any, in_features: int | None, *, allow_missing: bool) -> Array:
-        """The same with NaN for missing values, if they are allowed."""
+        """The same, with NaN for missing values, if they are allowed."""
         if is_frame(x):
             columns = Columns.of(x, "error") if self.columns is None else self.columns
             if self.columns is None and not columns.are_numbers:
-                allowed = "a data frame of numbers for a network that was not fitted to columns of texts"
+                allowed = "a data frame of numbers, because the network was not fitted to columns of strings"
                 raise check.reject("x", allowed, check.shortened(", ".join(columns.encoded_names)))
             x = columns.encode(x, allow_missing=allow_missing)
         return check.rows("x", x, in_features, allow_nan=allow_missing)
 
     def names_of_outputs(self, out_features: int) -> list[str]:
-        """Those of what is predicted: the columns of y, or the classes, or y0, y1, … ."""
+        """The names of what is predicted: the columns of y, the classes, or y0, y1, … ."""
         if self.output_names is not None:
             return list(self.output_names)
         if self.labels is not None and self.task == "classification":
@@ -165,7 +166,7 @@ class Schema:
         return default_names("y", self.n_targets(out_features))
 
     def names_of_values(self, out_features: int) -> list[str]:
-        """Those of the outputs, where each target has one for each of its heads."""
+        """The names of the outputs; each target has one for each head."""
         names = self.names_of_outputs(out_features)
         if self.heads == "means_and_log_stds":
             return [*names, *(f"{name}, standard deviation" for name in names)]
@@ -174,7 +175,7 @@ class Schema:
         return [f"{name}, quantile {q:g}" for q in self.quantiles for name in names]
 
     def values(self) -> dict[str, Any]:
-        """For files, of what JSON has; `from_values` reads it."""
+        """JSON values for files; `from_values` reads them."""
         return {
             "columns": None if self.columns is None else self.columns.values(),
             "output_names": None if self.output_names is None else list(self.output_names),
@@ -190,7 +191,7 @@ class Schema:
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> "Schema":
-        """The schema that `values` gave, believing nothing; any exception means that they are wrong."""
+        """The schema from `values`, fully checked; any exception means that they are invalid."""
         if not {"heads", "quantiles"} & values.keys():  # as before version 3
             values = {**values, "heads": "values", "quantiles": []}
         columns, names, classes = values["columns"], values["output_names"], values["classes"]
@@ -218,14 +219,14 @@ def _quantiles(values: Any) -> tuple[float, ...]:
 
 
 def filled(rows: Array, means: Sequence[float]) -> Array:
-    """Inputs (n_samples, in_features) with means in place of NaN."""
+    """Inputs (n_samples, in_features) with NaN replaced by means."""
     is_missing = np.isnan(rows)
     return np.where(is_missing, means, rows) if is_missing.any() else rows
 
 
 def different_texts(name: str, texts: Any, count: int | None = None) -> list[str]:
-    """A list of different texts, none of them empty; of so many, if `count` is given."""
-    allowed = f"a list of {'' if count is None else f'{count} '}different texts, none of them empty"
+    """A list of distinct strings, none of them empty; `count` is their number, if given."""
+    allowed = f"a list of {'' if count is None else f'{count} '}distinct strings, none of them empty"
     if not isinstance(texts, list):
         raise check.reject(name, allowed, check.shown(texts))
     if count is not None and len(texts) != count:
@@ -235,18 +236,18 @@ def different_texts(name: str, texts: Any, count: int | None = None) -> list[str
         if not isinstance(text, str) or not text:
             raise check.reject(name, allowed, f"{check.shown(text)} at index {k}")
         if text in seen:
-            raise check.reject(name, allowed, f"{check.shown(text)} once more at index {k}")
+            raise check.reject(name, allowed, f"{check.shown(text)} again at index {k}")
         seen.add(text)
     return texts
 
 
 def default_names(letter: str, n: int) -> list[str]:
-    """Of n features: the letter and their number, from 0 on."""
+    """The names of n features: the letter and their number, from 0 on."""
     return [f"{letter}{k}" for k in range(n)]
 
 
 def probabilities(link: int, logits: Array) -> Array:
-    """Of classes (n_samples, n_classes), in float64; of two classes with one logit, both have all digits."""
+    """Probabilities (n_samples, n_classes), in float64; for one logit, both have full precision."""
     z = np.asarray(logits, np.float64)
     if link != SOFTMAX:
         return Sigmoid()._values(np.hstack([-z, z]) if link == TWO_CLASSES else z)[0]

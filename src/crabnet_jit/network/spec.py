@@ -1,4 +1,4 @@
-"""What a network is, as plain values: all but its parameters. Files and checkpoints are made of it."""
+"""A network without its parameters, as plain values, for files and checkpoints."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,9 +18,9 @@ class Spec:
     Attributes
     ----------
     sizes : tuple of int
-        Widths of the input, of each hidden layer, of the output.
+        The number of inputs, the widths of the hidden layers, the number of outputs.
     activations : tuple of Activation
-        After each layer; theirs are never replaced, so a spec may be shared.
+        One after each layer; they are never replaced, so a spec may be shared.
     dtype : dtype
         float64 or float32.
     """
@@ -31,14 +31,14 @@ class Spec:
 
     @property
     def n_parameters(self) -> int:
-        """Weights and biases."""
+        """The number of weights and biases."""
         return count_parameters(self.sizes)
 
     def values(self) -> dict[str, Any]:
-        """For files, of what JSON has; `from_values` reads it."""
+        """JSON values for files; `from_values` reads them."""
         for k, activation in enumerate(self.activations):
             if activation.name not in ACTIVATIONS:
-                raise check.reject(f"activations[{k}]", "one that has a name, to be saved", repr(activation))
+                raise check.reject(f"activations[{k}]", "a built-in one, to be saved", repr(activation))
         return {
             "sizes": list(self.sizes),
             "activations": [[activation.name, activation.options()] for activation in self.activations],
@@ -46,7 +46,7 @@ class Spec:
 
     @classmethod
     def from_values(cls, values: dict[str, Any], dtype: "np.dtype[Any]") -> "Spec":
-        """The spec that `values` gave, believing nothing; any exception means that they are wrong."""
+        """The spec from `values`, fully checked; any exception means that they are invalid."""
         sizes = tuple(check.integer("a size", size, 1) for size in values["sizes"])
         activations = tuple(ACTIVATIONS[name](**options) for name, options in values["activations"])
         if len(sizes) != len(activations) + 1 or len(sizes) < 2:
@@ -54,7 +54,7 @@ class Spec:
         return cls(sizes, activations, check.float_type("dtype", dtype))
 
     def configuration(self) -> dict[str, Any]:
-        """What must be the same for a run to be resumed, as plain values."""
+        """Everything that must be the same for a run to be resumed, as plain values."""
         return {
             "sizes": list(self.sizes),
             "activations": [described(activation) for activation in self.activations],
@@ -63,5 +63,5 @@ class Spec:
 
 
 def count_parameters(sizes: "tuple[int, ...] | list[int]") -> int:
-    """Weights and biases of a network of these sizes."""
+    """The number of weights and biases of a network with these sizes."""
     return sum(n_out * (n_in + 1) for n_in, n_out in pairwise(sizes))

@@ -58,7 +58,7 @@ def rotate_surface(
     Raises
     ------
     InvalidArgumentError
-        As in `plot_surface`; for an unknown ending, or a folder that does not exist or cannot be written to.
+        As in `plot_surface`; for an unknown suffix, or a folder that does not exist or cannot be written to.
     OSError
         If the file cannot be written. An existing file stays as it was.
 

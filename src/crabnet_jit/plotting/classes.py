@@ -1,4 +1,4 @@
-"""How well a classifier fits a data set: a confusion matrix, and a reliability diagram."""
+"""The quality of a classifier on a data set: a confusion matrix, and a reliability diagram."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ _MAX_NAMED = 20  # classes whose names and counts are written
 def plot_classes(
     net: Predictor, x: Any, y: Any, output: int, output_names: list[str], figure: FigureBase | None
 ) -> FigureBase:
-    """A confusion matrix and a reliability diagram; of the label of `output` where samples have several."""
+    """A confusion matrix and a reliability diagram; if samples have several labels, for that of `output`."""
     scores = score(net, x, y)
     true, probabilities = labels_of(net, y), net.predict_proba(x)
     names = output_names
@@ -36,7 +36,7 @@ def plot_classes(
         names = [f"not {names[output]}", names[output]]
     true, probabilities = true[true >= 0], probabilities[true >= 0]
     if true.size == 0:
-        raise check.reject("y", "known for some sample, of the label that is shown", "only NaN")
+        raise check.reject("y", "known for at least one sample, of the label that is shown", "only NaN")
     figure = own_or_new(figure, _SIZE)
     matrix, reliability = figure.subplots(1, 2)
     _draw_confusion(matrix, confusion(true, probabilities.argmax(axis=1), len(names)), names)
@@ -48,7 +48,7 @@ def plot_classes(
 
 
 def confusion(true: NDArray[np.intp], predicted: NDArray[np.intp], n_classes: int) -> NDArray[np.intp]:
-    """Numbers of samples (n_classes, n_classes): a row for each true class, a column for each predicted."""
+    """Counts of samples (n_classes, n_classes): a row for each true class, a column for each predicted."""
     counts = np.bincount(true * n_classes + predicted, minlength=n_classes**2)
     return counts.reshape(n_classes, n_classes)
 
@@ -67,7 +67,7 @@ def _draw_confusion(axes: Axes, counts: NDArray[np.intp], names: list[str]) -> N
 
 
 def _draw_reliability(axes: Axes, probabilities: Array, is_right: NDArray[np.bool_]) -> None:
-    """How often a class is the true one, for all samples and classes of about the same probability."""
+    """Draw how often a class is the true one, for all samples and classes of about the same probability."""
     bins = np.minimum((probabilities * _N_BINS).astype(int), _N_BINS - 1)
     counts = np.bincount(bins, minlength=_N_BINS)
     filled = counts > 0

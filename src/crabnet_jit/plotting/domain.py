@@ -86,7 +86,7 @@ def point(name: str, given: ArrayLike | None, default: Array) -> Array:
 
 
 def outputs(net: Predictor, rows: Array) -> Array:
-    """What a network predicts (n_samples, n_targets), if it can be drawn."""
+    """The predictions of a network (n_samples, n_targets), if they can be drawn."""
     return drawable("outputs of net", net.predictions(rows))
 
 
@@ -98,7 +98,7 @@ class View:
     x, y : ndarray, shape (n_points,)
         Values of the inputs that vary.
     names : (str, str, str)
-        Those of these inputs, and of the output.
+        The names of these inputs, and of the output.
     wanted : ndarray, shape (n_points, n_points), or None
         The target on the grid, a row for each y.
     """
@@ -123,7 +123,7 @@ class View:
             raise check.reject("net", "a network of two inputs or more", f"in_features {net.in_features}")
         chosen = input_numbers(inputs, net.in_features)
         if len(chosen) != 2 or chosen[0] == chosen[1]:
-            raise check.reject("inputs", "two different ones", repr(chosen))
+            raise check.reject("inputs", "two distinct ones", repr(chosen))
         first, second = chosen
         self._output = check.integer("output", output, 0, net.n_targets - 1)
         n = check.integer("n_points", n_points, 2, _MAX_POINTS)

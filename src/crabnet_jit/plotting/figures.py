@@ -51,11 +51,11 @@ def canvas_figure(size: tuple[float, float], dpi: float = 100.0) -> Figure:
 class PyplotFigure(Figure):
     """A figure of pyplot that a notebook shows once.
 
-    The inline backend shows all figures that pyplot knows at the end of a cell, also one that is its result.
+    The inline backend shows all figures that pyplot knows at the end of a cell, even the cell's result.
     """
 
     def _ipython_display_(self) -> NoReturn:
-        """Let pyplot forget the figure, and IPython show it as any other."""
+        """Let pyplot forget the figure, and IPython show it like any other."""
         from matplotlib import get_backend, pyplot
 
         if "inline" in get_backend():
@@ -103,13 +103,13 @@ def show(figure: Figure) -> None:
 
 
 def picture_path(name: str, path: str | PathLike[str], endings: Sequence[str] = _ENDINGS) -> Path:
-    """The given path, if it has one of these endings and its folder can be written to.
+    """The given path, if it has one of these suffixes and its folder can be written to.
 
-    By default the endings are those of pictures.
+    By default, the suffixes are those of pictures.
     """
     given = check.path(name, path)
     if given.suffix.lower().removeprefix(".") not in endings:
-        raise check.reject(name, f"a name with the ending .{', .'.join(endings)}", repr(str(given)))
+        raise check.reject(name, f"a name with the suffix .{', .'.join(endings)}", repr(str(given)))
     folder = given.absolute().parent
     if not folder.is_dir() or given.is_dir():
         raise check.reject(name, "a file in a folder that exists", repr(str(given)))
@@ -127,14 +127,14 @@ def save_figure(figure: Figure, path: str | PathLike[str], dpi: float = 150) -> 
     figure : Figure
         A figure of matplotlib. It stays open.
     path : path-like
-        A file in a folder that exists. Its ending gives the format: .png, .svg, .pdf and others.
+        A file in a folder that exists. Its suffix gives the format: .png, .svg, .pdf and others.
     dpi : float, default 150
         Pixels per inch, 10 to 2400.
 
     Raises
     ------
     InvalidArgumentError
-        For an unknown ending, or a folder that does not exist or cannot be written to.
+        For an unknown suffix, or a folder that does not exist or cannot be written to.
     OSError
         If the file cannot be written. An existing file stays as it was.
 

@@ -69,7 +69,7 @@ def film_path(name: str, path: str | PathLike[str]) -> Path:
     """The given path, if a film can be written to it; an MP4 needs ffmpeg."""
     file = picture_path(name, path, _ENDINGS)
     if file.suffix.lower() == ".mp4" and not FFMpegWriter.isAvailable():
-        raise check.reject(name, "a .gif or .png where there is no ffmpeg", repr(str(file)))
+        raise check.reject(name, "a .gif or .png if there is no ffmpeg", repr(str(file)))
     return file
 
 

@@ -1,4 +1,4 @@
-"""How well a network fits a data set."""
+"""The quality of a network's fit to a data set."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -42,15 +42,15 @@ def plot_fit(
 ) -> FigureBase:
     """Plot a network with a data set: the function, predicted against true values, and residuals.
 
-    Of a classifier: which classes it takes for which, a confusion matrix, and how often a class of some
-    probability is the true one, a reliability diagram.
+    For a classifier, it draws a confusion matrix, which shows which classes are mistaken for which, and a
+    reliability diagram, which shows how often a class of some probability is the true one.
 
     For one input, the function is a curve with the data. For two inputs, the residuals are shown at their
-    places instead. For more, there are slices: each varies one input over the range of the data, while the
+    positions instead. For more, there are slices: each varies one input over the range of the data, while the
     others stay at a point. All slices share one scale, and small ticks show where the data are. A network
     that knows the noise (`NN.interval`) has a band around the function, in which it expects nine of ten new
-    data, or as many as its quantiles say. An ensemble has one, too, if it is calibrated; else the band is
-    1.645 standard deviations of its members wide on both sides.
+    data, or as many as its quantiles say. A calibrated ensemble has one, too; otherwise, an ensemble's band
+    is 1.645 standard deviations of its members wide on both sides.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def plot_fit(
     output : int, default 0
         Which output is shown.
     at : array_like of shape (in_features,), optional
-        The point that slices go through; by default the median of x.
+        The point through which slices go; by default the median of x.
     inputs : sequence of int, optional
         The inputs that slices vary; by default all, but at most the 6 along which the output changes most.
     input_names, output_names : sequence of str, optional
@@ -109,7 +109,7 @@ def plot_fit(
     true = check.samples("y", targets, net.n_targets, allow_nan=True)[:, output]
     is_known = ~np.isnan(true)
     if not is_known.any():
-        raise check.reject("y", "known for some sample, of the output that is shown", "only NaN")
+        raise check.reject("y", "known for at least one sample, of the output that is shown", "only NaN")
     rows, targets, true = rows[is_known], targets[is_known], drawable("y", true[is_known])
     names = feature_names("input_names", input_names, net.input_names)
     name = feature_names("output_names", output_names, net.output_names)[output]
@@ -159,7 +159,7 @@ def figure_size(in_features: int, n_slices: int = _MAX_SLICES) -> tuple[float, f
 
 
 class _Slice(NamedTuple):
-    """An output along one input; the ends of a band around it, if there is one, and what it is."""
+    """An output along one input; the bounds of a band around it, if there is one, and its meaning."""
 
     varied: int
     along: Array
@@ -200,7 +200,7 @@ def _slice(net: Predictor, rows: Array, centre: Array, output: int, varied: int)
 
 
 def _range(values: Array) -> Array:
-    """Points from the least to the largest value, and a little more on both sides."""
+    """Points from the smallest to the largest value, and a little beyond on both sides."""
     return np.linspace(*widened(values.min(), values.max(), _MARGIN), _N_POINTS)
 
 

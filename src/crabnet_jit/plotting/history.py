@@ -1,4 +1,4 @@
-"""The losses of a run, its learning rates, and where it was interrupted."""
+"""The losses of a run, its learning rates, and its interruptions."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def plot_history(
 ) -> Axes:
     """Plot the loss of every iteration, the running loss, and the learning rate.
 
-    The scale of losses is logarithmic, unless one of them is below 0. If there are many, the least and the
+    The scale of losses is logarithmic, unless one of them is below 0. If there are many, the smallest and the
     largest loss of each thousandth of the run are drawn. The running loss is the mean of the last 1,001
     losses, or of all if there are fewer. Vertical lines mark where the run was resumed, stopped, interrupted
     or set back, or skipped a step.

@@ -37,7 +37,7 @@ def plot_surface(
     output_names: Sequence[str] | None = None,
     figure: FigureBase | None = None,
 ) -> FigureBase:
-    """Plot target and learned function as surfaces with one scale, and a map of the error.
+    """Plot target and learned function as surfaces with a common scale, and a map of the error.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ class SurfacePicture:
         self._drawn: list[Any] = []  # what the next `show` replaces
 
     def show(self, learned: Array) -> None:
-        """Draw what has been learned, in place of what was drawn before."""
+        """Draw the learned surface instead of the one drawn before."""
         for artist in self._drawn:
             artist.remove()
         self._drawn = [self._draw_surface(self.surfaces[-1], learned)]
@@ -174,7 +174,7 @@ class SurfacePicture:
         )
 
     def _draw_error(self, axes: Axes, error: Array) -> None:
-        """Colours show the error; lines, dashed below 0, show its sign also in grey."""
+        """Colours show the error; lines, dashed below 0, show its sign even in grey."""
         grid = self._view.x, self._view.y, error
         self._drawn.append(axes.pcolormesh(*grid, cmap=ERRORS, norm=self._errors, shading="gouraud"))
         levels = self._errors.vmax * _LEVELS

@@ -1,1 +1,1 @@
-"""Files of tables: unpacking, rows and cells, types of columns. It knows nothing of options or networks."""
+"""Table files: unpacking, rows and cells, types of columns. It knows nothing of options or networks."""

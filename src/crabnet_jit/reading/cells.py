@@ -1,4 +1,4 @@
-"""Types of columns of text: numbers, integers, booleans, dates, or texts."""
+"""Types of text columns: numbers, integers, booleans, dates, or strings."""
 
 import math
 import re
@@ -16,7 +16,7 @@ from crabnet_jit.data.table import Cells, TableError
 from crabnet_jit.kernels.cells import DECIMAL, EMPTY, WHOLE
 from crabnet_jit.reading.texts import Texts
 
-#: Cells that are missing values, beside those that the caller names.
+#: Cells that are missing values, besides those that the caller names.
 MISSING = ("", "NA", "na", "N/A", "n/a", "NaN", "nan", "NAN", "null", "NULL", "Null", "?")
 
 _TRUE, _FALSE = {"true", "True", "TRUE"}, {"false", "False", "FALSE"}
@@ -28,14 +28,14 @@ INEXACT = "integers of 2**53 or more, which are not exact"
 
 
 class Notation(NamedTuple):
-    """How cells are written.
+    """The notation of cells.
 
     Attributes
     ----------
     decimal : {".", ","}
         The decimal sign.
     missing : tuple of str
-        Cells that are missing values; spaces around them do not count.
+        Cells that are missing values; surrounding spaces are ignored.
     """
 
     decimal: str = "."
@@ -43,18 +43,18 @@ class Notation(NamedTuple):
 
 
 def typed(name: str, texts: Texts, notation: Notation, place: Callable[[int], str]) -> Cells:
-    """The column of these cells (n_rows,), whose array of values becomes that of the column.
+    """The column of these cells (n_rows,), which takes over their array of values.
 
-    Spaces around cells do not count. `place` says where the cell of a row is.
+    Surrounding spaces are ignored. `place` gives the position of the cell in a row.
 
     Raises
     ------
     TableError
-        If most of the cells are numbers and others are not, or if numbers have separators of thousands.
+        If most cells are numbers but others are not, or if numbers have thousands separators.
     """
     is_read, is_missing = texts.forms >= DECIMAL, texts.forms == EMPTY
     for missing in notation.missing:
-        if not math.isnan(as_number(missing, notation.decimal)):  # others are not read as numbers
+        if not math.isnan(as_number(missing, notation.decimal)):  # other cells are not read as numbers
             is_missing |= texts.equal(missing)
     rest = np.flatnonzero(~(is_read | is_missing))
     others, counts = _stripped(texts.decoded(rest))
@@ -85,15 +85,15 @@ def typed(name: str, texts: Texts, notation: Notation, place: Callable[[int], st
 
 
 def as_texts(name: str, texts: Sequence[str], notation: Notation) -> Cells:
-    """The column of these cells as one of texts, whatever they look like."""
+    """The column of these cells as strings, whatever they look like."""
     values = np.fromiter(_stripped(texts)[0], object)
     is_missing = np.isin(values, ["", *notation.missing])
     values[is_missing] = ""
-    return Cells(name, "text", values, is_missing, "texts")
+    return Cells(name, "text", values, is_missing, "strings")
 
 
 def _stripped(cells: Sequence[str]) -> tuple[Sequence[str], "Counter[str]"]:
-    """Cells without the spaces around them, and how often each occurs."""
+    """Cells without surrounding spaces, and how often each occurs."""
     counts = Counter(cells)
     if any(text != text.strip() for text in counts):
         cells = [text.strip() for text in cells]
@@ -112,17 +112,17 @@ def _of_numbers(name: str, values: Array, is_missing: NDArray[np.bool_], are_who
 def _of_words(
     name: str, column: NDArray[Any], is_missing: NDArray[np.bool_], words: set[str], are_all: bool
 ) -> Cells:
-    """Booleans, dates or texts; `are_all` says whether there are no numbers among them."""
+    """Booleans, dates or strings; `are_all` says whether there are no numbers among them."""
     if are_all and words <= _TRUE | _FALSE:
         values = np.array([text in _TRUE for text in column])
         return Cells(name, "boolean", values, is_missing, "booleans")
     if are_all and all(map(_DATE.fullmatch, words)):
         return Cells(name, "date", column, is_missing, f"dates such as {check.shown(min(words))}")
-    return Cells(name, "text", column, is_missing, "texts")
+    return Cells(name, "text", column, is_missing, "strings")
 
 
 def as_number(text: str, decimal: str) -> float:
-    """The finite number that a cell is, or NaN."""
+    """The finite number in a cell, or NaN."""
     if decimal == ",":
         text = text.replace(".", "_").replace(",", ".")
     if "_" in text or not text.isascii():
@@ -135,7 +135,7 @@ def as_number(text: str, decimal: str) -> float:
 
 
 def _other_notation(text: str, decimal: str) -> str | None:
-    """What separates the thousands of a number, or "decimal" if it has the other decimal sign."""
+    """The thousands separator of a number, or "decimal" if it has the other decimal sign."""
     other = "." if decimal == "," else ","
     point, comma = re.escape(decimal), re.escape(other)
     for separator, called in (
@@ -151,7 +151,7 @@ def _other_notation(text: str, decimal: str) -> str | None:
 
 
 def _no_number(text: str, decimal: str, n_numbers: int, n_cells: int) -> str:
-    """What is wrong with a cell in a column of numbers, and what to do."""
+    """The problem with a cell in a column of numbers, and what to do."""
     hint = (
         f"{n_numbers} of {n_cells} cells are numbers; --na-values={shlex.quote(text)} makes this one missing"
     )
@@ -160,7 +160,7 @@ def _no_number(text: str, decimal: str, n_numbers: int, n_cells: int) -> str:
     if found == "decimal":
         hint = f"if {other!r} is the decimal sign, say --decimal {other}"
     elif found is not None:
-        hint = f"take {found}, which separates thousands, out of the numbers"
+        hint = f"remove {found}, which separates thousands, from the numbers"
         if found == repr(other) and text.count(other) == 1 and decimal not in text:
             hint += f"; if it is the decimal sign, say --decimal {other}"
     return f"must be a finite number, got {check.shown(text)}; {hint}"

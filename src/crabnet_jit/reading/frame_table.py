@@ -28,14 +28,14 @@ def frame_format(data: Bytes) -> str | None:
 def read_frame(
     source: str, data: Bytes, form: str, notation: Notation, has_header: bool, max_bytes: int
 ) -> "FrameTable":
-    """The table in a file of this format; of an Excel file, its first sheet.
+    """The table in a file of this format; for an Excel file, its first sheet.
 
     Raises
     ------
     TableError
         If the file is damaged, has no rows, or needs more than `max_bytes`.
     ImportError
-        If polars is not installed, or for Excel fastexcel.
+        If polars is not installed, or fastexcel for Excel files.
     """
     try:
         import polars
@@ -53,10 +53,10 @@ def read_frame(
     except (
         Exception,
         polars.exceptions.PanicException,
-    ) as error:  # whatever goes wrong, the cause is the file
+    ) as error:  # whatever goes wrong, the file is the cause
         raise TableError(f"{source}: the {form} file cannot be read ({error})") from None
     if not frame.width or not frame.height:
-        raise TableError(f"{source}: must have columns and rows, has {frame.width} and {frame.height}")
+        raise TableError(f"{source}: must have columns and rows, but has {frame.width} and {frame.height}")
     first_row = 2 if form == EXCEL and has_header else 1
     return FrameTable(source, frame, notation, has_header or form != EXCEL, first_row, form != EXCEL)
 
@@ -71,7 +71,7 @@ def _frame(polars: Any, stream: io.BytesIO, form: str, has_header: bool) -> Any:
 
 
 def _unpacked_size(polars: Any, data: Bytes, form: str) -> int:
-    """About as many bytes as the columns take; for Excel, what the archive says."""
+    """The approximate size of the columns in bytes; for Excel, the size that the archive states."""
     if form == EXCEL:
         return sum(member.file_size for member in zip_members(data) or ())
     frame = (polars.scan_parquet if form == _PARQUET else polars.scan_ipc)(io.BytesIO(data.data))
@@ -80,7 +80,7 @@ def _unpacked_size(polars: Any, data: Bytes, form: str) -> int:
 
 
 class FrameTable(Table):
-    """A table that is a data frame of polars."""
+    """A table in a polars data frame."""
 
     unit = "row"
 
@@ -101,13 +101,13 @@ class FrameTable(Table):
         self._frame = frame
 
     def texts(self, index: int) -> Sequence[str]:
-        """The cells of the column at this place as texts."""
+        """The cells of the column with this index as strings."""
         import polars
 
         series = self._frame.to_series(index)
         try:
             texts: list[str] = series.cast(polars.String).fill_null("").to_list()
-        except polars.exceptions.PolarsError:  # of lists
+        except polars.exceptions.PolarsError:  # a column of lists
             texts = ["" if value is None else str(value) for value in series.to_list()]
         return texts
 
@@ -146,6 +146,6 @@ class FrameTable(Table):
             cells = Cells(name, "date", values, is_missing, f"dates ({dtype})")
         else:
             raise TableError(
-                f"{self.source}: column {name!r} must be of numbers, booleans or texts, is {dtype}"
+                f"{self.source}: column {name!r} must have numbers, booleans or strings, but is {dtype}"
             )
         return replace(cells, source=self.source, unit=self.unit, lines=self.lines)

@@ -13,10 +13,10 @@ from crabnet_jit.data.table import TableError
 from crabnet_jit.reading.content import Bytes, start_of
 from crabnet_jit.reading.texts import Positions, Rows, Texts, read_texts
 
-#: Those that are looked for.
+#: The delimiters that are tried.
 DELIMITERS = ",;\t|"
-_N_TRIED = 20  # rows that have to agree on a delimiter
-_PIECE = 2**18  # bytes that are searched at once: they stay in the processor's cache
+_N_TRIED = 20  # rows that must agree on a delimiter
+_PIECE = 2**18  # bytes to search at once: they stay in the processor's cache
 _IN_NUMBERS = "+-0123456789"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -24,8 +24,8 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 class Records(NamedTuple):
     """A delimited text.
 
-    `cells` has the shape (n_columns, n_rows); `lines` are the numbers (n_rows,) of the rows' last lines. If
-    the text has no header, names are the numbers of the columns, from 1 on.
+    `cells` has the shape (n_columns, n_rows); `lines` are the numbers (n_rows,) of each row's last line.
+    Without a header, the names are the numbers of the columns, from 1 on.
     """
 
     delimiter: str
@@ -40,8 +40,7 @@ def read_records(
 ) -> Records:
     """The header and the rows of a text in UTF-8.
 
-    Without a delimiter, it is the one of the candidates that the first rows have. `point` is the decimal
-    sign.
+    If no delimiter is given, it is the candidate that the first rows have. `point` is the decimal sign.
 
     Raises
     ------
@@ -57,7 +56,7 @@ def read_records(
     header, n_first = _header(rows) if has_header else (None, 0)
     if header is None and (has_header or not len(lines)):
         needed = "a header and rows" if has_header else "rows"
-        raise TableError(f"{source}: must have {needed}, is empty")
+        raise TableError(f"{source}: must have {needed}, but is empty")
     width = len(header if header is not None else rows.split(0))
     rows, lines = rows.part(slice(n_first, None)), lines[n_first:]
     cells, counts = read_texts(rows, width, point)
@@ -65,16 +64,16 @@ def read_records(
         at = int(wrong.argmax())
         like = "the header" if has_header else "the first row"
         raise TableError(
-            f"{source}, line {lines[at]}: must have {width} columns as {like} has, has {counts[at]} "
+            f"{source}, line {lines[at]}: must have {width} columns like {like}, but has {counts[at]} "
             f"(delimiter {delimiter!r})"
         )
     if not len(lines):
-        raise TableError(f"{source}: must have rows below the header, has none")
+        raise TableError(f"{source}: must have rows below the header, but has none")
     return Records(delimiter, header or [str(k + 1) for k in range(width)], cells, lines, has_header)
 
 
 def _header(rows: Rows) -> tuple[list[str] | None, int]:
-    """The names in the first row that has one, and how many rows that takes."""
+    """The names in the first row that has any, and the number of rows up to it."""
     for k in range(len(rows.starts)):
         names = [cell.strip() for cell in rows.split(k)]
         if any(names):
@@ -83,7 +82,7 @@ def _header(rows: Rows) -> tuple[list[str] | None, int]:
 
 
 def find_delimiter(text: Bytes, candidates: str) -> str:
-    """The one by which the first rows have the same number of cells, and the most."""
+    """The delimiter that splits the first rows into the same number of cells, and into the most."""
 
     def fitness(delimiter: str) -> tuple[bool, int]:
         counts: list[int] = []
@@ -104,7 +103,7 @@ def _reader(text: Bytes, delimiter: str) -> Any:
 
 
 class _Stream(io.RawIOBase):
-    """The bytes of a text, none of which is copied before it is read."""
+    """The bytes of a text, which are only copied when they are read."""
 
     def __init__(self, text: Bytes) -> None:
         self._rest = text
@@ -113,14 +112,14 @@ class _Stream(io.RawIOBase):
         return True
 
     def readinto(self, room: Any) -> int:
-        """Put the next bytes there; how many."""
+        """Copy the next bytes into `room`; return how many."""
         part, self._rest = np.split(self._rest, [len(room)])
         room[: part.size] = part.data
         return part.size
 
 
 def _quoted_rows(source: str, text: Bytes, delimiter: str) -> tuple[Rows, Positions]:
-    """The rows of a text in which cells may be quoted, and their last lines."""
+    """The rows of a text with quoted cells, and the numbers of their last lines."""
     reader = _reader(text, delimiter)
     rows, lines = [], []
     try:
@@ -133,7 +132,7 @@ def _quoted_rows(source: str, text: Bytes, delimiter: str) -> tuple[Rows, Positi
 
 
 def _plain_rows(text: Bytes, delimiter: str) -> tuple[Rows, Positions]:
-    """The rows of a text without quotes, and their lines; empty lines are no rows."""
+    """The rows of a text without quotes, and their line numbers; empty lines are not rows."""
     if _places(text, "\r").size:
         data = text.tobytes().replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         text = np.frombuffer(data, np.uint8)
@@ -144,6 +143,6 @@ def _plain_rows(text: Bytes, delimiter: str) -> tuple[Rows, Positions]:
 
 
 def _places(text: Bytes, character: str) -> Positions:
-    """Where a character is."""
+    """The positions of a character."""
     pieces = range(0, max(text.size, 1), _PIECE)
     return np.concatenate([np.flatnonzero(text[k : k + _PIECE] == ord(character)) + k for k in pieces])

@@ -9,7 +9,7 @@ from crabnet_jit.reading.records import Records
 
 
 class TextTable(Table):
-    """A table whose cells are texts, which get their types column by column."""
+    """A table whose cells are strings; types are determined column by column."""
 
     def __init__(self, source: str, records: Records, notation: Notation) -> None:
         super().__init__(source, records.header, records.lines)
@@ -23,7 +23,7 @@ class TextTable(Table):
         self._texts = records.cells
 
     def texts(self, index: int) -> Sequence[str]:
-        """The cells of the column at this place as texts, as they are in the file."""
+        """The cells of the column with this index as strings, as they are in the file."""
         return self._texts.column(index).decoded()
 
     def _typed(self, index: int) -> Cells:

@@ -1,4 +1,4 @@
-"""Rows of a text as cells: where each is, and its number if it is one."""
+"""Rows of a text as cells: the position of each, and its value if it is a number."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -15,12 +15,12 @@ from crabnet_jit.kernels.text_entries import read_rows
 Positions = NDArray[np.intp]
 
 _NO_DELIMITER = 0xFF  # UTF-8 has no such byte
-_CHUNK = 2**17  # cells, for a thread
+_CHUNK = 2**17  # cells for one thread
 _POWERS = np.array([float(10**k) for k in range(MAX_FRACTION + 1)])
 
 
 class Rows(NamedTuple):
-    """Parts `text[start:end]` of a text in UTF-8; between cells of a row is one byte, the delimiter."""
+    """Parts `text[start:end]` of a text in UTF-8; one byte, the delimiter, separates cells of a row."""
 
     text: NDArray[np.uint8]
     starts: Positions
@@ -29,19 +29,19 @@ class Rows(NamedTuple):
 
     @classmethod
     def of(cls, rows: Sequence[str], delimiter: int = _NO_DELIMITER) -> "Rows":
-        """These rows one after another."""
+        """These rows, one after the other."""
         joined = "".join(rows)
         lengths = map(len, rows) if joined.isascii() else (len(row.encode()) for row in rows)
         bounds = np.cumsum(np.fromiter([0, *lengths], np.intp, len(rows) + 1))
         return cls(np.frombuffer(joined.encode(), np.uint8), bounds[:-1], bounds[1:], delimiter)
 
     def split(self, row: int) -> list[str]:
-        """The cells of one row as texts of Python."""
+        """The cells of one row as Python strings."""
         cells = self.text[self.starts[row] : self.ends[row]].tobytes().split(bytes([self.delimiter]))
         return [cell.decode() for cell in cells]
 
     def part(self, index: Any) -> "Rows":
-        """Some of the rows, as NumPy indexes them."""
+        """Some of the rows, indexed as in NumPy."""
         return self._replace(starts=self.starts[index], ends=self.ends[index])
 
 
@@ -55,12 +55,12 @@ class Texts:
     ----------
     text : ndarray of uint8
     before, after : ndarray of int
-        Where the separators on both sides of a cell are: the cell is `text[before + 1 : after]`.
+        The positions of the separators on both sides of a cell: the cell is `text[before + 1 : after]`.
     values : ndarray of float64
-        Numbers of a sign, or none, and digits with at most one point; else NaN. Other cells can be numbers,
-        too: with an exponent, with many digits, or with a rounding that is not certain.
+        Numbers that consist of an optional sign and digits with at most one point; NaN otherwise. Other cells
+        can also be numbers: with an exponent, with many digits, or where the rounding is not certain.
     forms : ndarray of uint8
-        OTHER, EMPTY, or of a number DECIMAL (with a point) or WHOLE.
+        OTHER, EMPTY, or, for numbers, DECIMAL (with a point) or WHOLE.
     """
 
     text: NDArray[np.uint8]
@@ -75,13 +75,13 @@ class Texts:
         return Texts(self.text, *(array[index] for array in arrays))
 
     def decoded(self, rows: Any = slice(None)) -> list[str]:
-        """The cells of a column as texts of Python: all, or those of some rows."""
+        """The cells of a column as Python strings: all, or those of some rows."""
         text = self.text.data
         starts, ends = (self.before[rows] + 1).tolist(), self.after[rows].tolist()
         return [str(text[i:k], "utf-8") for i, k in zip(starts, ends, strict=True)]
 
     def equal(self, wanted: str) -> NDArray[np.bool_]:
-        """Which of the cells of a column are this text."""
+        """Flags for the cells of a column that equal this string."""
         characters = wanted.encode()
         n = len(characters)
         are_equal: NDArray[np.bool_] = self.after - self.before == n + 1
@@ -92,7 +92,7 @@ class Texts:
 
 
 def read_texts(rows: Rows, n_columns: int, point: str) -> tuple[Texts, Positions]:
-    """The cells of rows that should have so many, and how many each has (n_rows,)."""
+    """The cells of rows that should have n_columns each, and how many each row has (n_rows,)."""
     n_rows = len(rows.starts)
     if n_columns > 1:  # so many have too few: the first of them show it, and a wide header needs no memory
         n_rows = min(n_rows, rows.text.size // (n_columns - 1) + 1)
