@@ -149,6 +149,15 @@ def least(name: str, n: int) -> int:
     return math.ceil(MUST_FLAG.get(name, 0.0) * n)
 
 
+def missed(flagged: dict[str, int], compared: dict[str, int]) -> list[str]:
+    """Changes that need not be flagged always, and were not often enough."""
+    return [
+        name
+        for name, share in MUST_FLAG.items()
+        if share < 1.0 and flagged[name] < least(name, compared[name])
+    ]
+
+
 def main() -> int:
     """Plant, compare, print the verdicts."""
     parser = argparse.ArgumentParser(
@@ -169,12 +178,7 @@ def main() -> int:
         stack.enter_context(busy_neighbour())
         for round_number in range(1, rounds + EXTRA_ROUNDS + 1):
             is_extra = round_number > rounds
-            due = [
-                name
-                for name in versions
-                if not is_extra
-                or (MUST_FLAG.get(name) != 1.0 and flagged[name] < least(name, compared[name]))
-            ]
+            due = missed(flagged, compared) if is_extra else [*versions]
             if not due:
                 break
             if round_number % ROUNDS_OF_A_BUILD == 1:

@@ -136,6 +136,28 @@ save_figure(plot_fit(net, pixels[1::2], digits[1::2]), "classes.png")
         "classes.png",
     ),
     Example(
+        "A search",
+        "Who went on from rung to rung, the best candidate in red; and the last losses over arguments: the "
+        "lighter a point, the sooner its candidate was given up.",
+        """\
+from crabnet_jit import Uniform, search
+from crabnet_jit.plotting import plot_search, save_figure
+from sklearn.datasets import make_friedman1
+
+x, y = make_friedman1(300, noise=1.0, random_state=0)
+space = {
+    "learning_rate": Uniform(1e-4, 1e-1, log=True),
+    "l2": Uniform(1e-6, 1e-1, log=True),
+    "hidden_sizes": [(8,), (16,), (32,), (8, 8), (16, 16)],
+    "activation": ["tanh", "relu", "silu"],
+    "batch_size": [16, 32, 64],
+}
+result = search(space, x, y, n_candidates=81, n_iterations=5000)
+save_figure(plot_search(result), "search.png")
+""",
+        "search.png",
+    ),
+    Example(
         "A network as a drawing",
         "Weights are shown by colour and width, and biases by the colour of the units. Crosses mark dead "
         "units: this ReLU network was trained with a learning rate that is too large.",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import benchmarks
-from benchmarks import derivatives, least_squares, noisy
+from benchmarks import derivatives, least_squares, noisy, selftest
 from benchmarks.bench_levenberg_marquardt import LevenbergMarquardt
 from benchmarks.gaussian import grid_error
 from crabnet_jit import NN
@@ -104,3 +104,21 @@ def test_derivatives_of_the_functions_are_those_of_their_values(name: str) -> No
 def test_derivatives_lower_the_error_five_times() -> None:
     without, with_them = derivatives.errors(derivatives.FUNCTIONS["gaussian"], 100, 1, n_iterations=8000)
     assert with_them < without / 5
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "n", "again"),
+    [
+        (1, 1, 1, []),
+        (0, 1, 1, ["1.05"]),
+        (1, 0, 1, []),  # that must be flagged always
+        (2, 3, 3, ["1.05"]),
+        (3, 4, 4, []),
+    ],
+)
+def test_a_small_slow_down_that_was_missed_gets_more_rounds(
+    small: int, large: int, n: int, again: list[str]
+) -> None:
+    flagged = {"1.10": large, "1.05": small, "allocating": n, "comment only": 0, "base against itself": 0}
+    assert selftest.missed(flagged, dict.fromkeys(flagged, n)) == again
+    assert selftest.least("1.05", n) <= n

@@ -17,6 +17,7 @@ import pytest
 from crabnet_jit import NN, load, save, score
 from crabnet_jit.cli.main import main
 from crabnet_jit.cli.tables import inputs_for, read_table
+from crabnet_jit.training import team, threads
 
 FAST = ["--iterations", "300", "--hidden", "8", "--learning-rate", "0.02", "--validation", "0.2"]
 
@@ -869,3 +870,26 @@ def test_what_is_no_loss_for_a_table(options: str, message: str, run: Run) -> No
     run.write("points.csv", points())
     assert_error(run.train("points.csv", *options.split(), "--save", "new.npz"), 2, message)
     assert run.files() == ["points.csv"]
+
+
+def test_threads_change_no_digit(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "usable_cores", lambda: 2)
+    monkeypatch.setattr(team, "_LEAST_PRODUCTS", 0)
+    monkeypatch.setattr(team, "_LEAST_IN_CALL", 0)
+    monkeypatch.setattr(team.Pace, "choose", lambda _: True)
+    file = run.write("data.csv", points(400))
+    for name, option in (("one", []), ("two", ["--threads", "2"]), ("auto", ["--threads", "auto"])):
+        assert run.train(file, "--batch-size", "300", "--save", f"{name}.npz", *option)[0] == 0
+    one, two, auto = (load(run.folder / f"{name}.npz").parameters for name in ("one", "two", "auto"))
+    assert np.array_equal(one, two)
+    assert np.array_equal(one, auto)
+    assert_error(run.train(file, "--threads", "0"), 2, "--threads must be", "at least 1, got 0")
+    assert_error(run.train(file, "--threads", "all"), 2, "--threads")
+
+
+def test_a_run_is_resumed_with_another_number_of_threads(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "usable_cores", lambda: 2)
+    assert run("gaussian", "--iterations", "50", "--checkpoint", "c.npz")[0] == 0
+    code, log, error = run("gaussian", "--resume", "c.npz", "--iterations", "60", "--threads", "2")
+    assert code == 0, error
+    assert "10 iterations" in error, log

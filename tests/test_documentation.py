@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -83,6 +84,13 @@ def test_the_page_about_fit_has_every_argument_and_its_default() -> None:
             assert ast.literal_eval(found[name]) == parameter.default, name
 
 
+def test_the_page_about_installing_has_every_extra_for_users() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    of_developers = {"test", "bench", "peers", "dev"}
+    rows = re.findall(r"^\| `(\w+)` \|", PAGES["docs/how_to/install.md"], re.MULTILINE)
+    assert sorted(rows) == sorted(extras.keys() - of_developers)
+
+
 def test_every_picture_has_an_example_and_those_of_its_docstring_exist() -> None:
     for name in plotting.__all__:
         text = getattr(plotting, name).__doc__
@@ -156,9 +164,11 @@ def test_snippets(blocks: list[tuple[str, str]], tmp_path: Path, monkeypatch: py
 
 
 def run_commands(text: str) -> None:
-    """Those of crabnet-jit; of the article's job, a few iterations and pictures."""
+    """Those of crabnet-jit; of the article's job, a few iterations and pictures. test_cache.py warms up."""
     for line in re.findall(r"^crabnet-jit (.*)$", text, re.MULTILINE):
         words = shlex.split(line, comments=True)
+        if words[0] == "warmup":
+            continue
         few = ["--iterations", "100", "--frames", "2"] if words[0] == "gaussian" else []
         assert crabnet_jit_command([*words, *few]) == 0, line
 
@@ -214,6 +224,16 @@ def test_the_page_says_which_seeds_of_the_article_get_stuck() -> None:
         Trainer(net, UniformSource(StandardGaussian(), rng=rng)).run(120_000)
         errors.append(float(((net.predict(points) - StandardGaussian()(points)) ** 2).mean()))
     assert 0.085 < min(errors) < max(errors) < 0.25
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_to_files_lead_somewhere(page: str) -> None:
+    for link in re.findall(r"\]\(([^)#\s]+)", (ROOT / page).read_text()):
+        assert link.startswith("https://") or (ROOT / link).is_file(), link
+
+
+def test_the_readme_is_short() -> None:
+    assert PAGES["README.md"].count("\n") <= 150
 
 
 def test_tests_that_hold_promises_exist() -> None:

@@ -52,6 +52,7 @@ from crabnet_jit import (
     History,
     Huber,
     Identity,
+    Integers,
     InvalidArgumentError,
     LeakyReLU,
     LevenbergMarquardt,
@@ -82,6 +83,7 @@ from crabnet_jit import (
     Tanh,
     TimeBudget,
     Trainer,
+    Uniform,
     UniformSource,
     check_gradients,
     diagnose,
@@ -96,6 +98,7 @@ from crabnet_jit import (
     plotting,
     save,
     score,
+    search,
     to_latex,
     to_sklearn,
     to_sympy,
@@ -117,6 +120,11 @@ class UserError(Exception):
 
 class TooLong(BaseException):
     """A call did not come back."""
+
+
+@functools.cache
+def searched() -> Any:
+    return search({"seed": [1, 2]}, X, Y, n_iterations=5)
 
 
 # ---- what is passed ----
@@ -743,6 +751,34 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
             lambda **spec: quietly(fit_many)([spec], X, Y),
             {"seed": 1, "n_iterations": 5, "learning_rate": 0.01},
         ),
+        "search": lambda: Call(
+            quietly(search),
+            {
+                "space": {"seed": [1, 2]},
+                "x": X,
+                "y": Y,
+                "n_candidates": 2,
+                "seed": 1,
+                "validation": 0.5,
+                "factor": 2,
+                "n_rungs": 2,
+                "n_threads": 1,
+                "progress": False,
+                "checkpoint_seconds": 1.0,
+                "hidden_sizes": [3],
+                "n_iterations": 5,
+            },
+        ),
+        "search, a budget": lambda: Call(
+            lambda **budget: quietly(search)({"seed": [1]}, X, Y, n_iterations=5, **budget),
+            {"budget_seconds": 0.5},
+        ),
+        "search, a space": lambda: Call(
+            lambda **space: quietly(search)(space, X, Y, n_candidates=1, n_iterations=5, hidden_sizes=[3]),
+            {"seed": [1], "learning_rate": Uniform(0.01, 0.1, log=True), "batch_size": Integers(2, 5)},
+        ),
+        "Uniform": lambda: Call(lambda **ends: Uniform(**ends).rvs(), {"low": 1, "high": 2, "log": False}),
+        "Integers": lambda: Call(lambda **ends: Integers(**ends).rvs(), {"low": 1, "high": 3, "log": True}),
         "Population": lambda: Call(lambda trainers: Population(trainers).run(1), {"trainers": [trainer()]}),
         "Ensemble": lambda: Call(lambda networks: Ensemble(networks).predict(X), {"networks": [network()]}),
         "Ensemble.calibrate": lambda: called(Ensemble([network()]), "calibrate", x=X, y=Y),
@@ -843,6 +879,9 @@ def calls(folder: Path) -> dict[str, Callable[[], Call]]:
         "plot_network": lambda: Call(
             plotting.plot_network,
             {"net": network(), "x": X, "max_units": 2, "ax": Figure().add_subplot()},
+        ),
+        "plot_search": lambda: Call(
+            plotting.plot_search, {"result": searched(), "arguments": ["seed"], "figure": Figure()}
         ),
         "rotate_surface": lambda: Call(
             functools.partial(plotting.rotate_surface, n_points=2),
@@ -1195,6 +1234,7 @@ def test_all_that_is_public_is_called() -> None:
         "LayerDiagnosis",
         "GradientCheck",
         "Fits",
+        "SearchResult",
     }
     shown |= {
         "FitHistory",

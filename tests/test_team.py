@@ -412,7 +412,7 @@ def test_bad_numbers_of_threads(value: Any) -> None:
 
 def test_more_threads_than_cores_are_reported_once_and_not_started() -> None:
     x, y = samples(300)
-    with pytest.warns(RuntimeWarning, match="n_threads=7, but this process may use 4 of the cores") as caught:
+    with pytest.warns(RuntimeWarning, match="n_threads=7, but this process may use 4 cores") as caught:
         net = fit(x, y, n_threads=7, n_iterations=20, validation=0.5)
     assert len(caught) == 1
     assert np.array_equal(net.parameters, fit(x, y, n_iterations=20, validation=0.5).parameters)

@@ -55,6 +55,9 @@ from crabnet_jit.fitting.fit import fit
 from crabnet_jit.fitting.fit_many import fit_many
 from crabnet_jit.fitting.fits import Fits
 from crabnet_jit.fitting.scores import ClassScores, Scores, score
+from crabnet_jit.fitting.search import search
+from crabnet_jit.fitting.search_result import SearchResult
+from crabnet_jit.fitting.space import Integers, Uniform
 from crabnet_jit.inspection.diagnosis import Diagnosis, LayerDiagnosis, diagnose
 from crabnet_jit.inspection.gradients import GradientCheck, check_gradients
 from crabnet_jit.network.ensemble import Ensemble
@@ -111,6 +114,7 @@ __all__ = [
     "History",
     "Huber",
     "Identity",
+    "Integers",
     "InvalidArgumentError",
     "LayerDiagnosis",
     "LeakyReLU",
@@ -133,6 +137,7 @@ __all__ = [
     "Residual",
     "Run",
     "Scores",
+    "SearchResult",
     "SiLU",
     "Sigmoid",
     "Sine",
@@ -147,6 +152,7 @@ __all__ = [
     "Target",
     "TimeBudget",
     "Trainer",
+    "Uniform",
     "UniformSource",
     "check_gradients",
     "diagnose",
@@ -160,6 +166,7 @@ __all__ = [
     "load",
     "save",
     "score",
+    "search",
     "to_latex",
     "to_sklearn",
     "to_sympy",

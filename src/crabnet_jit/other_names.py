@@ -54,7 +54,7 @@ _OTHERS = {
     "path": "file filename file_name fname",
     "resume": "checkpoint resume_from",
     "shuffle": "shuffled",
-    "factor": "gamma",
+    "factor": "gamma eta reduction_factor",
     "decay": "gamma",
     "final_rate": "eta_min min_lr",
     "warmup": "warmup_steps warmup_iterations",
@@ -66,6 +66,9 @@ _OTHERS = {
     "low": "lower minimum",
     "high": "upper maximum",
     "low and high": "bounds box limits domain",
+    "space": "param_distributions param_grid param_space search_space distributions",
+    "n_candidates": "n_trials num_samples n_configs max_evals max_trials",
+    "budget_seconds": "timeout time_limit max_time budget",
 }
 
 #: Names of values here, each with the names in SciPy, MATLAB and others for the same thing.

@@ -91,10 +91,12 @@ class Meter:
         Seconds between two updates of the bar.
     file : text file, optional
         Where to write; by default standard error.
+    what : str
+        What is counted.
     """
 
-    def __init__(self, interval: float = 0.1, file: IO[str] | None = None) -> None:
-        self._interval, self._file = interval, file
+    def __init__(self, interval: float = 0.1, file: IO[str] | None = None, what: str = "iterations") -> None:
+        self._interval, self._file, self._what = interval, file, what
         self._bar: Any = None
         self._shown: QuietFile | None = None
         self._next = self._start = 0.0
@@ -131,7 +133,7 @@ class Meter:
         rate = (done - self._began_at) / max(time.perf_counter() - self._start, 1e-9)
         left = f"{(self._total - done) / max(rate, 1e-9):.0f} s left"
         self._shown.write(
-            f"{done} of {self._total} iterations, {rate:.3g} a second, "
+            f"{done} of {self._total} {self._what}, {rate:.3g} a second, "
             f"{long}, {'stopped' if is_stopped else left}\n"
         )
 

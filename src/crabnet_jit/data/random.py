@@ -16,7 +16,7 @@ from crabnet_jit.kernels.uniform import buffer_size
 
 _U64_MAX = 2**64 - 1
 #: The streams of integer seeds, by the purpose of the draws.
-INITIAL_PARAMETERS, DROPOUT, SAMPLES = range(3)
+INITIAL_PARAMETERS, DROPOUT, SAMPLES, CANDIDATES, HELD_OUT = range(5)
 #: Draws in a stream: 2**64 blocks of 8.
 PERIOD = 2**67
 _MAX_NUMBERS = 2**48  # in one call

@@ -36,13 +36,14 @@ class Parts(NamedTuple):
     """A data set for training, and perhaps one for validation.
 
     `training_rows` and `validation_rows` are the row numbers of their samples; a validation set that the user
-    gives has none.
+    gives has none. `is_common` says whether they are the same for all fits to shared data.
     """
 
     training: Samples
     validation: Samples | None
     training_rows: NDArray[np.intp]
     validation_rows: NDArray[np.intp] = np.empty(0, np.intp)
+    is_common: bool = False
 
 
 class Targets(NamedTuple):
@@ -233,14 +234,15 @@ def set_aside(
     is_kept: NDArray[np.bool_],
     rng: StdRng,
     encoded: Callable[[Any, Any], tuple[Array, Array]],
-    shared: Shared | None = None,
+    given: Any,
 ) -> Parts:
     """The samples to train on, and those of the validation set, if one is wanted.
 
     `is_kept` has a flag for each sample that was given; `samples` are those that are kept. `encoded` converts
-    a validation set that the user gives to inputs and targets.
+    a validation set that the user gives to inputs and targets. `given` are the inputs as they were given.
     """
     inputs, targets, weights = samples
+    shared = given if isinstance(given, Shared) else None
     if validation is None:
         return once(shared, _whole, samples)
     if isinstance(validation, np.ndarray) and validation.dtype == bool:
@@ -277,7 +279,7 @@ def set_aside(
 
 def _whole(samples: Samples) -> Parts:
     """All samples, to train on."""
-    return Parts(samples, None, np.arange(len(samples[0])))
+    return Parts(samples, None, np.arange(len(samples[0])), is_common=True)
 
 
 def _apart(samples: Samples, is_aside: NDArray[np.bool_], is_kept: NDArray[np.bool_]) -> Parts:
@@ -288,7 +290,7 @@ def _apart(samples: Samples, is_aside: NDArray[np.bool_], is_kept: NDArray[np.bo
     for rows, name in ((~kept, "False"), (kept, "True")):
         if not samples[2][rows].any():
             raise check.reject("validation", f"{name} for some sample of weight above 0", f"no such {name}")
-    return _parts(samples, np.flatnonzero(~kept), np.flatnonzero(kept))
+    return _parts(samples, np.flatnonzero(~kept), np.flatnonzero(kept))._replace(is_common=True)
 
 
 def _parts(samples: Samples, train: NDArray[np.intp], aside: NDArray[np.intp]) -> Parts:

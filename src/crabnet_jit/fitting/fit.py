@@ -256,11 +256,9 @@ def fit(
         rows = schema.rows(x, net.in_features, allow_missing=schema.missing == "mean")
         return rows, targets_for(criterion, targets_of(y)[1], schema.labels).values
 
-    common = x if isinstance(x, Shared) else None
-    aside = set_aside(validation, (inputs, targets, weights), is_kept, rng, encoded, common)
-    parts = with_means(aside, net)
-    is_drawn = validation is not None and not check.is_iterable(validation)  # by this fit's own seed
-    shared = common if parts.training[0] is aside.training[0] and not is_drawn else None
+    whole = inputs, targets, weights
+    parts = with_means(set_aside(validation, whole, is_kept, rng, encoded, x), net)
+    shared = x if isinstance(x, Shared) and parts.is_common else None
     (inputs, targets, weights), validation_set = parts.training, parts.validation
     check_outputs(targets, weights, net.output_names)
     if parts.validation is not None:

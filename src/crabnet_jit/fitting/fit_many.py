@@ -1,14 +1,13 @@
 """Many networks fitted to one data set, side by side."""
 
 import contextlib
-import inspect
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-from crabnet_jit import check, other_names
+from crabnet_jit import check
 from crabnet_jit.archive import FileFormatError
 from crabnet_jit.callbacks.progress import Meter
 from crabnet_jit.data.random import as_rng
@@ -16,22 +15,18 @@ from crabnet_jit.fitting.fit import fit
 from crabnet_jit.fitting.fits import Fits
 from crabnet_jit.fitting.fits_file import Finished, check_place, identity, read_fits, write_fits
 from crabnet_jit.fitting.shared import Shared, value_key
+from crabnet_jit.fitting.specs import DEFAULTS, check_names
 from crabnet_jit.machine import memory
 from crabnet_jit.network.network import NN
 from crabnet_jit.training.population import warn_of
 from crabnet_jit.training.run import Callback, Run
 from crabnet_jit.training.threads import run_on_threads, threads_of
 
-_DEFAULTS = {
-    name: parameter.default
-    for name, parameter in inspect.signature(fit).parameters.items()
-    if name not in ("x", "y")
-}
 #: Arguments of `fit` that concern all fits together, and hints for them.
 _OF_THE_WHOLE = {
-    "callbacks": "; `progress` and `checkpoint` of fit_many are for all networks",
-    "on_check": "; `progress` of fit_many is for all networks",
-    "resume": "; `resume` of fit_many is for all networks",
+    "callbacks": "`progress` and `checkpoint` of fit_many are for all networks",
+    "on_check": "`progress` of fit_many is for all networks",
+    "resume": "`resume` of fit_many is for all networks",
 }
 _NETWORK_BYTES = 16_000  # for a network and its history, besides their numbers
 
@@ -132,24 +127,14 @@ def _checked(specs: Any, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All arguments of each fit, including defaults; those that it may not have are rejected."""
     if isinstance(specs, (Mapping, str, bytes)) or not check.is_iterable(specs):
         raise check.reject("specs", "a sequence of dicts", check.shown(specs))
-    _check_names("fit_many", options)
+    check_names("fit_many", options, _OF_THE_WHOLE)
     result = []
     for k, spec in enumerate(specs):
         if not isinstance(spec, Mapping):
             raise check.reject(f"specs[{k}]", "a dict of arguments of fit", check.shown(spec))
-        _check_names(f"specs[{k}]", spec)
-        result.append({**_DEFAULTS, **options, **spec})
+        check_names(f"specs[{k}]", spec, _OF_THE_WHOLE)
+        result.append({**DEFAULTS, **options, **spec})
     return result
-
-
-def _check_names(where: str, names: Iterable[Any]) -> None:
-    for name in names:
-        if name in _OF_THE_WHOLE:
-            raise check.InvalidArgumentError(f"{where} cannot have {name!r}{_OF_THE_WHOLE[name]}")
-        if name not in _DEFAULTS:
-            known = [key for key in _DEFAULTS if key not in _OF_THE_WHOLE]
-            hint = other_names.hint(name, known) if isinstance(name, str) else "names must be strings"
-            raise check.InvalidArgumentError(f"{where} has no argument {name!r}; {hint}")
 
 
 @contextlib.contextmanager

@@ -20,8 +20,9 @@ from crabnet_jit.network.posterior import Posterior
 from crabnet_jit.training.divergence import DivergenceError
 
 _KIND, _VERSION = "many fits", 1
+#: Arguments of `fit` that `understood` takes.
+UNDERSTOOD = "sample_weight", "loss", "handle_unknown", "missing", "start"
 _WITHOUT_EFFECT = "sample_weight", "keep_losses", "n_threads"  # on the network, or part of the data
-_DATA = "sample_weight", "loss", "handle_unknown", "missing", "start"  # the arguments of `understood`
 
 
 class Finished(NamedTuple):
@@ -144,7 +145,7 @@ def _parse(header: dict[str, Any], arrays: dict[str, Array]) -> dict[int, Finish
 
 def identity(x: Shared, y: Any, spec: Mapping[str, Any]) -> str:
     """A digest of a fit: of its data, and of all its arguments except functions."""
-    data = understood(x, y, *(spec[name] for name in _DATA))
+    data = understood(x, y, *(spec[name] for name in UNDERSTOOD))
     rest = {name: value for name, value in sorted(spec.items()) if name not in _WITHOUT_EFFECT}
     return _digest(x.once(_digest_of_data, data), *map(_text, rest.items()))
 

@@ -90,7 +90,12 @@ def score(net: Predictor, x: Any, y: Any, sample_weight: ArrayLike | None = None
     wanted = targets_for(MSE() if labels is None else loss_for("auto", y, net), y, labels)
     rows, targets = check.pairs(net.encode(x), wanted.values)
     targets = check.samples("y", targets, net.n_targets, allow_nan=True)
-    weights = weights_of(sample_weight, len(targets))
+    return scores_of(net, rows, targets, weights_of(sample_weight, len(targets)))
+
+
+def scores_of(net: Predictor, rows: Array, targets: Array, weights: Array) -> Scores | ClassScores:
+    """Those of encoded inputs, targets (n_samples, n_targets) and weights (n_samples,)."""
+    labels = net.schema.labels
     is_whole = labels is not None and net.schema.is_softmax(net.out_features)
     counted = (weights > 0) & (~np.isnan(targets).any(axis=1) if is_whole else has_known(targets))
     if not counted.any():

@@ -124,7 +124,7 @@ def with_means(parts: Parts, net: NN) -> Parts:
         return filled(inputs, means), targets, weights
 
     validation = None if parts.validation is None else complete(parts.validation)
-    return parts._replace(training=complete(parts.training), validation=validation)
+    return parts._replace(training=complete(parts.training), validation=validation, is_common=False)
 
 
 def _means(inputs: Array, weights: Array, names: list[str]) -> tuple[float, ...]:

@@ -5,6 +5,7 @@ from crabnet_jit.plotting.figures import save_figure
 from crabnet_jit.plotting.fit import plot_fit
 from crabnet_jit.plotting.history import plot_history
 from crabnet_jit.plotting.network import plot_network
+from crabnet_jit.plotting.search import plot_search
 from crabnet_jit.plotting.surface import plot_surface
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "plot_fit",
     "plot_history",
     "plot_network",
+    "plot_search",
     "plot_surface",
     "rotate_surface",
     "save_figure",

@@ -98,11 +98,13 @@ class Population:
         return [trainer.history for trainer in self.trainers]
 
 
-def warn_of(errors: dict[int, Any], what: str, stacklevel: int) -> None:
-    """Warn of members that have diverged, if there are any."""
+def warn_of(errors: dict[int, Any], what: str, stacklevel: int, happened: str = "diverged") -> None:
+    """Warn of members that have diverged, or to which something else has happened, if there are any."""
     if not errors:
         return
     first, error = next(iter(errors.items()))
     places = ", ".join(map(str, [*errors][:_MAX_TOLD])) + (", …" if len(errors) > _MAX_TOLD else "")
-    message = f"{counted(len(errors), what)} diverged, see `errors`: at {places}; the one at {first}: {error}"
+    message = (
+        f"{counted(len(errors), what)} {happened}, see `errors`: at {places}; the one at {first}: {error}"
+    )
     warnings.warn(message, RuntimeWarning, stacklevel=stacklevel)
