@@ -40,7 +40,7 @@ _PLACES = {
     "exchange.scikit_learn": "from_sklearn to_sklearn",
     "fitting.fit": "fit",
     "fitting.fit_many": "fit_many",
-    "fitting.fits": "Fits",
+    "fitting.fits": "ClusterError Fits",
     "fitting.scores": "ClassScores Scores score",
     "fitting.search": "search",
     "fitting.search_result": "SearchResult",

@@ -49,7 +49,7 @@ def plot_search(
 
     Notes
     -----
-    .. image:: /docs/pictures/search.png
+    .. image:: /pictures/search.png
 
     Examples
     --------
