@@ -112,8 +112,8 @@ def search(
     Raises
     ------
     InvalidArgumentError
-        For wrong arguments, before anything runs; if all of the first 20 candidates are wrong; and
-        after the first rung, if one fit takes longer than the budget.
+        For arguments that are wrong, before anything runs; if all of the first 20 candidates are wrong; and
+        after the second rung, if one fit takes longer than the budget.
     FloatingPointError
         If all candidates diverge.
     FileFormatError
@@ -300,15 +300,17 @@ class _Search:
             if row["identity"] != self._identity(candidate):
                 raise FileFormatError(f"{path} belongs to another space or other data: candidate {k} differs")
             candidates.append(candidate)
-        self._halving.restore(candidates, saved.rung)
+        self._halving.restore(candidates, saved.rung, saved.first, saved.began)
         return saved.seconds
 
     def save(self, path: Path, clock: Clock) -> None:
         """Write the checkpoint, or warn that it cannot be written."""
         candidates = [*self._halving.candidates]
         rows = rows_of(candidates, self._identity)
+        halving = self._halving
         try:
-            write_search(path, SavedSearch(self._plan, self._halving.rung, clock.used, rows))
+            saved = SavedSearch(self._plan, halving.rung, halving.first, halving.began, clock.used, rows)
+            write_search(path, saved)
         except OSError as error:
             warnings.warn(f"no checkpoint of the search: {error}", RuntimeWarning, stacklevel=6)
 
