@@ -1,6 +1,7 @@
-"""Successive halving: candidates are drawn, and those with the least loss go on, rung by rung.
+"""Successive halving: candidates are drawn, and those with the lowest loss go on, rung by rung.
 
-A rung is a share of a candidate's iterations. This module decides who goes on, and knows no threads.
+A rung is a share of a candidate's iterations. This module decides which go on, and does not deal with
+threads.
 """
 
 import bisect
@@ -20,20 +21,20 @@ _N_FITS = 2  # whole ones, for which there must be time to draw new candidates a
 
 @dataclasses.dataclass
 class Candidate:
-    """Arguments that a search tries, and what has become of them.
+    """Arguments that a search tries, and their results so far.
 
     Attributes
     ----------
     k : int
         Its number.
     arguments : dict
-        Those that were drawn.
+        The arguments that were drawn.
     losses : list of float
-        At the end of each rung that it has reached.
+        The loss at the end of each rung that it has reached.
     stage : Stage or None
-        The last one.
+        The last stage.
     seconds : float
-        What all its stages took.
+        The time of all its stages.
     """
 
     k: int
@@ -44,7 +45,7 @@ class Candidate:
 
     @property
     def loss(self) -> float:
-        """The last one; infinite without one."""
+        """The last loss; infinite if there is none."""
         return math.inf if self.stage is None else self.stage.loss
 
     @property
@@ -58,21 +59,21 @@ class Candidate:
         return self.stage is not None and self.stage.is_over
 
     def seconds_until(self, share: float) -> float:
-        """What it is likely to need to get to a share of its iterations."""
+        """The time that it is likely to need to reach a share of its iterations."""
         if self.stage is None or self.has_ended:
             return 0.0
         return max(0.0, share * self.stage.n_iterations - self.stage.iteration) * self.stage.pace
 
 
 class Clock:
-    """How much of a budget is left.
+    """The remaining budget.
 
     Parameters
     ----------
     budget : float or None
-        Seconds; None for as many as it takes.
+        Seconds; None for no limit.
     used : float
-        Of these, those of an earlier part of the search.
+        Seconds used by an earlier part of the search.
     """
 
     def __init__(self, budget: float | None, used: float = 0.0) -> None:
@@ -103,7 +104,7 @@ class Halving:
     n_candidates : int or None
         How many to draw; None for as many as there is time for.
     factor, n_rungs : int
-        Each rung is longer by this factor than the one before; the last one is a whole fit.
+        Each rung is longer than the one before by this factor; the last one is a whole fit.
 
     Attributes
     ----------
@@ -131,13 +132,13 @@ class Halving:
 
     @property
     def n_planned(self) -> int:
-        """How many rungs all candidates together have, without a budget of time."""
+        """The number of rungs of all candidates together, without a time budget."""
         n = self._n_candidates or 0
         return n + sum(self._n_to_promote(n, rung) for rung in range(1, self.n_rungs))
 
     @property
     def n_done(self) -> int:
-        """Of these, those that are done."""
+        """The number of these that are done."""
         return sum(len(one.losses) + one.is_out for one in self.candidates)
 
     def _n_to_promote(self, n: int, rung: int) -> int:
@@ -145,7 +146,7 @@ class Halving:
         return max(1, n // int(self._factor**rung))
 
     def share(self, rung: int) -> float:
-        """Of its iterations, those that a candidate has done at the end of a rung."""
+        """The share of its iterations that a candidate has done at the end of a rung."""
         return float(self._factor) ** (rung - self.n_rungs + 1)
 
     def go(self, runner: Runner, clock: Clock, watch: Callable[[], object]) -> None:
@@ -170,12 +171,12 @@ class Halving:
         return True
 
     def best(self) -> Candidate | None:
-        """The one with the least loss, of those that can go on."""
+        """The candidate with the lowest loss among those that can go on."""
         able = [one for one in self.candidates if one.stage is not None and one.stage.saved is not None]
         return min(able, key=lambda one: (one.loss, one.k), default=None)
 
     def _forget(self) -> None:
-        """Drop the states of those that did not reach this rung, but not that of the best one."""
+        """Drop the states of candidates that did not reach this rung, except that of the best one."""
         best = self.best()
         for candidate in self.candidates:
             if len(candidate.losses) <= self.rung and candidate.stage is not None and candidate is not best:
@@ -188,7 +189,7 @@ class Halving:
             self._count(candidate)
 
     def take(self, stage: Stage) -> None:
-        """Note what has become of a member."""
+        """Record the result of a member's stage."""
         candidate = self.candidates[stage.k]
         self._ends.pop(stage.k, None)
         candidate.stage = stage
@@ -245,7 +246,7 @@ class Halving:
         return Member(candidate.k, candidate.arguments, self.share(self.rung), saved)
 
     def _has_time(self, clock: Clock, seconds: float, until: float, n_workers: int) -> bool:
-        """Whether something that needs so many seconds is likely to be done by then."""
+        """Whether work that needs this many seconds is likely to be done by `until`."""
         if clock.budget is None:
             return True
         now = clock.used
@@ -262,7 +263,7 @@ class Halving:
         return min(until, clock.budget - (1.0 - self.share(0)) * whole)
 
     def _end_of_rung(self, clock: Clock, best: Candidate) -> float:
-        """When this rung should be over, so that the best one can become whole."""
+        """When this rung should end, so that the best candidate can be completed."""
         left = clock.left()
         if left is None:
             return math.inf

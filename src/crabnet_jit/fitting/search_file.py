@@ -1,4 +1,4 @@
-"""The file from which a search goes on."""
+"""The file from which a search resumes."""
 
 from collections.abc import Callable
 from os import PathLike
@@ -20,7 +20,7 @@ _FLAGS = "is_whole", "is_over"
 
 
 class SavedSearch(NamedTuple):
-    """A search on its way.
+    """An unfinished search.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class SavedSearch(NamedTuple):
     rung, first, began : int, int, float
         As in `Halving`.
     seconds : float
-        That it has taken.
+        The time that it has taken.
     candidates : list of dict
         Each with its `identity`, `losses`, `seconds` and `stage`.
     """
@@ -61,7 +61,7 @@ def write_search(path: Path, saved: SavedSearch) -> None:
 
 
 def read_search(path: str | PathLike[str]) -> SavedSearch:
-    """What `write_search` wrote.
+    """Read what `write_search` wrote.
 
     Raises
     ------
