@@ -1,4 +1,4 @@
-"""asv: figures that do not depend on the machine's mood.
+"""asv: figures that do not depend on the machine.
 
 `python -m benchmarks.bench_invariants` checks them against the committed bounds.
 """

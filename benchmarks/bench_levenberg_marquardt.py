@@ -1,4 +1,4 @@
-"""asv: Levenberg and Marquardt's method, 2-16-16-1 on 2,048 points."""
+"""asv: the Levenberg-Marquardt method, 2-16-16-1 on 2,048 points."""
 
 import crabnet_jit
 

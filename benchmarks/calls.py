@@ -1,4 +1,4 @@
-"""What a call of a network costs in compiled code: `python -m benchmarks.calls` prints a table.
+"""The cost of calling a network in compiled code: `python -m benchmarks.calls` prints a table.
 
 A network 2-16-16-1 in float64, one point a call in a loop that Numba compiles, except where a row says
 otherwise.
@@ -16,7 +16,7 @@ from crabnet_jit import NN
 
 from .common import best_seconds, check_article, describe_machine
 
-N = 20_000  # points of a timed loop: some milliseconds
+N = 20_000  # points of a timed loop: a few milliseconds
 N_PYTHON, N_ROWS = 500, 1000
 HIDDEN = [16, 16]
 

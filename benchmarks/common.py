@@ -75,7 +75,7 @@ def random_net(hidden_sizes: list[int], out_features: int = 1, **options: Any) -
 
 
 def given_data_trainer(net: NN, batch_size: int, n_iterations: int, **options: Any) -> Trainer:
-    """A trainer on random data that is just there, compiled: `run(n_iterations)` is one call of kernels.
+    """A compiled trainer on constant random data: `run(n_iterations)` is one call of kernels.
 
     Options are those of `Trainer`.
     """
@@ -99,7 +99,7 @@ def training_arguments(
 def training_flops(hidden_sizes: list[int], batch_size: int, n_in: int = 2, n_out: int = 1) -> int:
     """Multiplications and additions in the matrix products of one training step."""
     sizes = [n_in, *hidden_sizes, n_out]
-    # forward and the weights' gradients everywhere, the inputs' gradients behind the first layer
+    # forward and the weights' gradients everywhere, the inputs' gradients after the first layer
     products = 2 * sizes[0] * sizes[1] + sum(3 * a * b for a, b in pairwise(sizes[1:]))
     return 2 * products * batch_size
 

@@ -2,8 +2,8 @@
 
 Both versions are checked out and compiled. Then two processes, one for each, take turns in the order A B B
 A, and each turn is the best of a few runs of 1 to 2 ms. The processes are started anew several times, since
-the memory layout of a process can make the same code some per cent slower. The table has the median of the
-ratios of pairs, with an interval by bootstrap over starts and pairs, and beside it the same for BASE
+the memory layout of a process can make the same code a few per cent slower. The table has the median of the
+ratios of pairs, with an interval by bootstrap over starts and pairs, and next to it the same for BASE
 against itself, the control. A job is flagged if its whole interval lies above 1.03.
 
 Without HEAD the working tree is compared, uncommitted changes included. Exit status: 0 if nothing is

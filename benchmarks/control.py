@@ -1,4 +1,4 @@
-"""What it costs to watch a run: `python -m benchmarks.control` prints ratios to a run that nobody watches.
+"""The cost of watching a run: `python -m benchmarks.control` prints ratios to a run without callbacks.
 
 The article's job. Runs take turns; each counts with its best time. Then, two trainers in two threads, and
 how long Ctrl-C has to wait in large networks.
@@ -84,7 +84,7 @@ def thread_ratio(rounds: int) -> float:
 
 
 def delays(hidden: int, batch_size: int, n: int) -> list[float]:
-    """Seconds from a signal to the KeyboardInterrupt behind `run`, at random moments."""
+    """Seconds from a signal to the KeyboardInterrupt after `run`, at random moments."""
     net = NN(2, [hidden, hidden], 1, rng=1, init="he_normal")
     trainer = Trainer(
         net, UniformSource(StandardGaussian(), batch_size=batch_size, rng=1), learning_rate=1e-9

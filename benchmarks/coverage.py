@@ -1,8 +1,8 @@
-"""Whether error bars cover what they say: `python -m benchmarks.coverage`.
+"""Whether error bars contain the share that they promise: `python -m benchmarks.coverage`.
 
 Networks are fitted to draws of Friedman's first function with `bayesian_regularization`. The table shows the
 share of new observations, and of the function's values, in their intervals of nominally 90 %: the mean over
-the draws, the least, and the largest.
+the draws, the smallest, and the largest.
 
 It needs scikit-learn: `python -m pip install -e ".[sklearn]"`.
 """

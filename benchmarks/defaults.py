@@ -1,7 +1,7 @@
 """Scores on real data of estimators as they are made, without options: `python -m benchmarks.defaults`.
 
-Five data sets that come with scikit-learn, each in the same ten folds for all estimators. They see the data
-as these are; scikit-learn's MLP also comes behind a `StandardScaler`. Scores are accuracy, or R2 for
+Five data sets that come with scikit-learn, each in the same ten folds for all estimators. They get the
+data unchanged; scikit-learn's MLP is also tried after a `StandardScaler`. Scores are accuracy, or R2 for
 diabetes, with the standard error of the mean over folds. Everything runs on one core.
 
 It needs scikit-learn: `python -m pip install -e ".[sklearn]"`.

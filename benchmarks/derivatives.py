@@ -1,4 +1,4 @@
-"""What derivatives as data cost, and what they gain: `python -m benchmarks.derivatives`.
+"""The cost and the benefit of derivatives as data: `python -m benchmarks.derivatives`.
 
 First, how long a step takes with the derivatives of both inputs and without them: 2-16-16-1, tanh, Adam,
 1,000 samples, in batches of all and of 16. Both are measured in many short turns in one process, and the

@@ -1,4 +1,4 @@
-"""Equations as data, beside PyTorch: `python -m benchmarks.equations`.
+"""Equations as data, next to PyTorch: `python -m benchmarks.equations`.
 
 A network 2-20-20-20-1 with tanh, float64, learns to solve Poisson's equation on a square (100 points, and 40
 on the boundary), and Burgers' equation (2,540 points, 80 on the boundary, 160 at the start, as in DeepXDE's
@@ -150,7 +150,7 @@ def with_crabnet_jit(problem: Problem) -> Contender:
 
 
 def with_levenberg_marquardt(problem: Problem) -> Contender:
-    """The package with its method of second order."""
+    """The package with its second-order method."""
     from crabnet_jit import NN, Objective
 
     net, other = (NN(2, HIDDEN, 1, rng=k, activation="tanh", init="glorot_uniform") for k in (1, 2))
@@ -271,7 +271,7 @@ def print_times(problems: list[Problem], rounds: int) -> None:
 
 
 def print_errors(problem: Problem, budgets: list[float]) -> None:
-    """Relative errors after so many seconds of training."""
+    """Relative errors after these seconds of training."""
     head = " | ".join(f"{budget:g} s" for budget in budgets)
     print(f"\n{problem.name}: relative error after\n\n| program | {head} |\n|---|{'---|' * len(budgets)}")
     for make in (with_crabnet_jit, with_levenberg_marquardt, with_torch):

@@ -1,6 +1,6 @@
 """What every feature costs: `python -m benchmarks.features` prints a table.
 
-A network 2-32-32-1 on batches of 32 that are given; each feature in place of the article's ReLU, plain
+A network 2-32-32-1 on batches of 32 that are given; each feature instead of the article's ReLU, plain
 gradient descent and mean squared error.
 """
 

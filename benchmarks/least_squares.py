@@ -1,8 +1,8 @@
-"""Levenberg and Marquardt's method here, in PyTorch and in SciPy, for `benchmarks.quality`.
+"""The Levenberg-Marquardt method here, in PyTorch and in SciPy, for `benchmarks.quality`.
 
 All three fit 2-16-16-1 with tanh to the article's target at the same 2,048 points of Sobol's sequence,
 scrambled by the seed, from the same parameters. PyTorch and SciPy have the Jacobian in closed form, which is
-faster than what `torch.func.jacrev` makes (1.8 ms in place of 8.6).
+faster than what `torch.func.jacrev` makes (1.8 ms instead of 8.6).
 """
 
 import time

@@ -1,7 +1,7 @@
 """Time and memory of Levenberg-Marquardt iterations: `python -m benchmarks.levenberg_marquardt`.
 
 The networks have tanh and learn the article's target, or one like it, at random points. First the parts of an
-iteration of 2-16-16-1 with 2,048 points, beside NumPy's products and factorisation of matrices of the same
+iteration of 2-16-16-1 with 2,048 points, next to NumPy's products and factorisation of matrices of the same
 sizes; then iterations of other networks; then one with 100,000 samples, with the memory of the process before
 and after it. Everything runs on one core. `benchmarks.quality` prints what errors are reached in what time.
 """

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from .peers.__main__ import use_one_core
 
 HIDDEN = (16, 16)
-L2 = 0.01  # beside early stopping
+L2 = 0.01  # together with early stopping
 L2_ALONE = 0.02
 NOISE = {"friedman1": 1.0, "friedman2": 125.0, "friedman3": 0.1}
 DATA = ("diabetes", *NOISE)

@@ -1,4 +1,4 @@
-"""How long pictures take, beside the training that they show: `python -m benchmarks.pictures`.
+"""How long pictures take, next to the training that they show: `python -m benchmarks.pictures`.
 
 The article's run with snapshots; pictures take turns, and each counts with its best time.
 """

@@ -1,7 +1,7 @@
 """Many networks at once: `python -m benchmarks.populations`.
 
 Networks 2-8-8-1 with ReLU learn 2,000 samples of the article's target, in batches of 16, by plain gradient
-descent: microseconds for each network and iteration, all that `fit_many` does included. Beside it, where they
+descent: microseconds for each network and iteration, including all of `fit_many`. Next to it, where they
 are installed, JAX with vmap and PyTorch with batched products, which train all networks in step; their
 samples are drawn, and nothing is counted but the iterations. At the end, the memory of 10,000 networks.
 """

@@ -7,7 +7,7 @@ error is the mean square over a grid of 101 x 101 points. Drawing samples is in 
 compiling are not.
 
 Besides, the project runs the article's own configuration, and L-BFGS on a fixed sample if SciPy is there.
-scikit-learn has no SiLU and takes tanh, and starts from its own parameters. Levenberg and Marquardt's method
+scikit-learn has no SiLU and takes tanh, and starts from its own parameters. The Levenberg-Marquardt method
 runs here, in PyTorch and in SciPy, also on a fixed sample and with tanh (least_squares.py).
 """
 
@@ -40,7 +40,7 @@ def rates(n_iterations: int) -> Any:
     """The learning rate of every iteration, that of `crabnet_jit.Cosine`."""
     from crabnet_jit import Cosine  # after the number of threads is set
 
-    top = 0.02 if n_iterations <= 50_000 else 0.01  # long runs get further with small steps
+    top = 0.02 if n_iterations <= 50_000 else 0.01  # long runs reach lower errors with small steps
     return Cosine(top, n_iterations, warmup=min(WARMUP, n_iterations // 10))(np.arange(n_iterations))
 
 

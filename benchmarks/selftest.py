@@ -4,8 +4,8 @@ In a scratch clone it plants changes on top of the newest commit and lets `bench
 while another process computes on one of the cores. Slow-downs of 1.10 must be flagged 20 times of 20 and
 those of 1.05 15 times of 20, an allocation in the loop always, and a changed comment, or a version compared
 with itself, never. If 1.05 was flagged too rarely, which may be bad luck after few rounds, it gets up to
-three more. The slow-downs are calibrated first, while nothing else runs: before every step, so many
-parameters are updated by nothing as are needed. Exits with 1 if too many verdicts are wrong.
+three more. The slow-downs are calibrated first, while nothing else runs: before every step, as many
+parameters as needed are updated by nothing. Exits with 1 if too many verdicts are wrong.
 """
 
 import argparse
@@ -52,7 +52,7 @@ ROUNDS_OF_A_BUILD = 5  # then all is compiled anew
 
 
 def slower(n: int) -> dict[str, str]:
-    """So many parameters updated before every step, by nothing."""
+    """Update this many parameters by nothing before every step."""
     return {UPDATE: f"    _update_nothing(parameters, gradients, {n})\n" + UPDATE}
 
 
@@ -77,7 +77,7 @@ def plant(clone: Path, name: str, changes: dict[str, str], base: str) -> str:
 
 
 class Plantation:
-    """Planted versions beside the base, each in a worktree with machine code of its own."""
+    """Planted versions next to the base, each in a worktree with machine code of its own."""
 
     def __init__(self, scratch: Path, stack: contextlib.ExitStack) -> None:
         self._scratch, self._stack = scratch, stack

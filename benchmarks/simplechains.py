@@ -161,7 +161,7 @@ def run_alone(name: str, epochs: int) -> Result | str:
 
 
 def use_cores(n: int) -> None:
-    """Keep this process to so many cores."""
+    """Limit this process to this many cores."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-n:])
 

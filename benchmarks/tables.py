@@ -1,4 +1,4 @@
-"""Reading tables beside pandas, and `describe` over its start: `python -m benchmarks.tables` prints both."""
+"""Reading tables next to pandas, and `describe` over its start: `python -m benchmarks.tables` prints both."""
 
 import argparse
 import subprocess
@@ -57,7 +57,7 @@ def describe(path: Path) -> None:
 
 
 def least(functions: list[Callable[[], None]], rounds: int) -> list[float]:
-    """The least seconds of each, measured in turns; the first round does not count."""
+    """The shortest time of each, measured in turns; the first round does not count."""
     times: list[list[float]] = [[] for _ in functions]
     for k in range(rounds + 1):
         for function, taken in zip(functions, times, strict=True):
@@ -69,7 +69,7 @@ def least(functions: list[Callable[[], None]], rounds: int) -> list[float]:
 
 
 def main() -> None:
-    """Measure in turns, print the least."""
+    """Measure in turns, print the shortest times."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="of each (default 7)")
     rounds = parser.parse_args().rounds

@@ -59,7 +59,7 @@ def measured() -> tuple[float, float]:
 def step_seconds(
     one: float, n_threads: int, batch_size: int, n_bytes: int, meeting: float, line: float
 ) -> float:
-    """Of a step that one thread takes so many seconds for, with so many bytes of parameters."""
+    """Seconds of a step on n_threads that takes one thread `one` seconds, with n_bytes of parameters."""
     if n_threads == 1:
         return one
     n_groups = -(-batch_size // (GROUP * PANEL))

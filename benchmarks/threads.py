@@ -3,8 +3,8 @@
 Microseconds of a training step on one thread and on several, by plain gradient descent on given data, and
 how many times as fast several are; then the most that the machine gives: as many separate trainings at
 once, each on a thread of its own. All are measured in turns; a ratio is the median of those of the turns.
-Beside it, where it is installed, PyTorch with as many threads. Then an iteration of Levenberg-Marquardt; and,
-with --seconds, the same beside other programs that compute.
+PyTorch, if installed, runs with as many threads. Then an iteration of Levenberg-Marquardt; and,
+with --seconds, the same while other programs compute.
 """
 
 import argparse
@@ -46,7 +46,7 @@ class Case(NamedTuple):
 
 
 FEW = [Case((64, 64), 1024), Case((8, 8), 1000), Case((256, 256), 1024, "float32"), Case((32, 16), 10_000)]
-BUSY = FEW[0]  # beside other programs
+BUSY = FEW[0]  # while other programs compute
 
 
 def trainer(case: Case, n_threads: int) -> Trainer:
@@ -144,7 +144,7 @@ def others(n: int) -> Iterator[None]:
 
 
 def beside_others(n_others: int, n_threads: int, seconds: float) -> float:
-    """How many times as long several threads take as one, beside other programs, for so many seconds each."""
+    """How many times as long several threads take as one, while others compute, for some seconds each."""
     alone, together = (trainer(BUSY, n) for n in (1, n_threads))
     steps = dict.fromkeys((alone, together), 0)
     with others(n_others):
@@ -192,7 +192,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=15, help="of each measurement (default 15)")
     parser.add_argument("--quick", action="store_true", help="only a few rows")
     parser.add_argument(
-        "--seconds", type=float, default=0.0, help="of runs beside other programs (default 0)"
+        "--seconds", type=float, default=0.0, help="of runs next to other programs (default 0)"
     )
     options = parser.parse_args()
     n = options.threads
@@ -207,8 +207,8 @@ def main() -> None:
         print(f"| {job} | {1e3 * one:.2f} | {gain:.2f} |", flush=True)
     for n_others in (2, 4) if options.seconds > 0 else ():
         ratio = beside_others(n_others, n, options.seconds)
-        beside = f"{BUSY}, batch {BUSY.batch_size:,}, beside {n_others} other programs"
-        print(f"\n{beside}: {ratio:.2f} times the time of one thread")
+        case = f"{BUSY}, batch {BUSY.batch_size:,}, next to {n_others} other programs"
+        print(f"\n{case}: {ratio:.2f} times the time of one thread")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Networks in plain NumPy with numbers of more digits: what compiled code and exported files are held to."""
+"""Networks in plain NumPy with more digits: the truth for compiled code and exported files."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -106,7 +106,7 @@ class Case(NamedTuple):
 
 
 def _make_classifier(net: NN) -> None:
-    """Make it one: of several classes, of two, or of labels that hold or not."""
+    """Make it a classifier: with several classes, with two, or with labels that apply or not."""
     n_out = net.out_features
     task = "classification" if n_out != 2 else "multilabel"
     net.schema = Schema(labels=Labels(np.arange(max(n_out, 2))), task=task)

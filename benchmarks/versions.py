@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class CannotMeasureError(Exception):
-    """There is nothing to say about the speed, and why."""
+    """The speed cannot be compared; the message says why."""
 
 
 class Version(NamedTuple):

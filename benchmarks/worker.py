@@ -4,9 +4,9 @@
 
     ["names"]                {"names": the jobs of the file}
     ["make", NAME]           {"result": what the job's first step returns}
-    ["calls", NAME, SECONDS] {"calls": how many calls take about so long}
+    ["calls", NAME, SECONDS] {"calls": how many calls take about this long}
     ["counts"]               {"counts": what the file's COUNTS gives, figures by name}
-    ["time", NAME, N, RUNS]  {"seconds": the best of so many runs of N calls, for one call}
+    ["time", NAME, N, RUNS]  {"seconds": the time of one call, in the best of RUNS runs of N calls}
 
 An exception is answered by {"error": its last line}. The file imports nothing of the project, so the version
 under test is whatever PYTHONPATH leads to.

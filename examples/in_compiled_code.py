@@ -74,4 +74,4 @@ lowest = minimize(
 x, y = lowest.x
 print(f"minimum {lowest.fun:.2f} at ({x:.1f}, {y:.1f}) after {lowest.nit} steps")
 if not net.is_inside(lowest.x[None])[0]:
-    print("which lies outside of what the network has seen")
+    print("which is outside the data that the network has seen")

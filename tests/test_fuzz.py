@@ -1230,6 +1230,7 @@ def test_all_that_is_public_is_called() -> None:
         "Target",
         "Scores",
         "ClassScores",
+        "ClusterError",
         "Diagnosis",
         "LayerDiagnosis",
         "GradientCheck",

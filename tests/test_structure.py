@@ -84,6 +84,7 @@ ONE_PLACE = [
     ("exchange", ("onnx", "safetensors", "sympy", "torch")),
     ("cli", ("argparse", "shtab")),
     ("reading", ("polars", "fastexcel")),
+    ("fitting", ("dask", "distributed", "cloudpickle", "locket")),
 ]
 
 

@@ -40,7 +40,7 @@ _PLACES = {
     "exchange.scikit_learn": "from_sklearn to_sklearn",
     "fitting.fit": "fit",
     "fitting.fit_many": "fit_many",
-    "fitting.fits": "Fits",
+    "fitting.fits": "ClusterError Fits",
     "fitting.scores": "ClassScores Scores score",
     "fitting.search": "search",
     "fitting.search_result": "SearchResult",
@@ -63,7 +63,7 @@ _PLACES = {
     "warming": "warmup",
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names.split()}
-__all__ = sorted(_MODULES)  # noqa: PLE0605  # it is a list of texts, but ruff follows no calls
+__all__ = sorted(_MODULES)  # noqa: PLE0605  # it is a list of strings, but ruff does not follow calls
 
 
 def __getattr__(name: str) -> Any:

@@ -53,7 +53,7 @@ from crabnet_jit.exchange.safetensors_files import from_safetensors
 from crabnet_jit.exchange.scikit_learn import from_sklearn, to_sklearn
 from crabnet_jit.fitting.fit import fit
 from crabnet_jit.fitting.fit_many import fit_many
-from crabnet_jit.fitting.fits import Fits
+from crabnet_jit.fitting.fits import ClusterError, Fits
 from crabnet_jit.fitting.scores import ClassScores, Scores, score
 from crabnet_jit.fitting.search import search
 from crabnet_jit.fitting.search_result import SearchResult
@@ -95,6 +95,7 @@ __all__ = [
     "Callback",
     "Checkpoint",
     "ClassScores",
+    "ClusterError",
     "Constant",
     "Cosine",
     "CrossEntropy",

@@ -158,7 +158,7 @@ class EarlyStopping(Callback):
 
 
 class TimeBudget(Callback):
-    """Stop a run after some seconds, between two chunks: at most some milliseconds or an iteration late.
+    """Stop a run after some seconds, between two chunks: at most a few milliseconds or an iteration late.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Files given in place of another: a table instead of a network, or a network instead of a table."""
+"""Files in the wrong place: a table instead of a network, or a network instead of a table."""
 
 import argparse
 import shlex

@@ -48,7 +48,7 @@ def from_onnx(path: str | PathLike[str]) -> NN:
     ------
     FileFormatError
         If the file is damaged or something else, or if the model is not such a chain: the error names the
-        operator. Also if no standardisation in float64 is exactly equivalent to the constants.
+        operator. The same if no standardisation in float64 is exactly equivalent to the constants.
     OSError
         If the file cannot be read.
     ImportError

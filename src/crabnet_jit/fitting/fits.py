@@ -1,9 +1,21 @@
-"""The result of `fit_many`: networks, and the errors of those that diverged."""
+"""The result of `fit_many`: networks, and the errors of those that diverged; the error of a cluster."""
 
 from collections.abc import Iterable
 
 from crabnet_jit.network.network import NN
 from crabnet_jit.summary import counted, summary
+
+
+class ClusterError(RuntimeError):
+    """A cluster could not do what it was asked for.
+
+    Attributes
+    ----------
+    fits : Fits or None
+        What `fit_many` had by then, with None in place of each network that was not finished.
+    """
+
+    fits: "Fits | None" = None
 
 
 class Fits(list[NN | None]):

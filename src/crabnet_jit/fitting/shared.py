@@ -25,6 +25,9 @@ class Shared:
         self._results: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
         self._alone = threading.RLock()
 
+    def __reduce__(self) -> Any:
+        return Shared, (self.x,)  # another process makes the results anew
+
     def once(self, function: Callable[..., T], *arguments: Any) -> T:
         """The result of a function for these arguments; neither these nor the result may change."""
         key = (function, *map(value_key, arguments))

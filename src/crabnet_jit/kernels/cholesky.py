@@ -5,8 +5,7 @@ follow one another. The size is a whole number of panels; only the lower triangl
 
 The factorisation goes from panel to panel. From each panel it subtracts sums of products of rows of L, which
 earlier panels hold; tiles take eight columns at a time. Then it factorises the square on the diagonal,
-and multiplies the rows below it by U, the transposed inverse of that factor. U is stored in place of the
-square.
+and multiplies the rows below it by U, the transposed inverse of that factor. U replaces the square in memory.
 """
 
 import math

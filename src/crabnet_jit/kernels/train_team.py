@@ -146,9 +146,9 @@ def _add(x: Flat, add: bool, y: Flat, first: Number, last: Number) -> None:
 
 @kernel
 def _add_kept(team: Team, kept: Matrix, n_groups: Number, gradients: Flat) -> None:
-    """Add the kept gradients of so many groups, but for those of the first thread's, in their order.
+    """Add the kept gradients of n_groups, except those of the first thread's, in order.
 
-    Of two threads it is the leader's work, which has kept them all; more threads share the parameters.
+    With two threads, the leader does this, which has kept them all; more threads share the parameters.
     """
     _, of_first = share(0, team.n, n_groups, 1)
     first, last = share(team.me, team.n, gradients.size, _LINE)

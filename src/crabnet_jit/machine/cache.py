@@ -16,6 +16,7 @@ import os
 import pickle
 import pkgutil
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -131,6 +132,21 @@ def _modules(package: str, path: Any) -> Iterator[tuple[str, bytes]]:
             yield from _modules(name, spec.submodule_search_locations)
 
 
+class _Preferred:
+    folder: Path | None = None
+
+
+def prefer_folder(folder: Path) -> None:
+    """Keep kernels in this folder, unless the user has named one, or some are already in use.
+
+    It must be this user's own, since machine code is taken from there.
+    """
+    status = folder.stat()
+    is_own = not hasattr(os, "getuid") or (status.st_uid == os.getuid() and not status.st_mode & stat.S_IWOTH)
+    if is_own and not cache_directory.cache_info().currsize:
+        _Preferred.folder = folder
+
+
 @functools.cache
 def cache_directory() -> Path | None:
     """The folder for this process."""
@@ -142,7 +158,7 @@ def find_directory() -> Path | None:
     version = fingerprint()
     if version is None:
         return None
-    root = Path(config.CACHE_DIR or user_cache_dir("crabnet_jit", False))
+    root = Path(config.CACHE_DIR or _Preferred.folder or user_cache_dir("crabnet_jit", False))
     directory = root / f"crabnet_jit-{version}"
     try:
         if not directory.is_dir():

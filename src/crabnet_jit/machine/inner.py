@@ -4,8 +4,8 @@ Numba optimises every compiled function as a library of its own, turns it into m
 optimises it again inside each of its callers. For a kernel that is always inlined, the first two steps are
 wasted, 1.4 s of a cold start. Only the entry points are optimised here, with all that they contain.
 
-This uses `pipeline_class`, Numba's hook for other compilers, for our own kernels only: functions of users and
-of other packages are compiled as usual. If a version of Numba lacks what this needs, so are our kernels.
+This uses `pipeline_class`, Numba's hook for other compilers, for our own kernels only: those of users and of
+other packages are compiled as usual. If a version of Numba lacks what this needs, so are our kernels.
 """
 
 from typing import Any

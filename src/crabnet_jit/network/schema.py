@@ -225,7 +225,7 @@ def filled(rows: Array, means: Sequence[float]) -> Array:
 
 
 def different_texts(name: str, texts: Any, count: int | None = None) -> list[str]:
-    """A list of distinct strings, none of them empty; of so many, if `count` is given."""
+    """A list of distinct strings, none of them empty; `count` is their number, if given."""
     allowed = f"a list of {'' if count is None else f'{count} '}distinct strings, none of them empty"
     if not isinstance(texts, list):
         raise check.reject(name, allowed, check.shown(texts))

@@ -28,7 +28,7 @@ _PIECE = 2**20  # bytes read at once
 _START = 4096  # bytes that tell what a file is
 _NO_ASCII = 128
 
-#: How packed files begin and end, what they are called, and what unpacks them.
+#: How packed files begin and end, their names, and what unpacks them.
 _PACKED: list[tuple[re.Pattern[bytes], str, str, Callable[[IO[bytes]], Any]]] = [
     (re.compile(b"\x1f\x8b"), ".gz", "gzip", lambda stream: gzip.GzipFile(fileobj=stream)),
     (re.compile(b"BZh[1-9](1AY&SY|\x17rE8P\x90)"), ".bz2", "bzip2", bz2.BZ2File),
@@ -36,7 +36,7 @@ _PACKED: list[tuple[re.Pattern[bytes], str, str, Callable[[IO[bytes]], Any]]] = 
 ]
 _DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
-#: How files begin that are no tables, or none that can be read.
+#: How files begin that are not tables, or that cannot be read.
 _OTHERS = [
     (re.compile(b"\x93NUMPY"), "a NumPy array (.npy)"),
     (re.compile(b"\x89PNG|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|II\\*\0|MM\0\\*", re.DOTALL), "a picture"),

@@ -199,7 +199,7 @@ class Callback:
     ----------
     every : int or None
         It is called when the iterations done are a multiple of this; if None, after every chunk, which takes
-        some milliseconds.
+        a few milliseconds.
     called_at : int or None
         The iterations done when it was last called.
     """

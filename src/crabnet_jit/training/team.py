@@ -24,9 +24,9 @@ _NAME = "crabnet_jit team"  # of its threads
 
 
 def team_for(n_threads: int, n_parts: int, n_products: int, n_in_call: int) -> "Team | None":
-    """A team of so many threads, if a computation of so many parts gains by it.
+    """A team of n_threads, if a computation with n_parts becomes faster with it.
 
-    It has so many products, and one call of a kernel has so many in all its computations.
+    The computation has n_products, and all computations in one call of a kernel have n_in_call.
     """
     n = min(n_threads, n_parts)
     is_long = n_products >= _LEAST_PRODUCTS and n_in_call >= _LEAST_IN_CALL
@@ -34,9 +34,9 @@ def team_for(n_threads: int, n_parts: int, n_products: int, n_in_call: int) -> "
 
 
 class Pace:
-    """Which of two ways is faster at the moment, together or alone: now and then the other one is tried.
+    """Finds which is faster at the moment, together or alone: now and then, it tries the other one.
 
-    Where other programs need the cores, a team may be slower than one thread.
+    If other programs need the cores, a team may be slower than one thread.
     """
 
     def __init__(self) -> None:
@@ -49,15 +49,15 @@ class Pace:
         return self._seconds[self._is_together] < math.inf and time.perf_counter() >= self._next_trial
 
     def trial_size(self) -> float:
-        """How much work of that to come is to be measured by itself; infinity if none is."""
+        """How much of the coming work should be measured separately; infinity if none."""
         return max(1.0, _TRIAL_SECONDS / self._seconds[self._is_together]) if self._is_trial() else math.inf
 
     def choose(self) -> bool:
-        """Whether the next work is to be done together."""
+        """Whether to do the next work together."""
         return self._is_together != self._is_trial()
 
     def note(self, together: bool, n: int, seconds: float) -> None:
-        """Take note of how long so much work took."""
+        """Record how long this amount of work took."""
         work, duration = self._measured[together]
         work, duration = work + n, duration + seconds
         is_enough = work > 0 and duration >= 0.5 * _TRIAL_SECONDS

@@ -39,7 +39,7 @@ class TeamRun:
 
     @classmethod
     def of(cls, n_threads: int, net: NN, n_panels: int, compiled: Compiled, n_calls: int) -> "TeamRun | None":
-        """For batches of so many panels, so many of them in a call; None if one thread is faster."""
+        """A run for n_calls batches of n_panels in each call; None if one thread is faster."""
         if n_threads == 1 or not compiled.can_be_shared:
             return None
         n_groups, n_products = -(-n_panels // GROUP), 3 * n_panels * PANEL * net.parameters.size
@@ -47,7 +47,7 @@ class TeamRun:
         return None if team is None else cls(team, net, n_panels, compiled)
 
     def trial_size(self) -> float:
-        """How many of the iterations to come are to be a run of their own."""
+        """How many of the coming iterations should be run separately."""
         return self._team.trial_size()
 
     def train(

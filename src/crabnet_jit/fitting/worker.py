@@ -1,0 +1,251 @@
+"""What runs on the workers of a Dask cluster: a task is a call of `work`.
+
+Members are computed one after the other, each with one thread; a worker computes as many tasks side by side
+as it has threads. What all members of a job share reaches a worker once, as an `Outfit`.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cloudpickle
+import llvmlite.binding
+import locket
+import numba
+from distributed import WorkerPlugin, get_worker
+
+import crabnet_jit
+from crabnet_jit.fitting.member import Members, Travelled
+from crabnet_jit.fitting.parcels import Parcels
+from crabnet_jit.machine.cache import cache_directory, prefer_folder
+from crabnet_jit.machine.signals import Flag, Stopped, new_flag, set_flag, stoppable
+
+_LOCK_SECONDS = 300.0  # another process of this machine may compile for so long, and may then hang
+_running: dict[str, Flag] = {}  # tasks of this process, by their keys
+_compiled: set[Any] = set()  # kinds of members for which this process has machine code
+_compiling = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Outfit:
+    """What a worker has for all members of a job.
+
+    Attributes
+    ----------
+    shared
+        What the function that is called with each member needs.
+    parcels : Parcels
+        How members and results travel.
+    versions : dict of str
+        Those of the client, which the worker must have, too.
+    """
+
+    shared: Any
+    parcels: Parcels
+    versions: Mapping[str, str]
+
+
+class Done(NamedTuple):
+    """What a task gives.
+
+    Attributes
+    ----------
+    results : bytes
+        A parcel with a list: results of the first members. Others were left for want of time.
+    seconds : float
+        What they took.
+    error : bytes, optional
+        A parcel with what the next member raised.
+    """
+
+    results: bytes
+    seconds: float
+    error: bytes | None
+
+
+class Report(NamedTuple):
+    """What a client has to know of a worker.
+
+    Attributes
+    ----------
+    versions : dict of str
+        Versions of packages.
+    memory_limit : int or None
+        In bytes; None for no limit.
+    processor : str
+        Its kind; networks have the same bits on processors of one kind.
+    refused : dict of str
+        Why this worker cannot have some things, by the names of these.
+    """
+
+    versions: Mapping[str, str]
+    memory_limit: int | None
+    processor: str
+    refused: Mapping[str, str]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides over the bits of a result."""
+    return {"crabnet_jit": crabnet_jit.__version__, "numba": numba.__version__}
+
+
+def report(things: Mapping[str, bytes], dask_worker: Any) -> Report:
+    """What this worker is, and whether it can have these pickled things."""
+    refused = {}
+    for name, thing in things.items():
+        try:
+            cloudpickle.loads(thing)
+        except Exception as error:  # whatever an import raises
+            refused[name] = f"{type(error).__name__}: {error}"
+    features = llvmlite.binding.get_host_cpu_features().flatten()
+    processor = f"{llvmlite.binding.get_host_cpu_name()} {features}"
+    return Report(versions(), dask_worker.memory_manager.memory_limit or None, processor, refused)
+
+
+def unpacked(outfit: bytes) -> Outfit:
+    """The first task of a job; the others take its result."""
+    result: Outfit = cloudpickle.loads(outfit)
+    return result
+
+
+def received(outfit: Outfit) -> None:
+    """A task that lets a worker have the outfit."""
+
+
+@dataclass(frozen=True)
+class Function:
+    """What is called with all that members share, and a member.
+
+    Attributes
+    ----------
+    call : callable
+        Gives the result.
+    prepare : callable
+        Called before, to compile kernels; its time does not count.
+    """
+
+    call: Callable[[Any, Any], Any]
+    prepare: Callable[[Any, Any], object]
+
+
+def work(
+    outfit: Outfit, function: Function, members: bytes, seconds: float
+) -> Done | tuple[str, dict[str, str]]:
+    """Call a function with each member of a parcel, until time is up, but at least one.
+
+    If the client does not need the task any more, it ends at once. If its versions are other ones, the result
+    is the address and versions of this worker.
+    """
+    if outfit.versions != versions():
+        return get_worker().address, versions()
+    results: list[Any] = []
+    used, failure = 0.0, None
+    with contextlib.suppress(Stopped), _stoppable_task():
+        for member in outfit.parcels.unpack(members):
+            try:
+                function.prepare(outfit.shared, member)
+                start = time.perf_counter()
+                results.append(function.call(outfit.shared, member))
+                used += time.perf_counter() - start
+            except Exception as error:
+                failure = _packed_error(outfit.parcels, error)
+                break
+            if used > seconds:
+                break
+    return Done(outfit.parcels.pack(results), used, failure)
+
+
+def _packed_error(parcels: Parcels, error: Exception) -> bytes:
+    """The error, or what it says if it cannot travel."""
+    try:
+        packed = parcels.pack(error)
+        parcels.unpack(packed)
+    except Exception:
+        return parcels.pack(RuntimeError("\n".join([repr(error), *getattr(error, "__notes__", [])])))
+    return packed
+
+
+@contextlib.contextmanager
+def _stoppable_task() -> Iterator[None]:
+    """A block that ends with `Stopped` when its task is not needed any more."""
+    key = get_worker().get_current_task()
+    flag = _running[key] = new_flag()
+    try:
+        with stoppable(flag):
+            yield
+    finally:
+        del _running[key]
+
+
+class Helper(WorkerPlugin):
+    """Lets tasks of a job end when nobody needs them, and kernels lie on the machine of the worker.
+
+    Parameters
+    ----------
+    job : str
+        What the keys of its tasks begin with.
+    """
+
+    def __init__(self, job: str) -> None:
+        self._job = job
+
+    def setup(self, worker: Any) -> None:
+        """Called when a worker joins, before it gets a task."""
+        prefer_folder(Path(worker.local_directory).parent)
+
+    def transition(self, key: Any, start: str, finish: str, **_: Any) -> None:
+        """Called when anything happens to a task; if it is released, nobody needs it any more."""
+        if finish == "released" and key in _running:
+            set_flag(_running[key])
+
+    def teardown(self, worker: Any) -> None:
+        """Called when the worker ends, or the job."""
+        for key, flag in [*_running.items()]:
+            if key.startswith(self._job):
+                set_flag(flag)
+
+
+def _compile(shared: Members, member: tuple[int, Mapping[str, Any]]) -> None:
+    """Compile the kernels of a fit, which one process of this machine does for all."""
+    _, own = member
+    spec = {**shared.options, **own}
+    kind = spec["batch_size"], *((name, _kind(value)) for name, value in spec.items())
+    if kind in _compiled:
+        return
+    with _compiling, _alone_on_this_machine():
+        if kind not in _compiled:
+            with contextlib.suppress(Exception):  # the fit itself will raise it
+                shared.fit({**own, "n_iterations": 1})
+            _compiled.add(kind)
+
+
+def _fit(shared: Members, member: tuple[int, Mapping[str, Any]]) -> Travelled:
+    return Travelled.of(shared.outcome(*member))
+
+
+#: Fits a spec; a member is its place and its arguments.
+FIT = Function(_fit, _compile)
+
+
+def _kind(value: Any) -> Any:
+    """The same for values that need the same kernels."""
+    if isinstance(value, (int, float)):
+        return value != 0
+    if isinstance(value, (tuple, list)):
+        return tuple({_kind(item): None for item in value[:100]})
+    return value if isinstance(value, str) else type(value)
+
+
+@contextlib.contextmanager
+def _alone_on_this_machine() -> Iterator[None]:
+    """A block that one process after the other enters, of those with the same folder of kernels."""
+    folder = cache_directory()
+    with contextlib.ExitStack() as stack:
+        if folder is not None:
+            with contextlib.suppress(OSError, locket.LockError):
+                stack.enter_context(locket.lock_file(str(folder / "compiling.lock"), timeout=_LOCK_SECONDS))
+        yield
