@@ -19,7 +19,8 @@ from crabnet_jit.training.threads import are_tasks_running
 _LEAST_PRODUCTS = 2**18  # between two meetings, about 10 us: otherwise they cost what the team gains …
 _LEAST_IN_CALL = 2**22  # … and in one call, about 0.2 ms: waking the other threads takes 50 us
 _TRIAL_SECONDS = 0.005
-_TRIALS_SHARE = 0.02  # of the time
+# Of the time for trials; but there is one in these seconds, unless it would take more than the last share.
+_TRIALS_SHARE, _MOST_SECONDS, _MOST_SHARE = 0.02, 1.5, 0.1
 _NAME = "crabnet_jit team"  # of its threads
 
 
@@ -68,7 +69,8 @@ class Pace:
         self._seconds[together] = new if old == math.inf else 0.5 * (old + new)
         if together != self._is_together:
             self._is_together = self._seconds[True] <= self._seconds[False]
-            self._next_trial = time.perf_counter() + duration / _TRIALS_SHARE
+            pause = max(duration / _MOST_SHARE, min(duration / _TRIALS_SHARE, _MOST_SECONDS))
+            self._next_trial = time.perf_counter() + pause
 
 
 class Team:
