@@ -147,7 +147,7 @@ class Team:
 
 
 def _work(tasks: "SimpleQueue[Any]", results: "SimpleQueue[Any]", flags: Any) -> None:
-    """The loop of a helping thread; it has no reference to its team, which may end."""
+    """The loop of a helping thread; it has no reference to its team, so the team can be freed."""
     while (task := tasks.get()) is not None:
         error = None
         try:
