@@ -253,41 +253,17 @@ def long_specs(n: int, n_iterations: int = 100_000) -> list[dict[str, Any]]:
     return [{"seed": k, "n_iterations": n_iterations + k, "keep_losses": 0} for k in range(n)]
 
 
-def kill_workers(client: Client, n: int, seconds: tuple[float, float], seed: int) -> threading.Thread:
-    """Kill workers now and then, in another thread."""
-    rng, killed = random.Random(seed), threading.Event()
-
-    def kill() -> None:
-        for _ in range(n):
-            time.sleep(rng.uniform(*seconds))
-            until(lambda: len(client.nthreads()) > 0, 60.0)
-            with contextlib.suppress(ProcessLookupError, ValueError, IndexError, OSError):
-                os.kill(rng.choice(pids(client)), signal.SIGKILL)
-        killed.set()
-
-    thread = threading.Thread(target=kill)
-    thread.start()
-    return thread
-
-
 def test_a_worker_dies_and_another_one_comes() -> None:
     specs = long_specs(30, 30_000)
+
+    def kill() -> None:
+        time.sleep(1.0)
+        os.kill(pids(client)[0], signal.SIGKILL)  # Dask starts another one
+
     with cluster(2) as client:
-        killer = kill_workers(client, 1, (1.0, 1.0), seed=1)
+        killer = threading.Thread(target=kill)
+        killer.start()
         fits = fit_many(specs, X, Y, cluster=client, hidden_sizes=(4,))
-        killer.join()
-        client.cluster.scale(3)
-        assert_all_same(fits, fit_many(specs, X, Y, hidden_sizes=(4,)))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-def test_twenty_workers_are_killed_and_each_network_is_there_once(seed: int) -> None:
-    specs = long_specs(150, 200_000)
-    with cluster(3) as client:
-        killer = kill_workers(client, 20, (0.3, 2.5), seed)
-        fits = fit_many(specs, X, Y, cluster=client, hidden_sizes=(4,))
-        assert killer.is_alive()  # all along
         killer.join()
     assert_all_same(fits, fit_many(specs, X, Y, hidden_sizes=(4,)))
 
@@ -379,6 +355,28 @@ def test_a_scheduler_that_goes_away_leaves_the_results_so_far(by_hand: ByHand, t
     assert 2 < len(done) < len(specs)
     assert [*read_fits(file)] == done
     assert_same(fits[done[0]], fit(X, Y, **specs[done[0]]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_twenty_workers_are_killed_and_each_network_is_there_once(by_hand: ByHand, seed: int) -> None:
+    specs, rng = long_specs(30, 30_000), random.Random(seed)
+    wanted = fit_many(specs, X, Y, hidden_sizes=(4,))
+    workers = [by_hand.add_worker() for _ in range(3)]
+
+    def kill() -> None:
+        for _ in range(20):
+            time.sleep(rng.uniform(0.3, 2.5))
+            workers.pop(rng.randrange(len(workers))).kill()
+            workers.append(by_hand.add_worker())
+
+    with by_hand.client() as client:
+        client.wait_for_workers(1)
+        killer = threading.Thread(target=kill)
+        killer.start()
+        while killer.is_alive():
+            assert_all_same(fit_many(specs, X, Y, cluster=client, hidden_sizes=(4,)), wanted)
+        killer.join()
 
 
 def test_a_worker_that_comes_late_takes_over(by_hand: ByHand) -> None:

@@ -81,12 +81,11 @@ class Job:
     def __enter__(self) -> "Job":
         with _explaining(self.client):
             end = time.monotonic() + _PATIENCE_SECONDS
-            while not self.client.nthreads():
+            while not (found := self._reports()):
                 if time.monotonic() > end:
                     message = f"the cluster had no worker for {_PATIENCE_SECONDS:.0f} s"
                     raise ClusterError(f"{message}; `dask worker` starts one")
                 time.sleep(_WAIT_SECONDS)
-            found = self.client.run(report, self._pickled, on_error="return")
             check_workers(found, len(self._outfit))
             for tries_left in reversed(range(_MAX_TRIES)):
                 try:
@@ -96,6 +95,11 @@ class Job:
                     if not tries_left:
                         raise
         return self
+
+    def _reports(self) -> dict[str, Any]:
+        """Of workers that have not died meanwhile, by their addresses; or their errors."""
+        found = self.client.run(report, self._pickled, on_error="return")
+        return {address: one for address, one in found.items() if not isinstance(one, OSError)}
 
     def __exit__(self, *_: object) -> None:
         self.forget()

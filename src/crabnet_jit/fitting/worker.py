@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import cloudpickle
-import llvmlite.binding
 import locket
 import numba
 from distributed import WorkerPlugin, get_worker
@@ -76,15 +75,12 @@ class Report(NamedTuple):
         Versions of packages.
     memory_limit : int or None
         In bytes; None for no limit.
-    processor : str
-        Its kind; networks have the same bits on processors of one kind.
     refused : dict of str
         Why this worker cannot have some things, by the names of these.
     """
 
     versions: Mapping[str, str]
     memory_limit: int | None
-    processor: str
     refused: Mapping[str, str]
 
 
@@ -101,9 +97,7 @@ def report(things: Mapping[str, bytes], dask_worker: Any) -> Report:
             cloudpickle.loads(thing)
         except Exception as error:  # whatever an import raises
             refused[name] = f"{type(error).__name__}: {error}"
-    features = llvmlite.binding.get_host_cpu_features().flatten()
-    processor = f"{llvmlite.binding.get_host_cpu_name()} {features}"
-    return Report(versions(), dask_worker.memory_manager.memory_limit or None, processor, refused)
+    return Report(versions(), dask_worker.memory_manager.memory_limit or None, refused)
 
 
 def unpacked(outfit: bytes) -> Outfit:
