@@ -133,7 +133,7 @@ def second_order(job: Job, n_threads: int, turns: int) -> tuple[float, float]:
 
 @contextlib.contextmanager
 def others(n: int) -> Iterator[None]:
-    """A block in which so many other programs compute."""
+    """A block in which this many other programs compute."""
     running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n)]
     try:
         yield

@@ -69,7 +69,7 @@ def fit_many(
         At least 1; "auto" is the number of cores that this process may use, by its affinity and control
         groups. More than that gives a warning.
     cluster : distributed.Client, optional
-        Of a Dask cluster, whose workers fit the networks in place of threads here; needs
+        Of a Dask cluster, whose workers fit the networks instead of threads here; needs
         `crabnet-jit[dask]`. Workers may die and join meanwhile. Functions of your
         own travel by cloudpickle.
     progress : bool, default False

@@ -12,7 +12,7 @@ class ClusterError(RuntimeError):
     Attributes
     ----------
     fits : Fits or None
-        What `fit_many` had by then, with None in place of each network that was not finished.
+        What `fit_many` had by then, with None instead of each network that was not finished.
     """
 
     fits: "Fits | None" = None
