@@ -480,7 +480,7 @@ def _add_search(search: Parser) -> None:
     search.add_argument(
         "--progress",
         action=argparse.BooleanOptionalAction,
-        help="show how far it is on standard error; by default only if that is a terminal",
+        help="show the progress on standard error; by default only if that is a terminal",
     )
 
 
