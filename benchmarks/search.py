@@ -1,8 +1,8 @@
 """Successive halving compared with random search: `python -m benchmarks.search`.
 
 Both are `crabnet_jit.search` with the same space, data, seeds, threads and seconds; random search has one
-rung (`n_rungs=1`), so it fits each candidate whole. They draw the same candidates in the same order, and the
-same fifth of the training samples is used to choose among them. Losses are those of the best network on
+rung (`n_rungs=1`), so it fits each candidate completely. They draw the same candidates in the same order, and
+the same fifth of the training samples is used to choose among them. Losses are those of the best network on
 samples that were not used to choose it: for scikit-learn's digits the mean cross entropy of 597 images, for
 Friedman's first function the mean squared error over the variance, of 2,000 new samples. There, all samples
 have normal noise of standard deviation 1, so the function itself would have about 0.04. Each seed draws or

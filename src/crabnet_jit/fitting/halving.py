@@ -125,8 +125,8 @@ class Halving:
             self.n_rungs -= 1
         self.candidates: list[Candidate] = []
         self.rung, self.first, self.began = 0, 0, 0.0
-        self._ends: dict[int, float] = {}  # when those at work are likely to be done
-        # Of those that have done the first rung, in order: what it took, and what whole fits would take.
+        self._ends: dict[int, float] = {}  # when running candidates are likely to be done
+        # For those that have done the first rung, in order: its time, and the time of a whole fit.
         self._seconds: list[float] = []
         self._costs: list[float] = []
 
@@ -150,7 +150,7 @@ class Halving:
         return float(self._factor) ** (rung - self.n_rungs + 1)
 
     def go(self, runner: Runner, clock: Clock, watch: Callable[[], object]) -> None:
-        """Go on until the end of the last rung, or of the time."""
+        """Go on until the last rung or the time ends."""
         while self.rung < self.n_rungs or self._begins_again(clock, runner.n_workers):
             members = self._draw if self.rung == 0 else self._promote
             self._ends.clear()
@@ -162,7 +162,7 @@ class Halving:
                 self._check_budget(clock)
 
     def _begins_again(self, clock: Clock, n_workers: int) -> bool:
-        """Begin at the first rung, if there is time for some whole fits more, and there are candidates."""
+        """Begin at the first rung, if there are candidates and time for some more whole fits."""
         left = clock.left()
         needed = _N_FITS * _typical(self._costs, n_workers)
         if left is None or left <= needed or needed == 0.0 or len(self.candidates) == self._n_candidates:
@@ -221,7 +221,7 @@ class Halving:
                 yield self._member(self.candidates[k])
 
     def _promote(self, clock: Clock, n_workers: int) -> Iterator[Member]:
-        """The best of the rung before."""
+        """The best candidates of the previous rung."""
         drawn = self.candidates[self.first :]
         ranked = [one for one in drawn if len(one.losses) >= self.rung and not one.is_out]
         ranked.sort(key=lambda one: (one.losses[self.rung - 1], one.k))
@@ -254,7 +254,7 @@ class Halving:
         return now < clock.budget and now + max(seconds, (busy + seconds) / n_workers) <= until
 
     def _time_to_draw(self, clock: Clock, n_workers: int) -> float:
-        """When the first rung should be over: one fit at least needs the time to be whole."""
+        """When the first rung should end: at least one fit needs time to be completed."""
         if clock.budget is None:
             return math.inf
         added = [1.0] + [1.0 - 1.0 / self._factor] * (self.n_rungs - 1)  # work of each rung
@@ -271,7 +271,10 @@ class Halving:
         return clock.used + min(left / (self.n_rungs - self.rung), left - later)
 
     def _check_budget(self, clock: Clock) -> None:
-        """Refuse a budget in which no fit can be whole; what has run twice has not compiled the last time."""
+        """Raise an error if no fit can be completed in the budget.
+
+        A stage that has run twice did not compile the second time.
+        """
         stages = [one.stage for one in self.candidates if one.stage is not None and one.stage.error is None]
         if clock.budget is None or not stages:
             return
@@ -285,5 +288,5 @@ class Halving:
 
 
 def _typical(ordered: list[float], n_workers: int) -> float:
-    """A quarter of the numbers are below it; 0 as long as they are few: the first ones may have compiled."""
+    """The lower quartile of the numbers; 0 while they are few, since the first ones may have compiled."""
     return ordered[(len(ordered) - 1) // 4] if len(ordered) > 2 * n_workers + 2 else 0.0

@@ -16,7 +16,7 @@ from crabnet_jit.machine.meeting import Team as Flags
 from crabnet_jit.machine.signals import held
 from crabnet_jit.training.threads import are_tasks_running
 
-_LEAST_PRODUCTS = 2**18  # between two meetings, about 10 us: otherwise these cost what the team gains …
+_LEAST_PRODUCTS = 2**18  # between two meetings, about 10 us: otherwise they cost what the team gains …
 _LEAST_IN_CALL = 2**22  # … and in one call, about 0.2 ms: waking the other threads takes 50 us
 _TRIAL_SECONDS = 0.005
 # Of the time for trials; but there is one in these seconds, unless it would take more than the last share.
@@ -153,7 +153,7 @@ class Team:
 
 
 def _work(tasks: "SimpleQueue[Any]", results: "SimpleQueue[Any]", flags: Any) -> None:
-    """The loop of a helping thread; it has no reference to its team, which may end."""
+    """The loop of a helping thread; it has no reference to its team, so the team can be freed."""
     while (task := tasks.get()) is not None:
         error = None
         try:
