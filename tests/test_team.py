@@ -280,6 +280,24 @@ def test_ctrl_c_stops_all_threads_between_two_iterations(hidden: list[int], batc
     assert np.array_equal(trainer.net.parameters, other.net.parameters)
 
 
+@pytest.mark.usefixtures("always")
+def test_ctrl_c_waits_until_the_work_of_all_threads_is_done() -> None:
+    done: list[int] = []
+
+    def lead() -> None:
+        signal.raise_signal(signal.SIGINT)
+        done.append(0)
+
+    def help_at(place: int) -> None:
+        time.sleep(0.05)
+        done.append(place)
+
+    crew = team.Team(3)
+    with pytest.raises(KeyboardInterrupt):
+        crew.run(1, lead, lead, help_at)
+    assert sorted(done) == [0, 1, 2]
+
+
 @pytest.fixture
 def answered() -> Iterator[list[int]]:
     """The numbers of signals that a handler of Ctrl-C has answered, which raises nothing."""
