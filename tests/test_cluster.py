@@ -29,6 +29,7 @@ from crabnet_jit import (
     StdRng,
     fit,
     fit_many,
+    search,
 )
 from crabnet_jit.fitting import cluster as clusters
 from crabnet_jit.fitting import travelling
@@ -164,6 +165,24 @@ def test_threads_of_this_process_can_be_the_workers() -> None:
     specs = [{"seed": seed} for seed in range(20)]
     with cluster(processes=False) as one:
         assert_all_same(fit_many(specs, X, Y, cluster=one, **SHARED), fit_many(specs, X, Y, **SHARED))
+
+
+def test_a_search_finds_the_same_on_a_cluster(client: Client) -> None:
+    space = {
+        "learning_rate": [0.001, 0.003, 0.01, 0.03],
+        "hidden_sizes": [(2,), (4,), (8, 8)],
+        "activation": [CustomActivation(lambda z: z * z, lambda z: 2 * z), "tanh"],
+    }
+    found = [
+        search(space, X, Y, n_iterations=900, n_candidates=18, cluster=where) for where in (client, None)
+    ]
+    (there, here) = found
+    assert there.best_arguments == here.best_arguments
+    assert there.best_network.parameters.tobytes() == here.best_network.parameters.tobytes()
+    for row, other in zip(there.table, here.table, strict=True):
+        assert {**row, "seconds": 0} == {**other, "seconds": 0}
+    with pytest.raises(InvalidArgumentError, match=r"cluster must be a distributed\.Client, got 3"):
+        search(space, X, Y, n_iterations=900, cluster=3)
 
 
 def test_nothing_is_left_on_the_cluster(client: Client) -> None:

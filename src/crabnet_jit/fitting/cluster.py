@@ -192,12 +192,43 @@ class Job:
         ClusterError
             If the scheduler has gone, a worker has other versions, or members are lost again and again.
         """
-        run = _Run(self, function, members, costs, take, names)
+        run = _Run(self, function, take, names)
+        for member, cost in zip(members, costs, strict=True):
+            run.add(member, cost)
+        self._go(run, lambda: None, watch)
+
+    def run_as_they_come(
+        self,
+        function: Function,
+        members: Iterator[Any],
+        take: Callable[[int, Any], object],
+        watch: Callable[[], object],
+        names: Callable[[int], str],
+    ) -> None:
+        """As `run`, but the next member is asked for when a core is free."""
+        run = _Run(self, function, take, names)
+
+        def ask() -> None:
+            while self.is_sent and run.n_going < self.n_cores and (member := next(members, None)) is not None:
+                run.add(member, 1.0)
+
+        self._go(run, ask, watch, at_least_once=True)
+
+    def _go(
+        self,
+        run: "_Run",
+        ask: Callable[[], object],
+        watch: Callable[[], object],
+        *,
+        at_least_once: bool = False,
+    ) -> None:
         with Interruptible() as interruptible:
             try:
-                while run.is_going:
+                while run.n_going or at_least_once:
                     self.look()
                     interruptible.hold()
+                    ask()
+                    at_least_once = at_least_once and not self.is_sent
                     run.submit()
                     has_come = run.receive()
                     watch()
@@ -212,28 +243,30 @@ class _Run:
     """Members of which some wait, and others are on their way."""
 
     def __init__(
-        self,
-        job: Job,
-        function: Function,
-        members: Sequence[Any],
-        costs: Sequence[float],
-        take: Callable[[int, Any], object],
-        names: Callable[[int], str],
+        self, job: Job, function: Function, take: Callable[[int, Any], object], names: Callable[[int], str]
     ) -> None:
         self._job, self._function, self._take, self._names = job, function, take, names
-        self._members, self._costs = members, costs
-        self._cost_waiting = sum(costs)
-        self._waiting = deque(range(len(members)))
+        self._members: list[Any] = []
+        self._costs: list[float] = []
+        self._cost_waiting = 0.0
+        self._waiting = deque[int]()
         self._flying: dict[str, tuple[Any, list[int]]] = {}  # futures and their members, by keys
         self._arrivals = as_completed([], loop=job.client.loop, with_results=True, raise_errors=False)
         self._tries: Counter[int] = Counter()
         self._n_losses = 0  # since a result came
         self._cost = self._seconds = 0.0  # of what is done: as guessed, and as measured
 
+    def add(self, member: Any, cost: float) -> None:
+        """Let another member wait."""
+        self._waiting.append(len(self._members))
+        self._members.append(member)
+        self._costs.append(cost)
+        self._cost_waiting += cost
+
     @property
-    def is_going(self) -> bool:
-        """Whether there is something to wait for."""
-        return bool(self._waiting or self._flying)
+    def n_going(self) -> int:
+        """Members to wait for, those of a task counted as one."""
+        return len(self._waiting) + len(self._flying)
 
     def submit(self) -> None:
         """Keep the workers busy."""
