@@ -1,8 +1,8 @@
 """Many networks on a Dask cluster: `python -m benchmarks.cluster`, about 5 minutes.
 
-The job of `benchmarks.populations`, on a warm cluster of processes on this machine and on threads of
-`fit_many`, in turns, on the same cores; then what a task, a network and a megabyte cost. From these figures
-follows a model, which is no measurement, of a million networks on 1,000 cores.
+The job of `benchmarks.populations` runs on a warm cluster of processes on this machine and on threads of
+`fit_many`, in turns, on the same cores. Then the costs of a task, a network and a megabyte are measured. A
+model, which is not a measurement, computes a million networks on 1,000 cores from them.
 """
 
 import argparse
@@ -37,7 +37,7 @@ class Costs(NamedTuple):
 
 @contextmanager
 def warm_cluster(n_cores: int) -> Iterator[Any]:
-    """A process for each core, which have compiled what is needed."""
+    """A process for each core; all have compiled what is needed."""
     from distributed import Client, LocalCluster
 
     options: dict[str, Any] = {"threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": ":0"}
@@ -58,7 +58,7 @@ def seconds_of(n_networks: int, n_iterations: int, **where: Any) -> float:
 
 
 def size(shared: Any, member: int) -> int:
-    """What tasks do whose costs are measured: nothing that takes time."""
+    """The function of tasks whose costs are measured; it takes almost no time."""
     return len(shared) + member
 
 

@@ -56,14 +56,14 @@ else:
 
     @jit.kernel
     def fill_groups(stream: Any, ahead: Any, draws: Any) -> None:
-        """With the parts of a place."""
+        """The same, called with the parts of a stream."""
         chacha.fill_groups(stream.key, stream.number, stream.group + ahead, draws)
 
     @jit.kernel
     def fill_uniform(
         stream: Any, bits: Any, scale: Any, low: Any, n_samples: Any, draws: Any, x: Any
     ) -> None:
-        """With the parts of a place."""
+        """The same, called with the parts of a stream."""
         key, number, group, skip = stream.key, stream.number, stream.group, stream.skip
         uniform.fill_uniform(key, number, group, skip, bits, scale, low, n_samples, draws, x)
 

@@ -1,9 +1,9 @@
-"""Successive halving beside random search: `python -m benchmarks.search`.
+"""Successive halving compared with random search: `python -m benchmarks.search`.
 
 Both are `crabnet_jit.search` with the same space, data, seeds, threads and seconds; random search has one
-rung (`n_rungs=1`), so it fits each candidate whole. They draw the same candidates in the same order, and the
-same fifth of the samples for training chooses among them. Losses are those of the best network on samples
-that no candidate was chosen by: for scikit-learn's digits the mean cross entropy of 597 images, for
+rung (`n_rungs=1`), so it fits each candidate completely. They draw the same candidates in the same order, and
+the same fifth of the training samples is used to choose among them. Losses are those of the best network on
+samples that were not used to choose it: for scikit-learn's digits the mean cross entropy of 597 images, for
 Friedman's first function the mean squared error over the variance, of 2,000 new samples. There, all samples
 have normal noise of standard deviation 1, so the function itself would have about 0.04. Each seed draws or
 splits anew.
@@ -55,7 +55,7 @@ def load(data: str, seed: int) -> Split:
 
 
 def space() -> dict[str, Any]:
-    """What one would try who knows little of the data."""
+    """What someone would try who knows little about the data."""
     from crabnet_jit import Uniform
 
     widths = 8, 16, 32, 64
@@ -70,7 +70,7 @@ def space() -> dict[str, Any]:
 
 
 def loss_of(net: Any, split: Split) -> float:
-    """On the samples that no candidate was chosen by."""
+    """The loss on samples that were not used to choose a candidate."""
     from crabnet_jit import score
 
     scores = score(net, split.x_test, split.y_test)
@@ -78,7 +78,7 @@ def loss_of(net: Any, split: Split) -> float:
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Ends between which the median lies with a probability of at least `LEVEL`."""
+    """Bounds between which the median lies with a probability of at least `LEVEL`."""
     ordered, n = sorted(values), len(values)
     k = 0
     while k < n // 2 and 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n <= 1 - LEVEL:

@@ -1,10 +1,10 @@
 """Threads within a batch: `python -m benchmarks.threads`.
 
-Microseconds of a training step on one thread and on several, by plain gradient descent on given data, and
-how many times as fast several are; then the most that the machine gives: as many separate trainings at
-once, each on a thread of its own. All are measured in turns; a ratio is the median of those of the turns.
-PyTorch, if installed, runs with as many threads. Then an iteration of Levenberg-Marquardt; and,
-with --seconds, the same while other programs compute.
+It measures the microseconds of a training step (plain gradient descent on given data) on one thread and on
+several, and their ratio; then the most that the machine can give: as many separate trainings at once, each on
+its own thread. All are measured in turns; a ratio is the median over the turns. PyTorch, if installed, runs
+with as many threads. Next comes an iteration of Levenberg-Marquardt, and, with --seconds, the same while
+other programs compute.
 """
 
 import argparse
@@ -133,7 +133,7 @@ def second_order(job: Job, n_threads: int, turns: int) -> tuple[float, float]:
 
 @contextlib.contextmanager
 def others(n: int) -> Iterator[None]:
-    """A block in which so many other programs compute."""
+    """A block in which this many other programs compute."""
     running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n)]
     try:
         yield

@@ -55,7 +55,7 @@ def _is_linked_or_title(node: nodes.Node | None) -> bool:
 
 
 def drop_citations(_: Sphinx, document: nodes.document) -> None:
-    """Leave citations out of the tables of names: they belong to the pages of these."""
+    """Leave citations out of the tables of names: they belong to the names' own pages."""
     for table in document.findall(autosummary_table):
         citations = [xref for xref in table.findall(pending_xref) if xref["refdomain"] == "citation"]
         for citation in citations:

@@ -359,7 +359,7 @@ def test_train_draws_the_fit(n_inputs: int, n_outputs: int, ending: str) -> None
     assert_done(plain)
     assert_done(result)
     assert plain.out == result.out == ""
-    told = [[text for text in r.err.splitlines() if "compiling" not in text] for r in (plain, result)]
+    told = [[text for text in r.err.splitlines() if "compilation" not in text] for r in (plain, result)]
     assert told[0] == told[1]
     assert Path("plain.npz").read_bytes() == Path("net.npz").read_bytes()
     assert files() == [f"F.{ending}", "data.csv", "net.npz", "plain.npz"]
@@ -718,7 +718,7 @@ def test_a_run_that_can_not_be_gone_on_with_draws_nothing() -> None:
         ("P.png --kind fit", "--data must be given for --kind fit"),
         ("P.png --inputs in0,q", "--inputs must be one of in0, in1, got 'q'"),
         ("P.png --inputs in0", "inputs must be"),
-        ("P.png --inputs in0,in0", "inputs must be two different"),
+        ("P.png --inputs in0,in0", "inputs must be two distinct"),
         ("P.png --output q", "--output must be one of out0, got 'q'"),
         ("P.png --output in0", "--output must be one of out0, got 'in0'"),
         ("P.png --target gauss", "--target must be one of gaussian, got 'gauss'"),

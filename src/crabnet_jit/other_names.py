@@ -118,11 +118,14 @@ OPTIONS = {
     "standardize": "no_standardize",
     "early_stopping": "patience",
     "level": "interval",
+    "budget_seconds": "budget",
+    "n_candidates": "candidates",
     "n_threads": "threads",
 }
 #: Commands, each with the names that people may try.
 _COMMANDS = {
     "crabnet-jit fit": "train training learn run",
+    "crabnet-jit search": "tune sweep hyperopt optimize optimise",
     "crabnet-jit predict": "eval evaluate test score infer inference prediction",
     "crabnet-jit plot": "draw show picture visualize visualise",
     "crabnet-jit export": "convert save",

@@ -29,6 +29,11 @@ COMMANDS = {
         "Scores go to standard error, in the units of the outputs: root mean squared error, mean absolute "
         "error and R2. The learning rate rises for a tenth of the iterations and falls as a cosine.",
     ),
+    "search": (
+        "find widths, rates and other options that suit a CSV file",
+        "Tries many networks, by successive halving: those with the least loss on rows that are set aside go "
+        "on. Ctrl-C ends it with the result so far.",
+    ),
     "predict": (
         "predict the outputs for the rows of a CSV file",
         "Writes its columns, and one column NAME_predicted for each output.",

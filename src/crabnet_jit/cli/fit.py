@@ -59,10 +59,10 @@ def fit(options: argparse.Namespace) -> None:
     if both := set(options.outputs).intersection(options.inputs):
         raise check.reject("--outputs", "columns that are not inputs", min(both))
     table = read_table(options.file, reading_of(options))
-    about_missing = _missing(table, options)
-    x, y = table.select(options.inputs), _outputs(table, options.outputs)
-    loss, about_task = _loss(options, [table.column(name) for name in options.outputs])
-    weights = _weights(table, options.weights)
+    about_missing = missing_values(table, options)
+    x, y = table.select(options.inputs), outputs_of(table, options.outputs)
+    loss, about_task = loss_of(options, [table.column(name) for name in options.outputs])
+    weights = weights_of(table, options.weights)
     pictures = Pictures(options)
     watch = Watch(options, pictures.callbacks)
     start = time.perf_counter()
@@ -109,7 +109,7 @@ def fit(options: argparse.Namespace) -> None:
         if rows.size > 0:
             shown = rows
             of_rows = None if weights is None else weights[rows]
-            _say_scores(what, net.output_names, score(net, x.take(rows), y.take(rows), of_rows))
+            say_scores(what, net.output_names, score(net, x.take(rows), y.take(rows), of_rows))
     if 0 < history.validation_rows.size < _FEW_ROWS:
         say(
             f"{counted(history.validation_rows.size, 'row')} set aside for validation: too few for reliable "
@@ -119,7 +119,7 @@ def fit(options: argparse.Namespace) -> None:
     watch.close()
 
 
-def _outputs(table: Table, names: Sequence[str]) -> Table | Cells:
+def outputs_of(table: Table, names: Sequence[str]) -> Table | Cells:
     """One column by itself, so that predictions are one column, too."""
     return table.column(names[0]) if len(names) == 1 else table.select(names)
 
@@ -138,7 +138,7 @@ class _SayFirst(Callback):
             say(line)
 
 
-def _missing(table: Table, options: argparse.Namespace) -> list[str]:
+def missing_values(table: Table, options: argparse.Namespace) -> list[str]:
     """Remarks on missing values; an error if none are allowed, or if there are too many."""
     check.choice("--missing", options.missing, MISSING)
     inputs, outputs = ([table.column(name) for name in names] for names in (options.inputs, options.outputs))
@@ -185,7 +185,8 @@ def _first_missing(table: Table, columns: Sequence[Cells]) -> str:
     return table.place(*min((int(c.is_missing.argmax()), c.name) for c in columns if c.is_missing.any()))
 
 
-def _weights(table: Table, name: str | None) -> Any:
+def weights_of(table: Table, name: str | None) -> Any:
+    """The column of weights, if one is named."""
     if name is None:
         return None
     cells = table.column(name)
@@ -195,7 +196,7 @@ def _weights(table: Table, name: str | None) -> Any:
     return cells.values
 
 
-def _loss(options: argparse.Namespace, outputs: Sequence[Cells]) -> tuple[Loss | str, str]:
+def loss_of(options: argparse.Namespace, outputs: Sequence[Cells]) -> tuple[Loss | str, str]:
     """The loss of the task, and a remark on what "auto" has chosen."""
     task, loss = check.choice("--task", options.task, TASKS), str(options.loss)
     if options.quantiles is not None and loss != Quantile.name:
@@ -235,7 +236,8 @@ def _say_progress(n_iterations: int, done: int, loss: float, validation_loss: fl
         say(f"{done} of {n_iterations} iterations: loss {loss:.6g}{more}")
 
 
-def _say_scores(what: str, names: list[str], scores: Scores | ClassScores) -> None:
+def say_scores(what: str, names: list[str], scores: Scores | ClassScores) -> None:
+    """A line for a classifier, or for each output of a regression."""
     if isinstance(scores, ClassScores):
         auc = "" if math.isnan(scores.roc_auc) else f", ROC AUC {scores.roc_auc:.6f}"
         accuracy, log_loss = f"accuracy {scores.accuracy:.6f}", f"log loss {scores.log_loss:.6g}"

@@ -404,6 +404,86 @@ def _add_fit(fit: Parser) -> None:
     _add_run(fit)
 
 
+def _add_search(search: Parser) -> None:
+    from crabnet_jit import LOSSES
+
+    search.add_argument("file", help=_TABLE)
+    search.add_argument(
+        "--inputs", type=_names, required=True, metavar="NAMES", help="names of columns, with commas: x,y"
+    )
+    search.add_argument(
+        "--outputs", type=_names, required=True, metavar="NAMES", help="names of columns, with commas: x,y"
+    )
+    search.add_argument("--weights", metavar="NAME", help="name of a column with a weight for each row")
+    add_reader_options(search)
+    search.add_argument(
+        "--try",
+        dest="try_",
+        action="append",
+        nargs="+",
+        metavar=("NAME", "VALUE"),
+        help="values of an argument of fit, such as --try activation tanh relu --try hidden_sizes 8 16,16, "
+        "or a range, such as --try learning_rate 1e-4..1e-1 (above 0, its logarithm is uniform); by default "
+        "hidden_sizes, activation, learning_rate, batch_size and l2 are tried",
+    )
+    search.add_argument(
+        "--budget", type=float, metavar="SECONDS", help="the time for all; 60 if --candidates is not given"
+    )
+    search.add_argument("--candidates", type=int, metavar="N", help="how many networks to try at most")
+    search.add_argument(
+        "--threads",
+        type=_or_auto(whole_number),
+        default="auto",
+        metavar="N",
+        help="networks at the same time",
+    )
+    search.add_argument(
+        "--iterations",
+        type=_or_auto(whole_number),
+        default="auto",
+        metavar="N",
+        help="number of training steps of those that are trained to the end",
+    )
+    search.add_argument(
+        "--task", default="auto", metavar="NAME", help="what to predict: auto, regression, classification"
+    )
+    search.add_argument(
+        "--missing", default="error", metavar="WHAT", help="what to do with missing inputs: error, drop, mean"
+    )
+    search.add_argument(
+        "--loss",
+        default="auto",
+        metavar="NAME",
+        help=f"what is minimised: auto (what the task asks for), {', '.join(LOSSES)}",
+    )
+    search.add_argument(
+        "--quantiles",
+        type=_numbers,
+        metavar="NUMBERS",
+        help="for --loss quantile, with commas: 0.05,0.5,0.95",
+    )
+    search.add_argument(
+        "--validation",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="share of the rows that is set aside to compare networks",
+    )
+    search.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of the random numbers, 0 to 2**64 - 1"
+    )
+    search.add_argument("--save", metavar="FILE", help="write the best network to this file")
+    search.add_argument("--out", metavar="FILE", help="write a table of all that was tried: .csv")
+    search.add_argument("--plot", metavar="FILE", help="draw all that was tried: .png, .svg, .pdf, ...")
+    search.add_argument("--checkpoint", metavar="FILE", help="keep the search in this file, to go on from")
+    search.add_argument("--resume", metavar="FILE", help="go on from a checkpoint of the same search")
+    search.add_argument(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="show how far it is on standard error; by default only if that is a terminal",
+    )
+
+
 def _add_predict(predict: Parser) -> None:
     predict.add_argument("model", help="a network: a file that --save of fit or gaussian wrote")
     predict.add_argument("file", help=_TABLE)
@@ -490,6 +570,7 @@ def _add_completion(completion: Parser) -> None:
 _ADD_OPTIONS = {
     "gaussian": _add_gaussian,
     "fit": _add_fit,
+    "search": _add_search,
     "predict": _add_predict,
     "describe": _add_describe,
     "plot": _add_plot,
@@ -539,6 +620,7 @@ def _of_preset(argv: Sequence[str], options: argparse.Namespace) -> argparse.Nam
 FILES = {
     "gaussian": (["resume"], ["save", "checkpoint", "log_file", "plot", "animate", "rotate"]),
     "fit": (["file", "resume"], ["save", "checkpoint", "log_file", "plot"]),
+    "search": (["file", "resume"], ["save", "checkpoint", "out", "plot"]),
     "predict": (["model", "file"], ["output"]),
     "describe": (["file"], []),
     "plot": (["model", "data"], ["picture"]),
@@ -586,6 +668,7 @@ def check_files(options: argparse.Namespace) -> None:
                 if is_frame or (other != _MAY_REPLACE.get(name) and is_same(path, taken)):
                     raise check.reject(_shown(name), f"another file than {_shown(other)}", repr(given))
         paths[name] = path
-    save = paths.get("save")
-    if save is not None and (not save.absolute().parent.is_dir() or save.is_dir()):
-        raise check.reject("--save", "a file in a folder that exists", repr(options.save))
+    for name in ("save", "out"):
+        place = paths.get(name)
+        if place is not None and (not place.absolute().parent.is_dir() or place.is_dir()):
+            raise check.reject(_shown(name), "a file in a folder that exists", repr(getattr(options, name)))

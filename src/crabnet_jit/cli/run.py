@@ -22,6 +22,7 @@ from crabnet_jit.data.table import TableError
 _MODULES = {
     "gaussian": "article",
     "fit": "fit",
+    "search": "search",
     "predict": "fit",
     "describe": "describe",
     "plot": "pictures",

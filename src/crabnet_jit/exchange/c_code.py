@@ -210,7 +210,7 @@ def _loop(letter: str, n: int, *body: str, first: int = 0) -> list[str]:
 
 
 def _forward(net: NN, layers: Sequence[Layer], slope: str) -> Iterator[str]:
-    """From x to y; the slopes of layer k are stored where `slope`, formatted with k, says."""
+    """Lines of C from x to y; the slopes of layer k are stored in `slope.format(k)`."""
     n_in, n_out = net.in_features, net.out_features
     last = len(layers)
     if net.standardization is not None:

@@ -1,7 +1,7 @@
 """Many members of a job on the workers of a Dask cluster, each of them once.
 
-The client keeps two tasks for each core on their way, and makes them as long as the members that it has seen
-suggest. What is lost, it sends again.
+The client keeps two tasks per core submitted, and chooses their lengths by the members that it has timed. It
+sends lost tasks again.
 """
 
 import contextlib
@@ -33,33 +33,33 @@ from crabnet_jit.fitting.worker import (
 from crabnet_jit.machine.signals import Interruptible
 
 _TASKS_PER_CORE = 2  # one is computed, the other one waits
-_MIN_SECONDS, _MAX_SECONDS = 0.1, 2.0  # that a task should take: client and scheduler need some ms for each
+_MIN_SECONDS, _MAX_SECONDS = 0.1, 2.0  # of a task: client and scheduler need some ms for each
 _SECONDS_FOR_EACH_CORE = 0.02  # with more than 100 cores: then they need a tenth of their time or so
-_PARTS = 4  # tasks, for each core, that what is left is cut into, so that all cores end together
+_PARTS = 4  # tasks per core into which the rest is divided, so that all cores end together
 _PATIENCE_SECONDS = 60.0  # without a worker
 _LOOK_SECONDS = 1.0  # between two looks at the workers
 _WAIT_SECONDS = 0.01
-#: How often a member is sent whose workers die, and all are if none gets done. Dask itself tries a task again
-#: after each of `distributed.scheduler.allowed-failures` lost workers, which is 3 by default.
+#: How often a member is sent if its workers die, and all members if none is completed. Dask itself repeats a
+#: task for each of `distributed.scheduler.allowed-failures` lost workers, by default 3.
 _MAX_TRIES = 5
 
 
 class Job:
-    """A context in which the workers of a cluster have what all members of a job share.
+    """A context in which the workers of a cluster have the objects that all members of a job share.
 
     Parameters
     ----------
     cluster : distributed.Client
     shared
-        What a function needs that is called with each member.
+        The first argument of a function that is called with each member.
     things : iterable of (str, object)
-        All that travels, with names for messages: what several members have, and functions, is sent once.
+        All that is sent, with names for messages. Objects of several members, and functions, are sent once.
 
     Raises
     ------
     InvalidArgumentError
-        If the client is none, or closed; if something cannot be sent, or needs more memory than a worker has;
-        if a worker has other versions, or cannot load what is sent.
+        If `cluster` is not a client, or is closed; if something cannot be sent, or needs more memory than a
+        worker has; if a worker has other versions, or cannot load what is sent.
     ClusterError
         If there are no workers.
     """
@@ -94,10 +94,11 @@ class Job:
                 except OSError:  # a worker has died meanwhile
                     if not tries_left:
                         raise
+        self._look()
         return self
 
     def _reports(self) -> dict[str, Any]:
-        """Of workers that have not died meanwhile, by their addresses; or their errors."""
+        """Reports or errors of workers that have not died meanwhile, by their addresses."""
         found = self.client.run(report, self._pickled, on_error="return")
         return {address: one for address, one in found.items() if not isinstance(one, OSError)}
 
@@ -109,20 +110,21 @@ class Job:
 
     @property
     def is_sent(self) -> bool:
-        """Whether what members share is on its way to the workers, and has not been lost."""
+        """Whether the shared objects have been sent to the workers, and are not lost."""
         return self._sent is not None and self._sent.status in ("pending", "finished")
 
     def forget(self) -> None:
-        """Let the cluster forget what members share."""
+        """Release the shared objects on the cluster."""
         for future in filter(None, [self._sent, *self._copies.values()]):
             future.release()
         self._sent, self._copies, self._next_look = None, {}, -math.inf
 
-    def look(self) -> None:
-        """Count the workers' cores now and then, and send what members share to those that do not have it.
+    def _look(self) -> None:
+        """Count the workers' cores now and then, and send the shared objects to workers without them.
 
-        The scheduler keeps it, and makes it again if all workers that have it die. Workers copy it from each
-        other. (`Client.scatter` keeps nothing, and with `broadcast` it may wait for a dead worker for ever.)
+        The scheduler keeps them, and makes them again if all workers that have them die. Workers copy them
+        from each other. (`Client.scatter` keeps nothing; with `broadcast`, it may wait for a dead worker
+        forever.)
         """
         if self.client.status != "running":
             raise _gone(self.client)
@@ -137,7 +139,7 @@ class Job:
             self._last_seen = now
         elif now > self._last_seen + _PATIENCE_SECONDS:
             message = f"the cluster has had no worker for {_PATIENCE_SECONDS:.0f} s; waiting for some"
-            warnings.warn(message, RuntimeWarning, stacklevel=6)
+            warnings.warn(message, RuntimeWarning, stacklevel=7)
             self._last_seen = math.inf
         if not self.is_sent:
             self.forget()
@@ -167,35 +169,35 @@ class Job:
         watch: Callable[[], object],
         names: Callable[[int], str],
     ) -> None:
-        """Call a function with `shared` and each member on a worker; here, `take` with its place and result.
+        """Call a function with `shared` and each member on a worker; call `take` with place and result here.
 
-        After Ctrl-C, or an error of a member, of `take` or of `watch`, all tasks are given up, and it is
-        raised here.
+        After Ctrl-C, or an error in a member, in `take` or in `watch`, all tasks are cancelled, and the error
+        is raised here.
 
         Parameters
         ----------
         function : Function
-            Of a module that the workers have.
+            From a module that the workers have.
         members : sequence
         costs : sequence of float
-            About how many seconds they take. Only their ratios need be good: one that takes long should not
-            keep others from coming back.
+            Their approximate seconds. Only the ratios matter, so that a long member does not delay the
+            results of others.
         take : callable
             Called once for each member, in the order in which they are done. No signal interrupts it.
         watch : callable
             Called now and then. No signal interrupts it.
         names : callable
-            What messages call the member at a place.
+            Gives the name of the member at a place, for messages.
 
         Raises
         ------
         ClusterError
-            If the scheduler has gone, a worker has other versions, or members are lost again and again.
+            If the scheduler is gone, a worker has other versions, or members are lost repeatedly.
         """
         run = _Run(self, function, take, names)
         for member, cost in zip(members, costs, strict=True):
             run.add(member, cost)
-        self._go(run, lambda: None, watch)
+        self._finish(run, lambda: False, watch)
 
     def run_as_they_come(
         self,
@@ -205,30 +207,32 @@ class Job:
         watch: Callable[[], object],
         names: Callable[[int], str],
     ) -> None:
-        """As `run`, but the next member is asked for when a core is free."""
+        """As `run`, but a member is taken from the iterator only when a core is free for it.
+
+        So the results of some may determine which others come. Each is a task of its own.
+        """
         run = _Run(self, function, take, names)
 
-        def ask() -> None:
-            while self.is_sent and run.n_going < self.n_cores and (member := next(members, None)) is not None:
+        def add() -> bool:
+            while self.is_sent and run.n_going < self.n_cores:
+                member = next(members, None)
+                if member is None:
+                    return False
                 run.add(member, 1.0)
+                run.submit()
+            return True
 
-        self._go(run, ask, watch, at_least_once=True)
+        self._finish(run, add, watch)
 
-    def _go(
-        self,
-        run: "_Run",
-        ask: Callable[[], object],
-        watch: Callable[[], object],
-        *,
-        at_least_once: bool = False,
-    ) -> None:
+    def _finish(self, run: "_Run", add: Callable[[], bool], watch: Callable[[], object]) -> None:
+        """Wait for all members of a run; `add` adds more and returns whether others may follow."""
+        may_add = True
         with Interruptible() as interruptible:
             try:
-                while run.n_going or at_least_once:
-                    self.look()
+                while may_add or run.n_going:
+                    self._look()
                     interruptible.hold()
-                    ask()
-                    at_least_once = at_least_once and not self.is_sent
+                    may_add = may_add and add()
                     run.submit()
                     has_come = run.receive()
                     watch()
@@ -240,7 +244,7 @@ class Job:
 
 
 class _Run:
-    """Members of which some wait, and others are on their way."""
+    """Members that wait, and members that were sent."""
 
     def __init__(
         self, job: Job, function: Function, take: Callable[[int, Any], object], names: Callable[[int], str]
@@ -253,8 +257,8 @@ class _Run:
         self._flying: dict[str, tuple[Any, list[int]]] = {}  # futures and their members, by keys
         self._arrivals = as_completed([], loop=job.client.loop, with_results=True, raise_errors=False)
         self._tries: Counter[int] = Counter()
-        self._n_losses = 0  # since a result came
-        self._cost = self._seconds = 0.0  # of what is done: as guessed, and as measured
+        self._n_losses = 0  # since the last result
+        self._cost = self._seconds = 0.0  # of finished members: as guessed, and as measured
 
     def add(self, member: Any, cost: float) -> None:
         """Let another member wait."""
@@ -265,11 +269,11 @@ class _Run:
 
     @property
     def n_going(self) -> int:
-        """Members to wait for, those of a task counted as one."""
+        """Unfinished members; those in one task count as one."""
         return len(self._waiting) + len(self._flying)
 
     def submit(self) -> None:
-        """Keep the workers busy."""
+        """Send tasks, so that all workers are busy."""
         while self._job.is_sent and self._waiting and len(self._flying) < _TASKS_PER_CORE * self._job.n_cores:
             seconds_each = self._seconds / self._cost if self._cost else 1.0
             n_cores = self._job.n_cores
@@ -283,7 +287,7 @@ class _Run:
             self._arrivals.add(future)
 
     def _next(self, cost: float) -> list[int]:
-        """The next members that cost about so much; one whose workers died is alone, lest others die, too."""
+        """The next members of about this cost. A member whose workers died is alone, to spare the others."""
         places = [self._waiting.popleft()]
         total = self._costs[places[0]]
         while self._waiting and total < cost and not self._tries[places[0]]:
@@ -296,14 +300,14 @@ class _Run:
         return places
 
     def receive(self) -> bool:
-        """Take what has come; whether there was something."""
+        """Take results that have come; return whether there were any."""
         arrivals = self._arrivals.next_batch(block=False)
         is_lost = False
         for future, result in arrivals:
             _, places = self._flying.pop(future.key)
             if future.status == "finished":
                 self._receive(result, places)
-            elif future.cancelled():  # the scheduler has gone; it may be another one by now
+            elif future.cancelled():  # the scheduler is gone; there may be a new one by now
                 is_lost = True
                 self._wait_again(places)
             else:
@@ -353,7 +357,7 @@ class _Run:
             raise ClusterError(f"{message}: workers die sooner than a member takes, or need more memory")
 
     def give_up(self) -> None:
-        """Let workers end what they do."""
+        """Let workers stop their tasks."""
         for future, _ in self._flying.values():
             future.release()
 

@@ -69,9 +69,9 @@ def fit_many(
         At least 1; "auto" is the number of cores that this process may use, by its affinity and control
         groups. More than that gives a warning.
     cluster : distributed.Client, optional
-        Of a Dask cluster, whose workers fit the networks in place of threads here; needs
-        `crabnet-jit[dask]`. Workers may die and join meanwhile. Functions of your
-        own travel by cloudpickle.
+        A client of a Dask cluster. Its workers fit the networks, instead of threads of this machine; this
+        needs `crabnet-jit[dask]`. Workers may die and join meanwhile. Functions of your own are sent by
+        cloudpickle.
     progress : bool, default False
         Whether to show how many iterations and networks are done, as `ProgressBar` does.
     checkpoint : path-like, optional
@@ -93,13 +93,12 @@ def fit_many(
     Raises
     ------
     InvalidArgumentError
-        For wrong arguments, before any network is trained; the message says in which spec. With a cluster:
+        For invalid arguments, before any network is trained; the message names the spec. With a cluster:
         if the client is closed, a worker has another version of this package or of Numba, something cannot be
         sent to it, or the data need more memory than it has.
     ClusterError
-        If the cluster has no worker for a minute when it begins, its scheduler goes away, or a network was
-        sent 5 times to workers that died. Its attribute `fits` has the networks so far; so has the
-        checkpoint.
+        If the cluster has no worker for a minute at the start, its scheduler goes away, or a network was sent
+        5 times to workers that died. Its attribute `fits` has the networks so far; so has the checkpoint.
     MemoryError
         If the results need more memory than is free; also before training.
     FileFormatError
@@ -118,7 +117,7 @@ def fit_many(
     For every 20,000 iterations of a network, Python needs about 1 ms, in which other networks wait. A
     schedule of your own takes longer, and Ctrl-C waits until it returns.
 
-    Warnings that a fit gives on a worker are in the worker's log.
+    Warnings of a fit on a worker are in the worker's log.
 
     Examples
     --------
@@ -152,7 +151,7 @@ def fit_many(
 
 
 def _checked(specs: Any, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Arguments of all fits, defaults too, and those of each that come before them."""
+    """Arguments of all fits, with defaults, and those of each fit that override them."""
     if isinstance(specs, (Mapping, str, bytes)) or not check.is_iterable(specs):
         raise check.reject("specs", "a sequence of dicts", check.shown(specs))
     check_names("fit_many", options, _OF_THE_WHOLE)

@@ -12,7 +12,7 @@ class ClusterError(RuntimeError):
     Attributes
     ----------
     fits : Fits or None
-        What `fit_many` had by then, with None in place of each network that was not finished.
+        The networks that `fit_many` had by then, with None for each unfinished one.
     """
 
     fits: "Fits | None" = None

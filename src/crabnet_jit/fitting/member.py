@@ -16,7 +16,7 @@ Outcome = NN | FloatingPointError
 
 
 class Members(NamedTuple):
-    """What many fits share: their data, and arguments of `fit`, which those of each come before."""
+    """What many fits share: their data, and arguments of `fit`, which those of each fit override."""
 
     x: Shared
     y: Any
@@ -38,18 +38,18 @@ class Members(NamedTuple):
 
 
 class Travelled(NamedTuple):
-    """An outcome that travels; the pickle of a network does not have its history."""
+    """An outcome to be sent; the pickle of a network does not contain its history."""
 
     outcome: Outcome
     history: FitHistory | None
 
     @classmethod
     def of(cls, outcome: Outcome) -> "Travelled":
-        """Of what a fit has given."""
+        """Make one from the outcome of a fit."""
         return cls(outcome, outcome.fit_history if isinstance(outcome, NN) else None)
 
     def arrived(self, rows: NDArray[Any] | None) -> Outcome:
-        """The outcome; these are the training rows of other ones, which networks share if they are equal."""
+        """The outcome; `rows` are the training rows of others, which the network shares if they are equal."""
         if isinstance(self.outcome, NN) and self.history is not None:
             own = self.history
             if rows is not None and np.array_equal(rows, own.training_rows):

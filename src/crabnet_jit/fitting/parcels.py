@@ -1,4 +1,4 @@
-"""What travels between machines: plain values, arrays and functions, but no machine code."""
+"""What machines send to each other: plain values, arrays and functions, but no machine code."""
 
 import io
 import pickle
@@ -11,14 +11,14 @@ _PROTOCOL = 5  # with which arrays need not be copied
 
 
 class Parcels:
-    """Makes bytes of things, and things of bytes. Objects that both sides have are not in the bytes.
+    """Converts objects to bytes and back. Objects that both sides have are not in the bytes.
 
-    So a function that many networks have stays one object, which is compiled once.
+    So a function of many networks remains one object, which is compiled once.
 
     Parameters
     ----------
     objects : sequence
-        Those that both sides have, in the same order.
+        The objects that both sides have, in the same order.
     """
 
     def __init__(self, objects: Sequence[Any]) -> None:
@@ -29,13 +29,13 @@ class Parcels:
         return Parcels, (self.objects,)
 
     def pack(self, thing: Any) -> bytes:
-        """Bytes of a thing."""
+        """Convert an object to bytes."""
         file = io.BytesIO()
         _Pickler(file, self._places).dump(thing)
         return file.getvalue()
 
     def unpack(self, data: bytes) -> Any:
-        """The thing of these bytes."""
+        """Convert bytes to the object."""
         return _Unpickler(data, self.objects).load()
 
 
@@ -58,7 +58,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def n_bytes(thing: Any) -> int:
-    """How long the bytes of a thing are, without copying its arrays."""
+    """The number of bytes of an object, found without copying its arrays."""
     buffers: list[pickle.PickleBuffer] = []
     head = cloudpickle.dumps(thing, protocol=_PROTOCOL, buffer_callback=buffers.append)
     return len(head) + sum(buffer.raw().nbytes for buffer in buffers)

@@ -29,13 +29,13 @@ from crabnet_jit.training.population import warn_of
 from crabnet_jit.training.threads import threads_of
 
 _OWN = ("space", "n_candidates", "budget_seconds", "factor", "n_rungs", "n_threads", "cluster", "progress")
-#: Arguments of `fit` that candidates have together, and what to say of them.
+#: Arguments of `fit` that concern all candidates together, and hints for them.
 _OF_THE_WHOLE = {
     "callbacks": "`progress` and `checkpoint` of search are for all candidates",
     "on_check": "`progress` of search is for all candidates",
     "resume": "`resume` of search is for all candidates",
 }
-#: The same for those that cannot be searched.
+#: The same for arguments that cannot be searched.
 _OF_ALL_CANDIDATES = {
     "validation": "candidates are compared on the same samples: `validation` is an argument of search",
     "n_threads": "each candidate has one thread: `n_threads` of search is for all of them",
@@ -66,80 +66,84 @@ def search(
 ) -> SearchResult:
     """Search for arguments of `fit` that suit a data set, by successive halving.
 
-    All candidates begin their fits; those with the least validation loss go on, again and again, until the
-    best are fitted whole [1]_ [2]_. Who goes on does so from where it was, bit for bit: the best network is
-    that of `fit` with its arguments.
+    All candidates start their fits; those with the lowest validation loss go on, repeatedly, until the best
+    are fitted completely [1]_ [2]_. A candidate goes on from where it was, bit for bit: the best network is
+    the same as from `fit` with its arguments.
 
     Parameters
     ----------
     space : dict, or list of dict
-        For each argument of `fit` that is to be found, a list of choices, or a distribution: `Uniform`,
-        `Integers`, or anything with the method `rvs` of the distributions of `scipy.stats`. Of several dicts,
-        each candidate takes one. If there are lists only, no candidate comes twice.
+        For each argument of `fit` to be found, a list of choices or a distribution: `Uniform`, `Integers`, or
+        anything with a method `rvs` as in `scipy.stats`. With several dicts, each candidate takes one of
+        them. If there are only lists, no candidate is repeated.
     x, y
         As in `fit`.
     n_candidates : int, optional
-        How many candidates to draw, at least 1. By default all, if there are lists only; otherwise as many as
+        How many candidates to draw, at least 1. By default all, if there are only lists; otherwise as many as
         there is time for.
     budget_seconds : float, optional
-        The time for all, above 0; compiling for the first candidate is not counted. Each rung gets about the
+        The total time, above 0, not counting compilation for the first candidate. Each rung gets about the
         same time.
     seed : StdRng or int, default 0
-        For the candidates, the samples that are set aside, and as the `seed` of each fit, unless that is in
-        the space.
+        It determines the candidates, the samples that are set aside, and the `seed` of each fit, unless that
+        is in the space.
     validation : float, (x, y), (x, y, sample_weight) or ndarray of bool, default 0.2
         As in `fit`: the share of samples that is set aside, which samples these are, or others. They are
         the same for all candidates, and none is trained on them.
     factor : int, default 3
-        At least 2. One candidate in so many goes on, each time for so many times the iterations.
+        At least 2. One in `factor` candidates goes on, each time for `factor` times the iterations.
     n_rungs : int, default 4
         At least 1. How often candidates are compared: after 1/27, 1/9, 1/3 and all of their iterations. There
-        are fewer if there are less than factor^(n_rungs - 1) candidates. With 1, all are fitted whole.
+        are fewer rungs for less than factor^(n_rungs - 1) candidates. With 1, all are fitted completely.
     n_threads : int or "auto", default "auto"
         As in `fit_many`.
     cluster : distributed.Client, optional
-        As in `fit_many`: the workers of a Dask cluster fit the candidates.
+        As in `fit_many`: the workers of a Dask cluster fit the candidates. Without a budget, the result is
+        the same, bit for bit.
     progress : bool, default False
-        Whether to show how far it is.
+        Whether to show the progress.
     checkpoint, checkpoint_seconds, resume
-        As in `fit_many`: a file from which the same search goes on. Those that were on their way go on from
-        the rung before. Seconds of the budget that were used are counted.
+        As in `fit_many`: a file from which the same search goes on. Unfinished candidates go on from the
+        previous rung. Seconds of the budget that were used count.
     **options
         Arguments of `fit` for all candidates. `keep_losses` is 0 if it is not given.
 
     Returns
     -------
     SearchResult
-        The best network, its arguments, and a table of all candidates. After Ctrl-C, of those that were
-        finished by then, with a warning.
+        The best network, its arguments, and a table of all candidates. After Ctrl-C, it has the candidates
+        that were finished by then, and there is a warning.
 
     Raises
     ------
     InvalidArgumentError
         For arguments that are wrong, before anything runs; if all of the first 20 candidates are wrong; and
-        after the first rung, if one fit takes longer than the budget.
+        after the second rung, if one fit takes longer than the budget.
     FloatingPointError
         If all candidates diverge.
     FileFormatError
         If the checkpoint is something else, damaged, or of another search or data.
+    ClusterError
+        As in `fit_many`. The checkpoint has the candidates so far.
     KeyboardInterrupt
         After Ctrl-C, if no candidate has reached a rung.
 
     Warns
     -----
     RuntimeWarning
-        If candidates failed, which ones; see the attribute `errors` of the result. They stop no other one.
+        If candidates failed; it says which ones. They do not stop the others. See the attribute `errors` of
+        the result.
 
     Notes
     -----
-    A candidate's loss is its least validation loss so far. If `loss`, `standardize` or other arguments that
-    change its meaning are in the space, it is 1 - R2 of a regression and the log loss of classes.
+    A candidate's loss is its lowest validation loss so far. If the space has `loss`, `standardize` or other
+    arguments that change its meaning, it is 1 - R2 for a regression and the log loss for classes.
 
-    Without a budget, equal seeds give equal results, whatever the number of threads. With one, candidates are
-    drawn in the same order, but how many there are, and how many go on, depends on time.
+    Without a budget, equal seeds give equal results, whatever the number of threads. With a budget,
+    candidates are drawn in the same order, but how many there are, and how many go on, depends on time.
 
-    The loss of the best network is too low for new data, since it was chosen by it. Keep samples back for a
-    test.
+    The loss of the best network is too low for new data, since the network was chosen by it. Keep samples for
+    a test.
 
     References
     ----------
@@ -224,7 +228,7 @@ class _Search:
         self.common = self._with_first(_N_TRIED if n is None else min(n, _N_TRIED), number)
 
     def _with_first(self, n: int, seed: int) -> Common:
-        """With the samples that are set aside; a first candidate was tried, so that its kernels are compiled.
+        """Try a first candidate, which compiles its kernels; the result has the samples to set aside.
 
         Raises an error if none of the first n can be fitted.
         """
@@ -240,12 +244,12 @@ class _Search:
             if stage.error is None:
                 return common
             errors.append(stage.error)
-        if len({str(error) for error in errors}) == 1:  # which lies not in what differs
+        if len({str(error) for error in errors}) == 1:  # the cause is not what differs
             raise errors[0]
         raise check.InvalidArgumentError(f"the first {n} candidates fail; the first one: {errors[0]}")
 
     def _with_validation(self, member: Member, seed: int) -> Common:
-        """With the samples that are set aside, of those that this candidate can use."""
+        """The common arguments, with samples set aside among those that this candidate can use."""
         common, validation = self.common, self.common.options["validation"]
         if check.is_iterable(validation):
             return common
@@ -303,7 +307,7 @@ class _Search:
         return identity(self.common.x, self.common.y, {**self.common.options, **candidate.arguments})
 
     def take(self, path: str | PathLike[str]) -> float:
-        """Take what a checkpoint has; return the seconds that it took."""
+        """Take over a checkpoint; return the seconds that it took."""
         saved = read_search(path)
         for name, value in self._plan.items():
             if saved.plan.get(name) != value:
@@ -315,26 +319,28 @@ class _Search:
             if row["identity"] != self._identity(candidate):
                 raise FileFormatError(f"{path} belongs to another space or other data: candidate {k} differs")
             candidates.append(candidate)
-        self._halving.restore(candidates, saved.rung)
+        self._halving.restore(candidates, saved.rung, saved.first, saved.began)
         return saved.seconds
 
     def save(self, path: Path, clock: Clock) -> None:
         """Write the checkpoint, or warn that it cannot be written."""
         candidates = [*self._halving.candidates]
         rows = rows_of(candidates, self._identity)
+        halving = self._halving
         try:
-            write_search(path, SavedSearch(self._plan, self._halving.rung, clock.used, rows))
+            saved = SavedSearch(self._plan, halving.rung, halving.first, halving.began, clock.used, rows)
+            write_search(path, saved)
         except OSError as error:
             warnings.warn(f"no checkpoint of the search: {error}", RuntimeWarning, stacklevel=6)
 
     def meter(self) -> Meter:
-        """One that counts seconds of the budget; without one, rungs of candidates."""
+        """A meter that counts seconds of the budget or, without a budget, rungs of candidates."""
         meter = Meter(what="rungs of candidates" if self.budget is None else "s")
         meter.start(self._halving.n_planned if self.budget is None else round(self.budget))
         return meter
 
     def show(self, meter: Meter, clock: Clock) -> None:
-        """Show how far it is."""
+        """Show the progress."""
         halving, best = self._halving, self._halving.best()
         loss = "" if best is None else f", least loss {best.loss:.4g}"
         rung = f"rung {min(halving.rung + 1, halving.n_rungs)} of {halving.n_rungs}"

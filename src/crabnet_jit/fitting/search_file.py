@@ -1,4 +1,4 @@
-"""The file from which a search goes on."""
+"""The file from which a search resumes."""
 
 from collections.abc import Callable
 from os import PathLike
@@ -20,22 +20,24 @@ _FLAGS = "is_whole", "is_over"
 
 
 class SavedSearch(NamedTuple):
-    """A search on its way.
+    """An unfinished search.
 
     Attributes
     ----------
     plan : dict
         What must be the same for it to go on, as plain values.
-    rung : int
-        The one at work.
+    rung, first, began : int, int, float
+        As in `Halving`.
     seconds : float
-        That it has taken.
+        The time that it has taken.
     candidates : list of dict
         Each with its `identity`, `losses`, `seconds` and `stage`.
     """
 
     plan: dict[str, Any]
     rung: int
+    first: int
+    began: float
     seconds: float
     candidates: list[dict[str, Any]]
 
@@ -55,12 +57,11 @@ def write_search(path: Path, saved: SavedSearch) -> None:
                 row["stage"]["saved"], own = packed(stage.saved)
                 arrays |= {f"{k}/{name}": array for name, array in own.items()}
         rows.append(row)
-    values = {"plan": saved.plan, "rung": saved.rung, "seconds": saved.seconds, "candidates": rows}
-    write_archive(path, _KIND, _VERSION, values, arrays)
+    write_archive(path, _KIND, _VERSION, {**saved._asdict(), "candidates": rows}, arrays)
 
 
 def read_search(path: str | PathLike[str]) -> SavedSearch:
-    """What `write_search` wrote.
+    """Read what `write_search` wrote.
 
     Raises
     ------
@@ -88,8 +89,14 @@ def _parse(header: dict[str, Any], arrays: dict[str, Array]) -> SavedSearch:
     ]
     if by_candidate:
         raise ValueError(f"states of unknown candidates {sorted(by_candidate)}")
-    rung, seconds = check.integer("rung", header["rung"], 0), check.number("seconds", header["seconds"], 0.0)
-    return SavedSearch({**header["plan"]}, rung, seconds, candidates)
+    return SavedSearch(
+        {**header["plan"]},
+        check.integer("rung", header["rung"], 0),
+        check.integer("first", header["first"], 0, len(candidates)),
+        check.number("began", header["began"], 0.0),
+        check.number("seconds", header["seconds"], 0.0),
+        candidates,
+    )
 
 
 def _stage(k: int, values: dict[str, Any], arrays: dict[str, Array]) -> Stage:

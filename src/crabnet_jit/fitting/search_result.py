@@ -1,4 +1,4 @@
-"""What `search` gives: the best network, and a table of all that was tried."""
+"""The result of `search`: the best network, and a table of everything that was tried."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,14 @@ from crabnet_jit.summary import brief, counted, summary
 
 
 class SearchResult:
-    """A search by successive halving, as far as it has come.
+    """The result of a search by successive halving, which may be incomplete.
 
     Attributes
     ----------
     best_network : NN
-        The network with the least validation loss.
+        The network with the lowest validation loss.
     best_arguments : dict
-        Its arguments, of those in the space.
+        Its arguments from the space.
     best_loss : float
         Its validation loss. It is too low for new data: it was chosen. See `search`.
     best_index : int
@@ -25,18 +25,18 @@ class SearchResult:
     table : list of dict
         A row for each candidate, in the order in which they were drawn: its arguments; `validation_loss`;
         `rung`, the number of rungs that it has reached; `iterations` that it has done; `seconds` that these
-        took; and `error`, a text or None.
+        took; and `error`, a string or None.
     rungs : list of float
         Shares of the iterations of a fit, after which candidates were compared.
     rung_losses : list of list of float
         For each candidate, its validation losses at the rungs that it has reached.
     errors : dict of int to Exception
-        Of candidates that diverged, or whose arguments were wrong.
+        The errors of candidates that diverged, or whose arguments were wrong.
     validation : ndarray of bool (n_samples,), or tuple
         Which samples were set aside, or the validation set that was given. `fit(x, y, seed=seed,
-        validation=result.validation, **result.best_arguments)` is the best network once more, bit for bit.
+        validation=result.validation, **result.best_arguments)` gives the best network again, bit for bit.
     is_complete : bool
-        Whether the search came to its end; False after Ctrl-C.
+        Whether the search was completed; False after Ctrl-C.
 
     Examples
     --------
@@ -91,7 +91,7 @@ class SearchResult:
 
 
 def errors_of(candidates: Sequence[Candidate]) -> dict[int, Exception]:
-    """The errors of those that failed, by their numbers."""
+    """The errors of candidates that failed, by number."""
     stages = ((one.k, one.stage) for one in candidates)
     return {k: stage.error for k, stage in stages if stage is not None and stage.error is not None}
 

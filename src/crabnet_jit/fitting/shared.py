@@ -26,14 +26,14 @@ class Shared:
         self._alone = threading.RLock()
 
     def __reduce__(self) -> Any:
-        return Shared, (self.x,)  # another process makes the results anew
+        return Shared, (self.x,)  # another process computes the results again
 
     def once(self, function: Callable[..., T], *arguments: Any) -> T:
         """The result of a function for these arguments; neither these nor the result may change."""
         key = (function, *map(value_key, arguments))
         with self._alone:
             if key not in self._results:
-                # Keep the arguments alive, whose addresses are in the key.
+                # Keep the arguments alive, since their addresses are in the key.
                 self._results[key] = arguments, function(*arguments)
                 if len(self._results) > _MAX_RESULTS:
                     self._results.popitem(last=False)

@@ -1,4 +1,4 @@
-"""What a search may try: choices, distributions, and candidates drawn from them."""
+"""The space of a search: choices, distributions, and candidates drawn from them."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,18 +10,18 @@ from crabnet_jit import check
 from crabnet_jit.components.base import Component
 from crabnet_jit.data.random import CANDIDATES, StdRng
 
-_WORDS = 4  # of 64 bits, from which the generator of one candidate starts
+_WORDS = 4  # of 64 bits, as the seed of one candidate's generator
 
 
 class Uniform(Component):
-    """Numbers between two ends, all equally likely; for `search`.
+    """Numbers between two bounds, all equally likely; for `search`.
 
-    Like the distributions of `scipy.stats` it has a method `rvs`, so searches of scikit-learn take it, too.
+    Like the distributions of `scipy.stats`, it has a method `rvs`, so scikit-learn's searches accept it, too.
 
     Parameters
     ----------
     low, high : float
-        The ends, low < high.
+        The bounds, low < high.
     log : bool, default False
         Whether the logarithm of the number is uniform, as for learning rates; then low is above 0.
 
@@ -60,7 +60,7 @@ class Integers(Component):
     Parameters
     ----------
     low, high : int
-        The ends, low < high.
+        The bounds, low < high.
     log : bool, default False
         Whether the logarithm is uniform, up to rounding; then low is at least 1.
 
@@ -96,21 +96,21 @@ def _generator(random_state: Any) -> Any:
 
 
 def _plain(values: Any) -> Any:
-    """A number of NumPy as one of Python, for errors and tables."""
+    """A NumPy number as a Python number, for errors and tables."""
     return values.item() if np.ndim(values) == 0 and hasattr(values, "item") else values
 
 
 class Space:
-    """Candidates, by their numbers: what each is depends on the seed and on its number only.
+    """Candidates by number: each one only depends on the seed and its number.
 
-    If there are lists only, no candidate comes twice.
+    If there are only lists, no candidate is repeated.
 
     Attributes
     ----------
     names : list of str
-        Of all arguments.
+        The names of all arguments.
     n_candidates : int or None
-        How many there are, if there are lists only.
+        How many there are, if there are only lists.
     """
 
     def __init__(self, space: Any, seed: int) -> None:
@@ -147,7 +147,7 @@ class Space:
         return self._in_grid(self._shuffled[k])
 
     def _shuffle_one(self) -> None:
-        """The next place of the grid, by a step of Fisher and Yates."""
+        """The next point of the grid, by a step of the Fisher-Yates shuffle."""
         assert self.n_candidates is not None
         k = len(self._shuffled)
         rng = StdRng(self._seed, CANDIDATES)

@@ -1,4 +1,4 @@
-"""Arguments of `fit` as dicts: which names there are, and the defaults."""
+"""Arguments of `fit` as dicts: the known names, and the defaults."""
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,9 +18,9 @@ DEFAULTS = {
 def check_names(
     where: str, names: Iterable[Any], elsewhere: Mapping[str, str], own: Sequence[str] = ()
 ) -> None:
-    """Accept names of arguments of `fit`.
+    """Check that names are arguments of `fit`.
 
-    But not those that are `elsewhere`, which says what to do; a hint may name one of its `own`, too.
+    Names that are `elsewhere` are rejected with a hint of what to do; a hint may also name one of its `own`.
     """
     for name in names:
         if name in elsewhere:

@@ -1,6 +1,6 @@
 """Stages of fits: each takes a fit from a state to a share of its iterations, on a thread or elsewhere.
 
-What goes in and comes out are plain values, so that a stage may run in any process that has the data.
+Inputs and results are plain values, so a stage may run in any process that has the data.
 """
 
 import math
@@ -35,11 +35,11 @@ class Common(NamedTuple):
     y
         Targets.
     options : dict
-        All arguments of `fit`; those of a member come first. They have a validation set that is the same for
-        all: which samples are set aside, or a data set.
+        All arguments of `fit`; those of a member override them. They have a validation set that is the same
+        for all: flags of the samples that are set aside, or a data set.
     has_one_loss : bool
         Whether validation losses of members can be compared. Otherwise, another loss is computed that does
-        not depend on a member's loss and units: of a regression 1 - R2, of classes the log loss.
+        not depend on a member's loss and units: 1 - R2 for a regression, the log loss for classes.
     """
 
     x: Shared
@@ -48,13 +48,13 @@ class Common(NamedTuple):
     has_one_loss: bool
 
     def fitted(self, member: "Member", *callbacks: Callback) -> NN:
-        """The network that a member is when a callback ends its run."""
+        """The network of a member when a callback ends its run."""
         own = {"resume": member.saved, "callbacks": callbacks}
         return fit(self.x, self.y, **{**self.options, **member.arguments, **own})
 
 
 class Member(NamedTuple):
-    """A fit, and how far it is to go.
+    """A fit, and how far it should go.
 
     Attributes
     ----------
@@ -63,9 +63,9 @@ class Member(NamedTuple):
     arguments : dict
         Its own arguments of `fit`.
     share : float
-        Of its iterations, those after which the stage ends; it ends at a check of the validation loss.
+        The share of its iterations after which the stage ends; it ends at a check of the validation loss.
     saved : Saved or None
-        Where it goes on; None for its start.
+        The state from which it goes on; None for its start.
     """
 
     k: int
@@ -75,24 +75,24 @@ class Member(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """What has become of a member.
+    """The result of a member's stage.
 
     Attributes
     ----------
     k : int
         Its number.
     loss : float
-        On the samples that are set aside; infinite after an error.
+        The loss on the samples that are set aside; infinite after an error.
     iteration, n_iterations : int
         Iterations done, and those of the whole fit.
     seconds, pace : float
-        How long the stage took, and an iteration of it.
+        The time of the stage, and of one iteration.
     is_whole : bool
-        Whether it got to its share; otherwise, the time was over.
+        Whether it reached its share; otherwise, the time was over.
     is_over : bool
-        Whether the fit has come to its end.
+        Whether the fit has ended.
     saved : Saved or None
-        What it goes on from.
+        The state from which it goes on.
     error : Exception or None
         Why there is no network.
     """
@@ -110,15 +110,11 @@ class Stage(NamedTuple):
 
 
 class Runner(Protocol):
-    """Where stages run: on threads, or on the machines of a cluster.
+    """Where stages run: on threads, or on the machines of a cluster."""
 
-    Attributes
-    ----------
-    n_workers : int
-        Stages at once.
-    """
-
-    n_workers: int
+    @property
+    def n_workers(self) -> int:
+        """The number of stages at once."""
 
     def run(
         self,
@@ -127,11 +123,11 @@ class Runner(Protocol):
         on_stage: Callable[[Stage], object],
         watch: Callable[[], object],
     ) -> None:
-        """Take members as workers become free, and give back the stage of each, in any order.
+        """Take members as workers become free, and return the stage of each, in any order.
 
-        Which members come depends on the stages that were given back, so none is taken long before a worker
-        is free. A stage may take `seconds_left()`, as they are when it begins. `members` and `on_stage` are
-        called one at a time; `watch` now and then, in the calling thread.
+        Which members come depends on the stages that were returned, so none is taken long before a worker
+        is free. A stage may take `seconds_left()`, evaluated when it begins. `members` and `on_stage` are
+        called one at a time; `watch` is called now and then, in the calling thread.
         """
 
 
@@ -167,7 +163,7 @@ class OnThreads:
 def advance(common: Common, member: Member, seconds: float | None = None) -> Stage:
     """Let a member go on until its share, or until this time is over.
 
-    That it diverges, or that its arguments are wrong, is a stage with an error; all else is raised.
+    If it diverges, or if its arguments are wrong, the stage has an error; everything else is raised.
     """
     began, pause = time.perf_counter(), Pause(member.share)
     budget = [] if seconds is None else [TimeBudget(max(0.0, seconds))]
@@ -198,12 +194,12 @@ def advance(common: Common, member: Member, seconds: float | None = None) -> Sta
 
 
 class Pause(Callback):
-    """Ends a run at a share of its iterations, and keeps what it goes on from.
+    """Ends a run at a share of its iterations, and keeps the state from which it goes on.
 
     Attributes
     ----------
     iteration, end, pace, is_whole, is_over, saved
-        As in `Stage`, the `end` being its `n_iterations`.
+        As in `Stage`; `end` is its `n_iterations`.
     """
 
     iteration = end = 0
@@ -233,7 +229,7 @@ class Pause(Callback):
             run.stop("at the end of a stage")
 
     def finish(self, run: Run, error: BaseException | None) -> None:
-        """Note how far it got."""
+        """Record where it ended."""
         self.iteration = run.iteration
         n = run.iteration - self._began_at
         self.pace = run.seconds / n if n > 0 else math.nan
@@ -246,14 +242,14 @@ class Pause(Callback):
 
 
 def _own_loss(net: NN) -> float:
-    """The least validation loss so far, that of the network."""
+    """The lowest validation loss so far, which is the network's."""
     assert net.fit_history is not None
     losses = net.fit_history.validation_losses
     return min(loss for loss in losses if math.isfinite(loss))
 
 
 def _common_loss(net: NN, common: Common, member: Member) -> float:
-    """One that can be compared between fits with different losses and units."""
+    """A loss that can be compared between fits with different losses and units."""
     options = {**common.options, **member.arguments}
     if isinstance(options["validation"], tuple):
         scores = score(net, *options["validation"])

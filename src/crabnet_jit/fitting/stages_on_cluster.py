@@ -9,18 +9,15 @@ from crabnet_jit.fitting.worker import Function, compile_once
 
 
 class OnCluster:
-    """Stages on workers; see `Runner`.
-
-    Attributes
-    ----------
-    n_workers : int
-        Cores of all workers, when it was made.
-    """
+    """Stages on the workers of a job."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        job.look()
-        self.n_workers = max(1, job.n_cores)
+
+    @property
+    def n_workers(self) -> int:
+        """See `Runner`; workers may come and go."""
+        return max(1, self._job.n_cores)
 
     def run(
         self,
@@ -29,7 +26,7 @@ class OnCluster:
         on_stage: Callable[[Stage], object],
         watch: Callable[[], object],
     ) -> None:
-        """See `Runner`. A stage gets the seconds that are left when its task is sent."""
+        """See `Runner`. `seconds_left()` is evaluated when a stage is sent for the first time."""
         taken: list[int] = []
 
         def timed() -> Iterator[tuple[Member, float | None]]:

@@ -1,4 +1,4 @@
-"""What goes to a cluster, and whether it can: checked before anything runs."""
+"""What is sent to a cluster, and whether it can be sent, which is checked before anything runs."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +14,7 @@ from crabnet_jit.fitting.parcels import n_bytes
 from crabnet_jit.fitting.worker import Report, versions
 from crabnet_jit.network.network import NN
 
-_MAX_SHORT = 100  # items of a list that may have objects in it that others have, too
+_MAX_SHORT = 100  # items of a list that may contain objects that others have, too
 _COPIES = 2  # of the data, on a worker: as they came, and in the form for training
 _WHAT_TO_DO = (
     "; cloudpickle takes functions, also lambdas, but nothing that holds open files, locks or connections"
@@ -22,24 +22,24 @@ _WHAT_TO_DO = (
 
 
 class Travelling:
-    """Objects that travel.
+    """Objects that are sent to a cluster.
 
     Parameters
     ----------
     things : iterable of (str, object)
-        Arguments with their names. Plain values count for nothing.
+        Arguments with their names. Plain values are ignored.
 
     Attributes
     ----------
     shared : list
-        Those that several arguments have, and functions, which must stay the same objects.
+        The objects of several arguments, and functions, which must remain the same objects.
     pickled : dict of str to bytes
-        Those that a worker may be unable to load, by their names.
+        The objects that a worker may be unable to load, by their names.
 
     Raises
     ------
     InvalidArgumentError
-        If one cannot be pickled.
+        If an object cannot be pickled.
     """
 
     def __init__(self, things: Iterable[tuple[str, Any]]) -> None:
@@ -62,7 +62,7 @@ class Travelling:
 
 
 def check_pickles(name: str, value: Any) -> None:
-    """Refuse what cannot be pickled."""
+    """Raise an error if the value cannot be pickled."""
     if isinstance(value, np.ndarray) and value.dtype.kind != "O":
         return
     try:
@@ -92,7 +92,7 @@ def _is_function(value: Any) -> bool:
 
 
 def checked_client(cluster: Any) -> Client:
-    """A client of Dask that is connected."""
+    """The argument, if it is a connected client of Dask."""
     if not isinstance(cluster, Client):
         has_clients = hasattr(cluster, "get_client")
         hint = "; pass cluster.get_client()" if has_clients else "; such as distributed.Client(address)"
@@ -105,7 +105,7 @@ def checked_client(cluster: Any) -> Client:
 
 
 def check_workers(found: Mapping[str, Any], n_bytes: int) -> None:
-    """Refuse workers that cannot do the job; `found` are reports by addresses, or errors in their place."""
+    """Raise an error if a worker cannot do the job; `found` has reports or errors by addresses."""
     for address, one in found.items():
         if not isinstance(one, Report):
             came = f"none that works: {type(one).__name__}: {one}"
@@ -124,7 +124,7 @@ def check_workers(found: Mapping[str, Any], n_bytes: int) -> None:
 
 
 def refusal(address: str, found: Mapping[str, str]) -> str:
-    """What to say of a worker of other versions, whose bits may differ; nothing if it has the same ones."""
+    """A message if a worker has other versions, whose bits may differ; otherwise empty."""
     for name, version in versions().items():
         if found.get(name) != version:
             return _refusal(address, f"{name} {version}, as here", f"{name} {found.get(name)}")

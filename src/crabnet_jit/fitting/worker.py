@@ -1,7 +1,7 @@
 """What runs on the workers of a Dask cluster: a task is a call of `work`.
 
-Members are computed one after the other, each with one thread; a worker computes as many tasks side by side
-as it has threads. What all members of a job share reaches a worker once, as an `Outfit`.
+Members are computed one after the other, each with one thread; a worker computes as many tasks at once as it
+has threads. A worker gets what all members of a job share once, as an `Outfit`.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from crabnet_jit.fitting.parcels import Parcels
 from crabnet_jit.machine.cache import cache_directory, prefer_folder
 from crabnet_jit.machine.signals import Flag, Stopped, new_flag, set_flag, stoppable
 
-_LOCK_SECONDS = 300.0  # another process of this machine may compile for so long, and may then hang
+_LOCK_SECONDS = 300.0  # another process of this machine may compile that long; then it may hang
 _running: dict[str, Flag] = {}  # tasks of this process, by their keys
 _compiled: set[Any] = set()  # kinds of members for which this process has machine code
 _compiling = threading.Lock()
@@ -36,11 +36,11 @@ class Outfit:
     Attributes
     ----------
     shared
-        What the function that is called with each member needs.
+        The first argument of the function that is called with each member.
     parcels : Parcels
-        How members and results travel.
+        Converts members and results.
     versions : dict of str
-        Those of the client, which the worker must have, too.
+        The versions of the client, which the worker must have, too.
     """
 
     shared: Any
@@ -49,16 +49,16 @@ class Outfit:
 
 
 class Done(NamedTuple):
-    """What a task gives.
+    """The result of a task.
 
     Attributes
     ----------
     results : bytes
-        A parcel with a list: results of the first members. Others were left for want of time.
+        A parcel with a list: results of the first members. There was no time for the others.
     seconds : float
-        What they took.
+        The time of these members.
     error : bytes, optional
-        A parcel with what the next member raised.
+        A parcel with the error of the next member.
     """
 
     results: bytes
@@ -67,7 +67,7 @@ class Done(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a client has to know of a worker.
+    """What a client has to know about a worker.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Report(NamedTuple):
     memory_limit : int or None
         In bytes; None for no limit.
     refused : dict of str
-        Why this worker cannot have some things, by the names of these.
+        Why this worker cannot load some objects, by their names.
     """
 
     versions: Mapping[str, str]
@@ -85,12 +85,12 @@ class Report(NamedTuple):
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides over the bits of a result."""
+    """Versions of the packages that determine the bits of a result."""
     return {"crabnet_jit": crabnet_jit.__version__, "numba": numba.__version__}
 
 
 def report(things: Mapping[str, bytes], dask_worker: Any) -> Report:
-    """What this worker is, and whether it can have these pickled things."""
+    """Report on this worker, and on whether it can load these pickled objects."""
     refused = {}
     for name, thing in things.items():
         try:
@@ -107,19 +107,19 @@ def unpacked(outfit: bytes) -> Outfit:
 
 
 def received(outfit: Outfit) -> None:
-    """A task that lets a worker have the outfit."""
+    """A task that brings the outfit to a worker."""
 
 
 @dataclass(frozen=True)
 class Function:
-    """What is called with all that members share, and a member.
+    """What is called with the shared objects and a member.
 
     Attributes
     ----------
     call : callable
-        Gives the result.
+        Returns the result.
     prepare : callable
-        Called before, to compile kernels; its time does not count.
+        Called first, to compile kernels; its time does not count.
     """
 
     call: Callable[[Any, Any], Any]
@@ -129,10 +129,10 @@ class Function:
 def work(
     outfit: Outfit, function: Function, members: bytes, seconds: float
 ) -> Done | tuple[str, dict[str, str]]:
-    """Call a function with each member of a parcel, until time is up, but at least one.
+    """Call a function with each member of a parcel, until the time is up, but with at least one.
 
-    If the client does not need the task any more, it ends at once. If its versions are other ones, the result
-    is the address and versions of this worker.
+    If the client does not need the task any more, it ends at once. If the client has other versions, the
+    result is the address and the versions of this worker.
     """
     if outfit.versions != versions():
         return get_worker().address, versions()
@@ -154,7 +154,7 @@ def work(
 
 
 def _packed_error(parcels: Parcels, error: Exception) -> bytes:
-    """The error, or what it says if it cannot travel."""
+    """The error, or its message if it cannot be sent."""
     try:
         packed = parcels.pack(error)
         parcels.unpack(packed)
@@ -176,12 +176,12 @@ def _stoppable_task() -> Iterator[None]:
 
 
 class Helper(WorkerPlugin):
-    """Lets tasks of a job end when nobody needs them, and kernels lie on the machine of the worker.
+    """Stops tasks of a job that are not needed any more, and keeps kernels on the machine of the worker.
 
     Parameters
     ----------
     job : str
-        What the keys of its tasks begin with.
+        The beginning of the keys of its tasks.
     """
 
     def __init__(self, job: str) -> None:
@@ -192,12 +192,12 @@ class Helper(WorkerPlugin):
         prefer_folder(Path(worker.local_directory).parent)
 
     def transition(self, key: Any, start: str, finish: str, **_: Any) -> None:
-        """Called when anything happens to a task; if it is released, nobody needs it any more."""
+        """Called when the state of a task changes; a released task is not needed any more."""
         if finish == "released" and key in _running:
             set_flag(_running[key])
 
     def teardown(self, worker: Any) -> None:
-        """Called when the worker ends, or the job."""
+        """Called when the worker or the job ends."""
         for key, flag in [*_running.items()]:
             if key.startswith(self._job):
                 set_flag(flag)
@@ -229,7 +229,7 @@ FIT = Function(_fit, _compile)
 
 
 def _kind(value: Any) -> Any:
-    """The same for values that need the same kernels."""
+    """A key that is the same for values that need the same kernels."""
     if isinstance(value, (int, float)):
         return value != 0
     if isinstance(value, (tuple, list)):
@@ -239,7 +239,7 @@ def _kind(value: Any) -> Any:
 
 @contextlib.contextmanager
 def _alone_on_this_machine() -> Iterator[None]:
-    """A block that one process after the other enters, of those with the same folder of kernels."""
+    """A block that processes with the same folder of kernels enter one after the other."""
     folder = cache_directory()
     with contextlib.ExitStack() as stack:
         if folder is not None:

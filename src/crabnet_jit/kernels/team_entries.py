@@ -1,4 +1,4 @@
-"""The kernels of teams of threads, as entries.py has the others."""
+"""The kernels for teams of threads; entries.py has the others."""
 
 from crabnet_jit.kernels import train_team
 from crabnet_jit.machine.jit import entry_point

@@ -1,12 +1,12 @@
 """The training run of a team of threads: the same bits as those of one thread.
 
 A batch's panels go through the network in groups, as in train.py. Each thread takes several groups in a row.
-The thread with the first ones adds up their gradients as one thread does; the others keep those of each group
-apart. Then all meet, and what was kept is added, group by group.
+The thread with the first groups adds up their gradients as a single thread does; the others keep the
+gradients of each group separately. Then all threads meet, and the kept gradients are added, group by group.
 
-A thread that reads what another one has written waits some 30 ns for each line of the cache. So little
-travels: the gradients once, and the parameters once. The leader has the last groups: of two threads, it finds
-all that is to be added in its own cache.
+A thread that reads what another one has written waits about 30 ns for each cache line. So little data moves
+between threads: the gradients once, and the parameters once. The leader has the last groups: with two
+threads, it finds everything to be added in its own cache.
 """
 
 import math
@@ -29,10 +29,10 @@ _SMALLEST = (
 
 
 class TeamWorkspace(NamedTuple):
-    """What a thread of a team has: its place in the team, a workspace of its own, and what all share.
+    """The data of a thread of a team: its place in the team, its own workspace, and shared arrays.
 
-    That are `gradients`, a row of `kept` for those of every group of a round, of which there are so many, and
-    `losses` of all panels of a batch.
+    Shared are `gradients`, `kept` with a row for the gradients of each group of a round, and `losses` of all
+    panels of a batch.
     """
 
     team: Team
@@ -111,7 +111,7 @@ def _group_gradients(
     add: bool,
     losses: Flat,
 ) -> None:
-    """Overwrite the gradients in the workspace, or `add` to them: those of n panels from `first` on.
+    """Overwrite the gradients in the workspace with those of n panels from `first` on, or `add` to them.
 
     Overwrites the losses of these panels.
     """
@@ -167,7 +167,7 @@ def help_run(
     criterion: Criterion,
     n_iterations: Number,
 ) -> None:
-    """What the other threads do while one is in `train` or `loss_and_gradients` of a team."""
+    """The work of the other threads while one is in `train` or `loss_and_gradients` of a team."""
     iteration, loss = 0, 0.0
     while iteration < n_iterations and not math.isnan(loss):
         loss = team_gradients(network, calls, workspace, batches, iteration, criterion)

@@ -1,11 +1,11 @@
-"""Threads that run one kernel together meet at flags in memory.
+"""Threads that run one kernel together synchronise at flags in memory: they meet.
 
-A meeting takes less than a microsecond where each thread has a core of its own. A thread that waits looks at
-the flags again and again, for some 200 us. Then it sleeps between two looks, so that the cores of a busy
-machine serve those it waits for.
+A meeting takes less than a microsecond if each thread has its own core. A waiting thread polls the flags for
+about 200 us. Then it sleeps between polls, so that the cores of a busy machine serve the threads that it
+waits for.
 
-`flags` are integers, two lines of the cache for each thread: how many meetings it has come to. The first two
-lines are for the word to end: it lets all go that wait, and all that come.
+`flags` are integers, two cache lines for each thread: the number of meetings that it has reached. The first
+two lines are a signal to end: it releases all threads that wait or arrive later.
 """
 
 import ctypes
@@ -22,8 +22,8 @@ from crabnet_jit.arrays import Array, Flat, Number, aligned_zeros
 from crabnet_jit.machine.jit import kernel
 from crabnet_jit.machine.llvm import I32, I64, INDEX, step
 
-_LINE = 16  # integers: two lines of the cache, since processors fetch the neighbour of one, too
-_LOOKS = 20000  # before a waiting thread sleeps
+_LINE = 16  # integers: two cache lines, since processors also fetch the neighbour of one
+_LOOKS = 20000  # polls before a waiting thread sleeps
 _SLEEP = 20  # microseconds, or on Windows a millisecond
 _ALIGN = 8
 
@@ -31,14 +31,14 @@ _IS_WINDOWS = platform.system() == "Windows"
 _SYSTEM = ctypes.windll.kernel32.Sleep if _IS_WINDOWS else ctypes.CDLL(None).usleep  # type: ignore[attr-defined,unused-ignore]
 # Machine code on disk finds it by its name.
 llvmlite.binding.add_symbol("crabnet_jit_sleep", ctypes.cast(_SYSTEM, ctypes.c_void_p).value)
-# LLVM's names for the instruction by which a processor is told that a thread waits, and its arguments.
+# LLVM's names for the instruction that tells a processor that a thread waits, and its arguments.
 _X86: Any = "llvm.x86.sse2.pause", ()
 _ARM: Any = "llvm.aarch64.hint", (I32(1),)
 _PAUSE = {"x86_64": _X86, "AMD64": _X86, "arm64": _ARM, "aarch64": _ARM}.get(platform.machine())
 
 
 class Team(NamedTuple):
-    """The flags of threads that run a kernel together, which of them this one is, and how many they are."""
+    """The flags of threads that run a kernel together, the index of this thread, and their number."""
 
     flags: Flat
     me: Number
@@ -51,18 +51,18 @@ def new_flags(n_threads: int) -> Array:
 
 
 def start(flags: Array) -> None:
-    """Let a team begin anew, while none of its threads runs."""
+    """Reset a team, while none of its threads runs."""
     flags[:] = 0
 
 
 def end(flags: Array) -> None:
-    """Let all go that wait, and all that come."""
+    """Release all threads that wait or arrive later."""
     flags[0] = 1
 
 
 @intrinsic
 def _look(typing_context: Any, flags: Any, k: Any) -> Any:
-    """flags[k], and all that its writer wrote before."""
+    """Read flags[k], so that everything that its writer wrote before is visible."""
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         array = context.make_array(flags)(context, builder, args[0])
@@ -73,7 +73,7 @@ def _look(typing_context: Any, flags: Any, k: Any) -> Any:
 
 @intrinsic
 def _show(typing_context: Any, flags: Any, k: Any, value: Any) -> Any:
-    """flags[k] = value, after all that this thread wrote before."""
+    """flags[k] = value, after everything that this thread wrote before."""
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         array = context.make_array(flags)(context, builder, args[0])
@@ -99,7 +99,7 @@ def _pause(typing_context: Any) -> Any:
 
 @intrinsic
 def _sleep(typing_context: Any) -> Any:
-    """Leave the core to others for some microseconds."""
+    """Leave the core to other threads for a few microseconds."""
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         function_type = ir.FunctionType(I32, [I32])
@@ -112,7 +112,7 @@ def _sleep(typing_context: Any) -> Any:
 
 @kernel
 def meet(team: Team) -> bool:
-    """Wait until all threads of a team have come here as often as this one; return False if it has ended."""
+    """Wait until all threads of a team have been here as often as this one; return False if it has ended."""
     is_going_on: bool = _meet(team.flags, team.me + 1, team.n)
     return is_going_on
 
@@ -138,9 +138,9 @@ def _meet(flags: Flat, mine: Number, n: Number) -> bool:
 
 @kernel
 def share(position: Number, n_positions: Number, n: Number, step: Number) -> tuple[Number, Number]:
-    """One part of n things, of parts as equal as can be: its first thing, and the one after its last.
+    """The start and the end of one part of n things, where parts are as equal as possible.
 
-    Each part begins at a multiple of `step`; the first one is the largest.
+    Each part begins at a multiple of `step`; the first part is the largest.
     """
     n_steps = -(-n // step)
     first = -(-position * n_steps // n_positions) * step

@@ -1,4 +1,4 @@
-"""The candidates of a search: who went on, and what the best ones have in common."""
+"""The candidates of a search: which of them went on, and what the best ones have in common."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from crabnet_jit.plotting.figures import BLUE, GREY, HEIGHTS, RED, own_or_new
 _MAX_ARGUMENTS = 5  # that are drawn
 _WIDTH, _HEIGHT = 3.2, 3.0  # inches, of a panel
 _COLUMNS = 3
-_LOG_FROM = 30.0  # the ratio of two numbers from which on the scale is logarithmic
+_LOG_FROM = 30.0  # from this ratio of two numbers on, the scale is logarithmic
 _MAX_TICKS = 8  # of choices
 _MAX_LABEL = 14  # characters
 
@@ -85,7 +85,7 @@ def plot_search(
 
 
 def _limits(result: SearchResult) -> tuple[float, float]:
-    """The range of losses to show: from the best one to above nine tenths of them."""
+    """The range of losses to show: from the best loss to above nine tenths of them."""
     losses = np.array([loss for losses in result.rung_losses for loss in losses] or [result.best_loss])
     low, high = float(losses.min()), float(np.quantile(losses, 0.9))
     if low > 0:
@@ -142,6 +142,6 @@ def _draw_argument(axes: Axes, result: SearchResult, name: str, high: float) -> 
 
 
 def _label(value: Any) -> str:
-    """A choice as it is shown."""
+    """The label of a choice."""
     text = ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
     return text if len(text) <= _MAX_LABEL else f"{text[: _MAX_LABEL - 1]}…"

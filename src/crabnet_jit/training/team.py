@@ -16,10 +16,11 @@ from crabnet_jit.machine.meeting import Team as Flags
 from crabnet_jit.machine.signals import held
 from crabnet_jit.training.threads import are_tasks_running
 
-_LEAST_PRODUCTS = 2**18  # between two meetings, some 10 us: these would cost what the team gains …
-_LEAST_IN_CALL = 2**22  # … and of one call, some 0.2 ms: to wake the others takes 50 us
+_LEAST_PRODUCTS = 2**18  # between two meetings, about 10 us: otherwise they cost what the team gains …
+_LEAST_IN_CALL = 2**22  # … and in one call, about 0.2 ms: waking the other threads takes 50 us
 _TRIAL_SECONDS = 0.005
-_TRIALS_SHARE = 0.02  # of the time
+# Of the time for trials; but there is one in these seconds, unless it would take more than the last share.
+_TRIALS_SHARE, _MOST_SECONDS, _MOST_SHARE = 0.02, 1.5, 0.1
 _NAME = "crabnet_jit team"  # of its threads
 
 
@@ -68,14 +69,15 @@ class Pace:
         self._seconds[together] = new if old == math.inf else 0.5 * (old + new)
         if together != self._is_together:
             self._is_together = self._seconds[True] <= self._seconds[False]
-            self._next_trial = time.perf_counter() + duration / _TRIALS_SHARE
+            pause = max(duration / _MOST_SHARE, min(duration / _TRIALS_SHARE, _MOST_SECONDS))
+            self._next_trial = time.perf_counter() + pause
 
 
 class Team:
-    """Threads that compute together, and the watch whether that is faster than alone.
+    """Threads that compute together, if that is faster than one thread.
 
-    Its threads are started when they are first needed, and end with the team. In a child of a fork new ones
-    are.
+    The threads are started when they are first needed, and end with the team. A child of a fork starts new
+    ones.
     """
 
     def __init__(self, n_threads: int) -> None:
@@ -88,7 +90,7 @@ class Team:
 
     @property
     def places(self) -> Sequence[Flags]:
-        """For the kernels of each thread; the first one is the leader's."""
+        """The places of all threads, for kernels; the first one is the leader's."""
         return self._places
 
     def dismiss(self) -> None:
@@ -102,7 +104,7 @@ class Team:
     def run(
         self, n: int, alone: Callable[[], Any], lead: Callable[[], Any], help_at: Callable[[int], object]
     ) -> Any:
-        """Return what `alone` or `lead` does, whichever is faster at the moment; `n` says how much work.
+        """Return the result of `alone` or `lead`, whichever is faster at the moment; `n` is the work.
 
         With `lead`, every other thread calls `help_at` with its place, which ends at the latest after `lead`.
         """
@@ -128,7 +130,7 @@ class Team:
         return result
 
     def _has_threads(self) -> bool:
-        """Whether this process has them; they are started if that was not tried before."""
+        """Whether this process has the threads; it tries once to start them."""
         if self._process != os.getpid():
             self._process, self._results = os.getpid(), SimpleQueue()
             self._tasks = [SimpleQueue() for _ in self._places[1:]]
@@ -145,7 +147,7 @@ class Team:
 
 
 def _work(tasks: "SimpleQueue[Any]", results: "SimpleQueue[Any]", flags: Any) -> None:
-    """What a helping thread does; it knows nothing of its team, which may end."""
+    """The loop of a helping thread; it has no reference to its team, so the team can be freed."""
     while (task := tasks.get()) is not None:
         error = None
         try:
@@ -158,7 +160,7 @@ def _work(tasks: "SimpleQueue[Any]", results: "SimpleQueue[Any]", flags: Any) ->
 
 
 def _send_home(all_tasks: "list[SimpleQueue[Any]]", process: int) -> None:
-    """Let threads end, in the process that has them."""
+    """End the threads, in the process that has them."""
     if process == os.getpid():
         for tasks in all_tasks:
             tasks.put(None)

@@ -1,4 +1,4 @@
-"""Batches whose panels a team of threads shares out (kernels/train_team.py)."""
+"""Batches whose panels are shared among a team of threads (kernels/train_team.py)."""
 
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from crabnet_jit.network.network import NN
 from crabnet_jit.training.compiled import Compiled
 from crabnet_jit.training.team import Team, team_for
 
-_KEPT_BYTES = 2**23  # of groups' gradients; a round has as many groups of panels as that has room for
+_KEPT_BYTES = 2**23  # room for gradients of groups, which limits the groups of panels in a round
 
 
 class TeamRun:
@@ -27,7 +27,7 @@ class TeamRun:
         most = max(2 * len(team.places), _KEPT_BYTES // gradients.nbytes)
         kept = aligned_zeros(min(-(-n_panels // GROUP), most), gradients.size, dtype=net.dtype)
         losses = aligned_zeros(n_panels)
-        # Pages of their own: no two threads write to one line of the cache.
+        # Separate pages, so that no two threads write to the same cache line.
         workspaces = [
             net.workspace(n_panels, aligned_zeros(gradients.size, dtype=net.dtype)) for _ in team.places
         ]
@@ -62,13 +62,13 @@ class TeamRun:
         interrupt: Flag,
         losses: Array,
     ) -> tuple[int, bool]:
-        """As the kernel `train` of entries.py."""
+        """Like the kernel `train` of entries.py."""
         of_all = network, calls, workspace, batches, criterion
         result: tuple[int, bool] = self._run("train", of_all, losses.size, rule, rates, interrupt, losses)
         return result
 
     def loss_and_gradients(self, *of_all: Any) -> float:
-        """As the kernel of entries.py."""
+        """Like the kernel of entries.py."""
         loss: float = self._run("loss_and_gradients", of_all, 1)
         return loss
 
@@ -99,7 +99,7 @@ class TeamRun:
     def _compile(
         self, name: str, of_thread: tuple[Any, ...], of_all: tuple[Any, ...], of_leader: Any
     ) -> None:
-        """Compile all, or load it, before a second thread needs it, and before time is measured."""
+        """Compile or load all kernels before a second thread needs them, and before time is measured."""
         self._team.dismiss()
         no_iterations = [*of_leader[:-1], of_leader[-1][:0]] if of_leader else []
         team_entries.help_run(*of_thread, 0)

@@ -15,21 +15,21 @@ _WATCH_SECONDS = 0.02  # between checks of signals and progress
 
 def threads_of(n_threads: int | str, stacklevel: int) -> int:
     """The number of threads that a user asks for; "auto" is the number of cores this process may use."""
-    cores = usable_cores()
     if isinstance(n_threads, str):
         if n_threads != AUTO:
             raise check.reject("n_threads", "'auto' or an integer of at least 1", check.shown(n_threads))
-        return cores
+        return usable_cores()
     n = check.integer("n_threads", n_threads, 1)
-    if n > cores:
+    if n > 1 and n > (cores := usable_cores()):  # which are counted in files: half a millisecond
         message = f"n_threads={n}, but this process may use {cores} cores: more threads are not faster"
         warnings.warn(message, RuntimeWarning, stacklevel=stacklevel)
     return n
 
 
 def team_size(n_threads: int | str, stacklevel: int) -> int:
-    """Threads of a team from what users pass: never more than cores."""
-    return min(threads_of(n_threads, stacklevel + 1), usable_cores())
+    """The number of threads of a team from what users pass: never more than cores."""
+    n = threads_of(n_threads, stacklevel + 1)
+    return n if n == 1 else min(n, usable_cores())
 
 
 class _Task(threading.local):
