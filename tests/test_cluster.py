@@ -458,22 +458,28 @@ def test_twenty_workers_are_killed_and_each_network_is_there_once(by_hand: ByHan
         killer.join()
 
 
-def test_a_worker_that_comes_late_takes_over(by_hand: ByHand) -> None:
+def test_a_worker_that_comes_late_takes_over(
+    by_hand: ByHand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clusters, "_PATIENCE_SECONDS", 600.0)  # a busy machine starts workers slowly
     first = by_hand.add_worker()
-    specs = long_specs(20, 30_000)
+    file, specs = tmp_path / "many.npz", long_specs(12, 30_000)
 
     def replace() -> None:
-        time.sleep(1.0)
-        first.kill()  # the only one that has the data
-        time.sleep(1.0)
-        by_hand.add_worker()
+        try:
+            until(lambda: file.exists() and len(read_fits(file)) > 0, 120.0)
+            first.kill()  # the only one that has the data
+            until(lambda: not client.nthreads(), 120.0)
+        finally:
+            by_hand.add_worker()
 
     with by_hand.client() as client:
         client.wait_for_workers(1)
         thread = threading.Thread(target=replace)
         thread.start()
-        fits = fit_many(specs, X, Y, cluster=client)
+        fits = fit_many(specs, X, Y, cluster=client, checkpoint=file, checkpoint_seconds=0.1)
         thread.join()
+    assert first.poll() is not None
     assert_all_same(fits, fit_many(specs, X, Y))
 
 
@@ -582,14 +588,21 @@ def test_workers_of_other_versions(by_hand: ByHand, tmp_path: Path, which: str) 
 def test_a_late_worker_of_another_version_ends_the_job(by_hand: ByHand, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(OTHERS["numba"][0])
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    file = tmp_path / "many.npz"
+
+    def add() -> None:
+        with contextlib.suppress(AssertionError):
+            until(lambda: file.exists() and len(read_fits(file)) > 0, 120.0)  # the first worker was checked
+        by_hand.add_worker(PYTHONPATH=path)
+
     by_hand.add_worker()
     with by_hand.client() as client:
         client.wait_for_workers(1)
-        timer = threading.Timer(0.5, by_hand.add_worker, kwargs={"PYTHONPATH": path})
-        timer.start()
+        thread = threading.Thread(target=add)
+        thread.start()
         with pytest.raises(ClusterError, match=r"the worker tcp://.* must have numba .*; it has numba 0\.1"):
-            fit_many(long_specs(1000, 50_000), X, Y, cluster=client)
-        timer.join()
+            fit_many(long_specs(1000, 50_000), X, Y, cluster=client, checkpoint=file, checkpoint_seconds=0.1)
+        thread.join()
 
 
 # ---- compiling ----

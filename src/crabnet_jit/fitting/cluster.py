@@ -274,7 +274,7 @@ class _Run:
 
     def submit(self) -> None:
         """Send tasks, so that all workers are busy."""
-        while self._job.is_sent and self._waiting and len(self._flying) < _TASKS_PER_CORE * self._job.n_cores:
+        while self._job.is_sent and self._waiting and self._has_place():
             seconds_each = self._seconds / self._cost if self._cost else 1.0
             n_cores = self._job.n_cores
             longest = max(_MAX_SECONDS, _SECONDS_FOR_EACH_CORE * n_cores) if self._cost else _MIN_SECONDS
@@ -285,6 +285,17 @@ class _Run:
             future = self._job.submit(self._function, members, 2 * seconds)
             self._flying[future.key] = future, places
             self._arrivals.add(future)
+
+    def _has_place(self) -> bool:
+        """Whether a task may be sent; the last try of a member must be alone on the cluster.
+
+        A dying worker takes all its tasks with it, so others would be blamed, too.
+        """
+        if self._tries and self._flying:
+            sent = (places[0] for _, places in self._flying.values())
+            if any(self._tries[k] == _MAX_TRIES - 1 for k in (self._waiting[0], *sent)):
+                return False
+        return len(self._flying) < _TASKS_PER_CORE * self._job.n_cores
 
     def _next(self, cost: float) -> list[int]:
         """The next members of about this cost. A member whose workers died is alone, to spare the others."""
