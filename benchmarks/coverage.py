@@ -24,7 +24,7 @@ _NINE_OF_TEN = 1.645
 
 
 def shares(hidden: list[int], seed: int) -> tuple[float, float, float, float]:
-    """Of new data and of the function in their intervals; the network's RMSE; the noise it has found."""
+    """Shares of new data, and of the function, in their intervals; the network's RMSE and estimated noise."""
     make_friedman1 = import_module("sklearn.datasets").make_friedman1
     x, y = make_friedman1(N_SAMPLES + N_NEW, noise=NOISE, random_state=seed)
     _, clean = make_friedman1(N_SAMPLES + N_NEW, noise=0.0, random_state=seed)

@@ -1,9 +1,9 @@
 """Many networks at once: `python -m benchmarks.populations`.
 
 Networks 2-8-8-1 with ReLU learn 2,000 samples of the article's target, in batches of 16, by plain gradient
-descent: microseconds for each network and iteration, including all of `fit_many`. Next to it, where they
-are installed, JAX with vmap and PyTorch with batched products, which train all networks in step; their
-samples are drawn, and nothing is counted but the iterations. At the end, the memory of 10,000 networks.
+descent: microseconds for each network and iteration, including all of `fit_many`. JAX with vmap and PyTorch
+with batched products, if installed, train all networks in step for comparison; they draw random samples, and
+only the iterations are counted. At the end, the memory of 10,000 networks.
 """
 
 import argparse

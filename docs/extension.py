@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from docutils import nodes
+from pygments.lexers.shell import BashLexer
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -96,6 +97,7 @@ def check_names(_: Sphinx, environment: BuildEnvironment) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     app.add_directive("help", Help)
+    app.add_lexer("console", BashLexer)  # commands have no prompt here, without which they would be grey
     app.connect("autodoc-process-bases", keep_public_bases)
     app.connect("autodoc-skip-member", skip_requests)
     app.connect("doctree-read", link_names)

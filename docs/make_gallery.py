@@ -137,8 +137,8 @@ save_figure(plot_fit(net, pixels[1::2], digits[1::2]), "classes.png")
     ),
     Example(
         "A search",
-        "Who went on from rung to rung, the best candidate in red; and the last losses over arguments: the "
-        "lighter a point, the sooner its candidate was given up.",
+        "Which candidates went on from rung to rung, the best candidate in red; and the last losses over "
+        "arguments: the lighter a point, the sooner its candidate was given up.",
         """\
 from crabnet_jit import Uniform, search
 from crabnet_jit.plotting import plot_search, save_figure

@@ -20,6 +20,7 @@ from PIL import Image
 
 import crabnet_jit
 from crabnet_jit import NN, StandardGaussian, StdRng, Trainer, UniformSource, estimators, fit, plotting
+from crabnet_jit.cli.commands import COMMANDS
 from crabnet_jit.cli.main import main as crabnet_jit_command
 from docs import make_gallery
 
@@ -82,6 +83,11 @@ def test_the_page_about_fit_has_every_argument_and_its_default() -> None:
             assert np.dtype(found[name]) == parameter.default
         else:
             assert ast.literal_eval(found[name]) == parameter.default, name
+
+
+def test_the_reference_has_the_help_of_every_command() -> None:
+    found = re.findall(r"^```\{help\} (\w+)$", PAGES["docs/reference/command_line.md"], re.MULTILINE)
+    assert sorted(found) == sorted(COMMANDS)
 
 
 def test_the_page_about_installing_has_every_extra_for_users() -> None:

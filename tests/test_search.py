@@ -360,7 +360,7 @@ def test_an_error_in_a_users_function_names_the_candidate_and_ends_all() -> None
     with pytest.raises(OSError, match="no rates today") as failure:
         search({"seed": [1, 2]}, X, Y, learning_rate=rate, n_iterations=20_000)
     (note,) = failure.value.__notes__
-    assert note.startswith("in the fit of candidate 0, {'seed': ")
+    assert note.startswith(("in the fit of candidate 0, {'seed': ", "in the fit of candidate 1, {'seed': "))
     assert {*threading.enumerate()} <= before
 
 

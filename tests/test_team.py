@@ -1,6 +1,7 @@
 """A team of threads: the bits of one thread, whatever happens on the way."""
 
 import gc
+import math
 import os
 import signal
 import subprocess
@@ -31,7 +32,7 @@ from crabnet_jit import (
     fit,
     fit_many,
 )
-from crabnet_jit.machine import meeting
+from crabnet_jit.machine import meeting, signals
 from crabnet_jit.training import team, team_run, threads
 
 RNG = np.random.default_rng(1)
@@ -279,6 +280,51 @@ def test_ctrl_c_stops_all_threads_between_two_iterations(hidden: list[int], batc
     assert np.array_equal(trainer.net.parameters, other.net.parameters)
 
 
+@pytest.fixture
+def answered() -> Iterator[list[int]]:
+    """The numbers of signals that a handler of Ctrl-C has answered, which raises nothing."""
+    numbers: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: numbers.append(number))
+    yield numbers
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("policy", ["raise", "skip", "lower_rate"])
+def test_a_signal_that_is_answered_leaves_no_trace(policy: str, answered: list[int]) -> None:
+    x, y = samples(2000)
+
+    def make(n_threads: int) -> Trainer:
+        net = NN(3, [32, 32], 2, rng=1, init="glorot_uniform")
+        source = ArraySource(x, y, 2000)
+        return Trainer(net, source, learning_rate=1e-4, on_divergence=policy, n_threads=n_threads)
+
+    trainer = make(2)
+    trainer.compile()
+    while not answered:
+        thread = interrupt_after(0.02)
+        history = trainer.run(100)
+        thread.join()
+    assert history.events == []
+    other = make(1)
+    other.run(trainer.iteration)
+    assert np.array_equal(trainer.net.parameters, other.net.parameters)
+
+
+@pytest.mark.usefixtures("always")
+def test_a_signal_that_is_answered_spoils_no_loss(answered: list[int]) -> None:
+    x, y = samples(20_000)
+    net = NN(3, [128, 128], 2, rng=1, init="glorot_uniform")
+    objective = Objective(net, x, y, n_threads=2)
+    loss, gradient = objective.loss_and_gradient(net.parameters)
+    while len(answered) < 3:
+        thread = interrupt_after(0.03)
+        found = objective.loss_and_gradient(net.parameters)
+        thread.join()
+        assert found[0] == loss
+        assert np.array_equal(found[1], gradient)
+
+
 @pytest.mark.usefixtures("always")
 def test_threads_end_with_the_trainer_and_not_before() -> None:
     gc.collect()
@@ -346,6 +392,16 @@ def test_members_of_many_fits_keep_to_their_threads() -> None:
     assert len(helpers()) == before
 
 
+def test_no_trials_where_there_can_be_no_team(monkeypatch: pytest.MonkeyPatch, always: None) -> None:
+    monkeypatch.setattr(team.Pace, "trial_size", lambda _: 1.0)
+    x, y = samples(200)
+    sources = [ArraySource(x, y, 200) for _ in range(2)]
+    trainers = [Trainer(NN(3, [2], 2, rng=1), one, n_threads=2, chunk_size=5000) for one in sources]
+    assert all(trainer._steps.chunks._team.trial_size() == 1.0 for trainer in trainers)
+    Population(trainers).run(5000, n_threads=2)
+    assert same(*[[trainer.net.parameters] for trainer in trainers])
+
+
 @needs_fork
 @pytest.mark.usefixtures("always")
 def test_a_fork_in_the_middle_goes_on_with_threads_of_its_own() -> None:
@@ -394,6 +450,27 @@ def test_the_end_of_the_interpreter_in_the_middle() -> None:
         [sys.executable, "-c", _END_IN_THE_MIDDLE], capture_output=True, text=True, timeout=120, check=False
     )
     assert (found.returncode, found.stdout, found.stderr) == (0, "end\n", "")
+
+
+_AT_THE_END = """
+import atexit
+atexit.register(lambda: (trainer.run(3), print("trained", flush=True)))
+import numpy as np
+from crabnet_jit import NN, ArraySource, Trainer
+from crabnet_jit.training import team, threads
+threads.usable_cores = lambda: 2
+team.Pace.choose = lambda self: True
+x = np.random.default_rng(1).normal(size=(2000, 2))
+trainer = Trainer(NN(2, [32, 32], 1, rng=1), ArraySource(x, x[:, :1], 2000), n_threads=2)
+trainer.run(3)
+"""
+
+
+def test_training_at_the_end_of_the_interpreter() -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", _AT_THE_END], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (found.returncode, found.stdout, found.stderr) == (0, "trained\n", "")
 
 
 @pytest.mark.parametrize("value", [0, -1, True, 1.5, "all", None])
@@ -488,6 +565,8 @@ def test_second_order_has_the_bits_of_one_thread(hidden: list[int], optimizer: s
         trainer = Trainer(net, ArraySource(x, y, 1000), optimizer=optimizer, n_threads=n_threads)
         found.append([trainer.run(30).losses, net.parameters])
         assert (trainer._steps.chunks._method._team is not None) == (n_threads > 1)
+        helpers = trainer._steps.chunks._method._helpers
+        assert all(one.curvature.matrix.size == 0 for one in helpers)  # which only the leader needs
     assert same(found[0], found[1])
     assert same(found[0], found[2])
 
@@ -520,3 +599,31 @@ def test_ctrl_c_stops_second_order_between_two_iterations() -> None:
     alone = Trainer(again, ArraySource(x, y, 20_000), optimizer="levenberg_marquardt")
     alone.run(trainer.iteration)
     assert np.array_equal(net.parameters, again.parameters)
+
+
+def shortest(call: Callable[[], object], seconds: float = math.inf) -> float:
+    """The seconds that it takes, of a few times."""
+    for _ in range(4):
+        start = time.perf_counter()
+        call()
+        seconds = min(seconds, time.perf_counter() - start)
+    return seconds
+
+
+@pytest.mark.usefixtures("always")
+def test_helpers_see_signals_too() -> None:
+    """Otherwise Ctrl-C would wait until they have done their shares."""
+    flag = signals.new_flag()
+    x, y = samples(8000)
+    objective = Objective(NN(3, [256, 256], 2, rng=1, init="glorot_uniform"), x, y, n_threads=2)
+    workspace = objective._compiled.workspace._replace(interrupt=flag)
+    net = NN(3, [40, 40], 2, rng=1, activation="tanh", init="glorot_uniform")
+    source = ArraySource(x[:1000], y[:1000], 1000)
+    trainer = Trainer(net, source, optimizer="levenberg_marquardt", n_threads=2)
+    method, losses = trainer._steps.chunks._method, np.empty(1)
+    calls = [lambda: objective._run_kernel(workspace), lambda: method.run(losses, flag)]
+    whole = [shortest(call) for call in calls]
+    signals.set_flag(flag)
+    stopped = [shortest(call) for call in calls]
+    assert stopped[0] < 0.3 * whole[0]
+    assert stopped[1] < 0.3 * whole[1]

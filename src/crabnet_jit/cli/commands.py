@@ -31,8 +31,8 @@ COMMANDS = {
     ),
     "search": (
         "find widths, rates and other options that suit a CSV file",
-        "Tries many networks, by successive halving: those with the least loss on rows that are set aside go "
-        "on. Ctrl-C ends it with the result so far.",
+        "Tries many networks by successive halving: those with the lowest loss on rows that are set aside go "
+        "on. Ctrl-C ends the search with the result so far.",
     ),
     "predict": (
         "predict the outputs for the rows of a CSV file",

@@ -427,22 +427,22 @@ def _add_search(search: Parser) -> None:
         "hidden_sizes, activation, learning_rate, batch_size and l2 are tried",
     )
     search.add_argument(
-        "--budget", type=float, metavar="SECONDS", help="the time for all; 60 if --candidates is not given"
+        "--budget", type=float, metavar="SECONDS", help="total time; 60 if --candidates is not given"
     )
-    search.add_argument("--candidates", type=int, metavar="N", help="how many networks to try at most")
+    search.add_argument("--candidates", type=int, metavar="N", help="the most networks to try")
     search.add_argument(
         "--threads",
         type=_or_auto(whole_number),
         default="auto",
         metavar="N",
-        help="networks at the same time",
+        help="number of networks trained at the same time",
     )
     search.add_argument(
         "--iterations",
         type=_or_auto(whole_number),
         default="auto",
         metavar="N",
-        help="number of training steps of those that are trained to the end",
+        help="number of training steps of networks that are trained to the end",
     )
     search.add_argument(
         "--task", default="auto", metavar="NAME", help="what to predict: auto, regression, classification"
@@ -473,14 +473,14 @@ def _add_search(search: Parser) -> None:
         "--seed", type=int, default=0, metavar="N", help="seed of the random numbers, 0 to 2**64 - 1"
     )
     search.add_argument("--save", metavar="FILE", help="write the best network to this file")
-    search.add_argument("--out", metavar="FILE", help="write a table of all that was tried: .csv")
-    search.add_argument("--plot", metavar="FILE", help="draw all that was tried: .png, .svg, .pdf, ...")
-    search.add_argument("--checkpoint", metavar="FILE", help="keep the search in this file, to go on from")
+    search.add_argument("--out", metavar="FILE", help="write a table of all candidates: .csv")
+    search.add_argument("--plot", metavar="FILE", help="draw all candidates: .png, .svg, .pdf, ...")
+    search.add_argument("--checkpoint", metavar="FILE", help="save the search to this file, for --resume")
     search.add_argument("--resume", metavar="FILE", help="go on from a checkpoint of the same search")
     search.add_argument(
         "--progress",
         action=argparse.BooleanOptionalAction,
-        help="show how far it is on standard error; by default only if that is a terminal",
+        help="show the progress on standard error; by default only if that is a terminal",
     )
 
 

@@ -27,19 +27,19 @@ SPACE: dict[str, Any] = {
     "l2": Uniform(1e-6, 1e-1, log=True),
 }
 _SECONDS = 60.0  # if neither a time nor a number of candidates is given
-#: Options of other commands with names of their own, and the arguments that these are.
+#: Options of other commands, and the arguments of `fit` that they set under another name.
 _ARGUMENTS = {"hidden": "hidden_sizes", "iterations": "n_iterations"}
 
 
 def search(options: argparse.Namespace) -> None:
-    """Search, and write what was found."""
+    """Search, and write the results."""
     space = _space(options.try_)
     for name in ("inputs", "outputs"):
         given = getattr(options, name)
         if len(set(given)) < len(given):
             raise check.reject(f"--{name}", "different columns", ",".join(given))
     if both := set(options.outputs).intersection(options.inputs):
-        raise check.reject("--outputs", "columns that are no inputs", min(both))
+        raise check.reject("--outputs", "columns that are not inputs", min(both))
     table = read_table(options.file, reading_of(options))
     said = missing_values(table, options)
     x, y = table.select(options.inputs), outputs_of(table, options.outputs)
@@ -83,7 +83,7 @@ def search(options: argparse.Namespace) -> None:
 
 
 def _write(result: SearchResult, options: argparse.Namespace) -> None:
-    """The files that were asked for."""
+    """Write the requested files."""
     if options.save is not None:
         files.save(result.best_network, options.save)
     if options.out is not None:
@@ -110,7 +110,7 @@ def _shown(value: Any) -> str:
 
 
 def _space(tried: Sequence[Sequence[str]] | None) -> dict[str, Any]:
-    """What `--try NAME VALUE ...` says, each."""
+    """The space given by all `--try NAME VALUE ...`."""
     if tried is None:
         return SPACE
     space: dict[str, Any] = {}

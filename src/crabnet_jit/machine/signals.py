@@ -154,7 +154,8 @@ class Interruptible:
         self._n_held, self._stop = 1, NEVER
         if self._file is not None:
             signal.set_wakeup_fd(self._descriptor_before)
-            self._take()
+            if self._descriptor_before != self._file.descriptor:  # otherwise the outer one must see them, too
+                self._take()
         for number, handler in reversed(self._handlers.items()):  # the one for Ctrl-C last
             set_handler(number, handler)
         self.release()

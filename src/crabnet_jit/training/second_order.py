@@ -134,10 +134,11 @@ class SecondOrder:
         self._team: Team | None = None
         if not (sizes.is_dual or has_rows):
             self._team = team_for(n_threads, n_threads, products, self.size * products)
+        of_helper, equations = Sizes(0, 0, is_dual=False), self._problem.curvature.equations
         self._helpers = [
             self._problem._replace(
                 workspace=_workspace(net, group, n_panels),
-                curvature=_curvature(net, group, sizes)._replace(equations=self._problem.curvature.equations),
+                curvature=_curvature(net, group, of_helper)._replace(equations=equations),
                 team=place,
             )
             for place in (self._team.places[1:] if self._team is not None else ())

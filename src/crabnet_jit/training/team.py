@@ -98,8 +98,8 @@ class Team:
         meeting.end(self._flags)
 
     def trial_size(self) -> float:
-        """See `Pace`."""
-        return self._pace.trial_size()
+        """See `Pace`; infinity where a team cannot be tried."""
+        return self._pace.trial_size() if self._may_be_together() else math.inf
 
     def run(
         self, n: int, alone: Callable[[], Any], lead: Callable[[], Any], help_at: Callable[[int], object]
@@ -110,7 +110,7 @@ class Team:
         """
         start = time.perf_counter()
         with held():  # until all threads have ended
-            together = self._pace.choose() and not are_tasks_running() and self._has_threads()
+            together = self._pace.choose() and self._may_be_together() and self._has_threads()
             result = self._run_together(lead, help_at) if together else alone()
         self._pace.note(together, n, time.perf_counter() - start)
         return result
@@ -129,12 +129,18 @@ class Team:
                 raise error
         return result
 
+    def _may_be_together(self) -> bool:
+        """Whether this thread may have helpers, and the system has not refused them."""
+        is_refused = self._process == os.getpid() and not self._tasks
+        return not (are_tasks_running() or is_refused)
+
     def _has_threads(self) -> bool:
         """Whether this process has the threads; it tries once to start them."""
         if self._process != os.getpid():
             self._process, self._results = os.getpid(), SimpleQueue()
             self._tasks = [SimpleQueue() for _ in self._places[1:]]
-            weakref.finalize(self, _send_home, self._tasks, self._process)
+            end = weakref.finalize(self, _send_home, self._tasks, self._process)
+            end.atexit = False  # functions that run at the interpreter's end may still need them
             try:
                 for tasks in self._tasks:
                     work = partial(_work, tasks, self._results, self._flags)

@@ -20,7 +20,7 @@ def threads_of(n_threads: int | str, stacklevel: int) -> int:
             raise check.reject("n_threads", "'auto' or an integer of at least 1", check.shown(n_threads))
         return usable_cores()
     n = check.integer("n_threads", n_threads, 1)
-    if n > 1 and n > (cores := usable_cores()):  # which are counted in files: half a millisecond
+    if n > 1 and n > (cores := usable_cores()):  # counting them reads files: half a millisecond
         message = f"n_threads={n}, but this process may use {cores} cores: more threads are not faster"
         warnings.warn(message, RuntimeWarning, stacklevel=stacklevel)
     return n

@@ -388,9 +388,9 @@ class Trainer:
         """Go on from a file that `save_checkpoint` wrote, bit for bit as if the run had not stopped.
 
         The trainer must be made like the one that was saved: the same network, data, optimiser and all other
-        arguments except `chunk_size`, `log_every` and `keep_losses`. Its source and dropout continue the
-        random streams of the saved one. Functions are not compared. The next `run` restores the states of its
-        callbacks, if they are the same ones in the same order.
+        arguments except `n_threads`, `chunk_size`, `log_every` and `keep_losses`. Its source and dropout
+        continue the random streams of the saved one. Functions are not compared. The next `run` restores the
+        states of its callbacks, if they are the same ones in the same order.
 
         Raises
         ------
