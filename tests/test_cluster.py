@@ -465,7 +465,7 @@ def test_a_worker_that_comes_late_takes_over(
     first = by_hand.add_worker()
     file, specs = tmp_path / "many.npz", long_specs(12, 30_000)
 
-    def replace() -> None:
+    def replace(client: Client) -> None:
         try:
             until(lambda: file.exists() and len(read_fits(file)) > 0, 120.0)
             first.kill()  # the only one that has the data
@@ -475,7 +475,7 @@ def test_a_worker_that_comes_late_takes_over(
 
     with by_hand.client() as client:
         client.wait_for_workers(1)
-        thread = threading.Thread(target=replace)
+        thread = threading.Thread(target=replace, args=(client,))
         thread.start()
         fits = fit_many(specs, X, Y, cluster=client, checkpoint=file, checkpoint_seconds=0.1)
         thread.join()
