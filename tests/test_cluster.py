@@ -26,9 +26,11 @@ from crabnet_jit import (
     CustomActivation,
     Fits,
     InvalidArgumentError,
+    SearchResult,
     StdRng,
     fit,
     fit_many,
+    search,
 )
 from crabnet_jit.fitting import cluster as clusters
 from crabnet_jit.fitting import travelling
@@ -164,6 +166,83 @@ def test_threads_of_this_process_can_be_the_workers() -> None:
     specs = [{"seed": seed} for seed in range(20)]
     with cluster(processes=False) as one:
         assert_all_same(fit_many(specs, X, Y, cluster=one, **SHARED), fit_many(specs, X, Y, **SHARED))
+
+
+# ---- a search ----
+
+
+def assert_same_search(result: SearchResult, wanted: SearchResult) -> None:
+    assert len(result.table) == len(wanted.table)
+    for row, other in zip(result.table, wanted.table, strict=True):
+        assert {**row, "seconds": 0} == {**other, "seconds": 0}
+    assert result.rung_losses == wanted.rung_losses
+    assert result.best_arguments == wanted.best_arguments
+    assert_same(result.best_network, wanted.best_network)
+
+
+def test_a_search_finds_the_same_on_a_cluster(client: Client) -> None:
+    space = {
+        "learning_rate": [0.001, 0.003, 0.01, 1e9],
+        "hidden_sizes": [(2,), (4,), (8, 8)],
+        "activation": [CustomActivation(lambda z: z * z, lambda z: 2 * z), "tanh"],
+    }
+    call: dict[str, Any] = {"n_iterations": 900, "n_candidates": 18, "optimizer": "sgd", "standardize": False}
+    with pytest.warns(RuntimeWarning, match="candidates failed"):
+        wanted = search(space, X, Y, **call)
+    with pytest.warns(RuntimeWarning, match="candidates failed") as said:
+        result = search(space, X, Y, cluster=client, **call)
+    assert said[0].filename == __file__
+    assert_same_search(result, wanted)
+
+
+def test_stages_that_end_together_do_not_end_their_rung(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clusters, "_WAIT_SECONDS", 0.3)  # meanwhile, all workers are done
+    call: dict[str, Any] = {"space": {"seed": range(9)}, "x": X, "y": Y, "n_candidates": 9, **SHARED}
+    result = search(**call, cluster=client)
+    assert [len(losses) for losses in result.rung_losses] == [len(one) for one in search(**call).rung_losses]
+    assert_same_search(result, search(**call))
+
+
+@pytest.mark.slow
+def test_a_search_in_which_a_worker_dies(tmp_path: Path) -> None:
+    mark = tmp_path / "killed"
+
+    def rate(iterations: Any) -> Any:
+        """A schedule that ends the process of the first worker in the middle of a fit."""
+        with contextlib.suppress(ValueError, FileExistsError):
+            get_worker()
+            if iterations[0] > 500:
+                mark.touch(exist_ok=False)
+                os.kill(os.getpid(), signal.SIGKILL)
+        return np.full(np.shape(iterations), 0.01)
+
+    call: dict[str, Any] = {"x": X, "y": Y, "n_candidates": 9, "n_iterations": 9_000, "hidden_sizes": (4,)}
+    space = {"seed": range(9), "learning_rate": [rate]}
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}), cluster(2) as client:
+        result = search(space, **call, cluster=client)
+    assert mark.exists()
+    assert_same_search(result, search(space, **call))
+
+
+def test_a_search_with_a_budget_and_a_checkpoint_on_a_cluster(client: Client, tmp_path: Path) -> None:
+    file, space = tmp_path / "search.npz", {"learning_rate": [0.001 * k for k in range(1, 28)]}
+    call: dict[str, Any] = {"x": X, "y": Y, "n_iterations": 900}
+    whole = search(space, **call, cluster=client, checkpoint=file)
+    assert_same_search(search(space, **call, resume=file), whole)
+    timed = search(space, **call, budget_seconds=5.0, cluster=client)  # workers have compiled by now
+    assert timed.table[timed.best_index]["iterations"] == 900
+
+
+def test_a_search_on_what_is_no_cluster() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"cluster must be a distributed\.Client, got 3"):
+        search({"seed": range(3)}, X, Y, cluster=3)
+    with pytest.raises(InvalidArgumentError, match=r"n_threads must be 'auto' with a cluster, got 2"):
+        search({"seed": range(3)}, X, Y, cluster=3, n_threads=2)
+
+
+# ---- the cluster afterwards ----
 
 
 def test_nothing_is_left_on_the_cluster(client: Client) -> None:
@@ -379,22 +458,28 @@ def test_twenty_workers_are_killed_and_each_network_is_there_once(by_hand: ByHan
         killer.join()
 
 
-def test_a_worker_that_comes_late_takes_over(by_hand: ByHand) -> None:
+def test_a_worker_that_comes_late_takes_over(
+    by_hand: ByHand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clusters, "_PATIENCE_SECONDS", 600.0)  # a busy machine starts workers slowly
     first = by_hand.add_worker()
-    specs = long_specs(20, 30_000)
+    file, specs = tmp_path / "many.npz", long_specs(12, 30_000)
 
-    def replace() -> None:
-        time.sleep(1.0)
-        first.kill()  # the only one that has the data
-        time.sleep(1.0)
-        by_hand.add_worker()
+    def replace(client: Client) -> None:
+        try:
+            until(lambda: file.exists() and len(read_fits(file)) > 0, 120.0)
+            first.kill()  # the only one that has the data
+            until(lambda: not client.nthreads(), 120.0)
+        finally:
+            by_hand.add_worker()
 
     with by_hand.client() as client:
         client.wait_for_workers(1)
-        thread = threading.Thread(target=replace)
+        thread = threading.Thread(target=replace, args=(client,))
         thread.start()
-        fits = fit_many(specs, X, Y, cluster=client)
+        fits = fit_many(specs, X, Y, cluster=client, checkpoint=file, checkpoint_seconds=0.1)
         thread.join()
+    assert first.poll() is not None
     assert_all_same(fits, fit_many(specs, X, Y))
 
 
@@ -503,14 +588,21 @@ def test_workers_of_other_versions(by_hand: ByHand, tmp_path: Path, which: str) 
 def test_a_late_worker_of_another_version_ends_the_job(by_hand: ByHand, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(OTHERS["numba"][0])
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    file = tmp_path / "many.npz"
+
+    def add() -> None:
+        with contextlib.suppress(AssertionError):
+            until(lambda: file.exists() and len(read_fits(file)) > 0, 120.0)  # the first worker was checked
+        by_hand.add_worker(PYTHONPATH=path)
+
     by_hand.add_worker()
     with by_hand.client() as client:
         client.wait_for_workers(1)
-        timer = threading.Timer(0.5, by_hand.add_worker, kwargs={"PYTHONPATH": path})
-        timer.start()
+        thread = threading.Thread(target=add)
+        thread.start()
         with pytest.raises(ClusterError, match=r"the worker tcp://.* must have numba .*; it has numba 0\.1"):
-            fit_many(long_specs(1000, 50_000), X, Y, cluster=client)
-        timer.join()
+            fit_many(long_specs(1000, 50_000), X, Y, cluster=client, checkpoint=file, checkpoint_seconds=0.1)
+        thread.join()
 
 
 # ---- compiling ----

@@ -94,6 +94,7 @@ class Job:
                 except OSError:  # a worker has died meanwhile
                     if not tries_left:
                         raise
+        self._look()
         return self
 
     def _reports(self) -> dict[str, Any]:
@@ -118,7 +119,7 @@ class Job:
             future.release()
         self._sent, self._copies, self._next_look = None, {}, -math.inf
 
-    def look(self) -> None:
+    def _look(self) -> None:
         """Count the workers' cores now and then, and send the shared objects to workers without them.
 
         The scheduler keeps them, and makes them again if all workers that have them die. Workers copy them
@@ -138,7 +139,7 @@ class Job:
             self._last_seen = now
         elif now > self._last_seen + _PATIENCE_SECONDS:
             message = f"the cluster has had no worker for {_PATIENCE_SECONDS:.0f} s; waiting for some"
-            warnings.warn(message, RuntimeWarning, stacklevel=6)
+            warnings.warn(message, RuntimeWarning, stacklevel=7)
             self._last_seen = math.inf
         if not self.is_sent:
             self.forget()
@@ -193,12 +194,45 @@ class Job:
         ClusterError
             If the scheduler is gone, a worker has other versions, or members are lost repeatedly.
         """
-        run = _Run(self, function, members, costs, take, names)
+        run = _Run(self, function, take, names)
+        for member, cost in zip(members, costs, strict=True):
+            run.add(member, cost)
+        self._finish(run, lambda: False, watch)
+
+    def run_as_they_come(
+        self,
+        function: Function,
+        members: Iterator[Any],
+        take: Callable[[int, Any], object],
+        watch: Callable[[], object],
+        names: Callable[[int], str],
+    ) -> None:
+        """As `run`, but a member is taken from the iterator only when a core is free for it.
+
+        So the results of some may determine which others come. Each is a task of its own.
+        """
+        run = _Run(self, function, take, names)
+
+        def add() -> bool:
+            while self.is_sent and run.n_going < self.n_cores:
+                member = next(members, None)
+                if member is None:
+                    return False
+                run.add(member, 1.0)
+                run.submit()
+            return True
+
+        self._finish(run, add, watch)
+
+    def _finish(self, run: "_Run", add: Callable[[], bool], watch: Callable[[], object]) -> None:
+        """Wait for all members of a run; `add` adds more and returns whether others may follow."""
+        may_add = True
         with Interruptible() as interruptible:
             try:
-                while run.is_going:
-                    self.look()
+                while may_add or run.n_going:
+                    self._look()
                     interruptible.hold()
+                    may_add = may_add and add()
                     run.submit()
                     has_come = run.receive()
                     watch()
@@ -213,32 +247,34 @@ class _Run:
     """Members that wait, and members that were sent."""
 
     def __init__(
-        self,
-        job: Job,
-        function: Function,
-        members: Sequence[Any],
-        costs: Sequence[float],
-        take: Callable[[int, Any], object],
-        names: Callable[[int], str],
+        self, job: Job, function: Function, take: Callable[[int, Any], object], names: Callable[[int], str]
     ) -> None:
         self._job, self._function, self._take, self._names = job, function, take, names
-        self._members, self._costs = members, costs
-        self._cost_waiting = sum(costs)
-        self._waiting = deque(range(len(members)))
+        self._members: list[Any] = []
+        self._costs: list[float] = []
+        self._cost_waiting = 0.0
+        self._waiting = deque[int]()
         self._flying: dict[str, tuple[Any, list[int]]] = {}  # futures and their members, by keys
         self._arrivals = as_completed([], loop=job.client.loop, with_results=True, raise_errors=False)
         self._tries: Counter[int] = Counter()
         self._n_losses = 0  # since the last result
         self._cost = self._seconds = 0.0  # of finished members: as guessed, and as measured
 
+    def add(self, member: Any, cost: float) -> None:
+        """Let another member wait."""
+        self._waiting.append(len(self._members))
+        self._members.append(member)
+        self._costs.append(cost)
+        self._cost_waiting += cost
+
     @property
-    def is_going(self) -> bool:
-        """Whether members are unfinished."""
-        return bool(self._waiting or self._flying)
+    def n_going(self) -> int:
+        """Unfinished members; those in one task count as one."""
+        return len(self._waiting) + len(self._flying)
 
     def submit(self) -> None:
         """Send tasks, so that all workers are busy."""
-        while self._job.is_sent and self._waiting and len(self._flying) < _TASKS_PER_CORE * self._job.n_cores:
+        while self._job.is_sent and self._waiting and self._has_place():
             seconds_each = self._seconds / self._cost if self._cost else 1.0
             n_cores = self._job.n_cores
             longest = max(_MAX_SECONDS, _SECONDS_FOR_EACH_CORE * n_cores) if self._cost else _MIN_SECONDS
@@ -249,6 +285,17 @@ class _Run:
             future = self._job.submit(self._function, members, 2 * seconds)
             self._flying[future.key] = future, places
             self._arrivals.add(future)
+
+    def _has_place(self) -> bool:
+        """Whether a task may be sent; the last try of a member must be alone on the cluster.
+
+        A dying worker takes all its tasks with it, so others would be blamed, too.
+        """
+        if self._tries and self._flying:
+            sent = (places[0] for _, places in self._flying.values())
+            if any(self._tries[k] == _MAX_TRIES - 1 for k in (self._waiting[0], *sent)):
+                return False
+        return len(self._flying) < _TASKS_PER_CORE * self._job.n_cores
 
     def _next(self, cost: float) -> list[int]:
         """The next members of about this cost. A member whose workers died is alone, to spare the others."""

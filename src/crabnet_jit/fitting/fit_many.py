@@ -1,7 +1,6 @@
 """Many networks fitted to one data set, side by side."""
 
 import contextlib
-import importlib.util
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from crabnet_jit.callbacks.progress import Meter
 from crabnet_jit.data.random import as_rng
 from crabnet_jit.fitting.fits import ClusterError, Fits
 from crabnet_jit.fitting.fits_file import Finished, check_place, identity, read_fits, write_fits
+from crabnet_jit.fitting.job import check_threads, job_on
 from crabnet_jit.fitting.member import Members, Outcome, Travelled
 from crabnet_jit.fitting.shared import Shared, value_key
 from crabnet_jit.fitting.specs import DEFAULTS, check_names
@@ -23,7 +23,7 @@ from crabnet_jit.machine import memory
 from crabnet_jit.network.network import NN
 from crabnet_jit.training.population import warn_of
 from crabnet_jit.training.run import Callback, Run
-from crabnet_jit.training.threads import AUTO, run_on_threads, threads_of
+from crabnet_jit.training.threads import run_on_threads, threads_of
 
 if TYPE_CHECKING:
     from crabnet_jit.fitting.cluster import Job
@@ -129,10 +129,7 @@ def fit_many(
     >>> [net.hidden_sizes for net in networks]
     [[32, 32], [32, 32], [8, 8]]
     """
-    if cluster is not None and n_threads != AUTO:
-        raise check.reject(
-            "n_threads", "'auto' with a cluster", repr(n_threads), "; its workers have threads"
-        )
+    check_threads(n_threads, cluster)
     n = threads_of(n_threads, stacklevel=3)
     show, seconds = (
         check.flag("progress", progress),
@@ -307,14 +304,9 @@ def _on_threads(many: _Many, n_threads: int, watch: Callable[[], None]) -> None:
 
 def _job_on(cluster: Any, many: _Many) -> "Job":
     """That of these fits on a cluster."""
-    if importlib.util.find_spec("distributed") is None:
-        hint = "; Dask is missing: pip install crabnet-jit[dask]"
-        raise check.reject("cluster", "a distributed.Client", check.shown(cluster), hint)
-    from crabnet_jit.fitting.cluster import Job
-
     things = [("x", many.members.x.x), ("y", many.members.y), *many.members.options.items()]
     own = ((f"specs[{k}][{name!r}]", value) for k in many.left for name, value in many.own[k].items())
-    return Job(cluster, many.members, chain(things, own))
+    return job_on(cluster, many.members, chain(things, own))
 
 
 def _on_cluster(many: _Many, job: "Job", watch: Callable[[], None]) -> None:

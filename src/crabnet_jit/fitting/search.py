@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from crabnet_jit.data.random import HELD_OUT, StdRng, as_rng
 from crabnet_jit.fitting.data_set import split
 from crabnet_jit.fitting.fits_file import UNDERSTOOD, check_place, identity
 from crabnet_jit.fitting.halving import Candidate, Clock, Halving
+from crabnet_jit.fitting.job import check_threads, job_on
 from crabnet_jit.fitting.search_file import SavedSearch, read_search, rows_of, write_search
 from crabnet_jit.fitting.search_result import SearchResult, errors_of
 from crabnet_jit.fitting.shared import Shared
@@ -27,7 +28,7 @@ from crabnet_jit.fitting.understanding import understood
 from crabnet_jit.training.population import warn_of
 from crabnet_jit.training.threads import threads_of
 
-_OWN = ("space", "n_candidates", "budget_seconds", "factor", "n_rungs", "n_threads", "progress")
+_OWN = ("space", "n_candidates", "budget_seconds", "factor", "n_rungs", "n_threads", "cluster", "progress")
 #: Arguments of `fit` that concern all candidates together, and hints for them.
 _OF_THE_WHOLE = {
     "callbacks": "`progress` and `checkpoint` of search are for all candidates",
@@ -56,6 +57,7 @@ def search(
     factor: int = 3,
     n_rungs: int = 4,
     n_threads: int | str = "auto",
+    cluster: Any = None,
     progress: bool = False,
     checkpoint: str | PathLike[str] | None = None,
     checkpoint_seconds: float = 60.0,
@@ -95,6 +97,9 @@ def search(
         are fewer rungs for less than factor^(n_rungs - 1) candidates. With 1, all are fitted completely.
     n_threads : int or "auto", default "auto"
         As in `fit_many`.
+    cluster : distributed.Client, optional
+        As in `fit_many`: the workers of a Dask cluster fit the candidates. Without a budget, the result is
+        the same, bit for bit.
     progress : bool, default False
         Whether to show the progress.
     checkpoint, checkpoint_seconds, resume
@@ -118,6 +123,8 @@ def search(
         If all candidates diverge.
     FileFormatError
         If the checkpoint is something else, damaged, or of another search or data.
+    ClusterError
+        As in `fit_many`. The checkpoint has the candidates so far.
     KeyboardInterrupt
         After Ctrl-C, if no candidate has reached a rung.
 
@@ -159,12 +166,18 @@ def search(
     >>> sum(row["iterations"] for row in result.table)  # instead of 8,100
     2160
     """
+    check_threads(n_threads, cluster)
     n, show = threads_of(n_threads, stacklevel=3), check.flag("progress", progress)
     to = None if checkpoint is None else check_place("checkpoint", checkpoint)
     seconds = check.number("checkpoint_seconds", checkpoint_seconds, 0.0)
     started = _Search(space, x, y, n_candidates, budget_seconds, seed, validation, factor, n_rungs, options)
     used = 0.0 if resume is None else started.take(resume)
-    return started.run(OnThreads(started.common, n), Clock(started.budget, used), show, to, seconds)
+    if cluster is None:
+        return started.run(OnThreads(started.common, n), Clock(started.budget, used), show, to, seconds)
+    with job_on(cluster, started.common, started.things) as job:
+        from crabnet_jit.fitting.stages_on_cluster import OnCluster
+
+        return started.run(OnCluster(job), Clock(started.budget, used), show, to, seconds)
 
 
 class _Search:
@@ -250,6 +263,12 @@ class _Search:
         is_aside = np.zeros(data.is_kept.size, bool)
         is_aside[kept[aside]] = True
         return common._replace(options={**common.options, "validation": is_aside})
+
+    @property
+    def things(self) -> Iterator[tuple[str, Any]]:
+        """All that candidates can have, with names."""
+        yield from {"x": self.common.x.x, "y": self.common.y, **self.common.options}.items()
+        yield from ((f"space[{name!r}]", choice) for name, choice in self._space.choices())
 
     def run(
         self, runner: Runner, clock: Clock, progress: bool, to: Path | None, seconds: float

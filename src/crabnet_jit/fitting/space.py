@@ -1,7 +1,7 @@
 """The space of a search: choices, distributions, and candidates drawn from them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -126,6 +126,13 @@ class Space:
     def always_has(self, name: str) -> bool:
         """Whether all candidates have this argument from the space."""
         return all(name in part for part in self._parts)
+
+    def choices(self) -> Iterator[tuple[str, Any]]:
+        """All items of lists, with the names of their arguments."""
+        for part in self._parts:
+            for name, values in part.items():
+                if isinstance(values, list):
+                    yield from ((name, value) for value in values)
 
     def __getitem__(self, k: int) -> dict[str, Any]:
         """The arguments of candidate k."""

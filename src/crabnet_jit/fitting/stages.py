@@ -110,15 +110,11 @@ class Stage(NamedTuple):
 
 
 class Runner(Protocol):
-    """Where stages run: on threads, or on the machines of a cluster.
+    """Where stages run: on threads, or on the machines of a cluster."""
 
-    Attributes
-    ----------
-    n_workers : int
-        The number of stages at once.
-    """
-
-    n_workers: int
+    @property
+    def n_workers(self) -> int:
+        """The number of stages at once."""
 
     def run(
         self,

@@ -203,18 +203,21 @@ class Helper(WorkerPlugin):
                 set_flag(flag)
 
 
-def _compile(shared: Members, member: tuple[int, Mapping[str, Any]]) -> None:
-    """Compile the kernels of a fit, which one process of this machine does for all."""
-    _, own = member
-    spec = {**shared.options, **own}
+def compile_once(spec: Mapping[str, Any], run: Callable[[], object]) -> None:
+    """Call `run`, a short fit of this kind, unless its kernels are compiled; one process after the other."""
     kind = spec["batch_size"], *((name, _kind(value)) for name, value in spec.items())
     if kind in _compiled:
         return
     with _compiling, _alone_on_this_machine():
         if kind not in _compiled:
             with contextlib.suppress(Exception):  # the fit itself will raise it
-                shared.fit({**own, "n_iterations": 1})
+                run()
             _compiled.add(kind)
+
+
+def _compile(shared: Members, member: tuple[int, Mapping[str, Any]]) -> None:
+    _, own = member
+    compile_once({**shared.options, **own}, lambda: shared.fit({**own, "n_iterations": 1}))
 
 
 def _fit(shared: Members, member: tuple[int, Mapping[str, Any]]) -> Travelled:
