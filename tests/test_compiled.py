@@ -320,9 +320,9 @@ def test_layers_of_1024_units() -> None:
 
 def test_a_network_that_the_stack_might_not_hold_is_refused() -> None:
     net = NN(2, [20_000], 1, 1)
-    with pytest.raises(TypingError, match="at most 16,384 inputs and units"):
+    with pytest.raises(TypingError, match="limited to 16,384 inputs and units"):
         call_2(net, *POINT)
-    with pytest.raises(InvalidArgumentError, match="at most 16,384 inputs and units"):
+    with pytest.raises(InvalidArgumentError, match="limited to 16,384 inputs and units"):
         net.jacobian(POINT[None])
     assert np.isfinite(net.predict(POINT[None]))
 

@@ -460,7 +460,7 @@ def test_functions_of_derivatives_that_are_wrong() -> None:
         for wrong, message in attempts:
             with pytest.raises(InvalidArgumentError, match=message):
                 UniformSource(bump, [-1, -1], [1, 1], derivative=wrong)
-    with pytest.raises(InvalidArgumentError, match="source must be one with derivatives"):
+    with pytest.raises(InvalidArgumentError, match="source must be a source with derivatives"):
         UniformSource(bump, [-1, -1], [1, 1], rng=1).derivatives(0)
 
 

@@ -428,7 +428,10 @@ def test_a_method_by_the_names_of_others(name: str) -> None:
         ("points.csv", "type crabnet-jit fit points.csv --inputs x --outputs y"),
         ("points.csv.gz", "type crabnet-jit fit points.csv.gz --inputs x --outputs y"),
         ("net.npz", "type crabnet-jit predict net.npz FILE, or crabnet-jit plot net.npz"),
-        ("xyzzy", "the commands are gaussian, fit, predict, describe, plot, export, warmup, completion"),
+        (
+            "xyzzy",
+            "the commands are gaussian, fit, search, predict, describe, plot, export, warmup, completion",
+        ),
     ],
 )
 def test_a_command_that_there_is_not(name: str, answer: str, run: Line) -> None:

@@ -605,7 +605,7 @@ def test_names_of_other_libraries_are_told_with_ours(name: str, message: str) ->
         (lambda: TRAINER(None, None, epochs=1), "Trainer.run takes the number of iterations"),
         (lambda: NN(1, hidden=[2]), "NN has no argument 'hidden'; it is called hidden_sizes here"),  # type: ignore[call-arg]
         (lambda: NN(1, [2], 1, lr=1), "NN has no argument 'lr'; fit and Trainer take a learning_rate"),  # type: ignore[call-arg]
-        (lambda: Adam(lr=0.1), "Adam has no argument 'lr'; fit and Trainer accept"),  # type: ignore[call-arg]
+        (lambda: Adam(lr=0.1), "Adam has no argument 'lr'; fit and Trainer take"),  # type: ignore[call-arg]
         (lambda: AdamW(lr=0.1), "AdamW has no argument 'lr'"),  # type: ignore[call-arg]
         (lambda: ReLU(inplace=True), "ReLU has no argument 'inplace'; it has none"),  # type: ignore[call-arg]
         (lambda: UniformSource(None, bounds=1), "they are called low and high here"),  # type: ignore[call-arg]

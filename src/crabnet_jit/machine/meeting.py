@@ -34,7 +34,9 @@ llvmlite.binding.add_symbol("crabnet_jit_sleep", ctypes.cast(_SYSTEM, ctypes.c_v
 # LLVM's names for the instruction that tells a processor that a thread waits, and its arguments.
 _X86: Any = "llvm.x86.sse2.pause", ()
 _ARM: Any = "llvm.aarch64.hint", (I32(1),)
-_PAUSE = {"x86_64": _X86, "AMD64": _X86, "arm64": _ARM, "aarch64": _ARM}.get(platform.machine())
+_PAUSE = {"x86_64": _X86, "AMD64": _X86, "arm64": _ARM, "ARM64": _ARM, "aarch64": _ARM}.get(
+    platform.machine()
+)
 
 
 class Team(NamedTuple):
