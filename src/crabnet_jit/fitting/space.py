@@ -97,7 +97,8 @@ def _generator(random_state: Any) -> Any:
 
 def _plain(values: Any) -> Any:
     """A NumPy number as a Python number, for errors and tables."""
-    return values.item() if np.ndim(values) == 0 and hasattr(values, "item") else values
+    is_number = isinstance(values, (np.generic, np.ndarray)) and values.ndim == 0
+    return values.item() if is_number else values
 
 
 class Space:

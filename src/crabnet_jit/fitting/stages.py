@@ -24,6 +24,8 @@ from crabnet_jit.training.run import Callback, Run
 from crabnet_jit.training.state import Saved
 from crabnet_jit.training.threads import run_on_threads
 
+_MAX_THREADS = 256  # more than any machine has cores for
+
 
 class Common(NamedTuple):
     """What all members share.
@@ -157,7 +159,8 @@ class OnThreads:
                 with alone:
                     on_stage(stage)
 
-        run_on_threads(work, self.n_workers, self.n_workers, watch)
+        n = min(self.n_workers, _MAX_THREADS)
+        run_on_threads(work, n, n, watch)
 
 
 def advance(common: Common, member: Member, seconds: float | None = None) -> Stage:

@@ -64,7 +64,7 @@ def plot_search(
     """
     check.instance("result", result, SearchResult, "what search gives")
     known = [name for name in result.table[0] if name not in result.COLUMNS]
-    if arguments is not None and isinstance(arguments, str):
+    if arguments is not None and (isinstance(arguments, str) or not check.is_iterable(arguments)):
         raise check.reject("arguments", "a sequence of names", check.shown(arguments))
     names = [check.choice("arguments", name, known) for name in (known if arguments is None else arguments)]
     names = names[:_MAX_ARGUMENTS] if arguments is None else names
