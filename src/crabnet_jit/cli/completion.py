@@ -10,9 +10,9 @@ from crabnet_jit import ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, check
 from crabnet_jit.article import PRESETS
 from crabnet_jit.cli.article import SCHEDULES
 from crabnet_jit.cli.commands import SHELLS
-from crabnet_jit.cli.fit import TASKS
 from crabnet_jit.cli.options import FILES, all_options
 from crabnet_jit.cli.pictures import KINDS, TARGETS
+from crabnet_jit.cli.task import TASKS
 from crabnet_jit.data.columns import MISSING
 from crabnet_jit.training.settings import POLICIES
 

@@ -295,19 +295,55 @@ def _add_network(
     )
 
 
-def _add_fit(fit: Parser) -> None:
-    from crabnet_jit import LOSSES
-    from crabnet_jit.fitting import step_options as steps
-
-    fit.add_argument("file", help=_TABLE)
-    fit.add_argument(
+def _add_table(parser: Parser) -> None:
+    """The table to learn from, and what its columns are for."""
+    parser.add_argument("file", help=_TABLE)
+    parser.add_argument(
         "--inputs", type=_names, required=True, metavar="NAMES", help="names of columns, with commas: x,y"
     )
-    fit.add_argument(
+    parser.add_argument(
         "--outputs", type=_names, required=True, metavar="NAMES", help="names of columns, with commas: x,y"
     )
-    fit.add_argument("--weights", metavar="NAME", help="name of a column with a weight for each row")
-    add_reader_options(fit)
+    parser.add_argument("--weights", metavar="NAME", help="name of a column with a weight for each row")
+    add_reader_options(parser)
+
+
+def _add_task(parser: Parser) -> None:
+    """What is to be learned from the table."""
+    from crabnet_jit import LOSSES
+
+    parser.add_argument(
+        "--task",
+        default="auto",
+        metavar="NAME",
+        help="what to predict: auto (strings and booleans are classes, numbers a regression), regression, "
+        "classification",
+    )
+    parser.add_argument(
+        "--missing",
+        default="error",
+        metavar="WHAT",
+        help="what to do with missing inputs: error, drop (leave their rows out), mean (use that of the "
+        "training data, which the network keeps); missing outputs are unknown and do not count",
+    )
+    parser.add_argument(
+        "--loss",
+        default="auto",
+        metavar="NAME",
+        help=f"what is minimised: auto (suits the task), {', '.join(LOSSES)}",
+    )
+    parser.add_argument(
+        "--quantiles",
+        type=_numbers,
+        metavar="NUMBERS",
+        help="quantiles for --loss quantile, with commas: 0.05,0.5,0.95; by default 0.5, the median",
+    )
+
+
+def _add_fit(fit: Parser) -> None:
+    from crabnet_jit.fitting import step_options as steps
+
+    _add_table(fit)
     about_steps = {
         "learning_rate": f"auto is {steps.LEARNING_RATE}; {_SECOND_ORDER} have none",
         "iterations": f"auto is {steps.N_ITERATIONS}, with levenberg_marquardt {steps.N_SECOND_ORDER}, with "
@@ -325,32 +361,7 @@ def _add_fit(fit: Parser) -> None:
         iterations="auto",
         batch_size="auto",
     )
-    fit.add_argument(
-        "--task",
-        default="auto",
-        metavar="NAME",
-        help="what to predict: auto (strings and booleans are classes, numbers a regression), regression, "
-        "classification",
-    )
-    fit.add_argument(
-        "--missing",
-        default="error",
-        metavar="WHAT",
-        help="what to do with missing inputs: error, drop (leave their rows out), mean (use that of the "
-        "training data, which the network keeps); missing outputs are unknown and do not count",
-    )
-    fit.add_argument(
-        "--loss",
-        default="auto",
-        metavar="NAME",
-        help=f"what is minimised: auto (suits the task), {', '.join(LOSSES)}",
-    )
-    fit.add_argument(
-        "--quantiles",
-        type=_numbers,
-        metavar="NUMBERS",
-        help="quantiles for --loss quantile, with commas: 0.05,0.5,0.95; by default 0.5, the median",
-    )
+    _add_task(fit)
     fit.add_argument(
         "--l1", type=float, default=0.0, metavar="FACTOR", help="penalty on the absolute parameters"
     )
@@ -405,17 +416,7 @@ def _add_fit(fit: Parser) -> None:
 
 
 def _add_search(search: Parser) -> None:
-    from crabnet_jit import LOSSES
-
-    search.add_argument("file", help=_TABLE)
-    search.add_argument(
-        "--inputs", type=_names, required=True, metavar="NAMES", help="names of columns, with commas: x,y"
-    )
-    search.add_argument(
-        "--outputs", type=_names, required=True, metavar="NAMES", help="names of columns, with commas: x,y"
-    )
-    search.add_argument("--weights", metavar="NAME", help="name of a column with a weight for each row")
-    add_reader_options(search)
+    _add_table(search)
     search.add_argument(
         "--try",
         dest="try_",
@@ -444,24 +445,7 @@ def _add_search(search: Parser) -> None:
         metavar="N",
         help="number of training steps of networks that are trained to the end",
     )
-    search.add_argument(
-        "--task", default="auto", metavar="NAME", help="what to predict: auto, regression, classification"
-    )
-    search.add_argument(
-        "--missing", default="error", metavar="WHAT", help="what to do with missing inputs: error, drop, mean"
-    )
-    search.add_argument(
-        "--loss",
-        default="auto",
-        metavar="NAME",
-        help=f"what is minimised: auto (what the task asks for), {', '.join(LOSSES)}",
-    )
-    search.add_argument(
-        "--quantiles",
-        type=_numbers,
-        metavar="NUMBERS",
-        help="for --loss quantile, with commas: 0.05,0.5,0.95",
-    )
+    _add_task(search)
     search.add_argument(
         "--validation",
         type=float,

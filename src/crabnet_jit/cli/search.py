@@ -10,8 +10,8 @@ from typing import Any
 from crabnet_jit import check
 from crabnet_jit.archive import whole_file
 from crabnet_jit.cli.console import say
-from crabnet_jit.cli.fit import loss_of, missing_values, outputs_of, say_scores, weights_of
-from crabnet_jit.cli.tables import read_table, reading_of
+from crabnet_jit.cli.fit import say_scores
+from crabnet_jit.cli.task import task_of
 from crabnet_jit.fitting.scores import score
 from crabnet_jit.fitting.search import search as search_arguments
 from crabnet_jit.fitting.search_result import SearchResult
@@ -34,22 +34,12 @@ _ARGUMENTS = {"hidden": "hidden_sizes", "iterations": "n_iterations"}
 def search(options: argparse.Namespace) -> None:
     """Search, and write the results."""
     space = _space(options.try_)
-    for name in ("inputs", "outputs"):
-        given = getattr(options, name)
-        if len(set(given)) < len(given):
-            raise check.reject(f"--{name}", "different columns", ",".join(given))
-    if both := set(options.outputs).intersection(options.inputs):
-        raise check.reject("--outputs", "columns that are not inputs", min(both))
-    table = read_table(options.file, reading_of(options))
-    said = missing_values(table, options)
-    x, y = table.select(options.inputs), outputs_of(table, options.outputs)
-    loss, about_task = loss_of(options, [table.column(name) for name in options.outputs])
-    weights = weights_of(table, options.weights)
+    x, y, weights, loss, remarks = task_of(options)
     if options.plot is not None:
         from crabnet_jit.plotting.figures import picture_path
 
         picture_path("--plot", options.plot)
-    for line in filter(None, [*said, about_task]):
+    for line in remarks:
         say(line)
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
     length = {} if "n_iterations" in space else {"n_iterations": options.iterations}

@@ -18,7 +18,7 @@ from crabnet_jit.fitting.fits_file import Finished, check_place, identity, read_
 from crabnet_jit.fitting.job import check_threads, job_on
 from crabnet_jit.fitting.member import Members, Outcome, Travelled
 from crabnet_jit.fitting.shared import Shared, value_key
-from crabnet_jit.fitting.specs import DEFAULTS, check_names
+from crabnet_jit.fitting.specs import DEFAULTS, check_names, of_the_whole
 from crabnet_jit.machine import memory
 from crabnet_jit.network.network import NN
 from crabnet_jit.training.population import warn_of
@@ -28,12 +28,7 @@ from crabnet_jit.training.threads import run_on_threads, threads_of
 if TYPE_CHECKING:
     from crabnet_jit.fitting.cluster import Job
 
-#: Arguments of `fit` that concern all fits together, and hints for them.
-_OF_THE_WHOLE = {
-    "callbacks": "`progress` and `checkpoint` of fit_many are for all networks",
-    "on_check": "`progress` of fit_many is for all networks",
-    "resume": "`resume` of fit_many is for all networks",
-}
+_OF_THE_WHOLE = of_the_whole("fit_many", "networks")
 _NETWORK_BYTES = 16_000  # for a network and its history, besides their numbers
 _FIT_SECONDS, _ITERATION_SECONDS, _PRODUCT_SECONDS = 1e-3, 3e-7, 2e-10  # on any machine of these days
 _Runner = Callable[[Callable[[], None]], None]  # fits what is left, and calls what it gets now and then

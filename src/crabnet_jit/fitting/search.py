@@ -22,19 +22,14 @@ from crabnet_jit.fitting.search_file import SavedSearch, read_search, rows_of, w
 from crabnet_jit.fitting.search_result import SearchResult, errors_of
 from crabnet_jit.fitting.shared import Shared
 from crabnet_jit.fitting.space import Space
-from crabnet_jit.fitting.specs import DEFAULTS, check_names
+from crabnet_jit.fitting.specs import DEFAULTS, check_names, of_the_whole
 from crabnet_jit.fitting.stages import Common, Member, OnThreads, Pause, Runner, advance
 from crabnet_jit.fitting.understanding import understood
 from crabnet_jit.training.population import warn_of
 from crabnet_jit.training.threads import threads_of
 
 _OWN = ("space", "n_candidates", "budget_seconds", "factor", "n_rungs", "n_threads", "cluster", "progress")
-#: Arguments of `fit` that concern all candidates together, and hints for them.
-_OF_THE_WHOLE = {
-    "callbacks": "`progress` and `checkpoint` of search are for all candidates",
-    "on_check": "`progress` of search is for all candidates",
-    "resume": "`resume` of search is for all candidates",
-}
+_OF_THE_WHOLE = of_the_whole("search", "candidates")
 #: The same for arguments that cannot be searched.
 _OF_ALL_CANDIDATES = {
     "validation": "candidates are compared on the same samples: `validation` is an argument of search",

@@ -15,6 +15,15 @@ DEFAULTS = {
 }
 
 
+def of_the_whole(function: str, members: str) -> dict[str, str]:
+    """Arguments of `fit` that members of a function do not have one by one, with what to say of them."""
+    return {
+        "callbacks": f"`progress` and `checkpoint` of {function} are for all {members}",
+        "on_check": f"`progress` of {function} is for all {members}",
+        "resume": f"`resume` of {function} is for all {members}",
+    }
+
+
 def check_names(
     where: str, names: Iterable[Any], elsewhere: Mapping[str, str], own: Sequence[str] = ()
 ) -> None:

@@ -117,13 +117,15 @@ class Team:
 
     def _run_together(self, lead: Callable[[], Any], help_at: Callable[[int], object]) -> Any:
         meeting.start(self._flags)
-        for place, tasks in enumerate(self._tasks, 1):
-            tasks.put(partial(help_at, place))
+        n_helping = 0
         try:
+            for place, tasks in enumerate(self._tasks, 1):
+                tasks.put(partial(help_at, place))
+                n_helping += 1
             result = lead()
         finally:
             self.dismiss()
-            errors = [self._results.get() for _ in self._tasks]
+            errors = [self._results.get() for _ in range(n_helping)]
         for error in errors:
             if error is not None:
                 raise error
